@@ -1,0 +1,1 @@
+"""The `vyris` command line."""

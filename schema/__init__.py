@@ -1,0 +1,1 @@
+"""The one Postgres schema that the services share."""

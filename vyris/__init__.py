@@ -1,0 +1,1 @@
+"""What a Python caller of VYRIS imports: messages, stubs and errors."""

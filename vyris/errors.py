@@ -1,0 +1,172 @@
+"""The error vocabulary: one class for each error of the contract.
+
+Services raise these; the gateway turns them into the three-key JSON body; a
+Python caller gets the same classes back. On the wire an error is a gRPC status
+with `google.rpc.ErrorInfo` (and `google.rpc.RetryInfo` where a retry may help)
+in the standard status details, beside the plain metadata that the gateway reads
+(see `vyris.error_wire`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+
+
+class VyrisError(Exception):
+    """An answer other than success, told in words that a caller may see.
+
+    `message` never carries an exception's text, SQL, a host name, a secret or
+    the caller's own input.
+    """
+
+    reason: ClassVar[str]
+    grpc_code: ClassVar[grpc.StatusCode]
+    default_http_status: ClassVar[int]
+    default_retryable: ClassVar[bool] = False
+    default_message: ClassVar[str]
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retryable: bool | None = None,
+        http_status: int | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """`retry_after_s` is whole seconds, told as `Retry-After` and `RetryInfo`."""
+        self.message = message if message is not None else self.default_message
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.http_status = self.default_http_status if http_status is None else http_status
+        self.retry_after_s = retry_after_s
+        self.request_id: str | None = None
+        super().__init__(self.message)
+
+
+class SoldOut(VyrisError):
+    """Postgres holds no unclaimed slot in the drop."""
+
+    reason = "SOLD_OUT"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 410
+    default_message = "No allocations remaining for this drop"
+
+
+class ReceiptUsed(VyrisError):
+    """The receipt was fulfilled for another user."""
+
+    reason = "RECEIPT_USED"
+    grpc_code = grpc.StatusCode.ALREADY_EXISTS
+    default_http_status = 409
+    default_message = "This receipt has already been used"
+
+
+class InvalidReceipt(VyrisError):
+    """The receipt or its user is absent or out of bounds, or the receipt proves no purchase."""
+
+    reason = "INVALID_RECEIPT"
+    grpc_code = grpc.StatusCode.INVALID_ARGUMENT
+    default_http_status = 422
+    default_message = "The receipt is not valid"
+
+
+class Unauthorized(VyrisError):
+    """Not the owner, revoked, or a proof or signature that is missing, bad, stale or used."""
+
+    reason = "UNAUTHORIZED"
+    grpc_code = grpc.StatusCode.UNAUTHENTICATED
+    default_http_status = 401
+    default_message = "The caller may not do this"
+
+
+class Retryable(VyrisError):
+    """The service could not finish, or does not know whether it did. Sending again is safe."""
+
+    reason = "RETRYABLE"
+    grpc_code = grpc.StatusCode.UNAVAILABLE
+    default_http_status = 500
+    default_retryable = True
+    default_message = "The service could not finish; send the same request again"
+
+    @classmethod
+    def shed(cls, retry_after_s: int = 1) -> Retryable:
+        """Refuse at once, because more is waiting than can be served in time."""
+        return cls("The service is busy; send the same request again", http_status=503, retry_after_s=retry_after_s)
+
+
+class NotFound(VyrisError):
+    """Unknown membership, device, drop, token or path."""
+
+    reason = "NOT_FOUND"
+    grpc_code = grpc.StatusCode.NOT_FOUND
+    default_http_status = 404
+    default_message = "Not found"
+
+
+class Conflict(VyrisError):
+    """An encounter that is already recorded."""
+
+    reason = "CONFLICT"
+    grpc_code = grpc.StatusCode.ALREADY_EXISTS
+    default_http_status = 409
+    default_message = "This encounter is already recorded"
+
+
+class Expired(VyrisError):
+    """A reforge token past its time, used, or superseded."""
+
+    reason = "EXPIRED"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 410
+    default_message = "This link has expired or was used"
+
+
+class InvalidRequest(VyrisError):
+    """A field that is missing, of the wrong form or out of bounds."""
+
+    reason = "INVALID_REQUEST"
+    grpc_code = grpc.StatusCode.INVALID_ARGUMENT
+    default_http_status = 422
+    default_message = "The request is not valid"
+
+
+class DropNotOpen(VyrisError):
+    """Outside the drop's opening times, by Postgres' clock. Retryable only before it opens."""
+
+    reason = "DROP_NOT_OPEN"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 409
+    default_message = "This drop is not open"
+
+
+class RateLimited(VyrisError):
+    """Too many requests; `retry_after_s` is always set."""
+
+    reason = "RATE_LIMITED"
+    grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    default_http_status = 429
+    default_retryable = True
+    default_message = "Too many requests"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        """`retry_after_s` is whole seconds."""
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+ERRORS_BY_REASON: dict[str, type[VyrisError]] = {
+    error.reason: error
+    for error in (
+        SoldOut,
+        ReceiptUsed,
+        InvalidReceipt,
+        Unauthorized,
+        Retryable,
+        NotFound,
+        Conflict,
+        Expired,
+        InvalidRequest,
+        DropNotOpen,
+        RateLimited,
+    )
+}
