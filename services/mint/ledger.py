@@ -20,11 +20,11 @@ QUERIES: Final = Queries.beside(__file__)
 
 @dataclass(frozen=True, slots=True)
 class EnrolledDevice:
-    """A device as stored: its name, its canonical JWK, the SHA-256 thumbprint of that (RFC 7638)."""
+    """A device as stored: its name, its canonical JWK, and the thumbprint of that (RFC 7638)."""
 
     device_id: str
     public_key: str
-    thumbprint: bytes
+    thumbprint: str
 
 
 @dataclass(frozen=True, slots=True)

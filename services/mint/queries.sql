@@ -47,7 +47,7 @@ WHERE d.id = $1 AND l.receipt_key = ANY ($2::bytea[]);
 -- $1 drop, $2 keys (sorted), $3 users, $4 membership ids, $5 pass serials, $6 e-mail addresses,
 -- $7 device ids, $8 device keys, $9 thumbprints, $10 claim slots beyond this sort_order, $11 tally writer
 WITH asked AS (
-  SELECT * FROM unnest($2::bytea[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::bytea[])
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[])
     AS asked (receipt_key, user_id, membership_id, pass_serial, email, device_id, public_key, thumbprint)
 ), locked AS (
   SELECT receipt_key FROM receipt_ledger
