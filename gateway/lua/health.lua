@@ -1,0 +1,13 @@
+-- GET /health: whatever goes wrong, the suite is unhealthy.
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") == "200" then
+    return
+  end
+  for _, name in ipairs(PRIVATE_HEADERS) do
+    headers:remove(name)
+  end
+  headers:remove("retry-after")
+  write_answer(handle, headers, "503", '{"status":"unhealthy"}')
+end
