@@ -83,7 +83,7 @@ def header(name: str, value: str) -> Any:
 def _json_mapper(reply: LocalReply) -> Any:
     error = reply.error
     headers = [] if error.retry_after_s is None else [header("retry-after", str(error.retry_after_s))]
-    body = {"error": error.reason, "message": error.message, "retryable": error.retryable}
+    body: dict[str, str | bool] = {"error": error.reason, "message": error.message, "retryable": error.retryable}
     return ResponseMapper(
         filter=_filter(reply.when),
         status_code=number(error.http_status),

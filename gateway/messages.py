@@ -15,27 +15,27 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def packed(message: Message) -> AnyMessage:
-    """`message` as a typed extension configuration."""
+    """Wrap `message` as a typed extension configuration."""
     wrapped = AnyMessage()
     wrapped.Pack(message)
     return wrapped
 
 
 def number(value: int) -> UInt32Value:
-    """An optional unsigned number."""
+    """Set an optional unsigned number."""
     return UInt32Value(value=value)
 
 
 def flag(value: bool) -> BoolValue:
-    """An optional truth."""
+    """Set an optional truth."""
     return BoolValue(value=value)
 
 
 def seconds(value: float) -> timedelta:
-    """A span of time, in the form that Duration fields take."""
+    """Give a span of time the form that Duration fields take."""
     return timedelta(seconds=value)
 
 
 def socket_address(host: str, port: int) -> Any:
-    """Where to bind or connect."""
+    """Name a place to bind or connect to."""
     return Address(socket_address=SocketAddress(address=host, port_value=port))

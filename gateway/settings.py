@@ -114,7 +114,7 @@ class GatewaySettings(BaseSettings):
     gateway_secrets_dir: Path = Path()
     """Where the generator writes the files that name the certificates; beside its output unless set."""
 
-    otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otel_exporter_otlp_endpoint: str = ""
     """`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces."""
     gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
     """Share of the requests that are traced where the caller did not decide."""
@@ -151,9 +151,9 @@ class GatewaySettings(BaseSettings):
     @property
     def otlp_collector(self) -> Endpoint | None:
         """Where traces go; None: nowhere."""
-        if not self.otlp_endpoint:
+        if not self.otel_exporter_otlp_endpoint:
             return None
-        text = self.otlp_endpoint.split("://")[-1].rstrip("/")
+        text = self.otel_exporter_otlp_endpoint.split("://")[-1].rstrip("/")
         return parse_endpoints(text)[0]
 
     @property

@@ -279,7 +279,7 @@ async def running_gateway(
         secret_file(settings.gateway_secrets_dir, name).write_text(as_json(content))
     configuration.write_text(as_json(bootstrap(settings, descriptors or load_descriptors())))
     log = (folder / "envoy.log").open("wb")
-    process = subprocess.Popen(envoy_arguments(settings, configuration), stdout=log, stderr=log)
+    process = subprocess.Popen(envoy_arguments(settings, configuration), stdout=log, stderr=log)  # noqa: ASYNC220
     gateway = Gateway(settings, folder, process)
     try:
         await _ready(gateway)
