@@ -26,10 +26,10 @@ from google.protobuf.json_format import MessageToJson
 
 from gateway import filters, local_replies, route_tables
 from gateway.clusters import all_clusters
-from gateway.listeners import edge_connection_manager, listener, statistics_listener
+from gateway.listeners import GRPC_HEADERS, OWN_HEADERS, edge_connection_manager, listener, statistics_listener
 from gateway.messages import packed, seconds, socket_address
 from gateway.routes import RpcService, http_routes, rpc_services
-from gateway.settings import SERVICES, GatewaySettings
+from gateway.settings import GatewaySettings
 from gateway.static_pages import load_pages
 
 
@@ -79,6 +79,7 @@ def _json_listener(settings: GatewaySettings, descriptors: FileDescriptorSet) ->
         routes=route_tables.json_routes(settings, routes, load_pages(settings.gateway_static_dir)),
         http_filters=filters.json_filters(settings, descriptors, scripts),
         local_replies=local_replies.json_replies(),
+        forbidden_headers=[*OWN_HEADERS, *GRPC_HEADERS],
         codec=HttpConnectionManager.AUTO,
         stream_idle_timeout_s=max(30, settings.gateway_request_timeout_s + 5),
     )
@@ -92,6 +93,7 @@ def _grpc_listener(settings: GatewaySettings, services: list[RpcService]) -> Any
         routes=route_tables.grpc_routes(settings, services),
         http_filters=filters.grpc_filters(settings),
         local_replies=local_replies.grpc_replies(),
+        forbidden_headers=OWN_HEADERS,
         codec=HttpConnectionManager.HTTP2,
         stream_idle_timeout_s=settings.gateway_stream_idle_timeout_s,
     )
@@ -117,6 +119,3 @@ def bootstrap(settings: GatewaySettings, descriptors: FileDescriptorSet) -> Any:
 def as_json(message: Any) -> str:
     """A configuration message in the form that Envoy reads."""
     return MessageToJson(message, preserving_proto_field_name=True, indent=1) + "\n"
-
-
-__all__ = ["SERVICES", "as_json", "bootstrap"]

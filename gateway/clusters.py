@@ -10,10 +10,12 @@ from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.health_check_pb2 import HealthCheck
-from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint as EndpointMessage
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED as DNS_V4_PREFERRED
+from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as UpstreamHttpOptions
 from envoy.type.v3.percent_pb2 import Percent
 
@@ -35,8 +37,13 @@ def _assignment(name: str, endpoints: list[Endpoint]) -> Any:
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=hosts)])
 
 
-def _discovery(endpoints: list[Endpoint]) -> int:
-    return int(Cluster.STATIC if all(item.is_ip for item in endpoints) else Cluster.STRICT_DNS)
+def _discover(cluster: Any, endpoints: list[Endpoint]) -> None:
+    """Addresses as they are; a name is resolved every few seconds, and each of its addresses is an endpoint."""
+    if all(item.is_ip for item in endpoints):
+        cluster.type = Cluster.STATIC
+        return
+    dns = DnsCluster(dns_refresh_rate=seconds(5), dns_lookup_family=DNS_V4_PREFERRED)
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=packed(dns)))
 
 
 def _http2() -> Any:
@@ -47,6 +54,8 @@ def _http2() -> Any:
                 max_concurrent_streams=number(1024),
                 initial_stream_window_size=number(1 << 20),
                 initial_connection_window_size=number(8 << 20),
+                # Services allow a ping every ten seconds.
+                connection_keepalive=KeepaliveSettings(interval=seconds(30), timeout=seconds(5)),
             )
         ),
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(3600)),
@@ -110,7 +119,6 @@ def service_cluster(settings: GatewaySettings, service: str, health_service: str
     tls = upstream_tls(settings, service)
     cluster = Cluster(
         name=service,
-        type=_discovery(endpoints),
         connect_timeout=seconds(1),
         per_connection_buffer_limit_bytes=number(1 << 20),
         lb_policy=Cluster.LEAST_REQUEST,
@@ -126,10 +134,9 @@ def service_cluster(settings: GatewaySettings, service: str, health_service: str
                 keepalive_probes=number(3), keepalive_time=number(15), keepalive_interval=number(5)
             )
         ),
-        dns_refresh_rate=seconds(5),
-        dns_lookup_family=Cluster.V4_PREFERRED,
         ignore_health_on_host_removal=True,
     )
+    _discover(cluster, endpoints)
     if tls is not None:
         cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
     return cluster
@@ -147,14 +154,14 @@ def admin_cluster(settings: GatewaySettings) -> Any:
 
 def collector_cluster(collector: Endpoint) -> Any:
     """Where traces go."""
-    return Cluster(
+    cluster = Cluster(
         name=COLLECTOR_CLUSTER,
-        type=_discovery([collector]),
         connect_timeout=seconds(1),
         load_assignment=_assignment(COLLECTOR_CLUSTER, [collector]),
         typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
-        dns_lookup_family=Cluster.V4_PREFERRED,
     )
+    _discover(cluster, [collector])
+    return cluster
 
 
 def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:

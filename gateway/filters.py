@@ -7,12 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderMutationRule
 from envoy.config.core.v3.base_pb2 import DataSource, RuntimeFractionalPercent
-from envoy.config.ratelimit.v3.rls_pb2 import RateLimitServiceConfig  # noqa: F401  # registers what the next needs
 from envoy.config.route.v3.route_components_pb2 import FilterConfig, RateLimit
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
+from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2 import GrpcJsonTranscoder
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, Mutations
 from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -26,12 +28,25 @@ from gateway.messages import MAX_BODY_BYTES, flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
 
+HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
+BUFFER: Final = "envoy.filters.http.buffer"
 CORS: Final = "envoy.filters.http.cors"
 LUA: Final = "envoy.filters.http.lua"
 RATE_LIMIT: Final = "envoy.filters.http.local_ratelimit"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
 ROUTER: Final = "envoy.filters.http.router"
 
+PRIVATE_HEADERS: Final = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "x-error-code",
+    "x-error-status",
+    "x-error-retryable",
+    "x-http-status",
+)
 MAX_ANSWER_BYTES: Final = 4 << 20
 MAX_ADDRESSES: Final = 100_000
 """How many callers' addresses are counted at once; the ones not seen for longest are forgotten."""
@@ -53,8 +68,9 @@ def answer_script_name(route: HttpRoute) -> str:
 
 
 def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
-    """The scripts that `routes` need, by name. The success status is a constant of the script, which
-    costs nothing at run time; reading it from the route's metadata would build a table per request.
+    """The scripts that `routes` need, by name.
+
+    The success status is a constant of the script; reading it from the route's metadata costs more.
     """
     scripts = {"answer_200": _script(200, "answer")}
     for route in routes:
@@ -79,6 +95,13 @@ def _source(text: str) -> Any:
 
 def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
     return HttpFilter(name=name, typed_config=packed(config), disabled=disabled)
+
+
+def _without_private_headers() -> Any:
+    """What answers carry between the parts and no caller should see."""
+    return HeaderMutation(
+        mutations=Mutations(response_mutations=[HeaderMutationRule(remove=name) for name in PRIVATE_HEADERS])
+    )
 
 
 def _transcoder(descriptors: FileDescriptorSet) -> Any:
@@ -149,28 +172,34 @@ def cors_policy(settings: GatewaySettings) -> Any:
 
 
 def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scripts: dict[str, str]) -> list[Any]:
-    """The chain of the JSON listener. Lua stands before the transcoder, so on the way back it sees
-    what the transcoder made.
+    """The chain of the JSON listener.
+
+    Lua stands before the transcoder, so on the way back it sees what the transcoder made. The buffer
+    filter bounds a body however it is sent; the transcoder's own limit is one for what it holds at a time.
     """
     lua = Lua(
         default_source_code=_source(scripts["answer_200"]),
         source_codes={name: _source(text) for name, text in scripts.items()},
     )
-    filters = [_filter(LUA, lua), _filter(TRANSCODER, _transcoder(descriptors)), _filter(ROUTER, Router())]
-    if settings.gateway_rate_limit_rps is not None:
-        filters.insert(1, _filter(RATE_LIMIT, _rate_limit(settings)))
+    chain = [_filter(HEADER_MUTATION, _without_private_headers())]
     if settings.gateway_cors_origins:
-        filters.insert(0, _filter(CORS, Cors()))
-    return filters
+        chain.append(_filter(CORS, Cors()))
+    chain.append(_filter(LUA, lua))
+    if settings.gateway_rate_limit_rps is not None:
+        chain.append(_filter(RATE_LIMIT, _rate_limit(settings)))
+    chain.append(_filter(BUFFER, Buffer(max_request_bytes=number(MAX_BODY_BYTES))))
+    chain.append(_filter(TRANSCODER, _transcoder(descriptors)))
+    chain.append(_filter(ROUTER, Router()))
+    return chain
 
 
 def grpc_filters(settings: GatewaySettings) -> list[Any]:
     """The chain of the native listener. Lua works for `grpc.health.v1.Health` alone."""
     lua = Lua(default_source_code=_source(lua_file("health_routing")))
-    filters = [_filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
+    chain = [_filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
     if settings.gateway_rate_limit_rps is not None:
-        filters.insert(0, _filter(RATE_LIMIT, _rate_limit(settings)))
-    return filters
+        chain.insert(0, _filter(RATE_LIMIT, _rate_limit(settings)))
+    return chain
 
 
 def named_script(name: str) -> dict[str, Any]:

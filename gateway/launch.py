@@ -50,6 +50,9 @@ def envoy_arguments(settings: GatewaySettings, configuration: Path) -> list[str]
         "--disable-hot-restart",
         "--drain-time-s",
         str(settings.gateway_drain_s),
+        # Access log lines are on disk within a second.
+        "--file-flush-interval-msec",
+        "1000",
         "--log-level",
         "warning",
     ]

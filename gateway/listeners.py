@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -15,7 +18,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
     RequestIDExtension,
 )
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import observability
 from gateway.messages import flag, number, packed, seconds, socket_address
@@ -23,6 +30,12 @@ from gateway.settings import GatewaySettings
 from gateway.tls import listener_tls
 
 CONNECTION_BUFFER_BYTES = 32 * 1024
+
+# Headers that are the gateway's own to set.
+OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-")]
+# What a JSON caller must not say to a gRPC server: its deadline, its encodings, binary metadata (a value
+# that is not base64 ends the call in an internal error).
+GRPC_HEADERS = [StringMatcher(prefix="grpc-"), StringMatcher(suffix="-bin")]
 
 
 def _http2() -> Any:
@@ -34,6 +47,15 @@ def _http2() -> Any:
     )
 
 
+def _without_headers(matchers: list[Any]) -> Any:
+    """Remove request headers before anything looks at them."""
+    mutations = [HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=item)) for item in matchers]
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(EarlyHeaderMutation(mutations=mutations)),
+    )
+
+
 def edge_connection_manager(
     settings: GatewaySettings,
     *,
@@ -41,6 +63,7 @@ def edge_connection_manager(
     routes: Any,
     http_filters: list[Any],
     local_replies: Any,
+    forbidden_headers: list[Any],
     codec: int,
     stream_idle_timeout_s: float,
 ) -> Any:
@@ -58,7 +81,10 @@ def edge_connection_manager(
         # Who calls. Nobody counts as internal, so nobody may steer the gateway by x-envoy-* headers.
         use_remote_address=flag(True),
         xff_num_trusted_hops=settings.gateway_trusted_hops,
-        internal_address_config=HttpConnectionManager.InternalAddressConfig(unix_sockets=False),
+        internal_address_config=HttpConnectionManager.InternalAddressConfig(
+            unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=number(32))]
+        ),
+        early_header_mutation_extensions=[_without_headers(forbidden_headers)],
         # Request ids are the caller's where it sends one, and are always told.
         generate_request_id=flag(True),
         preserve_external_request_id=True,
@@ -74,7 +100,7 @@ def edge_connection_manager(
         path_with_escaped_slashes_action=HttpConnectionManager.REJECT_REQUEST,
         strip_any_host_port=False,
         # Limits.
-        max_request_headers_kb=number(32),
+        max_request_headers_kb=number(24),
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=seconds(300),
             max_headers_count=number(64),

@@ -56,6 +56,14 @@ UNHEALTHY_WHEN: Final = (
     "('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '/health'))"
 )
 
+# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way.
+IS_GRPC: Final = (
+    "response.code >= 400 && 'content-type' in request.headers && "
+    "request.headers['content-type'].startsWith('application/grpc') && "
+    "!request.headers['content-type'].startsWith('application/grpc-web')"
+)
+NATIVE_ELSEWHERE: Final = "This port speaks JSON; native gRPC has a port of its own"
+
 
 def _filter(expression: str) -> Any:
     return AccessLogFilter(
@@ -99,7 +107,8 @@ def json_replies() -> Any:
         status_code=number(503),
         body_format_override=_json_body({"status": "unhealthy"}),
     )
-    return LocalReplyConfig(mappers=[unhealthy, *map(_json_mapper, REPLIES)])
+    native = ResponseMapper(filter=_filter(IS_GRPC), body=DataSource(inline_string=NATIVE_ELSEWHERE))
+    return LocalReplyConfig(mappers=[native, unhealthy, *map(_json_mapper, REPLIES)])
 
 
 def grpc_replies() -> Any:

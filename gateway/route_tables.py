@@ -31,11 +31,6 @@ HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
 HEALTH_TIMEOUT_S: Final = 2
 MAX_STATIC_BYTES: Final = 1 << 20
 
-# What a JSON caller must not say to a gRPC service on its own.
-_GRPC_REQUEST_HEADERS: Final = ("grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-previous-rpc-attempts")
-# What only the JSON listener may say.
-_JSON_REQUEST_HEADERS: Final = ("x-envoy-original-path", "x-envoy-original-method", HEALTH_SERVICE_HEADER)
-
 
 def _header_is(name: str, value: str) -> Any:
     return HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
@@ -149,7 +144,7 @@ def _static_route(page: StaticPage) -> Any:
 def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[StaticPage]) -> Any:
     """Exact routes and nothing else: what is not listed is NOT_FOUND."""
     refuse_grpc = _refusal(
-        "grpc", RouteMatch(prefix="/", headers=[_IS_GRPC]), 415, filters.switched_off(filters.LUA, filters.TRANSCODER)
+        "grpc", RouteMatch(prefix="/", headers=[_IS_GRPC]), 404, filters.switched_off(filters.LUA, filters.TRANSCODER)
     )
     table = [refuse_grpc]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
@@ -161,7 +156,6 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
         domains=["*"],
         routes=table,
         retry_policy=retry_policy(),
-        request_headers_to_remove=_GRPC_REQUEST_HEADERS,
         response_headers_to_remove=["x-envoy-upstream-service-time"],
         response_headers_to_add=[
             _if_absent("cache-control", "no-store"),
@@ -223,7 +217,7 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
         domains=["*"],
         routes=table,
         retry_policy=retry_policy(),
-        request_headers_to_remove=_JSON_REQUEST_HEADERS,
+        request_headers_to_remove=[HEALTH_SERVICE_HEADER],
         response_headers_to_remove=["x-envoy-upstream-service-time"],
     )
     return RouteConfiguration(name="grpc", virtual_hosts=[host])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
@@ -111,10 +111,11 @@ def _cluster_of(package: str) -> str:
 
 
 def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Iterator[HttpRoute]:
-    if not method.options.HasExtension(annotations_pb2.http):
+    options: Any = method.options  # the stubs for google.api know no extensions
+    if not options.HasExtension(annotations_pb2.http):
         return
-    rule: http_pb2.HttpRule = method.options.Extensions[annotations_pb2.http]
-    policy = method.options.Extensions[http_policy_pb2.http_policy]
+    rule: http_pb2.HttpRule = options.Extensions[annotations_pb2.http]
+    policy = options.Extensions[http_policy_pb2.http_policy]
     rpc = f"{service}/{method.name}"
     if method.client_streaming or method.server_streaming:
         raise UnroutableError(f"{rpc}: the JSON listener carries no streams")

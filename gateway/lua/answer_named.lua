@@ -9,7 +9,6 @@ function envoy_on_response(handle)
     return
   end
   local status = headers:get("x-http-status") or SUCCESS_STATUS
-  headers:remove("x-http-status")
   if not status:match("^[2345]%d%d$") then
     write_fixed(handle, headers, UNFINISHED)
     return
@@ -17,6 +16,8 @@ function envoy_on_response(handle)
   headers:replace(":status", status)
   if BODILESS[status] then
     handle:body(true):setBytes("")
+    -- Waiting for the body ended the life of the first handle on the headers.
+    headers = handle:headers()
     headers:remove("content-type")
     headers:remove("content-length")
   end

@@ -1,4 +1,6 @@
--- Writes the three-key error body of the contract. Shared by every script.
+-- Writes the three-key error body of the contract. Shared by every script. The
+-- headers that carry an error between the parts are removed by the header_mutation
+-- filter, which the answer meets last.
 
 -- Statuses that gRPC makes itself, as the contract tells them: HTTP status,
 -- error, message, retryable, Retry-After in seconds.
@@ -6,7 +8,6 @@ local UNFINISHED = {"500", "RETRYABLE", "The service could not finish; send the 
 local UNREACHABLE = {"503", "RETRYABLE", "The service cannot be reached; send the same request again", true, "1"}
 local TOO_SLOW = {"504", "RETRYABLE", "The service did not answer in time; send the same request again", true}
 local BY_GRPC_STATUS = {
-  ["1"] = TOO_SLOW,
   ["3"] = {"422", "INVALID_REQUEST", "The request is not valid", false},
   ["4"] = TOO_SLOW,
   ["5"] = {"404", "NOT_FOUND", "Not found", false},
@@ -17,11 +18,6 @@ local BY_GRPC_STATUS = {
 }
 -- How grpc.aio tells that the bytes were no valid message (text that is not UTF-8).
 local UNREADABLE = {["Exception deserializing request!"] = true, ["Error deserializing request!"] = true}
-
-local PRIVATE_HEADERS = {
-  "x-error-code", "x-error-status", "x-error-retryable", "x-http-status",
-  "grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding", "grpc-accept-encoding",
-}
 
 local ESCAPES = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
 
@@ -91,8 +87,8 @@ local function answer_failure(handle, headers)
   local http_status = headers:get("x-error-status")
   local retryable = headers:get("x-error-retryable")
   local message = headers:get("grpc-message") or ""
-  for _, name in ipairs(PRIVATE_HEADERS) do
-    headers:remove(name)
+  if code ~= nil then
+    handle:streamInfo():dynamicMetadata():set("vyris", "error", code)
   end
   if code ~= nil and http_status ~= nil and http_status:match("^[45]%d%d$") then
     write_answer(handle, headers, http_status, service_error_body(code, message, retryable or "false"))

@@ -5,9 +5,6 @@ function envoy_on_response(handle)
   if headers:get(":status") == "200" then
     return
   end
-  for _, name in ipairs(PRIVATE_HEADERS) do
-    headers:remove(name)
-  end
   headers:remove("retry-after")
   write_answer(handle, headers, "503", '{"status":"unhealthy"}')
 end
