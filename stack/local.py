@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +21,15 @@ from stack.processes import ProcessSpec, Tier
 from stack.refusal import StackRefused
 from stack.settings import StackSettings
 from stack.state import StateFolder
+from stack.steps import Step
 from stack.supervision import Supervisor
 
 READY_LIMIT_S = 60.0
 # A process that still fails to stay up after this long will not: its log says why.
 CRASHING_LIMIT_S = 4.0
-STEP_LIMIT_S = 60
+GENERATE_LIMIT_S = 30.0
+# A drop of ten million numbers takes minutes.
+DROP_LIMIT_S = 900.0
 POLL_S = 0.03
 DATABASES = frozenset({"postgres", "valkey"})
 
@@ -44,13 +45,20 @@ class Stack:
     """
 
     def __init__(
-        self, settings: StackSettings, environment: Mapping[str, str], *, only: Iterable[str] | None = None
+        self,
+        settings: StackSettings,
+        environment: Mapping[str, str],
+        *,
+        only: Iterable[str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.settings = settings
         self.state = StateFolder(settings.vyris_state_dir)
         self._environment = dict(environment)
         self._only = set(only) if only is not None else None
-        self._supervisor = Supervisor(self.state)
+        # Where relative paths in settings, and `.env`, are looked for.
+        self._directory = directory or Path.cwd()
+        self._supervisor = Supervisor(self.state, self._directory)
         self._graph: graph.Graph | None = None
 
     @classmethod
@@ -86,7 +94,7 @@ class Stack:
             vyris_env="development",
             mint_replicas=mint_replicas,
         )
-        return cls(settings, {**system, **(environment or {})}, only=only)
+        return cls(settings, {**system, **(environment or {})}, only=only, directory=state_dir.absolute())
 
     # Life
 
@@ -221,6 +229,28 @@ class Stack:
     # Steps of starting
 
     def _bring_up(self, plan: graph.Graph, detached: bool, on_progress: Progress) -> None:
+        steps: list[Step] = []
+        try:
+            # Beside the databases' start: it needs none of them.
+            if plan.tier(Tier.GATEWAY):
+                output = str(self.state.gateway_configuration)
+                steps.append(self._step("gateway", "generate", "--output", output, environment=plan.gateway_environment))
+            self._bring_up_storage(plan, detached, on_progress)
+            if plan.tier(Tier.SERVICES):
+                self._migrate(on_progress)
+                steps.append(self._step("stack.default_drop", environment=plan.service_environment))
+                self._start(plan.tier(Tier.SERVICES))
+                on_progress(steps[-1].finish(DROP_LIMIT_S))
+                self._wait(plan.tier(Tier.SERVICES), READY_LIMIT_S, on_progress)
+            if plan.tier(Tier.GATEWAY):
+                steps[0].finish(GENERATE_LIMIT_S)
+                self._start(plan.tier(Tier.GATEWAY))
+                self._wait(plan.tier(Tier.GATEWAY), READY_LIMIT_S, on_progress)
+        finally:
+            for step in steps:
+                step.abandon()
+
+    def _bring_up_storage(self, plan: graph.Graph, detached: bool, on_progress: Progress) -> None:
         storage = plan.tier(Tier.STORAGE)
         for spec in storage:
             if spec.name == "postgres":
@@ -229,16 +259,8 @@ class Stack:
         ends_with_us = not detached and threading.current_thread() is threading.main_thread()
         self._supervisor.start(plan.specs, ends_with_us=ends_with_us)
         self.state.write_ports(plan.listens())
-        self._start_all(storage, on_progress)
-        if plan.tier(Tier.SERVICES):
-            self._migrate(on_progress)
-            self._create_drop(plan, on_progress)
-            self._start_all(plan.tier(Tier.SERVICES), on_progress)
-        if plan.tier(Tier.GATEWAY):
-            self._run_step(
-                "gateway", "generate", "--output", str(self.state.gateway_configuration), plan.gateway_environment
-            )
-            self._start_all(plan.tier(Tier.GATEWAY), on_progress)
+        self._start(storage)
+        self._wait(storage, READY_LIMIT_S, on_progress)
 
     def _refuse_taken_ports(self) -> None:
         wanted = self.settings.fixed_ports()
@@ -251,10 +273,12 @@ class Stack:
             }
         refuse_taken(wanted)
 
-    def _start_all(self, specs: list[ProcessSpec], on_progress: Progress) -> None:
+    def _start(self, specs: list[ProcessSpec]) -> None:
         for spec in specs:
             self._supervisor.start_process(spec)
-        self._wait(specs, READY_LIMIT_S, on_progress)
+
+    def _step(self, module: str, *arguments: str, environment: Mapping[str, str]) -> Step:
+        return Step(module, *arguments, environment=environment, directory=self._directory)
 
     def _wait(self, specs: list[ProcessSpec], limit_s: float, on_progress: Progress = lambda _: None) -> None:
         began = time.monotonic()
@@ -283,24 +307,6 @@ class Stack:
         except MigrationFailed as failure:
             raise StackRefused(str(failure)) from failure
         on_progress("the schema is up to date")
-
-    def _create_drop(self, plan: graph.Graph, on_progress: Progress) -> None:
-        self._run_step("cli.main", "drop", "create", "--if-missing", plan.service_environment)
-        on_progress("the drop is there")
-
-    def _run_step(self, module: str, *arguments_and_environment: str | Mapping[str, str]) -> None:
-        *arguments, environment = arguments_and_environment
-        finished = subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            env=dict(environment) if isinstance(environment, Mapping) else None,
-            capture_output=True,
-            text=True,
-            timeout=STEP_LIMIT_S,
-            check=False,
-        )
-        if finished.returncode != 0:
-            said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
-            raise StackRefused(f"`{module} {arguments[0]}` failed: {said[-1]}")
 
     @property
     def _running_graph(self) -> graph.Graph:

@@ -40,8 +40,9 @@ POLL_S = 0.02
 class Supervisor:
     """supervisord over the processes of one state folder."""
 
-    def __init__(self, state: StateFolder) -> None:
+    def __init__(self, state: StateFolder, directory: Path) -> None:
         self._state = state
+        self._directory = directory
         self._socket = state.sockets / "supervisor.sock"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -81,7 +82,7 @@ class Supervisor:
                 {
                     "argv": spec.argv,
                     "environment": {**spec.environment, **(extra_environment or {})},
-                    "directory": str(Path.cwd()),
+                    "directory": str(self._directory),
                     "death_signal": int(spec.death_signal),
                     "user_namespace": spec.in_user_namespace,
                     "is_supervisor": False,
