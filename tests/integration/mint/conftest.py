@@ -97,7 +97,14 @@ class MintMaker:
 
 @asynccontextmanager
 async def mint_maker(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
-    settings = MintSettings(_env_file=None, database_url=database_url, redis_url=redis_url, recount_interval_ms=60_000)
+    # Repairs stay out of the way of tests that do not ask for them.
+    settings = MintSettings(
+        _env_file=None,
+        database_url=database_url,
+        redis_url=redis_url,
+        recount_interval_ms=60_000,
+        reaper_grace_ms=3_600_000,
+    )
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings, "test"))
         yield MintMaker(database, settings, stack)

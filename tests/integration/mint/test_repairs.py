@@ -52,8 +52,8 @@ async def test_a_wrong_or_missing_count_is_put_right_by_the_interval(make_mint: 
 
 async def test_slots_taken_by_a_process_that_died_are_for_sale_again(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
-    assert await mint.bouncer.take(mint.count_key, 3) in {3, None}
-    await mint.bouncer.write(mint.count_key, 0)
+    await mint.bouncer.write(mint.count_key, 3)
+    assert await mint.bouncer.take(mint.count_key, 3) == 3
     for n in range(3):
         await mint.mint(f"r{n}")
     assert await mint.slots() == 0
@@ -61,6 +61,11 @@ async def test_slots_taken_by_a_process_that_died_are_for_sale_again(make_mint: 
 
 async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint(capacity=7)
+
+    async def counted() -> bool:
+        return await mint.bouncer.read(mint.count_key) == 7
+
+    await eventually(counted)  # the engine's own first recount is over
     await mint.bouncer.write(mint.count_key, 1)
     recounter = Recounter(other_database, mint.bouncer, interval_s=1)
 
@@ -96,5 +101,5 @@ async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, 
         await pending(mint, f"r{n}", age_s=120)
     reapers = [Reaper(database, grace_s=60, interval_s=9) for database in (mint.database, other_database)]
     reaped = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
-    assert sum(reaped) in {20}
+    assert sorted(reaped) == [0, 20]
     assert await mint.ledger() == {"FAILED ABANDONED": 20}
