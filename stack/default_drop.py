@@ -27,4 +27,6 @@ if __name__ == "__main__":
     mint_settings = load(MintSettings)
     created = asyncio.run(ensure(mint_settings))
     name = f"{mint_settings.drop_tier}/{mint_settings.drop_year}"
-    sys.stdout.write(f"drop {name} {f'created with {mint_settings.drop_capacity} numbers' if created else 'is there'}\n")
+    sys.stdout.write(
+        f"drop {name} {f'created with {mint_settings.drop_capacity} numbers' if created else 'is there'}\n"
+    )

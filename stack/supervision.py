@@ -16,6 +16,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ LOG_BACKUPS = 3
 START_RETRIES = 30
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 60.0
+KILL_LIMIT_S = 5.0
 POLL_S = 0.02
 
 
@@ -116,10 +118,15 @@ class Supervisor:
             self._call("shutdown")
         except (OSError, xmlrpc.client.Error):
             family[-1].terminate()
-        _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        try:
+            _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        except KeyboardInterrupt:
+            # Asked twice: no more waiting.
+            alive = family
         for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=KILL_LIMIT_S)
         if self._child is not None:
             self._child.poll()
         for launch_file in self._state.run.glob("*.launch.json"):
