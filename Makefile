@@ -8,6 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A copy of what was installed; it differs from the lock when the lock has changed.
 STAMP := $(VENV)/installed.txt
 PYTEST_ARGUMENTS ?=
@@ -38,7 +39,7 @@ lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/buf lint protos
+	@$(BIN)/python protos/generate.py --lint
 
 .PHONY: protos
 protos: venv ## Generate the code that comes from the protos

@@ -256,7 +256,8 @@ class Stack:
             self._bring_up_storage(plan, detached, on_progress)
             if plan.tier(Tier.SERVICES):
                 self._migrate(on_progress)
-                steps.append(self._step("stack.default_drop", environment=plan.service_environment))
+                create_drop = ("drop", "create", "--if-missing")
+                steps.append(self._step("cli.main", *create_drop, environment=plan.service_environment))
                 self._start(plan.tier(Tier.SERVICES))
                 on_progress(steps[-1].finish(DROP_LIMIT_S))
                 self._wait(plan.tier(Tier.SERVICES), READY_LIMIT_S, on_progress)
