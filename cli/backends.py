@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from stack.state import StateFolder
 
 from cli.console import fail
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
+from stack.state import StateFolder
 
 
 class BackendSettings(BaseSettings):
