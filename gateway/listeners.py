@@ -65,7 +65,6 @@ def edge_connection_manager(
     local_replies: Any,
     forbidden_headers: list[Any],
     codec: int,
-    stream_idle_timeout_s: float,
 ) -> Any:
     """What both doors towards callers have in common: the settings of an edge proxy."""
     return HttpConnectionManager(
@@ -110,7 +109,7 @@ def edge_connection_manager(
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(10),
         request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),
-        stream_idle_timeout=seconds(stream_idle_timeout_s),
+        stream_idle_timeout=seconds(settings.gateway_request_timeout_s + 5),
         drain_timeout=seconds(5),
         delayed_close_timeout=seconds(1),
     )
