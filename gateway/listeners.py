@@ -105,7 +105,7 @@ def edge_connection_manager(
             max_headers_count=number(64),
             headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
         ),
-        http_protocol_options=Http1ProtocolOptions(),
+        http_protocol_options=Http1ProtocolOptions(allow_custom_methods=True),  # they are not found, like others
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(10),
         request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),

@@ -75,6 +75,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
     is_health = route.template == "/health"
     script = filters.answer_script_name(route)
     per_filter = filters.named_script(query_script_name(route) if with_query else script)
+    per_filter |= filters.bounded_body()
     if is_health and settings.gateway_rate_limit_rps is not None:
         per_filter |= filters.switched_off(filters.RATE_LIMIT)
     return Route(
