@@ -38,7 +38,7 @@ class Transaction:
 
     @property
     def purchase_id(self) -> str:
-        """What identifies the purchase at the store: restoring a non-consumable makes new transactions of one original."""
+        """What identifies the purchase: restoring a non-consumable makes new transactions of one original."""
         return self.transaction_id if self.consumable else self.original_transaction_id
 
     @property
