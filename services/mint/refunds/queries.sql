@@ -94,7 +94,7 @@ RETURNING encode(l.receipt_key, 'hex') AS receipt_key;
 SELECT n.kind, n.issuer, n.transaction_id, encode(n.receipt_key, 'hex') AS receipt_key, n.received_at,
        m.id AS membership_id, m.user_id, m.sequence_num, d.tier, d.year
 FROM store_notifications n
-JOIN receipt_refunds r ON r.receipt_key = n.receipt_key AND NOT r.refunded
+JOIN receipt_refunds r ON r.receipt_key = n.receipt_key AND r.notification_id = n.notification_id
 JOIN memberships m ON m.id = r.revoked_membership_id AND m.revoked_at IS NOT NULL
 JOIN drops d ON d.id = m.drop_id
 WHERE n.outcome = 'NOT_RESTORED'
