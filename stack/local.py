@@ -82,7 +82,7 @@ class Stack:
         ports = PortTaker(set())
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             gateway_port=ports.free_port(),
             gateway_grpc_port=ports.free_port(),
             mint_port=ports.free_port(),
