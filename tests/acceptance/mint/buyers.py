@@ -63,7 +63,8 @@ async def grpc_sender(target: str) -> AsyncIterator[Send]:
                 trailers = tuple((key, value) for key, value in failure.trailing_metadata() or ())
                 error = from_rpc_error(failure.code(), failure.details() or "", trailers)
                 if error is None:
-                    assert failure.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+                    if failure.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                        raise
                     return Answer(503, {"error": "RETRYABLE", "retryable": True})
                 return Answer(error.http_status, {"error": error.reason, "retryable": error.retryable})
             membership = {name.name: value for name, value in minted.membership.ListFields()}
