@@ -86,7 +86,7 @@ class Supervisor:
                     "environment": {**spec.environment, **(extra_environment or {})},
                     "directory": str(self._directory),
                     "death_signal": int(spec.death_signal),
-                    "user_namespace": spec.in_user_namespace,
+                    "sheds_root": spec.sheds_root,
                     "is_supervisor": False,
                 }
             ),
@@ -151,7 +151,7 @@ class Supervisor:
                     "environment": dict(os.environ),
                     "directory": str(self._state.root),
                     "death_signal": int(signal.SIGTERM) if ends_with_us else 0,
-                    "user_namespace": False,
+                    "sheds_root": "",
                     "is_supervisor": True,
                 }
             ),
