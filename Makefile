@@ -73,6 +73,6 @@ install:
 	@rm -f $(STAMP)
 	@{ $(PYTHON) -m venv --clear $(VENV) \
 	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.txt \
-	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e . ; } \
+	&& $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e . ; } \
 	|| { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 	@cat requirements-dev.txt pyproject.toml > $(STAMP)
