@@ -128,7 +128,7 @@ REFUSED_BYTES = {
 
 @pytest.mark.parametrize("name", REFUSED_BYTES)
 async def test_bytes_that_are_no_request_never_reach_a_service(services: Services, gateway: Gateway, name: str) -> None:
-    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 1)
+    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 0.3)
     assert services.calls == []
     status = received.split(b" ", 2)[1]
     assert status in {b"404", b"422"}, received
