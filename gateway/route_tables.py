@@ -117,10 +117,15 @@ def _guards(settings: GatewaySettings) -> list[Any]:
     """Routes for what no caller should send."""
     # The script removes the query, and the request is routed again, so this answer is never given.
     strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
+    # Which filters are on is settled by the first route.
+    strip |= filters.bounded_body()
     guards = [_refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)]
     if settings.gateway_cors_origins:
-        preflight = RouteMatch(prefix="/", headers=[_header_is(":method", "OPTIONS")])
-        guards.append(_refusal("preflight", preflight, 404, filters.switched_off(filters.TRANSCODER)))
+        # The CORS filter answers for origins that may call; for others the transcoder knows no such method.
+        # It works for routes to a cluster only.
+        headers = [_header_is(":method", "OPTIONS"), HeaderMatcher(name="origin", present_match=True)]
+        match = RouteMatch(prefix="/", headers=headers)
+        guards.append(Route(name="preflight", match=match, route=RouteAction(cluster="mint")))
     return guards
 
 
@@ -155,9 +160,9 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     )
     table = [refuse_grpc]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
+    table += [_static_route(page) for page in pages]
     table += _guards(settings)
     table += [_json_route(route, settings) for route in routes]
-    table += [_static_route(page) for page in pages]
     host = VirtualHost(
         name="json",
         domains=["*"],
@@ -169,6 +174,8 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
             _if_absent("x-content-type-options", "nosniff"),
         ],
     )
+    if settings.gateway_tls_cert_file is not None:
+        host.response_headers_to_add.append(_if_absent("strict-transport-security", "max-age=31536000"))
     if settings.gateway_cors_origins:
         host.typed_per_filter_config[filters.CORS].CopyFrom(packed(filters.cors_policy(settings)))
     return RouteConfiguration(

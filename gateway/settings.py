@@ -78,7 +78,7 @@ class GatewaySettings(BaseSettings):
     `x-envoy-expected-rq-timeout-ms`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
-    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 10
+    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Connections from callers, all listeners together."""

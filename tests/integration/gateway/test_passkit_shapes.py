@@ -95,9 +95,11 @@ async def _world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         f"/{service.full_name}/{method.name}": ("wallet", message_factory.GetMessageClass(method.input_type), PAGE)
         for method in service.methods
     }
-    async with running_services(RPCS | rpcs) as services:
-        async with running_gateway(folder, make_settings(folder, services), descriptors) as gateway:
-            yield services, gateway.url
+    async with (
+        running_services(RPCS | rpcs) as services,
+        running_gateway(folder, make_settings(folder, services), descriptors) as gateway,
+    ):
+        yield services, gateway.url
 
 
 @pytest.fixture
