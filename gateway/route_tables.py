@@ -26,11 +26,10 @@ from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import number, packed, seconds
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
-from gateway.static_pages import StaticPage
+from gateway.static_pages import MAX_PAGE_BYTES, StaticPage
 
 HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
 HEALTH_TIMEOUT_S: Final = 2
-MAX_STATIC_BYTES: Final = 1 << 20
 
 
 def _header_is(name: str, value: str) -> Any:
@@ -181,7 +180,7 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     return RouteConfiguration(
         name="json",
         virtual_hosts=[host],
-        max_direct_response_body_size_bytes=number(MAX_STATIC_BYTES),
+        max_direct_response_body_size_bytes=number(MAX_PAGE_BYTES),
     )
 
 

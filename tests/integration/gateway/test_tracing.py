@@ -22,7 +22,9 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self.arrived = asyncio.Event()
 
     async def Export(  # noqa: N802
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: object  # noqa: ARG002
+        self,
+        request: trace_service_pb2.ExportTraceServiceRequest,
+        context: object,  # noqa: ARG002
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
