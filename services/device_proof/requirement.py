@@ -31,12 +31,12 @@ class DeviceProofs:
         self._public_base_url = public_base_url
 
     def required(
-        self, *, enrolled_thumbprint: str | None, proof: str | None, method: MethodDescriptor, request: Message
+        self, *, enrolled_thumbprint: bytes | None, proof: str | None, method: MethodDescriptor, request: Message
     ) -> VerifiedProof | None:
         """The proof that is to be spent with the call's effect; None where the call needs none.
 
-        `enrolled_thumbprint` names the membership's active device's key, None
-        where none is enrolled. Raises `Unauthorized` where a proof is needed
+        `enrolled_thumbprint` is that of the membership's active device as stored
+        (32 bytes), None where none is enrolled. Raises `Unauthorized` where a proof is needed
         and missing or bad.
         """
         if self._mode is DeviceProofMode.OFF:
@@ -49,7 +49,7 @@ class DeviceProofs:
             raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")
         return self.verified(proof, thumbprint=enrolled_thumbprint, method=method, request=request)
 
-    def verified(self, proof: str, *, thumbprint: str, method: MethodDescriptor, request: Message) -> VerifiedProof:
+    def verified(self, proof: str, *, thumbprint: bytes, method: MethodDescriptor, request: Message) -> VerifiedProof:
         """Check a proof by the key named `thumbprint`, whatever the setting says. Raises `Unauthorized`."""
         targets = [grpc_target(method)]
         through_gateway = http_target(self._public_base_url, method, request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,11 +36,16 @@ _PRIVATE_MESSAGE: Final = "This is a private key; send the public one, and never
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name."""
+    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name, base64url."""
 
     key: ec.EllipticCurvePublicKey
     canonical: str
     thumbprint: str
+
+    @property
+    def thumbprint_bytes(self) -> bytes:
+        """The thumbprint as it is stored: the 32 bytes of the hash."""
+        return hashlib.sha256(self.canonical.encode()).digest()
 
     def pem(self) -> str:
         """SubjectPublicKeyInfo in PEM."""

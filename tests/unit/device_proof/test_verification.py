@@ -25,7 +25,7 @@ ISSUE_PASS = WALLET.services_by_name["WalletService"].methods_by_name["IssuePass
 LIST_ENCOUNTERS = ENCOUNTER.services_by_name["EncounterService"].methods_by_name["ListEncounters"]
 KEY = ec.generate_private_key(ec.SECP256R1())
 JWK = public_jwk(KEY.public_key())
-THUMBPRINT = public_key_from_jwk(JWK).thumbprint
+THUMBPRINT = public_key_from_jwk(JWK).thumbprint_bytes
 REQUEST = IssuePassRequest(membership_id="0d6cf3c6-3b0a-4f3e-9d3f-1f0f5f0d8a11", user_id="ada")
 TARGET = Target("POST", f"{BASE}/issue-pass")
 NOW_S = 1_700_000_000
