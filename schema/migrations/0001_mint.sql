@@ -93,7 +93,7 @@ CREATE TABLE devices (
   membership_id uuid NOT NULL REFERENCES memberships,
   device_id     text NOT NULL,
   public_key    text NOT NULL,          -- canonical JWK of a P-256 public key
-  thumbprint    bytea NOT NULL CHECK (octet_length(thumbprint) = 32),  -- RFC 7638
+  thumbprint    text NOT NULL CHECK (length(thumbprint) = 43),  -- RFC 7638, base64url of SHA-256
   enrolled_at   timestamptz NOT NULL DEFAULT now(),
   retired_at    timestamptz
 );
