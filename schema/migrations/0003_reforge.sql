@@ -3,7 +3,7 @@
 -- Device proofs that were used, so that none counts twice. Written by every service
 -- that accepts proofs, in the transaction of the call's effect; purged by reforge.
 CREATE TABLE device_proof_uses (
-  thumbprint bytea NOT NULL CHECK (octet_length(thumbprint) = 32),
+  thumbprint text NOT NULL CHECK (length(thumbprint) = 43),
   jti        text NOT NULL CHECK (length(jti) BETWEEN 1 AND 128),
   expires_at timestamptz NOT NULL,   -- from here on the proof is stale anyway
   PRIMARY KEY (thumbprint, jti)
@@ -25,10 +25,10 @@ CREATE TABLE reforge_requests (
   state          reforge_state NOT NULL DEFAULT 'PENDING',
   proven         boolean NOT NULL,       -- asked for with a proof by the old device
   old_device_id  text,                   -- the active device when it was asked for; NULL where there was none
-  old_thumbprint bytea,
+  old_thumbprint text,
   new_device_id  text NOT NULL,
   new_public_key text NOT NULL,          -- canonical JWK
-  new_thumbprint bytea NOT NULL CHECK (octet_length(new_thumbprint) = 32),
+  new_thumbprint text NOT NULL CHECK (length(new_thumbprint) = 43),
   email          text NOT NULL,          -- where the link was sent
   asked_from     text NOT NULL,          -- network address, as the gateway told it
   token_digest   bytea NOT NULL UNIQUE CHECK (octet_length(token_digest) = 32),  -- SHA-256 of the link's token

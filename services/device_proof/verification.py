@@ -30,12 +30,12 @@ _TYP: Final = frozenset({PROOF_TYP})
 class VerifiedProof:
     """A proof that fits key and request. It counts once it was spent, within 60 s of `issued_at_s`."""
 
-    thumbprint: bytes
+    thumbprint: str
     jti: str
     issued_at_s: float
 
 
-def verify_proof(proof: str, *, thumbprint: bytes, targets: Collection[Target], request: Message) -> VerifiedProof:
+def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
     """Check `proof` by the enrolled key named `thumbprint` for `request` sent to one of `targets`.
 
     Raises `Unauthorized` with a message that names the rule that was broken.
@@ -46,13 +46,13 @@ def verify_proof(proof: str, *, thumbprint: bytes, targets: Collection[Target], 
         raise Unauthorized(f"Device proof: {refusal.message}") from None
 
 
-def _verified(proof: str, thumbprint: bytes, targets: Collection[Target], request: Message) -> VerifiedProof:
+def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
     token = read_token(proof, typ=_TYP, max_bytes=MAX_PROOF_BYTES)
     jwk = token.header.get("jwk")
     if not isinstance(jwk, dict):
         raise TokenRefused("The header carries no jwk")
     key = public_key_from_jwk(jwk)
-    if key.thumbprint_bytes != thumbprint:
+    if key.thumbprint != thumbprint:
         raise TokenRefused("The key is not the one of the membership's active device")
     claims = token.claims
     jti, issued_at_s = text_claim(claims, "jti", max_length=MAX_JTI_LENGTH), numeric_date(claims, "iat")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,11 +40,6 @@ class PublicKey:
     key: ec.EllipticCurvePublicKey
     canonical: str
     thumbprint: str
-
-    @property
-    def thumbprint_bytes(self) -> bytes:
-        """The thumbprint as it is stored: the 32 bytes of the hash."""
-        return hashlib.sha256(self.canonical.encode()).digest()
 
     def pem(self) -> str:
         """SubjectPublicKeyInfo in PEM."""
