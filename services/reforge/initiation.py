@@ -51,11 +51,11 @@ class Begun:
 class Initiation:
     """Begins moves."""
 
-    def __init__(self, database: Database, settings: ReforgeSettings, keys: TokenKey) -> None:
+    def __init__(self, database: Database, settings: ReforgeSettings, keys: TokenKey, proofs: DeviceProofs) -> None:
         self._database = database
         self._settings = settings
         self._keys = keys
-        self._proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
+        self._proofs = proofs
 
     async def begin(self, wish: Wish) -> Begun:
         """Record `wish` and have its mail sent. Raises NotFound, Unauthorized, InvalidRequest, RateLimited."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup
 
 from services.reforge.mail_messages import TEMPLATES
 
@@ -48,7 +49,7 @@ class Pages:
         )
         style_hash = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
         policy = (
-            f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'self'; "
+            f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'self'; img-src data:; "
             "base-uri 'none'; frame-ancestors 'none'"
         )
         self.headers: tuple[tuple[str, str], ...] = (("content-security-policy", policy), *_HEADERS)
@@ -56,4 +57,4 @@ class Pages:
     def render(self, page: Page) -> bytes:
         """The page in UTF-8."""
         template = self._templates.get_template(f"{page.template}.html.j2")
-        return template.render(page.facts, style=jinja2.utils.markupsafe.Markup(self._style)).encode()
+        return template.render(page.facts, style=Markup(self._style)).encode()

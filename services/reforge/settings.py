@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from email.headerregistry import Address
 from email.utils import parseaddr
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from services.device_proof import DeviceProofSettings
 from services.reforge.smtp import is_smtp_url
+from services.reforge.tokens import TokenKey, development_secret
 from services.runtime.settings import ServiceSettings, WrongSetting
 from services.storage.database import PostgresSettings
 
@@ -79,6 +80,12 @@ class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
             raise ValueError("must be smtps://host, smtp+starttls://host or smtp://host, with a port where not usual")
         return value
 
+    @model_validator(mode="after")
+    def _lease_outlasts_an_attempt(self) -> Self:
+        if self.mail_lease_ms <= self.mail_timeout_ms:
+            raise ValueError("MAIL_LEASE_MS must be longer than MAIL_TIMEOUT_MS, or mails are sent twice")
+        return self
+
     @property
     def code_required(self) -> bool:
         """Whether unproven requests need the code that the new device shows."""
@@ -98,6 +105,14 @@ class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
             raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
         if sender_of(self.reforge_from_email).domain.endswith("localhost"):
             raise WrongSetting("REFORGE_FROM_EMAIL must be an address of yours in production")
+
+
+def token_key(settings: ReforgeSettings) -> TokenKey:
+    """The key that tokens are derived from; made on first run in development, demanded in production."""
+    if settings.reforge_token_key:
+        return TokenKey(settings.reforge_token_key.encode())
+    settings.refuse_conveniences()
+    return TokenKey(development_secret(settings.vyris_state_dir / "keys"))
 
 
 def sender_of(text: str) -> Address:

@@ -11,15 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from vyris.errors import Retryable
+
 T = TypeVar("T")
-Connection = PoolConnectionProxy[asyncpg.Record]
+LONG_TRANSACTION_S: Final = 600.0
+# Generic for the type checker alone.
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 class PostgresSettings(BaseSettings):
@@ -33,8 +37,15 @@ class PostgresSettings(BaseSettings):
     postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
 
 
-class DatabaseUnavailable(Exception):
-    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
+class DatabaseUnavailable(Retryable):
+    """Postgres could not be reached, refused, or did not answer in time; what it did is not known.
+
+    `cause` is for the log; the caller hears what every Retryable says.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class DataRejected(Exception):
@@ -97,20 +108,34 @@ class Database:
         """Run one statement for many rows in one transaction."""
         await self._call(lambda connection: connection.executemany(query, rows))
 
+    async def answers(self) -> bool:
+        """Whether Postgres answers and can be written to."""
+        try:
+            row = await self.fetchrow("SELECT NOT pg_is_in_recovery() AS writable")
+        except DatabaseUnavailable:
+            return False
+        return bool(row and row["writable"])
+
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""
+        return await self._call(lambda connection: _transaction(connection, work))
+
+    async def in_long_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """The same for an operator's work over millions of rows: minutes instead of seconds."""
 
         async def run(connection: Connection) -> T:
-            async with connection.transaction():
-                return await work(connection)
+            limit_ms = int(LONG_TRANSACTION_S * 1000)
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                await connection.execute(f"SET LOCAL {limit} = {limit_ms}")
+            return await work(connection)
 
-        return await self._call(run)
+        return await self._call(lambda connection: _transaction(connection, run), LONG_TRANSACTION_S)
 
-    async def _call(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _call(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None) -> T:
         async with self._connection() as connection:
             running = asyncio.ensure_future(work(connection))
             try:
-                done, _ = await asyncio.wait({running}, timeout=self._call_timeout_s)
+                done, _ = await asyncio.wait({running}, timeout=timeout_s or self._call_timeout_s)
             except asyncio.CancelledError:
                 _abandon(connection, running)
                 raise
@@ -130,6 +155,11 @@ class Database:
         finally:
             # Shielded by asyncpg; a connection that was terminated is replaced by the pool.
             await self._pool.release(connection)
+
+
+async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async with connection.transaction():
+        return await work(connection)
 
 
 async def _keep_session(_: Any) -> None:
