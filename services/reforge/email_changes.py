@@ -57,9 +57,7 @@ class EmailChanges:
             refuse_strangers(membership, user_id)
             if proof is None or membership["thumbprint"] is None:
                 raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")
-            verified = self._proofs.verified(
-                proof, thumbprint=membership["thumbprint"], method=METHOD, request=message
-            )
+            verified = self._proofs.verified(proof, thumbprint=membership["thumbprint"], method=METHOD, request=message)
             await spend(connection, verified)
             hold_until = await connection.fetchval(QUERIES["undo_hold"], membership_id)
             return await self._record(connection, membership, email, "device", at=hold_until, delay_h=0)
@@ -69,7 +67,10 @@ class EmailChanges:
     async def change_by_operator(
         self, membership_id: UUID, email: str, *, operator: str, reason: str, delay_h: int
     ) -> EmailChange:
-        """Change by the operator, `delay_h` hours from now if an address is on file. Raises NotFound, InvalidRequest."""
+        """Change by the operator, `delay_h` hours from now where an address is on file.
+
+        Raises NotFound, InvalidRequest.
+        """
 
         async def work(connection: Connection) -> EmailChange:
             await lock_membership(connection, membership_id)
@@ -118,9 +119,7 @@ class EmailChanges:
         return EmailChange(change_id, row["effective_at"], row["due"])
 
 
-async def _notify(
-    connection: Connection, change_id: UUID, membership: asyncpg.Record, change: asyncpg.Record
-) -> None:
+async def _notify(connection: Connection, change_id: UUID, membership: asyncpg.Record, change: asyncpg.Record) -> None:
     """Tell the old address, which alone can tell whether this is right."""
     await enqueue(
         connection,

@@ -106,9 +106,7 @@ class Initiation:
         if seconds is not None:
             raise RateLimited("Too many requests to move this membership", retry_after_s=max(1, seconds))
 
-    async def _record(
-        self, connection: Connection, wish: Wish, membership: asyncpg.Record, *, proven: bool
-    ) -> Begun:
+    async def _record(self, connection: Connection, wish: Wish, membership: asyncpg.Record, *, proven: bool) -> Begun:
         reforge_id = uuid4()
         code_required = self._settings.code_required and not proven
         await connection.execute(QUERIES["supersede_pending"], wish.membership_id, proven)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jinja2
-from markupsafe import Markup
 
 from services.reforge.mail_messages import TEMPLATES
 
@@ -57,4 +56,4 @@ class Pages:
     def render(self, page: Page) -> bytes:
         """The page in UTF-8."""
         template = self._templates.get_template(f"{page.template}.html.j2")
-        return template.render(page.facts, style=Markup(self._style)).encode()
+        return template.render(page.facts, style=self._style).encode()

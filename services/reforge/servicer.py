@@ -48,7 +48,9 @@ class ReforgeServicer(PageServicer):
         self._initiation = initiation
         self._email_changes = email_changes
 
-    async def init_reforge(self, request: reforge_pb2.InitReforgeRequest, call: Call) -> reforge_pb2.InitReforgeResponse:
+    async def init_reforge(
+        self, request: reforge_pb2.InitReforgeRequest, call: Call
+    ) -> reforge_pb2.InitReforgeResponse:
         """Ask for a move."""
         wish = _wish(request, call)
         with postgres_failures_are_retryable(call.method):
@@ -108,7 +110,9 @@ class ReforgeServicer(PageServicer):
         MOVES.labels("refused").inc()
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
-    async def undo_reforge(self, request: reforge_pb2.UndoReforgeRequest, call: Call) -> reforge_pb2.UndoReforgeResponse:
+    async def undo_reforge(
+        self, request: reforge_pb2.UndoReforgeRequest, call: Call
+    ) -> reforge_pb2.UndoReforgeResponse:
         """Take a move back."""
         refuse_nul(request.reforge_id, request.token)
         _exactly_one(reforge_id=request.reforge_id, token=request.token)
@@ -121,7 +125,9 @@ class ReforgeServicer(PageServicer):
         MOVES.labels("undone").inc()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
 
-    async def change_email(self, request: reforge_pb2.ChangeEmailRequest, call: Call) -> reforge_pb2.ChangeEmailResponse:
+    async def change_email(
+        self, request: reforge_pb2.ChangeEmailRequest, call: Call
+    ) -> reforge_pb2.ChangeEmailResponse:
         """Change where the owner can be reached."""
         refuse_nul(request.membership_id, request.user_id, request.email)
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)

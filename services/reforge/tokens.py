@@ -11,6 +11,7 @@ import hmac
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -72,8 +73,6 @@ def development_secret(keys: Path) -> bytes:
         with tempfile.NamedTemporaryFile("w", dir=keys, prefix=f".{KEY_FILE}.") as scratch:  # created 0600
             scratch.write(secrets.token_hex(32))
             scratch.flush()
-            try:
+            with suppress(FileExistsError):  # Another process was first; its key counts.
                 os.link(scratch.name, path)
-            except FileExistsError:
-                pass  # Another process was first; its key counts.
     return path.read_text(encoding="ascii").encode()
