@@ -20,7 +20,8 @@ class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
 
     reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
     reforge_base_url: str = Field(
-        "http://localhost:3000", description="what the links in mails begin with; https in production"
+        default_factory=lambda data: data["public_base_url"],
+        description="what the links in mails begin with; by default PUBLIC_BASE_URL; https in production",
     )
     reforge_from_email: str = Field(
         "VYRIS <no-reply@vyris.localhost>", description="who the mails are from: address, or name <address>"
