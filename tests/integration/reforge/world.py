@@ -178,7 +178,9 @@ class World:
     stub: Any
     drop_id: int
 
-    async def member(self, device: Device | None = None, *, email_address: str | None = "auto", user: str = "ada") -> str:
+    async def member(
+        self, device: Device | None = None, *, email_address: str | None = "auto", user: str = "ada"
+    ) -> str:
         """A membership as mint writes one; its id."""
         membership_id = uuid.uuid4()
         if email_address == "auto":
@@ -226,9 +228,7 @@ class World:
         return await self.call("InitReforge", request, proof)
 
     async def confirm(self, token: str, code: str = "") -> Any:
-        return await self.call(
-            "ConfirmReforge", reforge_pb2.ConfirmReforgeRequest(token=token, confirmation_code=code)
-        )
+        return await self.call("ConfirmReforge", reforge_pb2.ConfirmReforgeRequest(token=token, confirmation_code=code))
 
     async def call(self, method: str, request: Any, proof: str | None = None) -> Any:
         metadata = (("x-forwarded-for", "198.51.100.7, 203.0.113.9"), *(((METADATA_KEY, proof),) if proof else ()))
