@@ -69,7 +69,7 @@ class Mailbox:
         self._arrival = threading.Condition()
         self._controller: Controller | None = None
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
         if self.refusal:
             return self.refusal
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
@@ -229,6 +229,9 @@ class World:
 
     async def confirm(self, token: str, code: str = "") -> Any:
         return await self.call("ConfirmReforge", reforge_pb2.ConfirmReforgeRequest(token=token, confirmation_code=code))
+
+    async def call_undo(self, token: str) -> Any:
+        return await self.call("UndoReforge", reforge_pb2.UndoReforgeRequest(token=token))
 
     async def call(self, method: str, request: Any, proof: str | None = None) -> Any:
         metadata = (("x-forwarded-for", "198.51.100.7, 203.0.113.9"), *(((METADATA_KEY, proof),) if proof else ()))
