@@ -33,6 +33,10 @@ down: venv ## Stop what `make up` started
 test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
 	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
+.PHONY: test-browser
+test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
+	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff check .
