@@ -1,0 +1,55 @@
+"""Applies the migrations with dbmate."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+WAIT_LIMIT_S = 30
+
+
+class MigrationFailed(Exception):
+    """The message says what dbmate said, in one line."""
+
+
+def migrate(database_url: str) -> None:
+    """Bring the database at `database_url` (libpq URI) to the newest schema; idempotent.
+
+    Raises MigrationFailed.
+    """
+    finished = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dbmate")),
+            "--no-dump-schema",
+            "--migration-lock",
+            "--migrations-dir",
+            str(MIGRATIONS),
+            "--wait",
+            "--wait-timeout",
+            f"{WAIT_LIMIT_S}s",
+            "up",
+        ],
+        env={"DATABASE_URL": dbmate_url(database_url)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode != 0:
+        said = (finished.stderr or finished.stdout).strip().splitlines()
+        raise MigrationFailed(f"the schema could not be migrated: {said[-1] if said else 'dbmate said nothing'}")
+
+
+def dbmate_url(database_url: str) -> str:
+    """The same database as dbmate's driver names it: a socket folder goes by `socket=`, TLS is explicit."""
+    parts = urlsplit(database_url)
+    query = dict(parse_qsl(parts.query))
+    folder = query.pop("host", None)
+    if folder and folder.startswith("/"):
+        query["socket"] = folder
+    elif folder:
+        raise MigrationFailed("DATABASE_URL names its host in the query; write it before the path instead")
+    query.setdefault("sslmode", "disable" if folder or parts.hostname in {"localhost", "127.0.0.1", "::1"} else "prefer")
+    return urlunsplit(("postgres", parts.netloc, parts.path, urlencode(query), ""))

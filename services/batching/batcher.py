@@ -1,0 +1,212 @@
+"""One batch in flight; the next is whatever arrived meanwhile.
+
+There is no timer: a lone request waits for nobody, and under load batches grow by
+themselves. Requests that share a key stand in one group, so that a batch holds a key
+once and a thousand copies of one request cost one row.
+
+    submit(key, request) ──▶ waiting groups ──▶ process(batch) ──▶ answers
+                                  ▲                  │
+                                  └── groups that must wait for others ──┘
+
+Everything is bounded: waiting requests (then `Retryable.shed`), groups a batch, each
+request's time (then `Retryable`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, Generic, Protocol, TypeVar
+
+import structlog
+
+from vyris.errors import Retryable, VyrisError
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
+A = TypeVar("A")
+
+# Work that has begun is pursued this long at most when nobody waits for it any more;
+# what is then unfinished is found by the reaper.
+PURSUIT_S: Final = 10.0
+# A batch of which every group must wait for others is tried again after this long, doubling.
+FIRST_PAUSE_S: Final = 0.002
+LONGEST_PAUSE_S: Final = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class Group(Generic[K, R, A]):
+    """All who wait for one key. The first to ask speaks for the group."""
+
+    __slots__ = ("_begun_at_s", "_waiters", "key")
+
+    def __init__(self, key: K) -> None:
+        self.key = key
+        self._begun_at_s: float | None = None
+        self._waiters: list[tuple[R, asyncio.Future[A]]] = []
+
+    def begin(self) -> None:
+        """Note that the work leaves a trace from here on: it is finished even if nobody waits any more."""
+        if self._begun_at_s is None:
+            self._begun_at_s = time.monotonic()
+
+    @property
+    def first(self) -> R:
+        """The request that speaks for the group."""
+        return self._waiters[0][0]
+
+    def add(self, request: R, answer: asyncio.Future[A]) -> None:
+        """Let one more wait."""
+        self._waiters.append((request, answer))
+
+    def merge(self, later: Group[K, R, A]) -> None:
+        """Take over those who came while this group was at work."""
+        self._waiters.extend(later._waiters)
+
+    def wanted(self) -> bool:
+        """Whether it must still be worked on. Those who gave up no longer speak for it."""
+        still_waiting = [waiter for waiter in self._waiters if not waiter[1].done()]
+        if still_waiting:
+            self._waiters = still_waiting
+        return bool(still_waiting) or (
+            self._begun_at_s is not None and time.monotonic() - self._begun_at_s < PURSUIT_S
+        )
+
+    def settle(self, answer_for: Callable[[R, bool], A | VyrisError]) -> None:
+        """Answer everybody: `answer_for(request, is_first)`, where the first is whoever still waits and came first."""
+        is_first = True
+        for request, future in self._waiters:
+            if not future.done():
+                _set(future, answer_for(request, is_first))
+                is_first = False
+
+    def settle_all(self, answer: A | VyrisError) -> None:
+        """Give everybody the same answer."""
+        for _, future in self._waiters:
+            if not future.done():
+                _set(future, answer)
+
+
+def _set(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+    if isinstance(answer, VyrisError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+class Process(Protocol[K, R, A]):
+    """Works on a batch."""
+
+    async def __call__(self, batch: list[Group[K, R, A]]) -> list[Group[K, R, A]]:
+        """Settle what can be settled; return the groups that must go into the next batch."""
+
+
+class Batcher(Generic[K, R, A]):
+    """A queue of groups and the one task that empties it."""
+
+    def __init__(self, process: Process[K, R, A], *, name: str, waiting_limit: int, batch_limit: int) -> None:
+        """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups."""
+        self._process = process
+        self._name = name
+        self._waiting_limit = waiting_limit
+        self._batch_limit = batch_limit
+        self._waiting: dict[K, Group[K, R, A]] = {}
+        self._requests = 0
+        self._arrival = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._pause_s = 0.0
+
+    async def submit(self, key: K, request: R, deadline_s: float) -> A:
+        """The answer for `request`, within `deadline_s` seconds; raises what the batch decided, or Retryable."""
+        if self._requests >= self._waiting_limit:
+            raise Retryable.shed()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[A] = loop.create_future()
+        group = self._waiting.get(key)
+        if group is None:
+            group = self._waiting[key] = Group(key)
+        group.add(request, answer)
+        self._arrival.set()
+        if self._worker is None:
+            self._worker = loop.create_task(self._work(), name=f"batcher {self._name}")
+        self._requests += 1
+        expiry = loop.call_later(deadline_s, _expire, answer)
+        try:
+            return await answer
+        finally:
+            expiry.cancel()
+            self._requests -= 1
+
+    @property
+    def requests(self) -> int:
+        """How many requests wait or are in flight."""
+        return self._requests
+
+    async def close(self) -> None:
+        """Stop the worker; whoever still waits gets Retryable."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+            self._worker = None
+        for group in self._waiting.values():
+            group.settle_all(Retryable())
+        self._waiting.clear()
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrival.wait()
+            batch = list(self._next_batch())
+            if not self._waiting:
+                self._arrival.clear()
+            if batch:
+                await self._run(batch)
+
+    def _next_batch(self) -> Iterator[Group[K, R, A]]:
+        taken = 0
+        while self._waiting and taken < self._batch_limit:
+            group = self._waiting.pop(next(iter(self._waiting)))
+            if group.wanted():
+                taken += 1
+                yield group
+
+    async def _run(self, batch: list[Group[K, R, A]]) -> None:
+        try:
+            again = await self._process(batch)
+        except asyncio.CancelledError:
+            for group in batch:
+                group.settle_all(Retryable())
+            raise
+        except Exception:
+            log.exception("batch_failed", batcher=self._name, groups=len(batch))
+            for group in batch:
+                group.settle_all(Retryable())
+            return
+        self._put_back(again)
+        if again and len(again) == len(batch):
+            self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            await asyncio.sleep(self._pause_s)
+        else:
+            self._pause_s = 0.0
+
+    def _put_back(self, again: list[Group[K, R, A]]) -> None:
+        """Ahead of those who came later, and joined by those of the same key."""
+        if not again:
+            return
+        waiting: dict[K, Group[K, R, A]] = {}
+        for group in again:
+            later = self._waiting.pop(group.key, None)
+            if later is not None:
+                group.merge(later)
+            waiting[group.key] = group
+        waiting.update(self._waiting)
+        self._waiting = waiting
+        self._arrival.set()
+
+
+def _expire(answer: asyncio.Future[A]) -> None:
+    if not answer.done():
+        answer.set_exception(Retryable())
+
+

@@ -1,0 +1,35 @@
+"""Settings of device proofs, to be inherited by the settings of a service that asks for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+
+class DeviceProofMode(StrEnum):
+    """When a call on behalf of a membership needs a proof by its device."""
+
+    WHEN_ENROLLED = "when-enrolled"
+    ALWAYS = "always"
+    OFF = "off"
+
+
+class DeviceProofSettings(BaseSettings):
+    """`DEVICE_PROOF` and `PUBLIC_BASE_URL`."""
+
+    device_proof: DeviceProofMode = Field(
+        default=DeviceProofMode.WHEN_ENROLLED, description="when-enrolled, always or off"
+    )
+    public_base_url: str = Field(
+        default="http://localhost:3000",
+        description="What callers reach the gateway by; `htu` of a device proof begins with it",
+    )
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
+            raise ValueError("PUBLIC_BASE_URL must be an http or https URL without query or fragment")
+        return value.rstrip("/")

@@ -1,0 +1,65 @@
+"""One proof against one request. Pure; whether it is fresh and unused is Postgres' to say (`spending`)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import Message
+
+from services.es256 import (
+    KeyRefused,
+    TokenRefused,
+    numeric_date,
+    public_key_from_jwk,
+    read_token,
+    text_claim,
+    verify_token,
+)
+from vyris.device_proof import PROOF_TYP, Target, request_digest
+from vyris.errors import Unauthorized
+
+MAX_PROOF_BYTES: Final = 4096
+MAX_JTI_LENGTH: Final = 128
+_TYP: Final = frozenset({PROOF_TYP})
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedProof:
+    """A proof that fits key and request. It counts once it was spent, within 60 s of `issued_at_s`."""
+
+    thumbprint: str
+    jti: str
+    issued_at_s: float
+
+
+def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
+    """Check `proof` by the enrolled key named `thumbprint` for `request` sent to one of `targets`.
+
+    Raises `Unauthorized` with a message that names the rule that was broken.
+    """
+    try:
+        return _verified(proof, thumbprint, targets, request)
+    except (TokenRefused, KeyRefused) as refusal:
+        raise Unauthorized(f"Device proof: {refusal.message}") from None
+
+
+def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
+    token = read_token(proof, typ=_TYP, max_bytes=MAX_PROOF_BYTES)
+    jwk = token.header.get("jwk")
+    if not isinstance(jwk, dict):
+        raise TokenRefused("The header carries no jwk")
+    key = public_key_from_jwk(jwk)
+    if key.thumbprint != thumbprint:
+        raise TokenRefused("The key is not the one of the membership's active device")
+    claims = token.claims
+    jti, issued_at_s = text_claim(claims, "jti", max_length=MAX_JTI_LENGTH), numeric_date(claims, "iat")
+    if not any(claims.get("htm") == target.htm and claims.get("htu") == target.htu for target in targets):
+        raise TokenRefused("It was made for another method or address (htm, htu)")
+    digest = claims.get("req")
+    if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), request_digest(request).encode()):
+        raise TokenRefused("It was made for another request (req)")
+    verify_token(token, key)
+    return VerifiedProof(thumbprint, jti, issued_at_s)

@@ -1,0 +1,42 @@
+"""Values of claims, taken out with their type and bounds checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.es256.refusals import TokenRefused
+
+MAX_NUMERIC_DATE: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
+
+
+def numeric_date(claims: Mapping[str, Any], name: str) -> float:
+    """NumericDate claim (RFC 7519 section 2) as seconds since 1970. Raises `TokenRefused`."""
+    value = optional_numeric_date(claims, name)
+    if value is None:
+        raise TokenRefused(f"The claim {name} is missing")
+    return value
+
+
+def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
+    """Like `numeric_date`; None where the claim is absent."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TokenRefused(f"The claim {name} is not a number")
+    if not 0 <= value <= MAX_NUMERIC_DATE:
+        raise TokenRefused(f"The claim {name} is out of bounds")
+    return float(value)
+
+
+def text_claim(claims: Mapping[str, Any], name: str, *, max_length: int = 128) -> str:
+    """A string claim of 1 to `max_length` printable characters. Raises `TokenRefused`."""
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise TokenRefused(f"The claim {name} is missing or not a string")
+    if len(value) > max_length:
+        raise TokenRefused(f"The claim {name} is longer than {max_length} characters")
+    if not value.isprintable():  # Neither U+0000 nor a lone surrogate can be stored.
+        raise TokenRefused(f"The claim {name} holds characters that are not printable")
+    return value

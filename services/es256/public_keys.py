@@ -1,0 +1,130 @@
+"""P-256 public keys: read from PEM or JWK, checked, named by thumbprint, stored in one form.
+
+The stored form is the key's canonical JWK (RFC 7638 section 3), so that the
+SHA-256 of the stored text is the key's thumbprint.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from services.es256.refusals import KeyRefused
+from services.es256.strict_json import NotStrict, decode_base64url, read_object
+from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
+
+MAX_KEY_TEXT_LENGTH: Final = 2048
+COORDINATE_BYTES: Final = 32
+
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_PEM: Final = re.compile(
+    r"-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END PUBLIC KEY-----(?:\r?\n)?", re.ASCII
+)
+_PRIVATE_PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
+_PRIVATE_MESSAGE: Final = "This is a private key; send the public one, and never use this key again"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name."""
+
+    key: ec.EllipticCurvePublicKey
+    canonical: str
+    thumbprint: str
+
+    def pem(self) -> str:
+        """SubjectPublicKeyInfo in PEM."""
+        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def public_key_from_text(text: str) -> PublicKey:
+    """Read a caller's key: PEM (SubjectPublicKeyInfo) or JWK as JSON text. Raises `KeyRefused`."""
+    if not text.strip():
+        raise KeyRefused("The public key is missing")
+    if len(text) > MAX_KEY_TEXT_LENGTH:
+        raise KeyRefused(f"The public key is longer than {MAX_KEY_TEXT_LENGTH} characters")
+    if _PRIVATE_PEM.search(text):
+        raise KeyRefused(_PRIVATE_MESSAGE)
+    if not text.lstrip().startswith("{"):
+        return _from_pem(text)
+    try:
+        members = read_object(text)
+    except NotStrict as refusal:
+        raise KeyRefused(f"The JWK {refusal}") from None
+    return public_key_from_jwk(members)
+
+
+def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
+    """Check a JWK (RFC 7517, RFC 7518 section 6.2.1). Raises `KeyRefused`.
+
+    Members that say nothing about the key itself (`kid`, `x5c` and the like)
+    are ignored; `use`, `alg` and `key_ops` must agree with ES256 if present.
+    """
+    if _PRIVATE_MEMBERS & jwk.keys():
+        raise KeyRefused(_PRIVATE_MESSAGE)
+    if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
+        raise KeyRefused("The JWK is not a P-256 key (kty EC, crv P-256)")
+    if jwk.get("use", "sig") != "sig" or jwk.get("alg", "ES256") != "ES256" or not _may_verify(jwk):
+        raise KeyRefused("The JWK is not meant for ES256 signatures")
+    numbers = ec.EllipticCurvePublicNumbers(_coordinate(jwk, "x"), _coordinate(jwk, "y"), ec.SECP256R1())
+    try:
+        return _checked(numbers.public_key())
+    except ValueError:
+        raise KeyRefused("The JWK's point is not on the curve P-256") from None
+
+
+@lru_cache(maxsize=8192)  # About 1 kB each; a key is parsed once, not once a call.
+def stored_public_key(canonical: str) -> PublicKey:
+    """Key from its stored form. Raises `KeyRefused` if that was tampered with."""
+    key = public_key_from_text(canonical)
+    if key.canonical != canonical:
+        raise KeyRefused("The stored key is not in canonical form")
+    return key
+
+
+def _from_pem(text: str) -> PublicKey:
+    found = _PEM.fullmatch(text)
+    if found is None:
+        raise KeyRefused("The public key is neither a JWK nor exactly one PEM block of type PUBLIC KEY")
+    try:
+        der = base64.b64decode(re.sub(r"[\r\n]", "", found[1]), validate=True)
+        key = load_der_public_key(der)
+    except (ValueError, binascii.Error, UnsupportedAlgorithm):
+        raise KeyRefused("The PEM block holds no valid public key") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise KeyRefused("The public key is not a P-256 key")
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
+        raise KeyRefused("The PEM block holds more than an uncompressed P-256 key")
+    return _checked(key)
+
+
+def _checked(key: ec.EllipticCurvePublicKey) -> PublicKey:
+    canonical = canonical_jwk(public_jwk(key))
+    return PublicKey(key, canonical, thumbprint(canonical))
+
+
+def _may_verify(jwk: Mapping[str, Any]) -> bool:
+    operations = jwk.get("key_ops", ["verify"])
+    return isinstance(operations, list) and "verify" in operations
+
+
+def _coordinate(jwk: Mapping[str, Any], name: str) -> int:
+    text = jwk.get(name)
+    if not isinstance(text, str):
+        raise KeyRefused(f"The JWK's {name} is missing")
+    try:
+        raw = decode_base64url(text)
+    except NotStrict as refusal:
+        raise KeyRefused(f"The JWK's {name} {refusal}") from None
+    if len(raw) != COORDINATE_BYTES:
+        raise KeyRefused(f"The JWK's {name} is not {COORDINATE_BYTES} bytes long")
+    return int.from_bytes(raw, "big")

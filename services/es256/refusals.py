@@ -1,0 +1,19 @@
+"""Why a key or a token was refused, in words that a caller may see."""
+
+from __future__ import annotations
+
+
+class KeyRefused(ValueError):
+    """Not a P-256 public key in a form that is accepted."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
+
+
+class TokenRefused(ValueError):
+    """Not a well-formed compact ES256 token, not signed by the key, or a claim out of bounds."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)

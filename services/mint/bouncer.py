@@ -1,0 +1,114 @@
+"""The bouncer: one number in Redis per drop, how many slots are still for sale.
+
+It sheds load and decides nothing. A count that is too high lets a few claims through
+that Postgres turns away; one that is too low is checked before anybody is told
+SOLD_OUT, and corrected by the recount. Whatever goes wrong with Redis, the answer is
+None: ungated, Postgres decides alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import structlog
+from pydantic import Field
+from pydantic_settings import BaseSettings
+from redis.asyncio import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry
+from redis.exceptions import RedisError
+
+from services.mint import metrics
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+Client = Redis | RedisCluster
+
+
+class BouncerSettings(BaseSettings):
+    """How a process uses Redis."""
+
+    redis_url: str = Field(description="URL of the Redis or Valkey server that holds the bouncer's counts")
+    redis_cluster: bool = Field(False, description="whether REDIS_URL names a node of a cluster")
+    redis_timeout_ms: int = Field(250, ge=5, le=5_000, description="time for one call to Redis")
+    redis_pause_ms: int = Field(1_000, ge=10, le=60_000, description="time without Redis after it failed")
+
+
+def redis_client(settings: BouncerSettings) -> Client:
+    """A client that fails fast and never retries: minting goes on without it."""
+    timeout_s = settings.redis_timeout_ms / 1000
+    no_retry = Retry(NoBackoff(), 0)
+    if settings.redis_cluster:
+        return RedisCluster.from_url(
+            settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
+        )
+    return Redis.from_url(
+        settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
+    )
+
+
+def count_key(tier: str, year: str, environment: str) -> str:
+    """The Redis key of a drop's count; the hash tag keeps whatever belongs to a drop in one slot of a cluster."""
+    suffix = "" if environment == "production" else f":{environment}"
+    return f"{{drop:{tier}:{year}{suffix}}}"
+
+
+class Bouncer:
+    """Counts slots in and out, behind a circuit breaker."""
+
+    def __init__(self, client: Client, settings: BouncerSettings) -> None:
+        self._client = client
+        self._pause_s = settings.redis_pause_ms / 1000
+        self._closed_until_s = 0.0
+        folder = Path(__file__).parent
+        self._take = client.register_script((folder / "take_slots.lua").read_text(encoding="utf-8"))
+        self._give_back = client.register_script((folder / "give_back_slots.lua").read_text(encoding="utf-8"))
+
+    async def take(self, key: str, wanted: int) -> int | None:
+        """Take up to `wanted` slots; how many were granted, or None where the bouncer does not know."""
+        granted = await self._guarded(lambda: cast(Awaitable[int], self._take(keys=[key], args=[wanted])))
+        if granted is None or granted < 0:
+            metrics.BOUNCER_BYPASSES.labels("unreachable" if granted is None else "unknown").inc()
+            return None
+        return granted
+
+    async def give_back(self, key: str, unused: int) -> None:
+        """Return what was taken and not used. Where that fails the recount puts it right."""
+        if unused > 0:
+            await self._guarded(lambda: cast(Awaitable[int], self._give_back(keys=[key], args=[unused])))
+
+    async def write(self, key: str, remaining: int) -> int | None:
+        """Overwrite a count by Postgres' (the recount); the count before, None where there was none or no Redis."""
+        before = await self._guarded(lambda: cast(Awaitable[bytes | None], self._client.set(key, remaining, get=True)))
+        return int(before) if before is not None else None
+
+    async def read(self, key: str) -> int | None:
+        """The count, or None where it is missing or Redis away."""
+        value = await self._guarded(lambda: cast(Awaitable[bytes | None], self._client.get(key)))
+        return int(value) if value is not None else None
+
+    async def reachable(self) -> bool:
+        """Whether Redis answers."""
+        return await self._guarded(lambda: cast(Awaitable[bool], self._client.ping())) is not None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """None on any failure, and at once for a while after one, so that a dead Redis costs nobody time."""
+        if time.monotonic() < self._closed_until_s:
+            return None
+        try:
+            answer = await call()
+        except (RedisError, OSError, ValueError, TimeoutError) as error:
+            self._closed_until_s = time.monotonic() + self._pause_s
+            metrics.BOUNCER_UP.set(0)
+            log.warning("bouncer_unreachable", error=type(error).__name__)
+            return None
+        metrics.BOUNCER_UP.set(1)
+        return answer

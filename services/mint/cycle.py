@@ -1,0 +1,250 @@
+"""The mint cycle: what happens to one batch of receipts of one drop.
+
+    1  enter      receipts into the ledger; what is known already is answered
+    2  admit      the bouncer grants up to n slots
+    3  fulfil     one Postgres transaction decides, claims and writes
+    4  give back  what was granted and not used
+
+A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2 a count that is
+too low (the recount), after 3 a membership that the retry replays, after 4 nothing.
+Whatever could not be decided goes into the next batch, where step 1 reads it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from services.batching.batcher import Group
+from services.mint import metrics
+from services.mint.bouncer import Bouncer, count_key
+from services.mint.drops import Drop
+from services.mint.ledger import Ledger, LedgerEntry, MintedMembership, MintOrder
+from services.mint.stock import Stock
+from services.storage.database import DatabaseUnavailable, DataRejected
+from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut, VyrisError
+
+log = structlog.get_logger(__name__)
+
+# The membership, and whether it was minted before.
+MintAnswer = tuple[MintedMembership, bool]
+ReceiptGroup = Group[bytes, MintOrder, MintAnswer]
+Groups = list[ReceiptGroup]
+Recount = Callable[[Drop], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What step 3 did with some groups."""
+
+    used: int = 0
+    undecided: Groups = field(default_factory=list)
+    short: bool = False
+
+    def joined_by(self, other: Claim) -> Claim:
+        """Both together."""
+        return Claim(self.used + other.used, self.undecided + other.undecided, self.short or other.short)
+
+
+class MintCycle:
+    """Works on the batches of one drop."""
+
+    def __init__(self, drop: Drop, ledger: Ledger, bouncer: Bouncer, recount: Recount) -> None:
+        self._drop = drop
+        self._count_key = count_key(drop.tier, drop.year, drop.environment)
+        self._ledger = ledger
+        self._bouncer = bouncer
+        self._recount = recount
+        self._stock = Stock()
+
+    async def __call__(self, batch: Groups) -> Groups:
+        """Settle what can be settled; returns the groups that must go into the next batch."""
+        metrics.BATCH_RECEIPTS.observe(len(batch))
+        for group in batch:
+            group.begin()
+        batch.sort(key=lambda group: group.key)
+        try:
+            return await self._enter(batch)
+        except DatabaseUnavailable as error:
+            log.warning("batch_unfinished", receipts=len(batch), error=str(error))
+            for group in batch:
+                group.settle_all(Retryable())
+            return []
+
+    async def _enter(self, batch: Groups) -> Groups:
+        """Step 1, and on with those that the ledger does not answer."""
+        sold_out = self._stock.known_sold_out
+        try:
+            with metrics.STEP_SECONDS.labels("enter").time():
+                entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
+        except DataRejected:
+            if len(batch) == 1:
+                return await self._poisoned(batch[0])
+            first, second = _halves(batch)
+            return await self._enter(first) + await self._enter(second)
+        open_groups, again, closed = [], [], []
+        for group in batch:
+            entry = entries[group.key]
+            answer = _known_answer(entry, sold_out=sold_out)
+            if answer is not None:
+                group.settle(answer)
+            elif entry.state is None:
+                again.append(group)
+            elif entry.late:
+                closed.append(group)
+            else:
+                open_groups.append(group)
+        if closed:
+            await self._ledger.fail(_keys(closed), "DROP_CLOSED")
+            again += closed  # The ledger's answer is read anew: another process may have fulfilled one.
+        if not open_groups:
+            return again
+        return again + (await self._refuse(open_groups) if sold_out else await self._admit(open_groups))
+
+    async def _admit(self, groups: Groups) -> Groups:
+        """Step 2, then 3 and 4: as many go on as the bouncer grants; a refusal is checked."""
+        with metrics.STEP_SECONDS.labels("admit").time():
+            granted = await self._bouncer.take(self._count_key, len(groups))
+        if granted is None:
+            claim = await self._claim(groups)
+            if self._stock.recount_due():
+                await self._recount(self._drop)
+            return await self._after(claim)
+        claim = await self._claim_granted(groups[:granted])
+        again = await self._after(claim)
+        return again + (await self._refuse(groups[granted:]) if granted < len(groups) else [])
+
+    async def _claim_granted(self, admitted: Groups) -> Claim:
+        """Steps 3 and 4: whatever happens, what was granted and not used goes back."""
+        used = 0
+        try:
+            claim = await self._claim(admitted) if admitted else Claim()
+            used = claim.used
+        finally:
+            with metrics.STEP_SECONDS.labels("give_back").time():
+                await self._bouncer.give_back(self._count_key, len(admitted) - used)
+        return claim
+
+    async def _claim(self, groups: Groups) -> Claim:
+        """Step 3."""
+        ids = _random_ids(len(groups))
+        try:
+            with metrics.STEP_SECONDS.labels("fulfil").time():
+                done = await self._ledger.fulfil(self._drop.id, _orders(groups), ids, self._stock.claimed_up_to)
+        except DataRejected:
+            if len(groups) == 1:
+                await self._poisoned(groups[0])
+                return Claim()
+            first, second = _halves(groups)
+            return (await self._claim(first)).joined_by(await self._claim(second))
+        if done.last_sort_order is not None:
+            self._stock.claimed_up_to = done.last_sort_order
+        undecided = []
+        for group in groups:
+            membership = done.memberships.get(group.key)
+            if membership is None:
+                undecided.append(group)
+            else:
+                group.settle(_fulfilled_answer(membership))
+        return Claim(len(done.memberships), undecided, done.short)
+
+    async def _after(self, claim: Claim) -> Groups:
+        """Where the claim came back short, look at the whole pool before refusing anybody."""
+        if not claim.short:
+            return claim.undecided
+        if self._stock.claimed_up_to >= 0:
+            self._stock.claimed_up_to = -1
+            return claim.undecided
+        return await self._refuse(claim.undecided)
+
+    async def _refuse(self, groups: Groups) -> Groups:
+        """SOLD_OUT to those for whom Postgres writes it down; the others wait, and the count is put right."""
+        began_s = time.monotonic()
+        with metrics.STEP_SECONDS.labels("refuse").time():
+            sold_out, refused = await self._ledger.refuse_if_sold_out(self._drop.id, _keys(groups))
+        self._stock.saw(sold_out=sold_out, at_s=began_s)
+        for group in groups:
+            if group.key in refused:
+                group.settle_all(SoldOut())
+        if not sold_out and self._stock.recount_due():
+            await self._recount(self._drop)
+        return [group for group in groups if group.key not in refused]
+
+    async def _poisoned(self, group: ReceiptGroup) -> Groups:
+        """The one receipt of a batch whose data Postgres refuses fails alone."""
+        metrics.RECEIPTS_POISONED.inc()
+        log.error("receipt_poisoned", receipt_key=group.key.hex())
+        await self._ledger.fail([group.key], "POISONED")
+        group.settle_all(Retryable())
+        return []
+
+
+def _halves(groups: Groups) -> tuple[Groups, Groups]:
+    middle = len(groups) // 2
+    return groups[:middle], groups[middle:]
+
+
+def _orders(groups: Sequence[ReceiptGroup]) -> list[MintOrder]:
+    return [group.first for group in groups]
+
+
+def _keys(groups: Sequence[ReceiptGroup]) -> list[bytes]:
+    return [group.key for group in groups]
+
+
+def _random_ids(count: int) -> list[tuple[UUID, UUID]]:
+    """A membership id and a pass serial for each, UUIDs of version 4 from one read of the system's randomness."""
+    randomness = os.urandom(32 * count)
+    return [
+        (
+            UUID(bytes=randomness[start : start + 16], version=4),
+            UUID(bytes=randomness[start + 16 : start + 32], version=4),
+        )
+        for start in range(0, 32 * count, 32)
+    ]
+
+
+def _known_answer(
+    entry: LedgerEntry, *, sold_out: bool
+) -> Callable[[MintOrder, bool], MintAnswer | VyrisError] | None:
+    """What the ledger alone can answer; None where the receipt may still mint, or must be looked at again."""
+    if entry.state == "FULFILLED":
+        return _replay(entry)
+    if entry.state in {"REFUND_DUE", "REFUNDED"}:
+        return lambda _, __: InvalidReceipt("This receipt was refunded")
+    if entry.early:
+        return lambda _, __: DropNotOpen("This drop is not open yet", retryable=True)
+    if entry.state == "FAILED" and entry.late:
+        return lambda _, __: DropNotOpen("This drop is closed")
+    if entry.state == "FAILED" and entry.reason == "SOLD_OUT" and sold_out:
+        return lambda _, __: SoldOut()
+    return None
+
+
+def _replay(entry: LedgerEntry) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
+    membership = entry.membership
+    if membership is None:
+        raise AssertionError("a fulfilled receipt has a membership")
+
+    def answer(order: MintOrder, _: bool) -> MintAnswer | VyrisError:
+        if order.user_id != membership.user_id:
+            return ReceiptUsed()
+        if entry.revoked:
+            return InvalidReceipt("The membership of this receipt was revoked")
+        return membership, True
+
+    return answer
+
+
+def _fulfilled_answer(membership: MintedMembership) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
+    def answer(order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
+        if order.user_id != membership.user_id:
+            return ReceiptUsed()
+        return membership, not is_first
+
+    return answer

@@ -1,0 +1,134 @@
+"""Drops: which there are, and how they are made larger or smaller.
+
+A drop's slots carry random sort orders from the system's cryptographic source and are
+written in that order: which number a claim gets cannot be guessed, and claims of one
+batch lie side by side on disk.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.mint.ledger import QUERIES
+from services.mint.receipts.verified import Environment
+from services.storage.database import Connection, Database
+from vyris.errors import NotFound
+
+SLOTS_A_CHUNK: Final = 50_000
+RANDOM_BITS: Final = 62  # within bigint; two equal ones in a drop of 10^7 are a chance of 10^-5, and refused
+UNKNOWN_MEMORY_S: Final = 1.0
+UNKNOWN_MEMORY_LIMIT: Final = 1_000
+OPERATOR_WRITER: Final = 0  # the tally row of changes made by hand
+
+Progress = Callable[[int], None]  # hears how many slots were written
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """What never changes about a drop."""
+
+    id: int
+    tier: str
+    year: str
+    environment: Environment
+
+
+class DropDirectory:
+    """Finds drops by name and remembers them: a drop is never deleted, and its names never change."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[tuple[str, str, Environment], Drop] = {}
+        self._unknown_until_s: dict[tuple[str, str, Environment], float] = {}
+
+    async def named(self, tier: str, year: str, environment: Environment = "production") -> Drop:
+        """Raises NotFound; that, too, is remembered for a second, so that guessing costs Postgres little."""
+        name = (tier, year, environment)
+        drop = self._known.get(name)
+        if drop is not None:
+            return drop
+        if time.monotonic() < self._unknown_until_s.get(name, 0.0):
+            raise NotFound("There is no such drop")
+        row = await self._database.fetchrow(QUERIES["find_drop"], tier, year, environment)
+        if row is None:
+            if len(self._unknown_until_s) >= UNKNOWN_MEMORY_LIMIT:
+                self._unknown_until_s.clear()
+            self._unknown_until_s[name] = time.monotonic() + UNKNOWN_MEMORY_S
+            raise NotFound("There is no such drop")
+        drop = self._known[name] = Drop(row["id"], tier, year, environment)
+        return drop
+
+
+@dataclass(frozen=True, slots=True)
+class NewDrop:
+    """A drop to be created."""
+
+    tier: str
+    year: str
+    capacity: int
+    environment: Environment = "production"
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    refund_frees_number: bool = False
+
+
+class CannotResize(Exception):
+    """The message says why."""
+
+
+async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
+    """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
+    drop_id: int | None = await connection.fetchval(
+        QUERIES["create_drop"],
+        new.tier,
+        new.year,
+        new.environment,
+        new.capacity,
+        new.opens_at,
+        new.closes_at,
+        new.refund_frees_number,
+    )
+    if drop_id is None:
+        return None
+    await connection.execute(QUERIES["create_tallies"], drop_id)
+    await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
+    return drop_id
+
+
+async def add_slots(
+    connection: Connection, drop_id: int, numbers: Iterable[int], progress: Progress = lambda _: None
+) -> None:
+    """Put numbers up for sale, in a random order."""
+    slots = sorted((secrets.randbits(RANDOM_BITS), number) for number in numbers)
+    for start in range(0, len(slots), SLOTS_A_CHUNK):
+        chunk = slots[start : start + SLOTS_A_CHUNK]
+        await connection.copy_records_to_table(
+            "slots",
+            columns=("drop_id", "sort_order", "sequence_num"),
+            records=((drop_id, sort_order, number) for sort_order, number in chunk),
+        )
+        progress(len(chunk))
+
+
+async def resize_drop(connection: Connection, drop_id: int, capacity: int) -> int:
+    """Give a drop another capacity in the caller's transaction; the capacity before. Raises CannotResize."""
+    before: int = await connection.fetchval(QUERIES["lock_drop"], drop_id)
+    if capacity > before:
+        numbers: Sequence[int] = [
+            row["n"]
+            for row in await connection.fetch(QUERIES["free_numbers"], drop_id, 2 * capacity, capacity - before)
+        ]
+        await add_slots(connection, drop_id, numbers)
+    elif capacity < before:
+        withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, before - capacity)
+        if len(withdrawn) < before - capacity:
+            raise CannotResize(
+                f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {before - capacity} would have to go"
+            )
+    await connection.execute(QUERIES["set_capacity"], drop_id, capacity)
+    return before

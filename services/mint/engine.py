@@ -1,0 +1,79 @@
+"""The mint engine: a batcher for each drop, and what keeps the whole in repair."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.batching.batcher import Batcher
+from services.mint import metrics
+from services.mint.bouncer import Bouncer, redis_client
+from services.mint.cycle import MintAnswer, MintCycle
+from services.mint.drops import Drop
+from services.mint.ledger import Ledger, MintOrder
+from services.mint.reaper import Reaper
+from services.mint.recount import Recounter
+from services.mint.settings import MintSettings
+from services.storage.database import Database
+from vyris.errors import VyrisError
+
+TALLY_WRITERS = 16
+
+
+class MintEngine:
+    """Turns verified receipts into memberships."""
+
+    def __init__(self, database: Database, bouncer: Bouncer, recounter: Recounter, settings: MintSettings) -> None:
+        self._ledger = Ledger(database, tally_writer=random.randrange(TALLY_WRITERS))  # noqa: S311 - spreads writers
+        self._bouncer = bouncer
+        self._recounter = recounter
+        self._settings = settings
+        self._batchers: dict[int, Batcher[bytes, MintOrder, MintAnswer]] = {}
+
+    async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer:
+        """The membership of a receipt, and whether it was minted before.
+
+        Raises SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable.
+        """
+        try:
+            answer = await self._batcher(drop).submit(order.receipt.key, order, deadline_s)
+        except VyrisError as refusal:
+            metrics.MINTS.labels(refusal.reason).inc()
+            raise
+        metrics.MINTS.labels("REPLAYED" if answer[1] else "FULFILLED").inc()
+        return answer
+
+    def _batcher(self, drop: Drop) -> Batcher[bytes, MintOrder, MintAnswer]:
+        batcher = self._batchers.get(drop.id)
+        if batcher is None:
+            batcher = self._batchers[drop.id] = Batcher(
+                MintCycle(drop, self._ledger, self._bouncer, self._recounter.recount),
+                name=f"mint {drop.tier} {drop.year} {drop.environment}",
+                waiting_limit=self._settings.mint_queue_limit,
+                batch_limit=self._settings.mint_batch_limit,
+            )
+        return batcher
+
+    async def close(self) -> None:
+        """Answer whoever still waits, with Retryable."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+
+@asynccontextmanager
+async def running_engine(database: Database, settings: MintSettings) -> AsyncIterator[tuple[MintEngine, Bouncer]]:
+    """An engine with its recount and reaper at work."""
+    bouncer = Bouncer(redis_client(settings), settings)
+    recounter = Recounter(database, bouncer, settings.recount_interval_ms / 1000)
+    reaper = Reaper(database, settings.reaper_grace_ms / 1000, settings.reaper_interval_ms / 1000)
+    engine = MintEngine(database, bouncer, recounter, settings)
+    repairs = [asyncio.create_task(recounter.run()), asyncio.create_task(reaper.run())]
+    try:
+        yield engine, bouncer
+    finally:
+        for repair in repairs:
+            repair.cancel()
+        await asyncio.gather(*repairs, return_exceptions=True)
+        await engine.close()
+        await bouncer.close()

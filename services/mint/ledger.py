@@ -1,0 +1,147 @@
+"""The receipt ledger and the claim: the two statements of the mint cycle that decide.
+
+States: PENDING, FULFILLED, FAILED, REFUND_DUE, REFUNDED (see schema). Only FAILED and
+PENDING receipts can mint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from services.mint.receipts.verified import VerifiedReceipt
+from services.storage.database import Database
+from services.storage.queries import Queries
+
+QUERIES: Final = Queries.beside(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledDevice:
+    """A device as stored: its name, its canonical JWK, and the thumbprint of that (RFC 7638)."""
+
+    device_id: str
+    public_key: str
+    thumbprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class MintOrder:
+    """A verified receipt that wants to become a membership."""
+
+    receipt: VerifiedReceipt
+    user_id: str
+    email: str | None
+    device: EnrolledDevice | None
+
+
+@dataclass(frozen=True, slots=True)
+class MintedMembership:
+    """A membership as it was minted."""
+
+    id: str
+    drop_id: int
+    sequence_num: int
+    pass_serial: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What the ledger says of a receipt."""
+
+    state: str | None  # None: not entered (the drop is not open yet), or not yet visible
+    reason: str | None
+    membership: MintedMembership | None
+    revoked: bool
+    early: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fulfilment:
+    """What one claim statement did."""
+
+    memberships: dict[bytes, MintedMembership]
+    short: bool  # fewer slots were claimed than receipts were ready
+    last_sort_order: int | None
+
+
+class Ledger:
+    """Statements over `receipt_ledger`, `slots` and `memberships`."""
+
+    def __init__(self, database: Database, tally_writer: int) -> None:
+        """`tally_writer` (0 to 15) is this process's row among the tallies."""
+        self._database = database
+        self._tally_writer = tally_writer
+
+    async def enter(self, drop_id: int, orders: Sequence[MintOrder], *, sold_out: bool) -> dict[bytes, LedgerEntry]:
+        """Step 1: enter receipts (sorted by key) as PENDING, or as FAILED where that is known, and read them."""
+        keys = [order.receipt.key for order in orders]
+        rows = await self._database.fetch(
+            QUERIES["enter_receipts"],
+            drop_id,
+            keys,
+            [order.user_id for order in orders],
+            [order.receipt.kind for order in orders],
+            [order.receipt.transaction_id for order in orders],
+            sold_out,
+        )
+        unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
+        if unseen:
+            rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
+        return {row["receipt_key"]: _entry(row) for row in rows}
+
+    async def fulfil(
+        self, drop_id: int, orders: Sequence[MintOrder], ids: Sequence[tuple[UUID, UUID]], beyond_sort_order: int
+    ) -> Fulfilment:
+        """Step 3, for orders sorted by key; `ids` are a membership id and a pass serial for each."""
+        devices = [order.device for order in orders]
+        rows = await self._database.fetch(
+            QUERIES["fulfil_receipts"],
+            drop_id,
+            [order.receipt.key for order in orders],
+            [order.user_id for order in orders],
+            [membership_id for membership_id, _ in ids],
+            [pass_serial for _, pass_serial in ids],
+            [order.email for order in orders],
+            [device.device_id if device else None for device in devices],
+            [device.public_key if device else None for device in devices],
+            [device.thumbprint if device else None for device in devices],
+            beyond_sort_order,
+            self._tally_writer,
+        )
+        numbers = {row["receipt_key"]: row["sequence_num"] for row in rows}
+        memberships = {
+            order.receipt.key: MintedMembership(
+                str(membership_id), drop_id, numbers[order.receipt.key], str(pass_serial), order.user_id
+            )
+            for order, (membership_id, pass_serial) in zip(orders, ids, strict=True)
+            if order.receipt.key in numbers
+        }
+        if not rows:
+            return Fulfilment(memberships, short=True, last_sort_order=None)
+        return Fulfilment(memberships, len(rows) < rows[0]["locked"], rows[0]["last_sort_order"])
+
+    async def refuse_if_sold_out(self, drop_id: int, keys: Sequence[bytes]) -> tuple[bool, set[bytes]]:
+        """Whether the drop holds no slot at all, and which of the (sorted) keys are marked so."""
+        row = await self._database.fetchrow(QUERIES["refuse_if_sold_out"], drop_id, keys)
+        if row is None:
+            raise AssertionError("the statement returns one row")
+        return row["sold_out"], set(row["receipt_keys"])
+
+    async def fail(self, keys: Sequence[bytes], reason: str) -> None:
+        """Give PENDING receipts (sorted) a reason."""
+        await self._database.execute(QUERIES["fail_receipts"], keys, reason)
+
+
+def _entry(row: object) -> LedgerEntry:
+    get = row.__getitem__  # type: ignore[attr-defined]
+    membership = None
+    if get("membership_id") is not None:
+        membership = MintedMembership(
+            str(get("membership_id")), get("drop_id"), get("sequence_num"), str(get("pass_serial")), get("user_id")
+        )
+    return LedgerEntry(get("state"), get("reason"), membership, bool(get("revoked")), get("early"), get("late"))

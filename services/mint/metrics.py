@@ -1,0 +1,22 @@
+"""Prometheus metrics of minting."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.runtime.metrics import LATENCY_BUCKETS_S
+
+MINTS = Counter("vyris_mints", "Answers to mint requests", ["outcome"])
+BATCH_RECEIPTS = Histogram(
+    "vyris_mint_batch_receipts", "Receipts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+STEP_SECONDS = Histogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
+SLOTS_REMAINING = Gauge("vyris_slots_remaining", "Unclaimed slots by Postgres", ["tier", "year", "environment"])
+BOUNCER_DRIFT = Gauge(
+    "vyris_bouncer_drift_slots", "Redis' count less Postgres' at the last recount", ["tier", "year", "environment"]
+)
+BOUNCER_UP = Gauge("vyris_bouncer_up", "1 while Redis answers, 0 while minting goes on without it")
+BOUNCER_BYPASSES = Counter("vyris_bouncer_bypasses", "Batches that Postgres judged alone", ["cause"])
+RECOUNTS = Counter("vyris_recounts", "Recounts of the bouncer", ["cause"])
+RECEIPTS_REAPED = Counter("vyris_receipts_reaped", "PENDING receipts that were abandoned and got a reason")
+RECEIPTS_POISONED = Counter("vyris_receipts_poisoned", "Receipts whose data Postgres refused")

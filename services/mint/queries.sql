@@ -1,0 +1,242 @@
+-- name: enter_receipts
+-- Step 1 of the mint cycle. Enters receipts that are new and tells the state of those already there.
+-- Keys arrive sorted: unsorted upserts of the same keys by two processes deadlock.
+-- $1 drop, $2 keys, $3 users, $4 kinds, $5 transaction ids, $6 whether the drop is known to be sold out
+-- A row without a state was committed by another process after our snapshot, or the drop is not yet open.
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[])
+    AS asked (receipt_key, user_id, kind, transaction_id)
+), opening AS (
+  SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
+  FROM drops WHERE id = $1
+), known AS (
+  SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
+         m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
+  FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
+  WHERE l.receipt_key = ANY ($2::bytea[])
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
+  SELECT a.receipt_key,
+         CASE WHEN late OR $6 THEN 'FAILED'::receipt_state ELSE 'PENDING'::receipt_state END,
+         $1, a.user_id, a.kind, a.transaction_id,
+         CASE WHEN late THEN 'DROP_CLOSED' WHEN $6 THEN 'SOLD_OUT' END
+  FROM asked a, opening
+  WHERE NOT early AND NOT EXISTS (SELECT FROM known k WHERE k.receipt_key = a.receipt_key)
+  ORDER BY a.receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+  RETURNING receipt_key, state, reason
+)
+SELECT a.receipt_key, early, late, coalesce(k.state, e.state)::text AS state, coalesce(k.reason, e.reason) AS reason,
+       k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked
+FROM asked a CROSS JOIN opening
+LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key);
+
+-- name: read_receipts
+-- The second half of step 1: rows that another process committed while enter_receipts ran.
+-- $1 drop, $2 keys
+SELECT l.receipt_key, coalesce(now() < d.opens_at, false) AS early, coalesce(now() >= d.closes_at, false) AS late,
+       l.state::text AS state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
+       m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
+FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key), drops d
+WHERE d.id = $1 AND l.receipt_key = ANY ($2::bytea[]);
+
+-- name: fulfil_receipts
+-- Step 3 of the mint cycle, one statement and so one transaction: lock the receipts in key order and decide
+-- by what they say now, claim as many slots, write memberships, mark the receipts, add to the tally.
+-- A receipt that is locked elsewhere or was decided meanwhile is left out; so are those for which no slot is left.
+-- $1 drop, $2 keys (sorted), $3 users, $4 membership ids, $5 pass serials, $6 e-mail addresses,
+-- $7 device ids, $8 device keys, $9 thumbprints, $10 claim slots beyond this sort_order, $11 tally writer
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[])
+    AS asked (receipt_key, user_id, membership_id, pass_serial, email, device_id, public_key, thumbprint)
+), locked AS (
+  SELECT receipt_key FROM receipt_ledger
+  WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED')
+  ORDER BY receipt_key
+  FOR UPDATE SKIP LOCKED
+), claimed AS (
+  DELETE FROM slots
+  WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM slots
+    WHERE drop_id = $1 AND sort_order > $10
+    ORDER BY sort_order
+    LIMIT (SELECT count(*) FROM locked)
+    FOR UPDATE SKIP LOCKED))
+  RETURNING sort_order, sequence_num
+), pairs AS (
+  SELECT receipt_key, sequence_num
+  FROM (SELECT receipt_key, row_number() OVER () AS place FROM locked) AS receipts
+  JOIN (SELECT sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
+), marked AS (
+  UPDATE receipt_ledger l
+  SET state = 'FULFILLED', user_id = a.user_id, drop_id = $1, reason = NULL, updated_at = now()
+  FROM pairs p JOIN asked a USING (receipt_key)
+  WHERE l.receipt_key = p.receipt_key
+  RETURNING l.receipt_key, p.sequence_num, a.user_id, a.membership_id, a.pass_serial,
+            a.email, a.device_id, a.public_key, a.thumbprint
+), minted AS (
+  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
+  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM marked
+), enrolled AS (
+  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
+  SELECT membership_id, device_id, public_key, thumbprint FROM marked WHERE device_id IS NOT NULL
+), reachable AS (
+  INSERT INTO contacts (membership_id, email)
+  SELECT membership_id, email FROM marked WHERE email IS NOT NULL
+), tallied AS (
+  UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM claimed)
+  WHERE drop_id = $1 AND writer = $11 AND EXISTS (SELECT FROM claimed)
+)
+SELECT receipt_key, sequence_num,
+       (SELECT count(*) FROM locked) AS locked, (SELECT max(sort_order) FROM claimed) AS last_sort_order
+FROM marked;
+
+-- name: refuse_if_sold_out
+-- Says SOLD_OUT and writes it in the same breath, only if the drop holds no slot at all, locked ones included.
+-- $1 drop, $2 keys (sorted)
+WITH stock AS (
+  SELECT NOT EXISTS (SELECT FROM slots WHERE drop_id = $1) AS sold_out
+), locked AS (
+  SELECT receipt_key, state FROM receipt_ledger
+  WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED') AND (SELECT sold_out FROM stock)
+  ORDER BY receipt_key
+  FOR UPDATE SKIP LOCKED
+), marked AS (
+  UPDATE receipt_ledger l SET state = 'FAILED', reason = 'SOLD_OUT', updated_at = now()
+  FROM locked WHERE l.receipt_key = locked.receipt_key AND locked.state = 'PENDING'
+)
+SELECT sold_out, ARRAY(SELECT receipt_key FROM locked) AS receipt_keys FROM stock;
+
+-- name: fail_receipts
+-- PENDING receipts get a reason and can be refunded.
+-- $1 keys (sorted), $2 reason
+WITH locked AS (
+  SELECT receipt_key FROM receipt_ledger
+  WHERE receipt_key = ANY ($1::bytea[]) AND state = 'PENDING'
+  ORDER BY receipt_key
+  FOR UPDATE SKIP LOCKED
+)
+UPDATE receipt_ledger l SET state = 'FAILED', reason = $2, updated_at = now()
+FROM locked WHERE l.receipt_key = locked.receipt_key
+RETURNING l.receipt_key;
+
+-- name: reap_abandoned
+-- Receipts that some process left PENDING longer than any of its time limits. Looks back a bounded time, by the
+-- BRIN index on created_at. $1 grace in seconds, $2 look-back in seconds, $3 at most so many
+WITH abandoned AS (
+  SELECT receipt_key FROM receipt_ledger
+  WHERE state = 'PENDING' AND updated_at < now() - make_interval(secs => $1)
+    AND created_at BETWEEN now() - make_interval(secs => $2) AND now() - make_interval(secs => $1)
+  ORDER BY receipt_key LIMIT $3
+  FOR UPDATE SKIP LOCKED
+)
+UPDATE receipt_ledger l SET state = 'FAILED', reason = 'ABANDONED', updated_at = now()
+FROM abandoned a WHERE l.receipt_key = a.receipt_key
+RETURNING l.receipt_key;
+
+-- name: try_lock
+-- One process at a time does a repair; held to the end of the transaction. $1 class, $2 object
+SELECT pg_try_advisory_xact_lock($1::int, $2::int);
+
+-- name: remaining_by_drop
+-- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all
+SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining
+FROM drops d JOIN drop_tallies t ON t.drop_id = d.id
+WHERE $1::int[] IS NULL OR d.id = ANY ($1::int[])
+GROUP BY d.id ORDER BY d.id DESC LIMIT 10000;
+
+-- name: find_drop
+-- $1 tier, $2 year, $3 environment
+SELECT id, tier, year, environment FROM drops WHERE tier = $1 AND year = $2 AND environment = $3;
+
+-- name: read_drop
+-- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
+SELECT d.tier, d.year, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,
+       opens_at, closes_at, coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
+FROM drops d WHERE d.id = $1;
+
+-- name: list_drops
+-- All drops, newest first, for the operator. $1 tier and $2 year, or NULL for all
+SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at,
+       coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late,
+       (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken
+FROM drops d
+WHERE ($1::text IS NULL OR tier = $1) AND ($2::text IS NULL OR year = $2)
+ORDER BY created_at DESC, d.id DESC;
+
+-- name: create_drop
+-- Returns no row where the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at, $7 refund_frees_number
+INSERT INTO drops (tier, year, environment, capacity, opens_at, closes_at, refund_frees_number)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tier, year, environment) DO NOTHING
+RETURNING id;
+
+-- name: create_tallies
+-- A row for each writer, so that a tally is always an update. $1 drop
+INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, 15);
+
+-- name: lock_drop
+-- Keeps two resizes of one drop apart. $1 drop
+SELECT capacity FROM drops WHERE id = $1 FOR UPDATE;
+
+-- name: withdraw_slots
+-- Takes so many of the highest unclaimed numbers out of a drop. $1 drop, $2 how many
+DELETE FROM slots WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM slots WHERE drop_id = $1 ORDER BY sequence_num DESC LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING sequence_num;
+
+-- name: free_numbers
+-- The lowest numbers that neither a slot nor a membership of the drop holds. $1 drop, $2 highest number, $3 how many
+SELECT n FROM generate_series(1, $2::int) AS n
+WHERE NOT EXISTS (SELECT FROM slots s WHERE s.drop_id = $1 AND s.sequence_num = n)
+  AND NOT EXISTS (SELECT FROM memberships m WHERE m.drop_id = $1 AND m.sequence_num = n)
+ORDER BY n LIMIT $3;
+
+-- name: set_capacity
+-- $1 drop, $2 capacity
+UPDATE drops SET capacity = $2 WHERE id = $1;
+
+-- name: count_slots
+-- A plain count of unclaimed rows: what the tallies are checked against. $1 drop
+SELECT count(*) FROM slots WHERE drop_id = $1;
+
+-- name: count_live
+-- Live memberships of a drop. $1 drop
+SELECT count(*) FROM memberships WHERE drop_id = $1 AND revoked_at IS NULL;
+
+-- name: read_membership
+-- A membership and its receipt, for the operator. $1 membership
+SELECT m.id, d.tier, d.year, d.environment, m.sequence_num, m.user_id, m.pass_serial, m.minted_at, m.revoked_at, m.revoked_reason,
+       l.state::text AS receipt_state, l.kind AS receipt_kind, l.transaction_id
+FROM memberships m JOIN drops d ON d.id = m.drop_id JOIN receipt_ledger l USING (receipt_key)
+WHERE m.id = $1;
+
+-- name: revoke_membership
+-- Returns no row where it is unknown or revoked already. $1 membership, $2 reason
+UPDATE memberships SET revoked_at = now(), revoked_reason = $2
+WHERE id = $1 AND revoked_at IS NULL
+RETURNING drop_id, sequence_num, receipt_key;
+
+-- name: append_event
+-- $1 membership, $2 kind
+INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
+
+-- name: append_audit
+-- $1 actor, $2 action, $3 subject, $4 reason, $5 details (JSON text)
+INSERT INTO audit_log (actor, action, subject, reason, details) VALUES ($1, $2, $3, $4, $5::jsonb);
+
+-- name: release_number
+-- A freed number is for sale again. $1 drop, $2 sort_order, $3 number
+INSERT INTO slots (drop_id, sort_order, sequence_num) VALUES ($1, $2, $3);
+
+-- name: add_to_tally
+-- $1 drop, $2 how many more are taken (negative: fewer), $3 writer
+UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;
+
+-- name: list_receipts
+-- Receipts in a state, oldest first, for the operator. $1 state, $2 at most so many
+SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
+       d.tier, d.year, l.created_at
+FROM receipt_ledger l JOIN drops d ON d.id = l.drop_id
+WHERE l.state = $1::receipt_state
+ORDER BY l.created_at LIMIT $2;

@@ -1,0 +1,22 @@
+"""Chooses the verifier of a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.mint.receipts.verified import ReceiptClaim, ReceiptVerifier, VerifiedReceipt
+from vyris.errors import InvalidReceipt
+
+
+class ReceiptVerifiers:
+    """The verifiers that the settings name; the first that recognises a receipt's form judges it."""
+
+    def __init__(self, verifiers: Sequence[ReceiptVerifier]) -> None:
+        self._verifiers = verifiers
+
+    async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
+        """Raises InvalidReceipt."""
+        for verifier in self._verifiers:
+            if verifier.recognises(claim.receipt_data):
+                return await verifier.verify(claim)
+        raise InvalidReceipt("Receipts of this form are not accepted here")

@@ -1,0 +1,64 @@
+"""The recount: Postgres' number of unclaimed slots is written over Redis' count.
+
+At start, every few seconds, when the key is missing, and (at most once a second) when a
+batch was refused slots that Postgres may hold. One process at a time, by an advisory lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from services.mint import metrics
+from services.mint.bouncer import Bouncer, count_key
+from services.mint.drops import Drop
+from services.mint.ledger import QUERIES
+from services.storage.database import Connection, Database, DatabaseUnavailable
+
+LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database
+ALL_DROPS: Final = 0
+
+log = structlog.get_logger(__name__)
+
+
+class Recounter:
+    """Keeps the bouncer near the truth."""
+
+    def __init__(self, database: Database, bouncer: Bouncer, interval_s: float) -> None:
+        self._database = database
+        self._bouncer = bouncer
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Recount all drops again and again."""
+        while True:
+            try:
+                await self._recount(None, "interval")
+            except DatabaseUnavailable as error:
+                log.warning("recount_failed", error=str(error))
+            await asyncio.sleep(self._interval_s)
+
+    async def recount(self, drop: Drop) -> None:
+        """Recount one drop, because its count is missing or said no. Raises DatabaseUnavailable."""
+        await self._recount([drop.id], "doubt")
+
+    async def rebuild(self) -> None:
+        """Recount all drops at the operator's wish. Raises DatabaseUnavailable."""
+        await self._recount(None, "operator")
+
+    async def _recount(self, drop_ids: Sequence[int] | None, cause: str) -> None:
+        async def locked(connection: Connection) -> None:
+            if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, drop_ids[0] if drop_ids else ALL_DROPS):
+                return
+            for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids):
+                labels = (row["tier"], row["year"], row["environment"])
+                before = await self._bouncer.write(count_key(*labels), row["remaining"])
+                metrics.SLOTS_REMAINING.labels(*labels).set(row["remaining"])
+                if before is not None:
+                    metrics.BOUNCER_DRIFT.labels(*labels).set(before - row["remaining"])
+            metrics.RECOUNTS.labels(cause).inc()
+
+        await self._database.in_transaction(locked)

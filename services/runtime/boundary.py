@@ -1,0 +1,134 @@
+"""The call boundary: what stands between gRPC and a service's own method.
+
+Outermost first: the exception shield, metrics, the deadline, authentication, the method.
+It is composed once for each method when the server is built, instead of as gRPC
+interceptors, which cost an await each for every call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+
+from services.runtime.call import Call, Context
+from services.runtime.metrics import RPC_SECONDS
+from vyris.error_wire import trailing_metadata
+from vyris.errors import Retryable, VyrisError
+
+log = structlog.get_logger(__name__)
+
+OK: Final = "OK"
+
+Method = Callable[[Any, Call], Awaitable[Message]]
+StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
+# Looks at a request before its method does; raises Unauthorized.
+Authenticate = Callable[[Message, Call], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A gRPC service and the object whose methods serve it.
+
+    Each RPC `DoThing` is served by the coroutine method `do_thing(request, call)`, a
+    server stream by an async generator method of the same shape.
+    """
+
+    descriptor: ServiceDescriptor
+    servicer: object
+
+
+def generic_handler(
+    endpoint: Endpoint, *, limit_s: float, authenticate: Authenticate | None = None
+) -> grpc.GenericRpcHandler[Any, Any]:
+    """All methods of an endpoint, each inside the boundary."""
+    handlers = {
+        method.name: _method_handler(method, endpoint.servicer, limit_s, authenticate)
+        for method in endpoint.descriptor.methods
+    }
+    return grpc.method_handlers_generic_handler(endpoint.descriptor.full_name, handlers)
+
+
+def _method_handler(
+    method: MethodDescriptor, servicer: object, limit_s: float, authenticate: Authenticate | None
+) -> grpc.RpcMethodHandler[Any, Any]:
+    behaviour = getattr(servicer, _snake_case(method.name))
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    request_class = message_factory.GetMessageClass(method.input_type)
+    answer_class = message_factory.GetMessageClass(method.output_type)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(
+            _stream_boundary(behaviour, path, limit_s, authenticate),
+            request_deserializer=request_class.FromString,
+            response_serializer=answer_class.SerializeToString,
+        )
+    return grpc.unary_unary_rpc_method_handler(
+        _unary_boundary(behaviour, path, limit_s, authenticate),
+        request_deserializer=request_class.FromString,
+        response_serializer=answer_class.SerializeToString,
+    )
+
+
+def _unary_boundary(
+    behaviour: Method, path: str, limit_s: float, authenticate: Authenticate | None
+) -> Callable[[Message, Context], Awaitable[Message]]:
+    observe_ok = RPC_SECONDS.labels(path, OK).observe
+
+    async def boundary(request: Message, context: Context) -> Message:
+        started_s = time.perf_counter()
+        try:
+            call = Call(context, path, limit_s)
+            if authenticate is not None:
+                await authenticate(request, call)
+            answer = await behaviour(request, call)
+        except Exception as error:
+            refusal = _refusal(error, path, context)
+            RPC_SECONDS.labels(path, refusal.reason).observe(time.perf_counter() - started_s)
+            await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
+            raise AssertionError("abort raises") from error
+        observe_ok(time.perf_counter() - started_s)
+        return answer
+
+    return boundary
+
+
+def _stream_boundary(
+    behaviour: StreamMethod, path: str, limit_s: float, authenticate: Authenticate | None
+) -> Callable[[Message, Context], AsyncIterator[Message]]:
+    async def boundary(request: Message, context: Context) -> AsyncIterator[Message]:
+        try:
+            call = Call(context, path, limit_s)
+            if authenticate is not None:
+                await authenticate(request, call)
+            async for message in behaviour(request, call):
+                yield message
+        except Exception as error:
+            refusal = _refusal(error, path, context)
+            await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
+
+    return boundary
+
+
+def _refusal(error: Exception, path: str, context: Context) -> VyrisError:
+    """What the caller is told. What was not expected is told to the log alone."""
+    if isinstance(error, VyrisError):
+        return error
+    request_id = next((v for k, v in context.invocation_metadata() or () if k == "x-request-id"), None)
+    log.error("unexpected_failure", rpc=path, request_id=request_id, exc_info=error)
+    return Retryable()
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def service_names(endpoints: Sequence[Endpoint]) -> list[str]:
+    """Full names, as health and reflection know them."""
+    return [endpoint.descriptor.full_name for endpoint in endpoints]

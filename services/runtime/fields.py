@@ -1,0 +1,58 @@
+"""The forms of request fields that several services share. Bounds are the contract's."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from vyris.errors import InvalidRequest, NotFound, VyrisError
+
+_OPAQUE_ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
+_TIER: Final = re.compile(r"[a-z0-9-]{1,32}")
+_YEAR: Final = re.compile(r"20[0-9]{2}|2100")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Enough to catch what is no address at all; whether mail arrives, only mail can tell.
+_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,253}")
+EMAIL_LIMIT: Final = 254
+
+
+def is_opaque_id(text: str) -> bool:
+    """Whether it is 1 to 128 printable ASCII characters that are not all blank."""
+    return _OPAQUE_ID.fullmatch(text) is not None and not text.isspace()
+
+
+def opaque_id(name: str, text: str) -> str:
+    """A `user_id` or `device_id`; raises InvalidRequest."""
+    if not is_opaque_id(text):
+        raise InvalidRequest(f"{name} must be 1 to 128 printable ASCII characters")
+    return text
+
+
+def drop_name(tier: str, year: str) -> tuple[str, str]:
+    """A drop's tier and year; raises InvalidRequest."""
+    if not _TIER.fullmatch(tier):
+        raise InvalidRequest("tier must be 1 to 32 characters of a-z, 0-9 and -")
+    if not _YEAR.fullmatch(year):
+        raise InvalidRequest("year must be 2000 to 2100")
+    return tier, year
+
+
+def email_address(text: str) -> str:
+    """An e-mail address of at most 254 characters; raises InvalidRequest."""
+    if len(text) > EMAIL_LIMIT or not _EMAIL.fullmatch(text):
+        raise InvalidRequest("email must be an e-mail address of at most 254 characters")
+    return text
+
+
+def known_uuid(text: str, unknown: VyrisError | None = None) -> UUID:
+    """One of our ids. What is no UUID is simply unknown: raises NotFound, or what is given."""
+    if not _UUID.fullmatch(text):
+        raise unknown or NotFound()
+    return UUID(text)
+
+
+def refuse_nul(*texts: str) -> None:
+    """U+0000 is refused anywhere in a request; Postgres cannot store it. Raises InvalidRequest."""
+    if any("\x00" in text for text in texts):
+        raise InvalidRequest("The request holds a character that is not allowed (U+0000)")

@@ -1,0 +1,138 @@
+"""A service process from start to stop.
+
+Start: settings, logs, metrics, the server, then readiness as it comes and goes.
+Stop (SIGTERM or SIGINT): not ready, a moment for the gateway to notice, calls in
+flight are answered, everything is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import structlog
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime import logs, metrics
+from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
+from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
+
+log = structlog.get_logger(__name__)
+
+S = TypeVar("S", bound=ServiceSettings)
+READINESS_INTERVAL_S = 1.0
+EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """What a process serves: its endpoints and whether it can serve them right now."""
+
+    endpoints: Sequence[Endpoint]
+    ready: Callable[[], Awaitable[bool]]
+    authenticate: Authenticate | None = None
+
+
+Build = Callable[[S], AbstractAsyncContextManager[Hosted]]
+
+
+def run(name: str, settings: S, port: int, build: Build[S]) -> None:
+    """Serve what `build(settings)` yields on `port` until told to stop."""
+    logs.configure(settings.log_level, name)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(name, settings, port, build))
+    except WrongSetting as problem:
+        sys.stderr.write(f"{name} cannot start: {problem}\n")
+        raise SystemExit(EXIT_CONFIGURATION) from None
+
+
+async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics.serve(settings.listen_host, settings.metrics_port)
+    async with build(settings) as hosted:
+        health = HealthServicer()
+        server = _server(settings, hosted, health)
+        _listen(server, f"{settings.listen_host}:{port}", name)
+        await server.start()
+        log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
+        readiness = asyncio.create_task(_keep_readiness(hosted, health))
+        await stop.wait()
+        readiness.cancel()
+        with suppress(asyncio.CancelledError):
+            await readiness
+        await _announce(hosted, health, ready=False)
+        await asyncio.sleep(settings.drain_delay_ms / 1000)
+        await server.stop(settings.drain_limit_ms / 1000)
+    log.info("stopped")
+
+
+def _server(settings: ServiceSettings, hosted: Hosted, health: HealthServicer) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            # A port that is taken is an error, not a second listener.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", settings.concurrent_calls_limit),
+            ("grpc.max_receive_message_length", 256 * 1024),
+            ("grpc.max_metadata_size", 32 * 1024),
+            # The gateway keeps its connections alive more often than the default five minutes allow.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+        maximum_concurrent_rpcs=settings.concurrent_calls_limit,
+    )
+    handlers = [
+        generic_handler(endpoint, limit_s=settings.call_limit_ms / 1000, authenticate=hosted.authenticate)
+        for endpoint in hosted.endpoints
+    ]
+    server.add_generic_rpc_handlers(handlers)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if not settings.production:
+        names = (*service_names(hosted.endpoints), "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    return server
+
+
+def _listen(server: grpc.aio.Server, address: str, name: str) -> None:
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        sys.stderr.write(f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n")
+        raise SystemExit(EXIT_PORT_TAKEN) from None
+
+
+async def _keep_readiness(hosted: Hosted, health: HealthServicer) -> None:
+    """Tell health what is true, again and again. The empty name says that the process is alive."""
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    was_ready: bool | None = None
+    async for ready in _readiness(hosted):
+        if ready != was_ready:
+            log.info("readiness", ready=ready)
+            await _announce(hosted, health, ready=ready)
+            was_ready = ready
+
+
+async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
+    while True:
+        try:
+            yield await asyncio.wait_for(hosted.ready(), READINESS_INTERVAL_S)
+        except TimeoutError:
+            yield False
+        await asyncio.sleep(READINESS_INTERVAL_S)
+
+
+async def _announce(hosted: Hosted, health: HealthServicer, *, ready: bool) -> None:
+    response = health_pb2.HealthCheckResponse
+    for service in service_names(hosted.endpoints):
+        await health.set(service, response.SERVING if ready else response.NOT_SERVING)

@@ -1,0 +1,57 @@
+"""Settings that all services share, and how a process loads its own.
+
+Values come from the environment, then from `.env`. A wrong one names itself and ends the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound=BaseSettings)
+
+EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
+
+
+class ServiceSettings(BaseSettings):
+    """What each of the four processes needs to know, whatever it serves."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    vyris_env: Literal["development", "production"] = Field(
+        "development", description="production refuses every development convenience"
+    )
+    vyris_state_dir: Path = Field(Path(".vyris"), description="where the local stack keeps keys, mail, logs and data")
+    listen_host: str = Field("127.0.0.1", description="address that the gRPC and metrics ports listen on")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus metrics over HTTP; 0 switches them off")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    call_limit_ms: int = Field(8_000, ge=50, le=60_000, description="time for one call where the caller sets none")
+    concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")
+    drain_delay_ms: int = Field(
+        200, ge=0, le=60_000, description="after SIGTERM: time for the gateway to notice before calls are refused"
+    )
+    drain_limit_ms: int = Field(10_000, ge=100, le=120_000, description="after SIGTERM: time for calls in flight")
+
+    @property
+    def production(self) -> bool:
+        """Whether this is the real thing."""
+        return self.vyris_env == "production"
+
+
+class WrongSetting(Exception):
+    """A setting that is valid by itself but cannot be served; the message says what to do."""
+
+
+def load(settings_class: type[S]) -> S:
+    """The settings of this process; on a wrong one, a sentence for each on stderr and exit status 78."""
+    try:
+        return settings_class()
+    except ValidationError as failure:
+        for problem in failure.errors(include_input=False, include_url=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper() or "settings"
+            sys.stderr.write(f"setting {name}: {problem['msg']}\n")
+        raise SystemExit(EXIT_CONFIGURATION) from None

@@ -1,0 +1,152 @@
+"""A bounded pool of Postgres connections whose every use has a time limit.
+
+Limits, each inside the next: lock < statement < transaction (server side) < call
+(client side). A call that passes its limit is abandoned by closing its connection,
+never by a cancel request: Postgres answers a cancelled COMMIT that waits for a
+synchronous standby by committing locally, and the caller would not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+T = TypeVar("T")
+Connection = PoolConnectionProxy[asyncpg.Record]
+
+
+class PostgresSettings(BaseSettings):
+    """How a process uses Postgres."""
+
+    database_url: str = Field(description="libpq URI of the Postgres database that all services share")
+    postgres_pool_size: int = Field(8, ge=2, le=100, description="connections a process holds at most")
+    postgres_connect_timeout_ms: int = Field(2_000, ge=100, le=30_000, description="time to open a connection")
+    postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
+    postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
+    postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
+
+
+class DataRejected(Exception):
+    """Postgres refused the data itself (SQLSTATE class 22 or 23); nothing was written."""
+
+
+class Database:
+    """One pool. Every method raises DatabaseUnavailable or DataRejected and nothing else of Postgres'."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], settings: PostgresSettings) -> None:
+        self._pool = pool
+        self._call_timeout_s = settings.postgres_call_timeout_ms / 1000
+        self._connect_timeout_s = settings.postgres_connect_timeout_ms / 1000
+
+    @classmethod
+    def open(cls, settings: PostgresSettings, application_name: str) -> Database:
+        """A pool that connects when first used, so that a service starts while Postgres is away."""
+        pool = asyncpg.create_pool(
+            settings.database_url,
+            min_size=0,
+            max_size=settings.postgres_pool_size,
+            timeout=settings.postgres_connect_timeout_ms / 1000,
+            command_timeout=None,  # would cancel a COMMIT
+            reset=_keep_session,
+            server_settings={
+                "application_name": application_name,
+                "lock_timeout": str(settings.postgres_lock_timeout_ms),
+                "statement_timeout": str(settings.postgres_statement_timeout_ms),
+                "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
+                "jit": "off",
+            },
+        )
+        return cls(pool, settings)
+
+    async def __aenter__(self) -> Database:
+        """Initialise the pool; opens no connection yet."""
+        await self._pool
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the pool, by force after the call limit."""
+        try:
+            await asyncio.wait_for(self._pool.close(), self._call_timeout_s)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """Run one statement as its own transaction; returns its rows."""
+        return await self._call(lambda connection: connection.fetch(query, *args))
+
+    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
+        """Run one statement as its own transaction; returns its first row."""
+        return await self._call(lambda connection: connection.fetchrow(query, *args))
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run one statement as its own transaction; returns its command tag."""
+        return await self._call(lambda connection: connection.execute(query, *args))
+
+    async def executemany(self, query: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for many rows in one transaction."""
+        await self._call(lambda connection: connection.executemany(query, rows))
+
+    async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""
+
+        async def run(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self._call(run)
+
+    async def _call(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._connection() as connection:
+            running = asyncio.ensure_future(work(connection))
+            try:
+                done, _ = await asyncio.wait({running}, timeout=self._call_timeout_s)
+            except asyncio.CancelledError:
+                _abandon(connection, running)
+                raise
+            if not done:
+                _abandon(connection, running)
+                raise DatabaseUnavailable("no answer within the time limit")
+            return _result(running)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._pool.acquire(timeout=self._connect_timeout_s)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
+        try:
+            yield connection
+        finally:
+            # Shielded by asyncpg; a connection that was terminated is replaced by the pool.
+            await self._pool.release(connection)
+
+
+async def _keep_session(_: Any) -> None:
+    """Spare the round trip of a session reset: no statement of ours changes the session."""
+
+
+def _abandon(connection: Connection, running: asyncio.Future[Any]) -> None:
+    connection.terminate()
+    running.add_done_callback(lambda finished: finished.cancelled() or finished.exception())
+
+
+def _result(finished: asyncio.Future[T]) -> T:
+    try:
+        return finished.result()
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] in {"22", "23"}:
+            raise DataRejected(f"SQLSTATE {error.sqlstate}") from error
+        raise DatabaseUnavailable(f"SQLSTATE {error.sqlstate}") from error
+    except (asyncpg.InterfaceError, OSError) as error:
+        raise DatabaseUnavailable(type(error).__name__) from error

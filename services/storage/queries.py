@@ -1,0 +1,32 @@
+"""Loads named statements from a `queries.sql` file.
+
+Each statement begins with `-- name: snake_case` and a comment that says what it is for.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+
+
+class Queries:
+    """The statements of one file by name: `queries["take_slot"]`."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        pieces = _NAME.split(text)[1:]
+        names, bodies = pieces[0::2], pieces[1::2]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{path.name} names a statement twice")
+        self._statements = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+
+    def __getitem__(self, name: str) -> str:
+        """The SQL of a statement; KeyError if the file has none of that name."""
+        return self._statements[name]
+
+    @classmethod
+    def beside(cls, module_file: str) -> Queries:
+        """The `queries.sql` in the folder of `module_file` (a module's `__file__`)."""
+        return cls(Path(module_file).with_name("queries.sql"))

@@ -1,0 +1,141 @@
+"""Device proofs: how a device shows that it made this very request, just now.
+
+A proof is a compact ES256 JWS in the form of RFC 9449 (DPoP), sent in the HTTP
+header `DPoP` or the gRPC metadata entry `dpop`:
+
+    header   {"typ": "dpop+jwt", "alg": "ES256", "jwk": <the device's public key>}
+    claims   htm   the HTTP method; POST for native gRPC
+             htu   the URL without query; for native gRPC `/package.Service/Method`
+             iat   seconds since 1970; a proof is good for 60 s
+             jti   1 to 128 printable characters, different in every proof
+             req   our addition: `request_digest` of the request
+
+Callers use `build_proof`; the services verify with the same functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.api import annotations_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from vyris.device_keys import base64url, public_jwk
+
+PROOF_TYP: Final = "dpop+jwt"
+METADATA_KEY: Final = "dpop"
+MAX_AGE_S: Final = 60
+
+_HTTP_PATTERNS: Final = ("get", "post", "put", "patch", "delete")
+_PATH_VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: the claims `htm` and `htu`."""
+
+    htm: str
+    htu: str
+
+
+def grpc_target(method: MethodDescriptor) -> Target:
+    """Target of a native gRPC call."""
+    return Target("POST", f"/{method.containing_service.full_name}/{method.name}")
+
+
+def http_target(base_url: str, method: MethodDescriptor, request: Message) -> Target | None:
+    """Target of the same call through the gateway at `base_url`; None where it has no HTTP form.
+
+    Variables in the path are taken from `request`, percent-encoded.
+    """
+    rule: Any = method.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
+    pattern = rule.WhichOneof("pattern")
+    if pattern not in _HTTP_PATTERNS:
+        return None
+    path = _PATH_VARIABLE.sub(lambda found: quote(str(getattr(request, found[1])), safe=""), getattr(rule, pattern))
+    return Target(pattern.upper(), base_url.rstrip("/") + path)
+
+
+def request_digest(request: Message) -> str:
+    r"""The claim `req`: base64url SHA-256 of the request's set fields, written as lines.
+
+    One line `name=value` for each set field, in the order of proto field
+    numbers, each line ended by LF (the last too), in UTF-8. A field is set if
+    protobuf would send it: one without explicit presence when it is not its
+    type's default, one with presence (`optional`, messages) when it is there.
+
+    - strings: as they are, with `\` written `\\` and LF written `\n`
+    - integers and enums: decimal; booleans: `true` or `false`
+    - bytes: base64url without padding
+    - a message: its own lines in place, each name prefixed by `<field>.`; one
+      with no set field gives the line `<field>=`
+    - repeated fields: one element after the other, named `<field>.0`, `<field>.1` ...
+
+    Names are those of the proto (`membership_id`), whatever spelling the JSON
+    used. Maps and floating-point fields have no form: `TypeError`.
+    """
+    lines = "".join(f"{name}={value}\n" for name, value in _lines(request, ""))
+    return base64url(hashlib.sha256(lines.encode()).digest())
+
+
+def build_proof(
+    key: ec.EllipticCurvePrivateKey,
+    request: Message,
+    target: Target,
+    *,
+    issued_at_s: int | None = None,
+    proof_id: str | None = None,
+) -> str:
+    """Sign a proof for `request`, good for one call within 60 s of `issued_at_s` (default: now)."""
+    claims = {
+        "htm": target.htm,
+        "htu": target.htu,
+        "iat": int(time.time()) if issued_at_s is None else issued_at_s,
+        "jti": proof_id or str(uuid.uuid4()),
+        "req": request_digest(request),
+    }
+    header: dict[str, Any] = {"typ": PROOF_TYP, "jwk": public_jwk(key.public_key())}
+    return jwt.encode(claims, key, algorithm="ES256", headers=header)
+
+
+def _lines(message: Message, prefix: str) -> Iterator[tuple[str, str]]:
+    for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
+        name = prefix + field.name
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            raise TypeError(f"{field.full_name}: a map has no form in a device proof")
+        if field.is_repeated:
+            for index, element in enumerate(value):
+                yield from _element_lines(field, f"{name}.{index}", element)
+        else:
+            yield from _element_lines(field, name, value)
+
+
+def _element_lines(field: FieldDescriptor, name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+        inner = list(_lines(value, f"{name}."))
+        yield from inner or [(name, "")]
+    else:
+        yield name, _text(field, value)
+
+
+def _text(field: FieldDescriptor, value: Any) -> str:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return base64url(value)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return str(value).translate(_ESCAPES)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "true" if value else "false"
+    if field.cpp_type in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE):
+        raise TypeError(f"{field.full_name}: floating point has no form in a device proof")
+    return str(int(value))
