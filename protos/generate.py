@@ -1,8 +1,8 @@
 """Generates the Python messages and stubs in `vyris/` and the descriptor set for the gateway.
 
-    python protos/generate.py           writes them
-    python protos/generate.py --check   exits 1 if what is there differs from what would be written
-    python protos/generate.py --lint    judges the protos with buf
+python protos/generate.py           writes them
+python protos/generate.py --check   exits 1 if what is there differs from what would be written
+python protos/generate.py --lint    judges the protos with buf
 """
 
 from __future__ import annotations

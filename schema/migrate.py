@@ -51,5 +51,7 @@ def dbmate_url(database_url: str) -> str:
         query["socket"] = folder
     elif folder:
         raise MigrationFailed("DATABASE_URL names its host in the query; write it before the path instead")
-    query.setdefault("sslmode", "disable" if folder or parts.hostname in {"localhost", "127.0.0.1", "::1"} else "prefer")
+    query.setdefault(
+        "sslmode", "disable" if folder or parts.hostname in {"localhost", "127.0.0.1", "::1"} else "prefer"
+    )
     return urlunsplit(("postgres", parts.netloc, parts.path, urlencode(query), ""))

@@ -63,9 +63,9 @@ def from_rpc_error(code: grpc.StatusCode, details: str, trailers: TrailingMetada
     status = Status.FromString(packed)
     info, retry = ErrorInfo(), RetryInfo()
     for detail in status.details:
-        if detail.Is(ErrorInfo.DESCRIPTOR):
+        if detail.TypeName() == ErrorInfo.DESCRIPTOR.full_name:
             detail.Unpack(info)
-        elif detail.Is(RetryInfo.DESCRIPTOR):
+        elif detail.TypeName() == RetryInfo.DESCRIPTOR.full_name:
             detail.Unpack(retry)
     kind = ERRORS_BY_REASON.get(info.reason)
     if kind is None or info.domain != DOMAIN or kind.grpc_code != code:

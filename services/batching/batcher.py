@@ -70,9 +70,7 @@ class Group(Generic[K, R, A]):
         still_waiting = [waiter for waiter in self._waiters if not waiter[1].done()]
         if still_waiting:
             self._waiters = still_waiting
-        return bool(still_waiting) or (
-            self._begun_at_s is not None and time.monotonic() - self._begun_at_s < PURSUIT_S
-        )
+        return bool(still_waiting) or (self._begun_at_s is not None and time.monotonic() - self._begun_at_s < PURSUIT_S)
 
     def settle(self, answer_for: Callable[[R, bool], A | VyrisError]) -> None:
         """Answer everybody: `answer_for(request, is_first)`, where the first is whoever still waits and came first."""
@@ -208,5 +206,3 @@ class Batcher(Generic[K, R, A]):
 def _expire(answer: asyncio.Future[A]) -> None:
     if not answer.done():
         answer.set_exception(Retryable())
-
-

@@ -17,8 +17,8 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings
 from redis.asyncio import Redis, RedisCluster
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.mint import metrics
@@ -70,7 +70,7 @@ class Bouncer:
 
     async def take(self, key: str, wanted: int) -> int | None:
         """Take up to `wanted` slots; how many were granted, or None where the bouncer does not know."""
-        granted = await self._guarded(lambda: cast(Awaitable[int], self._take(keys=[key], args=[wanted])))
+        granted = await self._guarded(lambda: cast("Awaitable[int]", self._take(keys=[key], args=[wanted])))
         if granted is None or granted < 0:
             metrics.BOUNCER_BYPASSES.labels("unreachable" if granted is None else "unknown").inc()
             return None
@@ -79,21 +79,23 @@ class Bouncer:
     async def give_back(self, key: str, unused: int) -> None:
         """Return what was taken and not used. Where that fails the recount puts it right."""
         if unused > 0:
-            await self._guarded(lambda: cast(Awaitable[int], self._give_back(keys=[key], args=[unused])))
+            await self._guarded(lambda: cast("Awaitable[int]", self._give_back(keys=[key], args=[unused])))
 
     async def write(self, key: str, remaining: int) -> int | None:
         """Overwrite a count by Postgres' (the recount); the count before, None where there was none or no Redis."""
-        before = await self._guarded(lambda: cast(Awaitable[bytes | None], self._client.set(key, remaining, get=True)))
+        before = await self._guarded(
+            lambda: cast("Awaitable[bytes | None]", self._client.set(key, remaining, get=True))
+        )
         return int(before) if before is not None else None
 
     async def read(self, key: str) -> int | None:
         """The count, or None where it is missing or Redis away."""
-        value = await self._guarded(lambda: cast(Awaitable[bytes | None], self._client.get(key)))
+        value = await self._guarded(lambda: cast("Awaitable[bytes | None]", self._client.get(key)))
         return int(value) if value is not None else None
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""
-        return await self._guarded(lambda: cast(Awaitable[bool], self._client.ping())) is not None
+        return await self._guarded(self._client.ping) is not None
 
     async def close(self) -> None:
         """Close the connections."""

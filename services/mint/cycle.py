@@ -71,7 +71,7 @@ class MintCycle:
         try:
             return await self._enter(batch)
         except DatabaseUnavailable as error:
-            log.warning("batch_unfinished", receipts=len(batch), error=str(error))
+            log.warning("batch_unfinished", receipts=len(batch), error=error.cause)
             for group in batch:
                 group.settle_all(Retryable())
             return []
@@ -209,9 +209,7 @@ def _random_ids(count: int) -> list[tuple[UUID, UUID]]:
     ]
 
 
-def _known_answer(
-    entry: LedgerEntry, *, sold_out: bool
-) -> Callable[[MintOrder, bool], MintAnswer | VyrisError] | None:
+def _known_answer(entry: LedgerEntry, *, sold_out: bool) -> Callable[[MintOrder, bool], MintAnswer | VyrisError] | None:
     """What the ledger alone can answer; None where the receipt may still mint, or must be looked at again."""
     if entry.state == "FULFILLED":
         return _replay(entry)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import asyncpg
+
 from services.mint.ledger import QUERIES
 from services.mint.receipts.verified import Environment
 from services.storage.database import Connection, Database
@@ -46,6 +48,16 @@ class DropDirectory:
         self._known: dict[tuple[str, str, Environment], Drop] = {}
         self._unknown_until_s: dict[tuple[str, str, Environment], float] = {}
 
+    async def numbered(self, drop_id: int) -> Drop:
+        """A drop that is known to exist, by its id."""
+        for drop in self._known.values():
+            if drop.id == drop_id:
+                return drop
+        row = await self._database.fetchrow(QUERIES["find_drop_by_id"], drop_id)
+        if row is None:
+            raise NotFound("There is no such drop")
+        return self._remember(row)
+
     async def named(self, tier: str, year: str, environment: Environment = "production") -> Drop:
         """Raises NotFound; that, too, is remembered for a second, so that guessing costs Postgres little."""
         name = (tier, year, environment)
@@ -60,7 +72,11 @@ class DropDirectory:
                 self._unknown_until_s.clear()
             self._unknown_until_s[name] = time.monotonic() + UNKNOWN_MEMORY_S
             raise NotFound("There is no such drop")
-        drop = self._known[name] = Drop(row["id"], tier, year, environment)
+        return self._remember(row)
+
+    def _remember(self, row: asyncpg.Record) -> Drop:
+        drop = Drop(row["id"], row["tier"], row["year"], row["environment"])
+        self._known[drop.tier, drop.year, drop.environment] = drop
         return drop
 
 

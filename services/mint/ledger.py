@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from services.mint.receipts.verified import VerifiedReceipt
 from services.storage.database import Database
 from services.storage.queries import Queries
@@ -137,8 +139,8 @@ class Ledger:
         await self._database.execute(QUERIES["fail_receipts"], keys, reason)
 
 
-def _entry(row: object) -> LedgerEntry:
-    get = row.__getitem__  # type: ignore[attr-defined]
+def _entry(row: asyncpg.Record) -> LedgerEntry:
+    get = row.__getitem__
     membership = None
     if get("membership_id") is not None:
         membership = MintedMembership(

@@ -149,6 +149,10 @@ GROUP BY d.id ORDER BY d.id DESC LIMIT 10000;
 -- $1 tier, $2 year, $3 environment
 SELECT id, tier, year, environment FROM drops WHERE tier = $1 AND year = $2 AND environment = $3;
 
+-- name: find_drop_by_id
+-- $1 drop
+SELECT id, tier, year, environment FROM drops WHERE id = $1;
+
 -- name: read_drop
 -- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
 SELECT d.tier, d.year, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,

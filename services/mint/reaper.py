@@ -39,7 +39,7 @@ class Reaper:
                     metrics.RECEIPTS_REAPED.inc(reaped)
                     log.warning("receipts_reaped", receipts=reaped)
             except DatabaseUnavailable as error:
-                log.warning("reaper_failed", error=str(error))
+                log.warning("reaper_failed", error=error.cause)
             await asyncio.sleep(self._interval_s)
 
     async def _reap(self, connection: Connection) -> int:

@@ -38,7 +38,7 @@ class Recounter:
             try:
                 await self._recount(None, "interval")
             except DatabaseUnavailable as error:
-                log.warning("recount_failed", error=str(error))
+                log.warning("recount_failed", error=error.cause)
             await asyncio.sleep(self._interval_s)
 
     async def recount(self, drop: Drop) -> None:

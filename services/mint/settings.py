@@ -27,8 +27,9 @@ class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings):
     reaper_grace_ms: int = Field(
         60_000, ge=1_000, le=3_600_000, description="how long a receipt is PENDING before it is abandoned"
     )
-    reaper_interval_ms: int = Field(5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for")
+    reaper_interval_ms: int = Field(
+        5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"
+    )
     encounter_address: str = Field("127.0.0.1:50052", description="host:port of the encounter service, for /health")
     wallet_address: str = Field("127.0.0.1:50053", description="host:port of the wallet service, for /health")
     reforge_address: str = Field("127.0.0.1:50054", description="host:port of the reforge service, for /health")
-

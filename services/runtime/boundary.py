@@ -47,7 +47,7 @@ class Endpoint:
 
 def generic_handler(
     endpoint: Endpoint, *, limit_s: float, authenticate: Authenticate | None = None
-) -> grpc.GenericRpcHandler[Any, Any]:
+) -> grpc.GenericRpcHandler:
     """All methods of an endpoint, each inside the boundary."""
     handlers = {
         method.name: _method_handler(method, endpoint.servicer, limit_s, authenticate)

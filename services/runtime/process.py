@@ -97,10 +97,10 @@ def _server(settings: ServiceSettings, hosted: Hosted, health: HealthServicer) -
         for endpoint in hosted.endpoints
     ]
     server.add_generic_rpc_handlers(handlers)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)  # type: ignore[no-untyped-call]
     if not settings.production:
         names = (*service_names(hosted.endpoints), "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection(names, server)  # type: ignore[no-untyped-call]
     return server
 
 
@@ -108,7 +108,9 @@ def _listen(server: grpc.aio.Server, address: str, name: str) -> None:
     try:
         server.add_insecure_port(address)
     except RuntimeError:
-        sys.stderr.write(f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n")
+        sys.stderr.write(
+            f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n"
+        )
         raise SystemExit(EXIT_PORT_TAKEN) from None
 
 

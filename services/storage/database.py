@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from vyris.errors import Retryable
+
 T = TypeVar("T")
-Connection = PoolConnectionProxy[asyncpg.Record]
+# Generic for the type checker alone.
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 class PostgresSettings(BaseSettings):
@@ -33,8 +36,15 @@ class PostgresSettings(BaseSettings):
     postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
 
 
-class DatabaseUnavailable(Exception):
-    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
+class DatabaseUnavailable(Retryable):
+    """Postgres could not be reached, refused, or did not answer in time; what it did is not known.
+
+    `cause` is for the log; the caller hears what every Retryable says.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__()
+        self.cause = cause
 
 
 class DataRejected(Exception):
@@ -96,6 +106,14 @@ class Database:
     async def executemany(self, query: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for many rows in one transaction."""
         await self._call(lambda connection: connection.executemany(query, rows))
+
+    async def answers(self) -> bool:
+        """Whether Postgres answers and can be written to."""
+        try:
+            row = await self.fetchrow("SELECT NOT pg_is_in_recovery() AS writable")
+        except DatabaseUnavailable:
+            return False
+        return bool(row and row["writable"])
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""

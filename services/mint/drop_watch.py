@@ -1,0 +1,76 @@
+"""What a drop holds, as callers see it: from Postgres, at most a second old, read once for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import asyncpg
+
+from services.mint.drops import Drop
+from services.mint.ledger import QUERIES
+from services.runtime.times import rfc3339
+from services.storage.database import Database
+from vyris.errors import NotFound
+from vyris.mint.v1 import mint_pb2
+
+FRESH_S: Final = 0.5
+WATCH_INTERVAL_S: Final = 1.0
+
+
+def drop_state(*, early: bool, late: bool, remaining: int) -> str:
+    """SCHEDULED, OPEN, SOLD_OUT or CLOSED."""
+    if early:
+        return "SCHEDULED"
+    if late:
+        return "CLOSED"
+    return "OPEN" if remaining > 0 else "SOLD_OUT"
+
+
+class DropWatch:
+    """Reads drops, each at most twice a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: dict[int, tuple[float, mint_pb2.GetDropResponse]] = {}
+        self._reading: dict[int, asyncio.Lock] = {}
+
+    async def read(self, drop: Drop) -> mint_pb2.GetDropResponse:
+        """Raises Retryable."""
+        async with self._reading.setdefault(drop.id, asyncio.Lock()):
+            seen = self._seen.get(drop.id)
+            if seen is not None and time.monotonic() < seen[0]:
+                return seen[1]
+            fresh_until_s = time.monotonic() + FRESH_S
+            row = await self._database.fetchrow(QUERIES["read_drop"], drop.id)
+            if row is None:
+                raise NotFound("There is no such drop")
+            answer = _message(row)
+            self._seen[drop.id] = (fresh_until_s, answer)
+            return answer
+
+    async def changes(self, drop: Drop) -> AsyncIterator[mint_pb2.GetDropResponse]:
+        """The drop now, then whenever it changed, at most once a second, without end. Raises Retryable."""
+        told = None
+        while True:
+            now = await self.read(drop)
+            if now != told:
+                told = now
+                yield now
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _message(row: asyncpg.Record) -> mint_pb2.GetDropResponse:
+    remaining = row["capacity"] - row["taken"]
+    return mint_pb2.GetDropResponse(
+        tier=row["tier"],
+        year=row["year"],
+        capacity=row["capacity"],
+        minted=row["taken"],
+        remaining=remaining,
+        state=drop_state(early=row["early"], late=row["late"], remaining=remaining),
+        opens_at=rfc3339(row["opens_at"]),
+        closes_at=rfc3339(row["closes_at"]),
+    )

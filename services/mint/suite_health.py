@@ -1,0 +1,80 @@
+"""The suite's health, as one answer for `GET /health`.
+
+The mint process asks the other three services for their readiness every second, and
+tells its own and Redis' beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.runtime.call import Call
+from vyris.errors import Retryable
+from vyris.suite.v1 import suite_pb2
+
+INTERVAL_S: Final = 1.0
+ANSWER_LIMIT_S: Final = 0.8
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+class PeerProbe:
+    """Asks another service's gRPC health."""
+
+    def __init__(self, address: str, service: str) -> None:
+        """`address` as gRPC names targets, `service` the full service name."""
+        # A peer that restarts is to be seen within a second, not after gRPC's growing backoff.
+        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 1_000)])
+        self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
+        self._request = health_pb2.HealthCheckRequest(service=service)
+
+    async def __call__(self) -> bool:
+        """Whether it says that it can serve."""
+        try:
+            answer = await self._health.Check(self._request, timeout=ANSWER_LIMIT_S)
+        except grpc.aio.AioRpcError:
+            return False
+        serving: bool = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return serving
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+class SuiteHealth:
+    """Serves `vyris.suite.v1.SuiteService`."""
+
+    def __init__(self, services: Mapping[str, Probe], redis: Probe) -> None:
+        """Probes by the name under which `/health` tells them."""
+        self._services = services
+        self._redis = redis
+        self._serving = dict.fromkeys(services, False)
+        self._redis_answers = False
+
+    async def run(self) -> None:
+        """Ask everybody again and again."""
+        while True:
+            await self.look()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def look(self) -> None:
+        """Ask everybody once."""
+        redis, *answers = await asyncio.gather(self._redis(), *(probe() for probe in self._services.values()))
+        self._redis_answers = redis
+        self._serving = dict(zip(self._services, answers, strict=True))
+
+    async def get_health(self, request: suite_pb2.GetHealthRequest, call: Call) -> HttpBody:  # noqa: ARG002
+        """Raises Retryable (503) while any of the four cannot serve."""
+        if not all(self._serving.values()):
+            raise Retryable("The suite cannot serve", http_status=503)
+        status = "ok" if self._redis_answers else "degraded"
+        body = {"status": status, "redis": "serving" if self._redis_answers else "unreachable"}
+        return HttpBody(content_type="application/json", data=json.dumps(body).encode())
