@@ -50,9 +50,7 @@ class _Standing:
         return PassFacts(str(serial), public_id, self.tier, self.year, self.sequence_num, self.minted_at)
 
 
-async def issue_pass(
-    database: Database, *, membership_id: UUID, user_id: str, ask_for_proof: AskForProof
-) -> PassFacts:
+async def issue_pass(database: Database, *, membership_id: UUID, user_id: str, ask_for_proof: AskForProof) -> PassFacts:
     """The facts of the owner's current pass, issued if need be.
 
     Raises NotFound, Unauthorized (another's, revoked, proof missing or bad), Retryable.

@@ -114,9 +114,7 @@ class WalletServicer:
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
             proof = proof_in(call.metadata_values(METADATA_KEY))
-            return self._proofs.required(
-                enrolled_thumbprint=thumbprint, proof=proof, method=method, request=request
-            )
+            return self._proofs.required(enrolled_thumbprint=thumbprint, proof=proof, method=method, request=request)
 
         return await issue_pass(
             self._database, membership_id=membership_id, user_id=user_id, ask_for_proof=ask_for_proof

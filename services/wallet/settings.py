@@ -10,7 +10,7 @@ from services.storage.database import PostgresSettings
 
 
 class PassSigningSettings(ServiceSettings):
-    """What passes are signed with. The four PKPASS files are PEM text (newlines may be written `\\n`) or paths."""
+    r"""What passes are signed with. The PKPASS files are PEM text (newlines may be written `\n`) or paths."""
 
     pkpass_certificate: str = Field("", description="certificate of the pass type, from Apple")
     pkpass_key: SecretStr = Field(SecretStr(""), description="private key of that certificate")
