@@ -14,6 +14,7 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "pass": "cli.passes",
 }
 COMMANDS = {
     "migrate": "cli.migrate",
