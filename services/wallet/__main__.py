@@ -22,7 +22,7 @@ from services.wallet.servicer import SERVICE, WalletServicer
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_room import SigningRoom
-from services.wallet.signing_setup import apns_origin, credentials_from, tokens_from, web_service_url
+from services.wallet.signing_setup import announce_expiry, apns_origin, credentials_from, tokens_from, web_service_url
 from services.wallet.web_service import PassWebService
 
 
@@ -30,6 +30,7 @@ from services.wallet.web_service import PassWebService
 async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
     """Everything that the wallet process serves, and its end."""
     credentials = credentials_from(settings)
+    announce_expiry(credentials)
     tokens = tokens_from(settings)
     async with AsyncExitStack() as closing:
         database = await closing.enter_async_context(Database.open(settings, "vyris-wallet"))

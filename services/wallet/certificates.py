@@ -102,21 +102,19 @@ def _chain_problems(credentials: SigningCredentials, allow_development: bool) ->
             "PKPASS_KEY is not the key of PKPASS_CERTIFICATE. "
             "Use the key with which this certificate's signing request was made."
         )
-    name = subject_value(intermediate, NameOID.COMMON_NAME)
-    unit = subject_value(intermediate, NameOID.ORGANIZATIONAL_UNIT_NAME)
-    if name != WWDR_COMMON_NAME or unit != WWDR_GENERATION:
-        yield (
-            f"PKPASS_WWDR's common name and organizational unit are {name!r} and {unit!r}, not "
-            f"{WWDR_COMMON_NAME!r} and {WWDR_GENERATION!r}. Use Apple's intermediate "
-            '"Worldwide Developer Relations - G4".'
-        )
     try:
         credentials.certificate.verify_directly_issued_by(intermediate)
     except (ValueError, TypeError, InvalidSignature):
         issuer = credentials.certificate.issuer.rfc4514_string()
         yield (
             f"PKPASS_CERTIFICATE was not issued by PKPASS_WWDR but by {issuer!r}. "
-            "Use the intermediate of exactly that name and generation."
+            f"Use the intermediate of exactly that name and generation (passes: {WWDR_GENERATION})."
+        )
+    name = subject_value(intermediate, NameOID.COMMON_NAME)
+    if not allow_development and name != WWDR_COMMON_NAME:
+        yield (
+            f"PKPASS_WWDR's common name is {name!r}, not {WWDR_COMMON_NAME!r}. "
+            'Use Apple\'s intermediate "Worldwide Developer Relations - G4".'
         )
     if not allow_development and is_development(intermediate):
         yield (

@@ -44,6 +44,10 @@ class EventFollower:
                 log.warning("events_not_followed", reason=str(error))
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
                 continue
+            except Exception:  # Passes that are never again kept true would be worse than a line a second.
+                log.exception("events_not_followed")
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                continue
             if read < BATCH_LIMIT:
                 await asyncio.sleep(self._interval_s)
 

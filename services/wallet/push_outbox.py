@@ -58,6 +58,10 @@ class PushOutbox:
                 log.warning("pushes_not_sent", reason=str(error))
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
                 continue
+            except Exception:  # One push that cannot be sent must not end all others.
+                log.exception("pushes_not_sent")
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                continue
             if taken < BATCH_LIMIT:
                 await asyncio.sleep(self._interval_s)
 

@@ -22,7 +22,7 @@ class PassSigningSettings(ServiceSettings):
         description="pass type, as registered with Apple",
     )
     pass_team_identifier: str = Field(
-        "VYRISDEV01", pattern=r"^[A-Z0-9]{10}$", description="team at Apple that the pass type belongs to"
+        "VYRISDEV01", pattern=r"^[A-Za-z0-9]{1,32}$", description="team at Apple that the pass type belongs to"
     )
     pass_organization_name: str = Field("VYRIS", min_length=1, max_length=64, description="issuer's name on the pass")
 
@@ -37,7 +37,7 @@ class PushSettings(PassSigningSettings):
     )
     apns_ca: str = Field("", description="file of certificates to trust for APNS_URL instead of the system's")
     push_interval_ms: int = Field(500, ge=10, le=60_000, description="how often owed pushes are looked for")
-    push_attempt_limit: int = Field(12, ge=1, le=30, description="attempts before a push is given up")
+    push_attempt_limit: int = Field(20, ge=1, le=30, description="attempts before a push is given up")
 
 
 class GoogleWalletSettings(ServiceSettings):

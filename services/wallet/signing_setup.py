@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prometheus_client import Gauge
+
 from services.runtime.settings import WrongSetting
 from services.wallet.certificates import (
     CertificateProblemError,
@@ -17,6 +19,10 @@ from services.wallet.development_certificates import development_credentials
 from services.wallet.pass_tokens import MIN_KEY_LENGTH, PassTokens, development_key
 from services.wallet.settings import PassSigningSettings, WalletSettings
 from services.wallet.signing import SigningCredentials
+
+CERTIFICATE_EXPIRY = Gauge(
+    "vyris_wallet_certificate_expiry_seconds", "When the pass certificate or its intermediate expires (Unix time)"
+)
 
 
 def keys_folder(settings: PassSigningSettings) -> Path:
@@ -79,6 +85,12 @@ def web_service_url(settings: WalletSettings) -> str | None:
     if settings.pass_web_service and settings.public_base_url.startswith("https://"):
         return settings.public_base_url + "/"
     return None
+
+
+def announce_expiry(credentials: SigningCredentials) -> None:
+    """Tell the metrics when passes can no longer be signed, so that somebody renews in time."""
+    until = min(credentials.certificate.not_valid_after_utc, credentials.intermediate.not_valid_after_utc)
+    CERTIFICATE_EXPIRY.set(until.timestamp())
 
 
 def apns_origin(settings: WalletSettings, credentials: SigningCredentials) -> str | None:

@@ -25,7 +25,7 @@ QUERIES: Final = Queries.beside(__file__)
 DEVICES_PER_PASS_LIMIT: Final = 32
 LISTED_LIMIT: Final = 1_000
 ALL: Final = -1
-_PUSH_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
+_PUSH_TOKEN: Final = re.compile(r"[A-Za-z0-9=_-]{1,256}")
 _TAG: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -71,7 +71,7 @@ class PassWebService:
         """Whether the registration is new. Raises InvalidRequest, Unauthorized."""
         opaque_id("device_library_id", device_library_id)
         if not _PUSH_TOKEN.fullmatch(push_token):
-            raise InvalidRequest("pushToken must be 1 to 256 characters of A-Z, a-z, 0-9 and +/=_-")
+            raise InvalidRequest("pushToken must be 1 to 256 characters of A-Z, a-z, 0-9 and =_-")
 
         async def work(connection: Connection) -> bool:
             created = await connection.fetchval(QUERIES["register_device"], device_library_id, serial, push_token)

@@ -76,7 +76,9 @@ def test_an_intermediate_that_did_not_issue_the_certificate_is_named(
 
 
 def test_a_leaf_in_place_of_the_intermediate_is_named(credentials: SigningCredentials) -> None:
-    assert "Worldwide Developer Relations - G4" in check(replace(credentials, intermediate=credentials.certificate))
+    swapped = replace(credentials, intermediate=credentials.certificate)
+    assert "PKPASS_CERTIFICATE was not issued by PKPASS_WWDR" in check(swapped)
+    assert "Worldwide Developer Relations - G4" in check(swapped, allow_development=False)
 
 
 def test_an_expired_certificate_is_named_with_its_day(credentials: SigningCredentials) -> None:
