@@ -14,6 +14,9 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "receipts": "cli.receipts",
+    "dev": "cli.dev",
+    "pass": "cli.passes",
 }
 COMMANDS = {
     "migrate": "cli.migrate",

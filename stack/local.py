@@ -82,7 +82,7 @@ class Stack:
         ports = PortTaker(set())
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             gateway_port=ports.free_port(),
             gateway_grpc_port=ports.free_port(),
             mint_port=ports.free_port(),
@@ -222,7 +222,7 @@ class Stack:
         """Start a process that was stopped; `environment` adds to its settings until its next start."""
         spec = self._spec(process)
         if spec.name == "postgres":
-            postgres.prepare(self.state, dict(spec.environment))
+            postgres.prepare(self.state, spec)
         self._supervisor.write_launch(spec, environment)
         self._supervisor.start_process(spec)
         if wait:
@@ -273,7 +273,7 @@ class Stack:
         storage = plan.tier(Tier.STORAGE)
         for spec in storage:
             if spec.name == "postgres":
-                postgres.prepare(self.state, dict(spec.environment))
+                postgres.prepare(self.state, spec)
         # The kernel's link is to the starting thread; only the main thread surely lives long enough.
         ends_with_us = not detached and threading.current_thread() is threading.main_thread()
         self._supervisor.start(plan.specs, ends_with_us=ends_with_us)
