@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings
 from vyris.errors import Retryable
 
 T = TypeVar("T")
+LONG_TRANSACTION_S: Final = 600.0
 # Generic for the type checker alone.
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -117,18 +118,24 @@ class Database:
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""
+        return await self._call(lambda connection: _transaction(connection, work))
+
+    async def in_long_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """The same for an operator's work over millions of rows: minutes instead of seconds."""
 
         async def run(connection: Connection) -> T:
-            async with connection.transaction():
-                return await work(connection)
+            limit_ms = int(LONG_TRANSACTION_S * 1000)
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                await connection.execute(f"SET LOCAL {limit} = {limit_ms}")
+            return await work(connection)
 
-        return await self._call(run)
+        return await self._call(lambda connection: _transaction(connection, run), LONG_TRANSACTION_S)
 
-    async def _call(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _call(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None) -> T:
         async with self._connection() as connection:
             running = asyncio.ensure_future(work(connection))
             try:
-                done, _ = await asyncio.wait({running}, timeout=self._call_timeout_s)
+                done, _ = await asyncio.wait({running}, timeout=timeout_s or self._call_timeout_s)
             except asyncio.CancelledError:
                 _abandon(connection, running)
                 raise
@@ -148,6 +155,11 @@ class Database:
         finally:
             # Shielded by asyncpg; a connection that was terminated is replaced by the pool.
             await self._pool.release(connection)
+
+
+async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async with connection.transaction():
+        return await work(connection)
 
 
 async def _keep_session(_: Any) -> None:

@@ -1,0 +1,44 @@
+"""`vyris bouncer`: what Redis believes, beside what Postgres knows."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import backends
+from cli.console import AsJson, err, fail, run_async, show
+from services.mint.bouncer import count_key
+from services.mint.ledger import QUERIES
+from services.mint.recount import Recounter
+
+app = typer.Typer(no_args_is_help=True, help="What Redis believes is for sale, beside what Postgres knows.")
+
+
+@app.command("show")
+@run_async
+async def show_counts(as_json: AsJson = False) -> None:
+    """Every drop's count in Redis, in Postgres, and their difference."""
+    async with backends.database() as database, backends.bouncer() as bouncer:
+        if not await bouncer.reachable():
+            fail("Redis does not answer: minting goes on against Postgres alone; is REDIS_URL right?")
+        rows = []
+        for row in await database.fetch(QUERIES["remaining_by_drop"], None):
+            redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
+            drift = None if redis is None else redis - row["remaining"]
+            rows.append({**row, "redis": redis, "postgres": row["remaining"], "drift": drift})
+    show(
+        rows,
+        ("tier", "year", "environment", "redis", "postgres", "drift"),
+        as_json=as_json,
+        empty="There is no drop; `vyris drop create` makes one.",
+    )
+
+
+@app.command()
+@run_async
+async def rebuild() -> None:
+    """Write Postgres' number of unclaimed slots over every count in Redis."""
+    async with backends.database() as database, backends.bouncer() as bouncer:
+        if not await bouncer.reachable():
+            fail("Redis does not answer: is REDIS_URL right?")
+        await Recounter(database, bouncer, interval_s=0).rebuild()
+    err.print("Redis' counts are Postgres' now.")

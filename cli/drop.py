@@ -1,0 +1,153 @@
+"""`vyris drop`: create, list, show and resize drops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli import backends
+from cli.console import AsJson, err, fail, out, run_async, show, show_one
+from services.mint import drops
+from services.mint.drop_watch import drop_state
+from services.mint.ledger import QUERIES
+from services.mint.recount import Recounter
+from services.runtime.fields import drop_name
+from vyris.errors import InvalidRequest
+
+app = typer.Typer(no_args_is_help=True, help="Create, list, show and resize drops.")
+
+Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters")]
+Year = Annotated[str, typer.Argument(help="2000 to 2100")]
+Capacity = Annotated[int, typer.Option(min=0, max=10_000_000, help="How many numbers the drop has.")]
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
+COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
+
+
+class DefaultDropSettings(BaseSettings):
+    """The drop that `--if-missing` creates without arguments."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    drop_tier: str = "genesis"
+    drop_year: str = "2025"
+    drop_capacity: int = 999
+
+
+@app.command()
+@run_async
+async def create(
+    tier: Annotated[str | None, typer.Argument(help="Default: DROP_TIER.")] = None,
+    year: Annotated[str | None, typer.Argument(help="Default: DROP_YEAR.")] = None,
+    capacity: Annotated[int | None, typer.Option(min=0, max=10_000_000, help="Default: DROP_CAPACITY.")] = None,
+    opens_at: Annotated[datetime | None, typer.Option(help="When minting begins, UTC.")] = None,
+    closes_at: Annotated[datetime | None, typer.Option(help="When minting ends, UTC.")] = None,
+    sandbox: Sandbox = False,
+    refund_frees_number: Annotated[
+        bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
+    ] = False,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
+) -> None:
+    """Create a drop and its numbers, in a random order."""
+    default = DefaultDropSettings()
+    name = _checked_name(tier or default.drop_tier, year or default.drop_year)
+    new = drops.NewDrop(
+        *name,
+        default.drop_capacity if capacity is None else capacity,
+        "sandbox" if sandbox else "production",
+        opens_at.replace(tzinfo=UTC) if opens_at else None,
+        closes_at.replace(tzinfo=UTC) if closes_at else None,
+        refund_frees_number,
+    )
+    if new.opens_at and new.closes_at and new.opens_at >= new.closes_at:
+        fail("--opens-at must be before --closes-at.")
+    async with backends.database(patient=True) as database:
+        with _progress(new.capacity) as advance:
+            created = await database.in_long_transaction(lambda c: drops.create_drop(c, new, advance))
+    if created is None and not if_missing:
+        fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
+    err.print(f"{'Created' if created else 'Found'} drop {new.tier} {new.year} ({new.environment}).", highlight=False)
+
+
+@app.command("list")
+@run_async
+async def list_drops(as_json: AsJson = False) -> None:
+    """All drops, newest first."""
+    show(await _read(None, None), COLUMNS, as_json=as_json, empty="There is no drop; `vyris drop create` makes one.")
+
+
+@app.command("show")
+@run_async
+async def show_drop(tier: Tier, year: Year, as_json: AsJson = False) -> None:
+    """One drop, with what its tallies are checked against."""
+    _checked_name(tier, year)
+    rows = await _read(tier, year)
+    if not rows:
+        fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
+    async with backends.database(patient=True) as database:
+        for row in rows:
+            slots = await database.fetchrow(QUERIES["count_slots"], row["id"])
+            live = await database.fetchrow(QUERIES["count_live"], row["id"])
+            counted = {
+                "slots_counted": slots["count"] if slots else 0,
+                "live_memberships": live["count"] if live else 0,
+            }
+            show_one({**{name: row[name] for name in COLUMNS}, **counted}, as_json=as_json)
+
+
+@app.command()
+@run_async
+async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = False) -> None:
+    """Give a drop more or fewer numbers, never fewer than are taken."""
+    name = _checked_name(tier, year)
+    environment = "sandbox" if sandbox else "production"
+    async with backends.database(patient=True) as database:
+        found = await database.fetchrow(QUERIES["find_drop"], *name, environment)
+        if found is None:
+            fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
+        try:
+            before = await database.in_long_transaction(lambda c: drops.resize_drop(c, found["id"], capacity))
+        except drops.CannotResize as reason:
+            fail(f"The drop keeps its capacity: {reason}.")
+        async with backends.bouncer() as bouncer:
+            await Recounter(database, bouncer, interval_s=0).rebuild()
+    out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
+
+
+async def _read(tier: str | None, year: str | None) -> list[dict[str, object]]:
+    async with backends.database() as database:
+        rows = await database.fetch(QUERIES["list_drops"], tier, year)
+    return [
+        {
+            **row,
+            "minted": row["taken"],
+            "remaining": row["capacity"] - row["taken"],
+            "state": drop_state(early=row["early"], late=row["late"], remaining=row["capacity"] - row["taken"]),
+        }
+        for row in rows
+    ]
+
+
+def _checked_name(tier: str, year: str) -> tuple[str, str]:
+    try:
+        return drop_name(tier, year)
+    except InvalidRequest as refusal:
+        fail(f"{refusal.message}.")
+
+
+@contextmanager
+def _progress(capacity: int) -> Iterator[drops.Progress]:
+    with Progress(
+        TextColumn("slots"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+        console=err,
+    ) as bar:
+        task = bar.add_task("slots", total=capacity)
+        yield lambda written: bar.advance(task, written)

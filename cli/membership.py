@@ -1,0 +1,48 @@
+"""`vyris membership`: show and revoke memberships."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from services.mint.revocation import revoke as revoke_membership
+
+from cli import backends
+from cli.console import AsJson, err, fail, run_async, show_one
+from services.mint.ledger import QUERIES
+
+app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships.")
+
+MembershipId = Annotated[UUID, typer.Argument(help="The membership's id.")]
+
+
+@app.command("show")
+@run_async
+async def show_membership(membership_id: MembershipId, as_json: AsJson = False) -> None:
+    """A membership, its number and its receipt's state."""
+    async with backends.database() as database:
+        row = await database.fetchrow(QUERIES["read_membership"], membership_id)
+    if row is None:
+        fail(f"There is no membership {membership_id}.")
+    show_one(dict(row), as_json=as_json)
+
+
+@app.command()
+@run_async
+async def revoke(
+    membership_id: MembershipId,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
+    free_number: Annotated[bool, typer.Option("--free-number", help="Put its number up for sale again.")] = False,
+) -> None:
+    """End a membership: its pass becomes void, its receipt never mints again."""
+    async with backends.database() as database:
+        revoked = await database.in_transaction(
+            lambda connection: revoke_membership(
+                connection, membership_id, reason=reason, actor=getpass.getuser(), frees_number=free_number
+            )
+        )
+    if not revoked:
+        fail(f"There is no live membership {membership_id}.")
+    err.print(f"Revoked membership {membership_id}.", highlight=False)

@@ -1,0 +1,17 @@
+"""`vyris migrate`: brings the schema up to date."""
+
+from __future__ import annotations
+
+from cli import backends
+from cli.console import err, fail
+from schema.migrate import MigrationFailed
+from schema.migrate import migrate as apply_migrations
+
+
+def migrate() -> None:
+    """Bring the database's schema to the newest version."""
+    try:
+        apply_migrations(backends.database_url())
+    except MigrationFailed as failure:
+        fail(f"{failure}.")
+    err.print("The schema is the newest.")

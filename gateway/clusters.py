@@ -1,0 +1,174 @@
+"""Where the services are, and how the gateway treats them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
+from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
+from envoy.config.core.v3.address_pb2 import TcpKeepalive
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.health_check_pb2 import HealthCheck
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint as EndpointMessage
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.clusters.common.dns.v3.dns_pb2 import V4_PREFERRED as DNS_V4_PREFERRED
+from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as UpstreamHttpOptions
+from envoy.type.v3.percent_pb2 import Percent
+
+from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.settings import SERVICES, Endpoint, GatewaySettings
+from gateway.tls import upstream_tls
+
+ADMIN_CLUSTER = "envoy_admin"
+COLLECTOR_CLUSTER = "otlp_collector"
+
+HTTP2_EXTENSION = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def _assignment(name: str, endpoints: list[Endpoint]) -> Any:
+    hosts = [
+        LbEndpoint(endpoint=EndpointMessage(address=socket_address(item.host, item.port), hostname=item.host))
+        for item in endpoints
+    ]
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=hosts)])
+
+
+def _discover(cluster: Any, endpoints: list[Endpoint]) -> None:
+    """Addresses as they are; a name is resolved every few seconds, and each of its addresses is an endpoint."""
+    if all(item.is_ip for item in endpoints):
+        cluster.type = Cluster.STATIC
+        return
+    dns = DnsCluster(dns_refresh_rate=seconds(5), dns_lookup_family=DNS_V4_PREFERRED)
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=packed(dns)))
+
+
+def _http2() -> Any:
+    """Explicit HTTP/2. One connection per worker and endpoint carries all streams."""
+    return UpstreamHttpOptions(
+        explicit_http_config=UpstreamHttpOptions.ExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions(
+                max_concurrent_streams=number(1024),
+                initial_stream_window_size=number(1 << 20),
+                initial_connection_window_size=number(8 << 20),
+                # Services allow a ping every ten seconds.
+                connection_keepalive=KeepaliveSettings(interval=seconds(30), timeout=seconds(5)),
+            )
+        ),
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(3600)),
+    )
+
+
+def _health_check(health_service: str) -> Any:
+    # All intervals alike: without traffic Envoy would look again only after a minute.
+    every = seconds(1)
+    return HealthCheck(
+        timeout=seconds(2),
+        interval=every,
+        no_traffic_interval=every,
+        no_traffic_healthy_interval=every,
+        unhealthy_interval=every,
+        unhealthy_edge_interval=every,
+        healthy_edge_interval=every,
+        unhealthy_threshold=number(3),
+        healthy_threshold=number(1),
+        grpc_health_check=HealthCheck.GrpcHealthCheck(service_name=health_service),
+    )
+
+
+def _circuit_breakers(settings: GatewaySettings) -> Any:
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakers.Thresholds(
+                max_connections=number(256),
+                max_pending_requests=number(settings.gateway_max_requests),
+                max_requests=number(settings.gateway_max_requests),
+                retry_budget=CircuitBreakers.Thresholds.RetryBudget(
+                    budget_percent=Percent(value=20), min_retry_concurrency=number(8)
+                ),
+            )
+        ]
+    )
+
+
+def _outlier_detection() -> Any:
+    """Eject an endpoint that cannot be connected to; never for what a service answers, never the last one."""
+    return OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=number(5),
+        enforcing_consecutive_local_origin_failure=number(100),
+        enforcing_consecutive_5xx=number(0),
+        enforcing_consecutive_gateway_failure=number(0),
+        enforcing_success_rate=number(0),
+        enforcing_local_origin_success_rate=number(0),
+        enforcing_failure_percentage=number(0),
+        interval=seconds(1),
+        base_ejection_time=seconds(2),
+        max_ejection_time=seconds(10),
+        max_ejection_percent=number(50),
+        always_eject_one_host=flag(False),
+    )
+
+
+def service_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
+    """The replicas of one service; `health_service` is the full name that its health is asked by."""
+    endpoints = settings.endpoints(service)
+    tls = upstream_tls(settings, service)
+    cluster = Cluster(
+        name=service,
+        connect_timeout=seconds(1),
+        per_connection_buffer_limit_bytes=number(1 << 20),
+        lb_policy=Cluster.LEAST_REQUEST,
+        load_assignment=_assignment(service, endpoints),
+        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+        health_checks=[_health_check(health_service)],
+        circuit_breakers=_circuit_breakers(settings),
+        outlier_detection=_outlier_detection(),
+        # With nobody healthy left, ask anyway: the service itself tells best what is wrong.
+        common_lb_config=Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=1)),
+        upstream_connection_options=UpstreamConnectionOptions(
+            tcp_keepalive=TcpKeepalive(
+                keepalive_probes=number(3), keepalive_time=number(15), keepalive_interval=number(5)
+            )
+        ),
+        ignore_health_on_host_removal=True,
+    )
+    _discover(cluster, endpoints)
+    if tls is not None:
+        cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+    return cluster
+
+
+def admin_cluster(settings: GatewaySettings) -> Any:
+    """Envoy's own admin interface, for the statistics listener."""
+    return Cluster(
+        name=ADMIN_CLUSTER,
+        type=Cluster.STATIC,
+        connect_timeout=seconds(1),
+        load_assignment=_assignment(ADMIN_CLUSTER, [Endpoint("127.0.0.1", settings.envoy_admin_port)]),
+    )
+
+
+def collector_cluster(collector: Endpoint) -> Any:
+    """Where traces go."""
+    cluster = Cluster(
+        name=COLLECTOR_CLUSTER,
+        connect_timeout=seconds(1),
+        load_assignment=_assignment(COLLECTOR_CLUSTER, [collector]),
+        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+    )
+    _discover(cluster, [collector])
+    return cluster
+
+
+def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:
+    """The four services and what the settings ask for besides. `health_services` maps service to full name."""
+    clusters = [service_cluster(settings, service, health_services[service]) for service in SERVICES]
+    if settings.gateway_metrics_port is not None:
+        clusters.append(admin_cluster(settings))
+    if settings.otlp_collector is not None:
+        clusters.append(collector_cluster(settings.otlp_collector))
+    return clusters

@@ -1,0 +1,217 @@
+"""The HTTP filters, in the order in which requests meet them, and what routes tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderMutationRule
+from envoy.config.core.v3.base_pb2 import DataSource, RuntimeFractionalPercent
+from envoy.config.route.v3.route_components_pb2 import FilterConfig, RateLimit
+from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
+from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
+from envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2 import GrpcJsonTranscoder
+from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, Mutations
+from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from envoy.type.v3.token_bucket_pb2 import TokenBucket
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from gateway.messages import MAX_BODY_BYTES, flag, number, packed, seconds
+from gateway.routes import HttpRoute, rpc_services
+from gateway.settings import GatewaySettings
+
+HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
+BUFFER: Final = "envoy.filters.http.buffer"
+CORS: Final = "envoy.filters.http.cors"
+LUA: Final = "envoy.filters.http.lua"
+RATE_LIMIT: Final = "envoy.filters.http.local_ratelimit"
+TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
+ROUTER: Final = "envoy.filters.http.router"
+
+PRIVATE_HEADERS: Final = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "x-error-code",
+    "x-error-status",
+    "x-error-retryable",
+    "x-http-status",
+)
+MAX_ANSWER_BYTES: Final = 4 << 20
+MAX_ADDRESSES: Final = 100_000
+"""How many callers' addresses are counted at once; the ones not seen for longest are forgotten."""
+
+_LUA_FOLDER: Final = Path(__file__).with_name("lua")
+
+
+@cache
+def lua_file(name: str) -> str:
+    """Text of one script of the `lua` folder."""
+    return (_LUA_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def answer_script_name(route: HttpRoute) -> str:
+    """Which script shapes the answers of `route`."""
+    if route.template == "/health":
+        return "health"
+    return f"answer_{'named_' if route.status_from_service else ''}{route.success_status}"
+
+
+def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
+    """The scripts that `routes` need, by name.
+
+    The success status is a constant of the script; reading it from the route's metadata costs more.
+    """
+    scripts = {"answer_200": _script(200, "answer")}
+    for route in routes:
+        file = "health" if route.template == "/health" else "answer_named" if route.status_from_service else "answer"
+        scripts[answer_script_name(route)] = _script(route.success_status, file)
+    return scripts
+
+
+def _script(status: int, file: str) -> str:
+    return f'local SUCCESS_STATUS = "{status}"\n{lua_file("errors")}\n{lua_file(file)}'
+
+
+def query_script(allowed: Iterable[str]) -> str:
+    """Removes all query parameters but the `allowed` ones from a request."""
+    names = ", ".join(f'["{name}"] = true' for name in allowed)
+    return f"local ALLOWED = {{{names}}}\n{lua_file('query')}"
+
+
+def _source(text: str) -> Any:
+    return DataSource(inline_string=text)
+
+
+def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
+    return HttpFilter(name=name, typed_config=packed(config), disabled=disabled)
+
+
+def _without_private_headers() -> Any:
+    """What answers carry between the parts and no caller should see."""
+    return HeaderMutation(
+        mutations=Mutations(response_mutations=[HeaderMutationRule(remove=name) for name in PRIVATE_HEADERS])
+    )
+
+
+def _transcoder(descriptors: FileDescriptorSet) -> Any:
+    return GrpcJsonTranscoder(
+        proto_descriptor_bin=descriptors.SerializeToString(deterministic=True),
+        services=[service.name for service in rpc_services(descriptors)],
+        match_incoming_request_route=True,
+        convert_grpc_status=False,
+        print_options=GrpcJsonTranscoder.PrintOptions(
+            preserve_proto_field_names=True, always_print_primitive_fields=True
+        ),
+        request_validation_options=GrpcJsonTranscoder.RequestValidationOptions(
+            reject_unknown_method=True, reject_unknown_query_parameters=True
+        ),
+        # Without these the bound is the connection's buffer.
+        max_request_body_size=number(MAX_BODY_BYTES),
+        max_response_body_size=number(MAX_ANSWER_BYTES),
+    )
+
+
+def _rate_limit(settings: GatewaySettings) -> Any:
+    per_second = settings.gateway_rate_limit_rps or 1
+    always = RuntimeFractionalPercent(
+        default_value=FractionalPercent(numerator=100, denominator=FractionalPercent.HUNDRED)
+    )
+    return LocalRateLimit(
+        stat_prefix="per_address",
+        filter_enabled=always,
+        filter_enforced=always,
+        # Requests without a descriptor (there are none) share a bucket that is never empty.
+        token_bucket=TokenBucket(max_tokens=1 << 30, tokens_per_fill=number(1 << 30), fill_interval=seconds(1)),
+        always_consume_default_token_bucket=flag(False),
+        descriptors=[
+            LocalRateLimitDescriptor(
+                # An entry without a value: one bucket for each value that turns up.
+                entries=[RateLimitDescriptor.Entry(key="masked_remote_address")],
+                token_bucket=TokenBucket(
+                    max_tokens=settings.burst, tokens_per_fill=number(per_second), fill_interval=seconds(1)
+                ),
+            )
+        ],
+        max_dynamic_descriptors=number(MAX_ADDRESSES),
+        rate_limits=[
+            RateLimit(
+                actions=[
+                    RateLimit.Action(
+                        # Whoever has one IPv6 address has the whole /64.
+                        masked_remote_address=RateLimit.Action.MaskedRemoteAddress(
+                            v4_prefix_mask_len=number(32), v6_prefix_mask_len=number(64)
+                        )
+                    )
+                ]
+            )
+        ],
+        rate_limited_as_resource_exhausted=True,
+    )
+
+
+def cors_policy(settings: GatewaySettings) -> Any:
+    """Which pages may call, and what they may send and read."""
+    return CorsPolicy(
+        allow_origin_string_match=[StringMatcher(exact=origin) for origin in settings.gateway_cors_origins],
+        allow_methods="GET, POST",
+        allow_headers="authorization, content-type, dpop, x-request-id, traceparent, tracestate",
+        expose_headers="content-disposition, retry-after, x-request-id",
+        max_age="600",
+    )
+
+
+def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scripts: dict[str, str]) -> list[Any]:
+    """The chain of the JSON listener.
+
+    Lua stands before the transcoder, so on the way back it sees what the transcoder made. The buffer
+    filter bounds a body however it is sent; the transcoder's own limit is one for what it holds at a time.
+    """
+    lua = Lua(
+        default_source_code=_source(scripts["answer_200"]),
+        source_codes={name: _source(text) for name, text in scripts.items()},
+    )
+    chain = [_filter(HEADER_MUTATION, _without_private_headers())]
+    if settings.gateway_cors_origins:
+        chain.append(_filter(CORS, Cors()))
+    chain.append(_filter(LUA, lua))
+    if settings.gateway_rate_limit_rps is not None:
+        chain.append(_filter(RATE_LIMIT, _rate_limit(settings)))
+    chain.append(_filter(BUFFER, Buffer(max_request_bytes=number(MAX_BODY_BYTES))))
+    chain.append(_filter(TRANSCODER, _transcoder(descriptors)))
+    chain.append(_filter(ROUTER, Router()))
+    return chain
+
+
+def grpc_filters(settings: GatewaySettings) -> list[Any]:
+    """The chain of the native listener. Lua works for `grpc.health.v1.Health` alone."""
+    lua = Lua(default_source_code=_source(lua_file("health_routing")))
+    chain = [_filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
+    if settings.gateway_rate_limit_rps is not None:
+        chain.insert(0, _filter(RATE_LIMIT, _rate_limit(settings)))
+    return chain
+
+
+def named_script(name: str) -> dict[str, Any]:
+    """Route configuration: shape answers by the script `name`."""
+    return {LUA: packed(LuaPerRoute(name=name))}
+
+
+def switched_on(filter_name: str, config: Any) -> dict[str, Any]:
+    """Route configuration: run a filter that is off elsewhere."""
+    return {filter_name: packed(FilterConfig(config=packed(config)))}
+
+
+def switched_off(*filter_names: str) -> dict[str, Any]:
+    """Route configuration: leave these filters out."""
+    return {name: packed(FilterConfig(disabled=True, is_optional=True)) for name in filter_names}

@@ -1,0 +1,158 @@
+"""The three doors: JSON, native gRPC, statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    RequestIDExtension,
+)
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from gateway import observability
+from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.settings import GatewaySettings
+from gateway.tls import listener_tls
+
+CONNECTION_BUFFER_BYTES = 32 * 1024
+
+# Headers that are the gateway's own to set.
+OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-")]
+# What a JSON caller must not say to a gRPC server: its deadline, its encodings, binary metadata (a value
+# that is not base64 ends the call in an internal error).
+GRPC_HEADERS = [StringMatcher(prefix="grpc-"), StringMatcher(suffix="-bin")]
+
+
+def _http2() -> Any:
+    return Http2ProtocolOptions(
+        max_concurrent_streams=number(128),
+        initial_stream_window_size=number(64 << 10),
+        initial_connection_window_size=number(1 << 20),
+        override_stream_error_on_invalid_http_message=flag(True),
+    )
+
+
+def _without_headers(matchers: list[Any]) -> Any:
+    """Remove request headers before anything looks at them."""
+    mutations = [HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=item)) for item in matchers]
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(EarlyHeaderMutation(mutations=mutations)),
+    )
+
+
+def edge_connection_manager(
+    settings: GatewaySettings,
+    *,
+    name: str,
+    routes: Any,
+    http_filters: list[Any],
+    local_replies: Any,
+    forbidden_headers: list[Any],
+    codec: int,
+    stream_idle_timeout_s: float,
+) -> Any:
+    """What both doors towards callers have in common: the settings of an edge proxy."""
+    return HttpConnectionManager(
+        stat_prefix=name,
+        codec_type=codec,
+        route_config=routes,
+        http_filters=http_filters,
+        local_reply_config=local_replies,
+        access_log=observability.access_logs(settings),
+        tracing=observability.tracing(settings),
+        server_name="vyris",
+        server_header_transformation=HttpConnectionManager.OVERWRITE,
+        # Who calls. Nobody counts as internal, so nobody may steer the gateway by x-envoy-* headers.
+        use_remote_address=flag(True),
+        xff_num_trusted_hops=settings.gateway_trusted_hops,
+        internal_address_config=HttpConnectionManager.InternalAddressConfig(
+            unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=number(32))]
+        ),
+        early_header_mutation_extensions=[_without_headers(forbidden_headers)],
+        # Request ids are the caller's where it sends one, and are always told.
+        generate_request_id=flag(True),
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        request_id_extension=RequestIDExtension(
+            typed_config=packed(
+                UuidRequestIdConfig(pack_trace_reason=flag(False), use_request_id_for_trace_sampling=flag(False))
+            )
+        ),
+        # One meaning for one path.
+        normalize_path=flag(True),
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManager.REJECT_REQUEST,
+        strip_any_host_port=False,
+        # Limits.
+        max_request_headers_kb=number(24),
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=seconds(300),
+            max_headers_count=number(64),
+            headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
+        ),
+        http_protocol_options=Http1ProtocolOptions(),
+        http2_protocol_options=_http2(),
+        request_headers_timeout=seconds(10),
+        request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),
+        stream_idle_timeout=seconds(stream_idle_timeout_s),
+        drain_timeout=seconds(5),
+        delayed_close_timeout=seconds(1),
+    )
+
+
+def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, protocols: list[str]) -> Any:
+    """A door towards callers, with TLS where it is configured."""
+    chain = FilterChain(
+        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))],
+        transport_socket_connect_timeout=seconds(10),
+    )
+    tls = listener_tls(settings, protocols)
+    if tls is not None:
+        chain.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+    return Listener(
+        name=name,
+        address=socket_address(settings.gateway_listen_host, port),
+        per_connection_buffer_limit_bytes=number(CONNECTION_BUFFER_BYTES),
+        filter_chains=[chain],
+        tcp_backlog_size=number(1024),
+    )
+
+
+def statistics_listener(settings: GatewaySettings, port: int, routes: RouteConfiguration) -> Any:
+    """Prometheus statistics. Not counted among the callers' connections, so that overload stays visible."""
+    manager = HttpConnectionManager(
+        stat_prefix="statistics",
+        route_config=routes,
+        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))],
+        normalize_path=flag(True),
+        max_request_headers_kb=number(8),
+        stream_idle_timeout=seconds(30),
+        request_timeout=seconds(10),
+    )
+    return Listener(
+        name="statistics",
+        address=socket_address(settings.gateway_metrics_host, port),
+        per_connection_buffer_limit_bytes=number(1 << 20),
+        filter_chains=[
+            FilterChain(
+                filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))]
+            )
+        ],
+        ignore_global_conn_limit=True,
+    )

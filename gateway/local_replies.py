@@ -1,0 +1,121 @@
+"""The bodies of Envoy's own errors, so that they are the contract's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ExtensionFilter
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from google.protobuf.struct_pb2 import Struct
+
+from gateway.messages import number, packed
+from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
+
+
+@dataclass(frozen=True)
+class LocalReply:
+    """How one kind of Envoy's own errors is told."""
+
+    when: str
+    """CEL over Envoy's attributes."""
+    error: VyrisError
+
+
+REPLIES: Final = (
+    LocalReply("response.code == 404 || response.code_details == 'path_normalization_failed'", NotFound()),
+    LocalReply("response.code == 413", InvalidRequest("The request is larger than 64 KiB", http_status=413)),
+    LocalReply("response.code == 429", RateLimited()),
+    # The caller's own bytes came too slowly, or the service did not answer in time.
+    LocalReply(
+        "response.code == 408 || response.code == 504",
+        Retryable("The request took too long; send the same request again", http_status=504),
+    ),
+    # Whatever else Envoy holds against a request: JSON that the transcoder refuses, bad headers or framing.
+    LocalReply(
+        "(response.code >= 400 && response.code < 500) || response.code == 501",
+        InvalidRequest("The request is not valid"),
+    ),
+    LocalReply(
+        "response.code == 502 || response.code == 503",
+        Retryable("The service cannot be reached; send the same request again", http_status=503, retry_after_s=1),
+    ),
+    LocalReply("response.code >= 500", Retryable()),
+)
+
+# GET /health is answered with its own body, whatever is wrong. The transcoder keeps the path under another name.
+UNHEALTHY_WHEN: Final = (
+    "response.code >= 400 && request.method == 'GET' && "
+    "(request.url_path == '/health' || "
+    "('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '/health'))"
+)
+
+# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way.
+IS_GRPC: Final = (
+    "response.code >= 400 && 'content-type' in request.headers && "
+    "request.headers['content-type'].startsWith('application/grpc') && "
+    "!request.headers['content-type'].startsWith('application/grpc-web')"
+)
+NATIVE_ELSEWHERE: Final = "This port speaks JSON; native gRPC has a port of its own"
+
+
+def _filter(expression: str) -> Any:
+    return AccessLogFilter(
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel",
+            typed_config=packed(ExpressionFilter(expression=expression)),
+        )
+    )
+
+
+def _json_body(fields: dict[str, str | bool]) -> Any:
+    body = Struct()
+    body.update(fields)
+    return SubstitutionFormatString(json_format=body, content_type="application/json")
+
+
+def header(name: str, value: str) -> Any:
+    """A response header that replaces what may be there."""
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=value),
+        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _json_mapper(reply: LocalReply) -> Any:
+    error = reply.error
+    headers = [] if error.retry_after_s is None else [header("retry-after", str(error.retry_after_s))]
+    body: dict[str, str | bool] = {"error": error.reason, "message": error.message, "retryable": error.retryable}
+    return ResponseMapper(
+        filter=_filter(reply.when),
+        status_code=number(error.http_status),
+        body_format_override=_json_body(body),
+        headers_to_add=headers,
+    )
+
+
+def json_replies() -> Any:
+    """For the JSON listener: three keys, and `/health` its own body."""
+    unhealthy = ResponseMapper(
+        filter=_filter(UNHEALTHY_WHEN),
+        status_code=number(503),
+        body_format_override=_json_body({"status": "unhealthy"}),
+    )
+    native = ResponseMapper(filter=_filter(IS_GRPC), body=DataSource(inline_string=NATIVE_ELSEWHERE))
+    return LocalReplyConfig(mappers=[native, unhealthy, *map(_json_mapper, REPLIES)])
+
+
+def grpc_replies() -> Any:
+    """For the native listener: plain sentences, which become `grpc-message`."""
+    return LocalReplyConfig(
+        mappers=[
+            ResponseMapper(filter=_filter(reply.when), body=DataSource(inline_string=reply.error.message))
+            for reply in REPLIES
+        ]
+    )

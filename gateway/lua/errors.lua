@@ -1,0 +1,98 @@
+-- Writes the three-key error body of the contract. Shared by every script. The
+-- headers that carry an error between the parts are removed by the header_mutation
+-- filter, which the answer meets last.
+
+-- Statuses that gRPC makes itself, as the contract tells them: HTTP status,
+-- error, message, retryable, Retry-After in seconds.
+local UNFINISHED = {"500", "RETRYABLE", "The service could not finish; send the same request again", true}
+local UNREACHABLE = {"503", "RETRYABLE", "The service cannot be reached; send the same request again", true, "1"}
+local TOO_SLOW = {"504", "RETRYABLE", "The service did not answer in time; send the same request again", true}
+local BY_GRPC_STATUS = {
+  ["3"] = {"422", "INVALID_REQUEST", "The request is not valid", false},
+  ["4"] = TOO_SLOW,
+  ["5"] = {"404", "NOT_FOUND", "Not found", false},
+  ["8"] = {"503", "RETRYABLE", "The service is busy; send the same request again", true, "1"},
+  ["12"] = {"404", "NOT_FOUND", "Not found", false},
+  ["14"] = UNREACHABLE,
+  ["16"] = {"401", "UNAUTHORIZED", "The caller may not do this", false},
+}
+-- How grpc.aio tells that the bytes were no valid message (text that is not UTF-8).
+local UNREADABLE = {["Exception deserializing request!"] = true, ["Error deserializing request!"] = true}
+
+local ESCAPES = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
+
+local function percent_decode(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- A JSON string. Bytes that are not ASCII pass as they are: services speak UTF-8.
+local function json_string(text)
+  local escaped = text:gsub('[%c"\\\127]', function(char)
+    return ESCAPES[char] or string.format("\\u%04x", char:byte())
+  end)
+  return '"' .. escaped .. '"'
+end
+
+local function json_error(code, message, retryable)
+  return '{"error":' .. json_string(code) .. ',"message":' .. json_string(message)
+    .. ',"retryable":' .. tostring(retryable) .. "}"
+end
+
+-- The same few sentences are told over and over: each is built once. Bounded.
+local told, told_count = {}, 0
+local function service_error_body(code, grpc_message, retryable)
+  local key = code .. "\n" .. retryable .. "\n" .. grpc_message
+  local body = told[key]
+  if body == nil then
+    body = json_error(code, percent_decode(grpc_message), retryable == "true")
+    if told_count < 512 then
+      told[key] = body
+      told_count = told_count + 1
+    end
+  end
+  return body
+end
+
+local function write_answer(handle, headers, status, body)
+  headers:replace(":status", status)
+  headers:replace("content-type", "application/json")
+  handle:body(true):setBytes(body)
+end
+
+local function write_fixed(handle, headers, fixed)
+  if fixed[5] ~= nil then
+    headers:replace("retry-after", fixed[5])
+  end
+  write_answer(handle, headers, fixed[1], json_error(fixed[2], fixed[3], fixed[4]))
+end
+
+local function fixed_for(grpc_status, grpc_message)
+  if UNREADABLE[percent_decode(grpc_message)] then
+    return BY_GRPC_STATUS["3"]
+  end
+  return BY_GRPC_STATUS[grpc_status] or UNFINISHED
+end
+
+-- The answer to a failed call, or to a peer that does not speak gRPC. Envoy's own
+-- replies already carry the body that the local reply mappers gave them.
+local function answer_failure(handle, headers)
+  local grpc_status = headers:get("grpc-status")
+  if grpc_status == nil then
+    if headers:get("content-type") ~= "application/json" then
+      write_fixed(handle, headers, UNREACHABLE)
+    end
+    return
+  end
+  local code = headers:get("x-error-code")
+  local http_status = headers:get("x-error-status")
+  local retryable = headers:get("x-error-retryable")
+  local message = headers:get("grpc-message") or ""
+  if code ~= nil then
+    handle:streamInfo():dynamicMetadata():set("vyris", "error", code)
+  end
+  if code ~= nil and http_status ~= nil and http_status:match("^[45]%d%d$") then
+    write_answer(handle, headers, http_status, service_error_body(code, message, retryable or "false"))
+  else
+    write_fixed(handle, headers, fixed_for(grpc_status, message))
+  end
+end

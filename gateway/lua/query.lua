@@ -1,0 +1,20 @@
+-- Requests with a query string: all parameters but those in ALLOWED are removed
+-- before anything logs, traces or transcodes them. What is left is routed again.
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
+  if path == nil then
+    return
+  end
+  local kept = {}
+  for parameter in query:gmatch("[^&]+") do
+    if ALLOWED[parameter:match("^[^=]*")] then
+      kept[#kept + 1] = parameter
+    end
+  end
+  if #kept > 0 then
+    path = path .. "?" .. table.concat(kept, "&")
+  end
+  headers:replace(":path", path)
+end

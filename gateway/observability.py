@@ -1,0 +1,79 @@
+"""What the gateway tells about the requests: access log, traces, statistics. Never a query string, never a token."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.trace.v3.http_tracer_pb2 import Tracing
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
+from envoy.type.v3.percent_pb2 import Percent
+from google.protobuf.struct_pb2 import Struct
+
+from gateway.clusters import COLLECTOR_CLUSTER
+from gateway.messages import number, packed, seconds
+from gateway.settings import GatewaySettings
+
+# The path is the caller's (before transcoding), without its query.
+ACCESS_LOG_FIELDS: Final = {
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "method": "%REQ(:METHOD):16%",
+    "path": "%PATH(NQ:ORIG):256%",
+    "route": "%ROUTE_NAME%",
+    "status": "%RESPONSE_CODE%",
+    "error": "%DYNAMIC_METADATA(vyris:error)%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "service_ms": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%",
+    "received_bytes": "%BYTES_RECEIVED%",
+    "sent_bytes": "%BYTES_SENT%",
+    "protocol": "%PROTOCOL%",
+    "service": "%UPSTREAM_CLUSTER%",
+    "endpoint": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "caller": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "request_id": "%REQ(X-REQUEST-ID):128%",
+    "trace_id": "%TRACE_ID%",
+}
+
+# Envoy's own tag of this name would carry the query string.
+TRACED_URL: Final = "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG)%"
+
+
+def access_logs(settings: GatewaySettings) -> list[Any]:
+    """One JSON line for each request."""
+    path = settings.gateway_access_log_path
+    if path in {"", "-"}:
+        return []
+    fields = Struct()
+    fields.update(ACCESS_LOG_FIELDS)
+    log = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=fields, omit_empty_values=True))
+    return [AccessLog(name="envoy.access_loggers.file", typed_config=packed(log))]
+
+
+def tracing(settings: GatewaySettings) -> Any | None:
+    """OpenTelemetry spans over OTLP; None where no collector is named."""
+    if settings.otlp_collector is None:
+        return None
+    config = OpenTelemetryConfig(
+        service_name="vyris-gateway",
+        grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=COLLECTOR_CLUSTER), timeout=seconds(5)),
+    )
+    percent = Percent(value=settings.gateway_trace_percent)
+    return HttpConnectionManager.Tracing(
+        random_sampling=percent,
+        # A caller cannot force traces of its own.
+        client_sampling=Percent(value=0),
+        overall_sampling=Percent(value=100),
+        max_path_tag_length=number(256),
+        custom_tags=[CustomTag(tag="http.url", value=TRACED_URL)],
+        provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config)),
+    )

@@ -1,0 +1,235 @@
+"""Envoy's route tables: of the JSON listener, of the native one, of the statistics."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from gateway import filters
+from gateway.clusters import ADMIN_CLUSTER
+from gateway.messages import number, packed, seconds
+from gateway.routes import HttpRoute, RpcService
+from gateway.settings import GatewaySettings
+from gateway.static_pages import StaticPage
+
+HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
+HEALTH_TIMEOUT_S: Final = 2
+MAX_STATIC_BYTES: Final = 1 << 20
+
+
+def _header_is(name: str, value: str) -> Any:
+    return HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
+
+
+_HAS_QUERY: Final = HeaderMatcher(name=":path", string_match=StringMatcher(contains="?"))
+_IS_GRPC: Final = HeaderMatcher(
+    name="content-type", string_match=StringMatcher(prefix="application/grpc", ignore_case=True)
+)
+
+
+def retry_policy() -> Any:
+    """Only where the service cannot have begun with the request. Shed answers are never repeated here."""
+    return RetryPolicy(
+        retry_on="connect-failure,refused-stream,reset-before-request",
+        num_retries=number(2),
+        retry_host_predicate=[
+            RetryPolicy.RetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+            )
+        ],
+        host_selection_retry_max_attempts=3,
+        retry_back_off=RetryPolicy.RetryBackOff(base_interval=seconds(0.025), max_interval=seconds(0.25)),
+    )
+
+
+def _if_absent(name: str, value: str) -> Any:
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
+
+
+def _path_match(route: HttpRoute, *more: Any) -> Any:
+    headers = [*more, _header_is(":method", route.http_method)]
+    if route.path_regex is None:
+        return RouteMatch(path=route.template, headers=headers)
+    return RouteMatch(safe_regex=RegexMatcher(regex=route.path_regex), headers=headers)
+
+
+def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool = False) -> Any:
+    is_health = route.template == "/health"
+    script = filters.answer_script_name(route)
+    per_filter = filters.named_script(query_script_name(route) if with_query else script)
+    if is_health and settings.gateway_rate_limit_rps is not None:
+        per_filter |= filters.switched_off(filters.RATE_LIMIT)
+    return Route(
+        name=f"{route.http_method} {route.template}",
+        match=_path_match(route, *([_HAS_QUERY] if with_query else [])),
+        route=RouteAction(
+            cluster=route.cluster,
+            timeout=seconds(HEALTH_TIMEOUT_S if is_health else settings.gateway_request_timeout_s),
+        ),
+        typed_per_filter_config=per_filter,
+    )
+
+
+def query_script_name(route: HttpRoute) -> str:
+    """Which script removes the parameters that `route` does not take."""
+    return "query_" + "_".join(route.query_parameters)
+
+
+def json_scripts(routes: list[HttpRoute]) -> dict[str, str]:
+    """Every script that the JSON listener's routes name."""
+    scripts = filters.answer_scripts(routes)
+    for route in routes:
+        if route.query_parameters:
+            answers = scripts[filters.answer_script_name(route)]
+            scripts[query_script_name(route)] = answers + filters.query_script(route.query_parameters)
+    return scripts
+
+
+def _refusal(name: str, match: Any, status: int, per_filter: dict[str, Any]) -> Any:
+    return Route(
+        name=name,
+        match=match,
+        direct_response=DirectResponseAction(status=status),
+        typed_per_filter_config=per_filter,
+    )
+
+
+def _guards(settings: GatewaySettings) -> list[Any]:
+    """Routes for what no caller should send."""
+    # The script removes the query, and the request is routed again, so this answer is never given.
+    strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
+    guards = [_refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)]
+    if settings.gateway_cors_origins:
+        preflight = RouteMatch(prefix="/", headers=[_header_is(":method", "OPTIONS")])
+        guards.append(_refusal("preflight", preflight, 404, filters.switched_off(filters.TRANSCODER)))
+    return guards
+
+
+def _static_route(page: StaticPage) -> Any:
+    match = (
+        RouteMatch(path=page.path, headers=[_header_is(":method", "GET")])
+        if page.path_regex is None
+        else RouteMatch(safe_regex=RegexMatcher(regex=page.path_regex), headers=[_header_is(":method", "GET")])
+    )
+    return Route(
+        name=f"GET {page.path}",
+        match=match,
+        direct_response=DirectResponseAction(status=200, body={"inline_bytes": page.body}),
+        response_headers_to_add=[
+            HeaderValueOption(
+                header=HeaderValue(key=name, value=value),
+                append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+            )
+            for name, value in page.headers.items()
+        ],
+        typed_per_filter_config=filters.switched_off(filters.LUA, filters.TRANSCODER),
+    )
+
+
+def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[StaticPage]) -> Any:
+    """Exact routes and nothing else: what is not listed is NOT_FOUND."""
+    refuse_grpc = _refusal(
+        "grpc", RouteMatch(prefix="/", headers=[_IS_GRPC]), 404, filters.switched_off(filters.LUA, filters.TRANSCODER)
+    )
+    table = [refuse_grpc]
+    table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
+    table += _guards(settings)
+    table += [_json_route(route, settings) for route in routes]
+    table += [_static_route(page) for page in pages]
+    host = VirtualHost(
+        name="json",
+        domains=["*"],
+        routes=table,
+        retry_policy=retry_policy(),
+        response_headers_to_remove=["x-envoy-upstream-service-time"],
+        response_headers_to_add=[
+            _if_absent("cache-control", "no-store"),
+            _if_absent("x-content-type-options", "nosniff"),
+        ],
+    )
+    if settings.gateway_cors_origins:
+        host.typed_per_filter_config[filters.CORS].CopyFrom(packed(filters.cors_policy(settings)))
+    return RouteConfiguration(
+        name="json",
+        virtual_hosts=[host],
+        max_direct_response_body_size_bytes=number(MAX_STATIC_BYTES),
+    )
+
+
+def _grpc_route(name: str, match: Any, cluster: str, settings: GatewaySettings, *, stream: bool = False) -> Any:
+    action = RouteAction(cluster=cluster, timeout=seconds(0 if stream else settings.gateway_request_timeout_s))
+    if stream:
+        action.idle_timeout.FromTimedelta(seconds(settings.gateway_stream_idle_timeout_s))
+    return Route(name=name, match=match, route=action)
+
+
+def _grpc_health_routes(settings: GatewaySettings, services: list[RpcService]) -> list[Any]:
+    lua_on = filters.switched_on(
+        filters.LUA, LuaPerRoute(source_code={"inline_string": filters.lua_file("health_routing")})
+    )
+    table = []
+    for method, stream in (("Check", False), ("Watch", True)):
+        path = f"/grpc.health.v1.Health/{method}"
+        for service in services:
+            match = RouteMatch(path=path, headers=[_header_is(HEALTH_SERVICE_HEADER, service.name)])
+            table.append(_grpc_route(f"{service.name} {method}", match, service.cluster, settings, stream=stream))
+        # The empty name or an unknown one: mint says what the protocol asks for.
+        table.append(_grpc_route(f"health {method}", RouteMatch(path=path), "mint", settings, stream=stream))
+    for route in table:
+        for name, config in lua_on.items():
+            route.typed_per_filter_config[name].CopyFrom(config)
+    return table
+
+
+def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
+    """By service name to its process; unknown services are UNIMPLEMENTED."""
+    table = []
+    for service in services:
+        for method in service.streams:
+            path = f"/{service.name}/{method}"
+            table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=True))
+        prefix = f"/{service.name}/"
+        table.append(_grpc_route(prefix, RouteMatch(prefix=prefix), service.cluster, settings))
+    table += _grpc_health_routes(settings, services)
+    if settings.reflection:
+        for version in ("v1", "v1alpha"):
+            path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+            table.append(_grpc_route(path, RouteMatch(path=path), "mint", settings, stream=True))
+    for route in table:
+        route.match.grpc.SetInParent()
+    host = VirtualHost(
+        name="grpc",
+        domains=["*"],
+        routes=table,
+        retry_policy=retry_policy(),
+        request_headers_to_remove=[HEALTH_SERVICE_HEADER],
+        response_headers_to_remove=["x-envoy-upstream-service-time"],
+    )
+    return RouteConfiguration(name="grpc", virtual_hosts=[host])
+
+
+def statistics_routes() -> Any:
+    """`/metrics`, and no other door to the admin interface."""
+    route = Route(
+        name="metrics",
+        match=RouteMatch(path="/metrics", headers=[_header_is(":method", "GET")]),
+        route=RouteAction(cluster=ADMIN_CLUSTER, prefix_rewrite="/stats/prometheus", timeout=seconds(10)),
+    )
+    return RouteConfiguration(
+        name="statistics", virtual_hosts=[VirtualHost(name="statistics", domains=["*"], routes=[route])]
+    )

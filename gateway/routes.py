@@ -1,0 +1,141 @@
+"""What the protos say about HTTP: one `HttpRoute` for each google.api.http rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
+
+from gateway.settings import SERVICES
+from vyris.gateway.v1 import http_policy_pb2
+
+DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
+
+# Packages that are answered by another service's process.
+HOSTED_BY: Final = {"suite": "mint"}
+
+_VARIABLE = re.compile(r"\{[a-z_][a-z0-9_.]*(=\*)?\}")
+_HTTP_METHODS: Final = ("get", "post", "put", "patch", "delete")
+
+
+class UnroutableError(ValueError):
+    """The protos say something that the gateway cannot carry."""
+
+
+@dataclass(frozen=True)
+class HttpRoute:
+    """One method and path of the JSON listener."""
+
+    rpc: str
+    """`package.Service/Method`."""
+    cluster: str
+    http_method: str
+    template: str
+    """Path with variables in braces, each one segment long."""
+    success_status: int
+    status_from_service: bool
+    query_parameters: tuple[str, ...]
+
+    @property
+    def path_regex(self) -> str | None:
+        """RE2 expression for a template with variables; None where the path is exact."""
+        if "{" not in self.template:
+            return None
+        literals = _VARIABLE.split(self.template)[::2]
+        return "[^/]+".join(re.escape(literal) for literal in literals)
+
+
+@dataclass(frozen=True)
+class RpcService:
+    """One gRPC service and the process that answers for it."""
+
+    name: str
+    """Full name, `vyris.mint.v1.MintService`."""
+    cluster: str
+    streams: tuple[str, ...]
+    """Methods that answer with a stream."""
+
+
+def load_descriptors(path: Path = DESCRIPTOR_SET) -> FileDescriptorSet:
+    """Read a descriptor set as protoc writes it, without the comments."""
+    descriptors = FileDescriptorSet.FromString(path.read_bytes())
+    for file in descriptors.file:
+        file.ClearField("source_code_info")
+    return descriptors
+
+
+def rpc_services(descriptors: FileDescriptorSet) -> list[RpcService]:
+    """Every service of ours, in the order of the files."""
+    return [
+        RpcService(
+            name=f"{file.package}.{service.name}",
+            cluster=_cluster_of(file.package),
+            streams=tuple(method.name for method in service.method if method.server_streaming),
+        )
+        for file in descriptors.file
+        if file.package.startswith("vyris.")
+        for service in file.service
+    ]
+
+
+def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
+    """Every HTTP rule: exact paths first, then templates, the more literal ones before the others."""
+    routes = [
+        route
+        for file in descriptors.file
+        if file.package.startswith("vyris.")
+        for service in file.service
+        for method in service.method
+        for route in _routes_of(f"{file.package}.{service.name}", _cluster_of(file.package), method)
+    ]
+    seen: dict[tuple[str, str], str] = {}
+    for route in routes:
+        shape = (route.http_method, _VARIABLE.sub("{}", route.template))
+        if shape in seen:
+            raise UnroutableError(f"{route.rpc} and {seen[shape]} both claim {route.http_method} {route.template}")
+        seen[shape] = route.rpc
+    return sorted(routes, key=lambda route: (route.path_regex is not None, route.template.count("{")))
+
+
+def _cluster_of(package: str) -> str:
+    word = package.split(".")[1]
+    cluster = HOSTED_BY.get(word, word)
+    if cluster not in SERVICES:
+        raise UnroutableError(f"no process answers for package {package}")
+    return cluster
+
+
+def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Iterator[HttpRoute]:
+    options: Any = method.options  # the stubs for google.api know no extensions
+    if not options.HasExtension(annotations_pb2.http):
+        return
+    rule: http_pb2.HttpRule = options.Extensions[annotations_pb2.http]
+    policy = options.Extensions[http_policy_pb2.http_policy]
+    rpc = f"{service}/{method.name}"
+    if method.client_streaming or method.server_streaming:
+        raise UnroutableError(f"{rpc}: the JSON listener carries no streams")
+    for binding in (rule, *rule.additional_bindings):
+        kind = binding.WhichOneof("pattern")
+        if kind not in _HTTP_METHODS:
+            raise UnroutableError(f"{rpc}: unsupported HTTP pattern {kind}")
+        yield HttpRoute(
+            rpc=rpc,
+            cluster=cluster,
+            http_method=kind.upper(),
+            template=_checked_template(rpc, getattr(binding, kind)),
+            success_status=policy.success_status or 200,
+            status_from_service=policy.status_from_service or policy.html,
+            query_parameters=tuple(policy.query_parameters),
+        )
+
+
+def _checked_template(rpc: str, template: str) -> str:
+    rest = _VARIABLE.sub("x", template)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", rest):
+        raise UnroutableError(f"{rpc}: path {template} is more than segments and one-segment variables")
+    return template

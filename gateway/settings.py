@@ -1,0 +1,167 @@
+"""What the gateway can be told: from the environment, then from `.env`."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SERVICES: Final = ("mint", "encounter", "wallet", "reforge")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Endpoint(NamedTuple):
+    """Where one replica of a service listens."""
+
+    host: str
+    port: int
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether `host` needs no name service."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+def parse_endpoints(text: str) -> list[Endpoint]:
+    """Read `host:port[,host:port…]`; an IPv6 address stands in brackets."""
+    endpoints = []
+    for item in text.split(","):
+        host, colon, port = item.strip().rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004
+            raise ValueError(f"{item.strip()!r} is not host:port")
+        endpoints.append(Endpoint(host, int(port)))
+    return endpoints
+
+
+class GatewaySettings(BaseSettings):
+    """Settings of the gateway. Each is an environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    gateway_listen_host: str = "127.0.0.1"
+    """Address that both listeners bind; `0.0.0.0` in a container."""
+    gateway_port: Port = 3000
+    """JSON over HTTP."""
+    gateway_grpc_port: Port = 3001
+    """Native gRPC, passed through."""
+    gateway_metrics_host: str = "127.0.0.1"
+    gateway_metrics_port: Port | None = None
+    """Prometheus statistics at `/metrics` and nothing else. Unset: no such listener."""
+    envoy_admin_port: Port = 9901
+    """Envoy's admin interface, always on the loopback address."""
+
+    mint_port: Port = 50051
+    encounter_port: Port = 50052
+    wallet_port: Port = 50053
+    reforge_port: Port = 50054
+    mint_address: str = ""
+    """`host:port`, several divided by commas. A DNS name is resolved again and again, and each of its
+    addresses is an endpoint (a headless Kubernetes Service). Empty: `127.0.0.1:$MINT_PORT`."""
+    encounter_address: str = ""
+    wallet_address: str = ""
+    reforge_address: str = ""
+
+    gateway_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    """Worker threads of Envoy."""
+    gateway_request_timeout_s: Seconds = 10
+    """From the last byte of the request to the first of the answer; services are told it in
+    `x-envoy-expected-rq-timeout-ms`."""
+    gateway_stream_idle_timeout_s: Seconds = 3600
+    """How long a server stream of the gRPC listener may stay silent."""
+    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 10
+    """How long open requests may take to finish once the gateway is told to stop."""
+    gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
+    """Connections from callers, all listeners together."""
+    gateway_max_requests: Annotated[int, Field(ge=1)] = 4_096
+    """Requests under way at one service; more are answered 503 at once."""
+    gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
+    gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
+    """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
+    gateway_rate_limit_rps: Annotated[int, Field(ge=1)] | None = None
+    """Requests a second that one caller's address may send, on average. Unset: no limit."""
+    gateway_rate_limit_burst: Annotated[int, Field(ge=1)] | None = None
+    """How many it may send at once. Unset: twice the rate."""
+    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins, divided by commas, whose pages may call the JSON interface."""
+    gateway_access_log_path: str = "/dev/stdout"
+    """Empty (`-`): no access log."""
+    gateway_reflection: bool | None = None
+    """gRPC reflection on the native listener. Unset: only in development."""
+    gateway_static_dir: Path = Path(__file__).parent / "static"
+    """Folder of the pages that the gateway answers itself; see its `pages.json`."""
+
+    gateway_tls_cert_file: Path | None = None
+    """PEM chain for both listeners; with it, `GATEWAY_TLS_KEY_FILE`."""
+    gateway_tls_key_file: Path | None = None
+    gateway_upstream_ca_file: Path | None = None
+    """PEM of the authority that signed the services' certificates. Unset: plain text to the services."""
+    gateway_upstream_cert_file: Path | None = None
+    """The gateway's own certificate for mutual TLS; with it, `GATEWAY_UPSTREAM_KEY_FILE`."""
+    gateway_upstream_key_file: Path | None = None
+    gateway_upstream_server_name: str = "{service}"
+    """DNS name that a service's certificate must carry; `{service}` becomes mint, encounter, …"""
+
+    gateway_secrets_dir: Path = Path()
+    """Where the generator writes the files that name the certificates; beside its output unless set."""
+
+    otel_exporter_otlp_endpoint: str = ""
+    """`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces."""
+    gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
+    """Share of the requests that are traced where the caller did not decide."""
+
+    vyris_env: str = "development"
+
+    @field_validator("gateway_cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for service in SERVICES:
+            self.endpoints(service)
+        for cert, key in (
+            ("gateway_tls_cert_file", "gateway_tls_key_file"),
+            ("gateway_upstream_cert_file", "gateway_upstream_key_file"),
+        ):
+            if (getattr(self, cert) is None) != (getattr(self, key) is None):
+                raise ValueError(f"{cert.upper()} and {key.upper()} come together")
+        if self.gateway_upstream_cert_file and not self.gateway_upstream_ca_file:
+            raise ValueError("GATEWAY_UPSTREAM_CERT_FILE needs GATEWAY_UPSTREAM_CA_FILE")
+        return self
+
+    def endpoints(self, service: str) -> list[Endpoint]:
+        """Where `service` (mint, encounter, wallet, reforge) listens."""
+        text = getattr(self, f"{service}_address") or f"127.0.0.1:{getattr(self, f'{service}_port')}"
+        try:
+            return parse_endpoints(text)
+        except ValueError as error:
+            raise ValueError(f"{service.upper()}_ADDRESS: {error}") from None
+
+    @property
+    def otlp_collector(self) -> Endpoint | None:
+        """Where traces go; None: nowhere."""
+        if not self.otel_exporter_otlp_endpoint:
+            return None
+        text = self.otel_exporter_otlp_endpoint.split("://")[-1].rstrip("/")
+        return parse_endpoints(text)[0]
+
+    @property
+    def reflection(self) -> bool:
+        """Whether the native listener offers gRPC reflection."""
+        return self.vyris_env != "production" if self.gateway_reflection is None else self.gateway_reflection
+
+    @property
+    def burst(self) -> int:
+        """Size of a caller's token bucket."""
+        return self.gateway_rate_limit_burst or 2 * (self.gateway_rate_limit_rps or 1)

@@ -1,0 +1,73 @@
+"""Pages that the gateway answers itself, out of the `static` folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+_VARIABLE: Final = re.compile(r"\{[a-z_]+\}")
+_STRICT_CSP: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+class PageEntry(BaseModel):
+    """One entry of `pages.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    """Path of the page; variables in braces stand for one segment each."""
+    file: str
+    """File in the folder."""
+    content_type: str
+    content_security_policy: str = _STRICT_CSP
+    cache_control: str = "public, max-age=300"
+
+
+class PageList(BaseModel):
+    """`pages.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pages: list[PageEntry]
+
+
+@dataclass(frozen=True)
+class StaticPage:
+    """A page ready to be served."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def path_regex(self) -> str | None:
+        """RE2 expression for a path with variables; None where it is exact."""
+        if "{" not in self.path:
+            return None
+        return "[^/]+".join(re.escape(literal) for literal in _VARIABLE.split(self.path))
+
+
+def load_pages(folder: Path) -> list[StaticPage]:
+    """Every page that `folder/pages.json` names."""
+    entries = PageList.model_validate(json.loads((folder / "pages.json").read_text(encoding="utf-8"))).pages
+    return [
+        StaticPage(
+            path=entry.path,
+            body=(folder / entry.file).read_bytes(),
+            headers={
+                "content-type": entry.content_type,
+                "content-security-policy": entry.content_security_policy,
+                "cache-control": entry.cache_control,
+                "x-content-type-options": "nosniff",
+                "x-frame-options": "DENY",
+                "referrer-policy": "no-referrer",
+                "cross-origin-opener-policy": "same-origin",
+            },
+        )
+        for entry in entries
+    ]

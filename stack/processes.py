@@ -1,0 +1,38 @@
+"""What a process of the stack is, as data."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+Probe = Callable[[], bool]
+
+
+class Tier(IntEnum):
+    """The order of starting; stopping goes the other way round."""
+
+    STORAGE = 1
+    SERVICES = 2
+    GATEWAY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
+    """One process: how it starts, when it is ready, how it ends."""
+
+    name: str
+    tier: Tier
+    argv: tuple[str, ...]
+    # Replaces the environment wholly.
+    environment: Mapping[str, str]
+    # Cheap, without side effects, and False (never an exception) while the process is not ready.
+    is_ready: Probe
+    # What listens where, for people and ports.json: `{"mint": 50051, "mint_metrics": 23145}`.
+    listens: Mapping[str, int | str] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_limit_s: int = 10
+    # Sent by the kernel when the supervisor is gone.
+    death_signal: signal.Signals = signal.SIGKILL
+    in_user_namespace: bool = False

@@ -1,0 +1,54 @@
+"""Settings of the local stack, from the environment and then from `.env`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stack.refusal import StackRefused
+
+
+class StackSettings(BaseSettings):
+    """Where the stack listens and keeps its state; the rest of the environment goes to the services as it is."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+
+    gateway_port: int = Field(default=3000, ge=1, le=65535)
+    gateway_grpc_port: int = Field(default=3001, ge=1, le=65535)
+    mint_port: int = Field(default=50051, ge=1, le=65535)
+    encounter_port: int = Field(default=50052, ge=1, le=65535)
+    wallet_port: int = Field(default=50053, ge=1, le=65535)
+    reforge_port: int = Field(default=50054, ge=1, le=65535)
+    vyris_state_dir: Path = Path(".vyris")
+    # When set, the embedded server is not started.
+    database_url: str = ""
+    redis_url: str = ""
+    smtp_url: str = ""
+    vyris_env: Literal["development", "production"] = "development"
+    # Mint processes on this stack; the second and later ones listen on free ports.
+    mint_replicas: int = Field(default=1, ge=1, le=16)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: str) -> str:
+        if url and not url.startswith(("postgres://", "postgresql://")):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @classmethod
+    def load(cls) -> StackSettings:
+        """Read the settings. Raises StackRefused with the first wrong one named."""
+        try:
+            return cls()
+        except ValidationError as failure:
+            first = failure.errors()[0]
+            name = str(first["loc"][0]).upper()
+            raise StackRefused(f"{name} is wrong: {first['msg']}.") from failure
+
+    def fixed_ports(self) -> dict[str, int]:
+        """List the ports that callers know, by the setting that moves them."""
+        names = ("gateway_port", "gateway_grpc_port", "mint_port", "encounter_port", "wallet_port", "reforge_port")
+        return {name.upper(): getattr(self, name) for name in names}

@@ -1,0 +1,106 @@
+"""The state folder: where everything the stack keeps lies."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stack.refusal import StackRefused
+
+# sockaddr_un holds 108 bytes with the closing zero. The longest name we put in: supervisord binds
+# `supervisor.sock.<pid>` before it renames.
+SOCKET_PATH_LIMIT = 107
+PRIVATE = 0o700
+LONGEST_SOCKET_NAME = "supervisor.sock.4194304"
+
+
+class StateFolder:
+    """Paths under the state folder; `create` makes them, private to the owner."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.run = self.root / "run"
+        self.logs = self.root / "logs"
+        self.mail = self.root / "mail"
+        self.keys = self.root / "keys"
+        self.postgres_data = self.root / "postgres"
+        self.ports_file = self.root / "ports.json"
+        self.supervisor_configuration = self.run / "supervisord.conf"
+        self.gateway_configuration = self.run / "envoy.yaml"
+
+    def create(self) -> None:
+        """Make the folders (0700). Raises StackRefused where the folder cannot be made or is not ours."""
+        try:
+            self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            if self.root.stat().st_uid != os.geteuid():
+                raise StackRefused(
+                    f"The state folder {self.root} belongs to another user: set VYRIS_STATE_DIR to one of your own."
+                )
+            self.root.chmod(PRIVATE)
+            for folder in (self.run, self.logs, self.mail, self.keys):
+                folder.mkdir(mode=PRIVATE, exist_ok=True)
+        except OSError as failure:
+            raise StackRefused(f"The state folder {self.root} cannot be used: {failure.strerror}.") from failure
+
+    @property
+    def sockets(self) -> Path:
+        """Folder of the unix sockets: `run/`, or where that path is too long a private one in the temporary folder."""
+        if len(os.fsencode(self.run / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
+            return self.run
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"vyris-{os.geteuid()}-{digest}"
+
+    def create_sockets_folder(self) -> None:
+        """Make the folder of the sockets. Raises StackRefused where someone else made one of that name."""
+        folder = self.sockets
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != PRIVATE:
+            raise StackRefused(
+                f"{folder} is not a private folder of yours: remove it, or choose a shorter VYRIS_STATE_DIR."
+            )
+
+    def remove_sockets_folder(self) -> None:
+        """Remove what the stack left in a temporary sockets folder, and the folder."""
+        if self.sockets == self.run or not self.sockets.is_dir():
+            return
+        for leftover in self.sockets.iterdir():
+            leftover.unlink(missing_ok=True)
+        self.sockets.rmdir()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Hold the state folder while a stack starts in it. Raises StackRefused while another one does."""
+        with (self.run / "start.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as failure:
+                raise StackRefused(f"Another stack is just starting in {self.root}.") from failure
+            yield
+
+    def write_private(self, path: Path, text: str) -> None:
+        """Write `text` to `path` at once or not at all, readable by the owner alone."""
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.touch(mode=0o600)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+
+    def write_ports(self, ports: dict[str, Any]) -> None:
+        """List what listens where in `ports.json`."""
+        self.write_private(self.ports_file, json.dumps(ports, indent=2) + "\n")
+
+    def read_ports(self) -> dict[str, Any]:
+        """Read what `ports.json` lists; empty where no stack was ever started."""
+        try:
+            listed: dict[str, Any] = json.loads(self.ports_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return listed

@@ -1,0 +1,44 @@
+"""One-off commands between the tiers: they run beside what starts, and are waited for where they are needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from stack.refusal import StackRefused
+
+
+class Step:
+    """A Python module that runs to its end: `Step("gateway", "generate", …)`, then `finish()`."""
+
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str], directory: Path) -> None:
+        self._module = module
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=dict(environment),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, limit_s: float) -> str:
+        """Wait for the end; what the command said. Raises StackRefused with its last line when it failed."""
+        try:
+            said, _ = self._process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as failure:
+            self.abandon()
+            raise StackRefused(f"`{self._module}` did not finish within {limit_s:.0f} s.") from failure
+        if self._process.returncode != 0:
+            last = (said.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
+            raise StackRefused(f"`{self._module}` failed: {last}")
+        return said.strip()
+
+    def abandon(self) -> None:
+        """End the command if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

@@ -1,0 +1,220 @@
+"""Runs processes under supervisord and speaks to it.
+
+supervisord starts every process through `stack/launch.py`, restarts what dies, writes and rotates the logs, and stops
+everything in reverse order when it ends. It is asked over XML-RPC on a unix socket that only the owner can open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from stack import launch
+from stack.processes import ProcessSpec, Tier
+from stack.refusal import StackRefused
+from stack.state import StateFolder
+
+LAUNCHER = Path(launch.__file__).resolve()
+LOG_LIMIT = "10MB"
+LOG_BACKUPS = 3
+# A process killed over and over is started again with a pause that grows by a second each time.
+START_RETRIES = 30
+START_LIMIT_S = 10.0
+STOP_LIMIT_S = 60.0
+POLL_S = 0.02
+
+
+class Supervisor:
+    """supervisord over the processes of one state folder."""
+
+    def __init__(self, state: StateFolder, directory: Path) -> None:
+        self._state = state
+        self._directory = directory
+        self._socket = state.sockets / "supervisor.sock"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self, specs: Iterable[ProcessSpec], *, ends_with_us: bool) -> None:
+        """Start supervisord with `specs` known and none running; `ends_with_us` ties its life to this process.
+
+        Raises StackRefused when it does not answer in time.
+        """
+        specs = list(specs)
+        for spec in specs:
+            self.write_launch(spec)
+        self._state.write_private(self._state.supervisor_configuration, self._configuration(specs))
+        own_launch = self._write_own_launch(ends_with_us=ends_with_us)
+        with (self._state.logs / "supervisor.log").open("ab") as log:
+            self._child = subprocess.Popen(
+                _launch_command(own_launch), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_LIMIT_S
+        while self.pid() != self._child.pid:
+            if self._child.poll() is not None or time.monotonic() > deadline:
+                self._child.kill()
+                raise StackRefused(f"The supervisor did not start: see {self._state.logs / 'supervisor.log'}.")
+            time.sleep(POLL_S)
+
+    def pid(self) -> int | None:
+        """Ask for the running supervisord's process id, or None."""
+        try:
+            return int(self._call("getPID"))
+        except (OSError, xmlrpc.client.Error):
+            return None
+
+    def write_launch(self, spec: ProcessSpec, extra_environment: Mapping[str, str] | None = None) -> None:
+        """Write what the next start of `spec` becomes."""
+        self._state.write_private(
+            self._launch_file(spec.name),
+            json.dumps(
+                {
+                    "argv": spec.argv,
+                    "environment": {**spec.environment, **(extra_environment or {})},
+                    "directory": str(self._directory),
+                    "death_signal": int(spec.death_signal),
+                    "user_namespace": spec.in_user_namespace,
+                    "is_supervisor": False,
+                }
+            ),
+        )
+
+    def start_process(self, spec: ProcessSpec) -> None:
+        """Start one process; returns before it is ready."""
+        self._call("startProcess", _full_name(spec), False)
+
+    def stop_process(self, spec: ProcessSpec) -> None:
+        """Stop one process and wait until it is gone."""
+        try:
+            self._call("stopProcess", _full_name(spec), True)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString:
+                raise
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Supervisord's view of each process by name: `statename`, `pid`, `start`, `now`, `spawnerr`."""
+        return {info["name"]: info for info in self._call("getAllProcessInfo")}
+
+    def stop(self) -> None:
+        """Stop every process and supervisord; whatever outlives its time is killed. Does nothing when none runs."""
+        pid = self.pid()
+        if pid is None:
+            return
+        family = _family(pid)
+        try:
+            self._call("shutdown")
+        except (OSError, xmlrpc.client.Error):
+            family[-1].terminate()
+        _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        if self._child is not None:
+            self._child.poll()
+        for launch_file in self._state.run.glob("*.launch.json"):
+            launch_file.unlink(missing_ok=True)
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")  # type: ignore[no-untyped-call]
+        with xmlrpc.client.ServerProxy("http://supervisor", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+    def _launch_file(self, name: str) -> Path:
+        return self._state.run / f"{name}.launch.json"
+
+    def _write_own_launch(self, *, ends_with_us: bool) -> Path:
+        path = self._launch_file("supervisor")
+        configuration = str(self._state.supervisor_configuration)
+        self._state.write_private(
+            path,
+            json.dumps(
+                {
+                    "argv": [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", configuration],
+                    "environment": dict(os.environ),
+                    "directory": str(self._state.root),
+                    "death_signal": int(signal.SIGTERM) if ends_with_us else 0,
+                    "user_namespace": False,
+                    "is_supervisor": True,
+                }
+            ),
+        )
+        return path
+
+    def _configuration(self, specs: list[ProcessSpec]) -> str:
+        sections = [
+            f"""\
+[supervisord]
+nodaemon = true
+user = {pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else ""}
+pidfile = {_escaped(self._state.run / "supervisord.pid")}
+logfile = /dev/null
+logfile_maxbytes = 0
+loglevel = info
+childlogdir = {_escaped(self._state.logs)}
+umask = 077
+
+[unix_http_server]
+file = {_escaped(self._socket)}
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+        ]
+        sections += [self._program(spec) for spec in specs]
+        # supervisord stops the groups one after the other, the highest priority first.
+        for tier in Tier:
+            names = [spec.name for spec in specs if spec.tier is tier]
+            if names:
+                sections.append(f"[group:{tier.name.lower()}]\npriority = {int(tier)}\nprograms = {','.join(names)}\n")
+        return "\n".join(sections)
+
+    def _program(self, spec: ProcessSpec) -> str:
+        command = " ".join(_escaped(shlex.quote(word)) for word in _launch_command(self._launch_file(spec.name)))
+        return f"""\
+[program:{spec.name}]
+command = {command}
+autostart = false
+autorestart = true
+startsecs = 1
+startretries = {START_RETRIES}
+stopsignal = {spec.stop_signal.name.removeprefix("SIG")}
+stopwaitsecs = {spec.stop_limit_s}
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {_escaped(self._state.logs / f"{spec.name}.log")}
+stdout_logfile_maxbytes = {LOG_LIMIT}
+stdout_logfile_backups = {LOG_BACKUPS}
+"""
+
+
+def _launch_command(launch_file: Path) -> list[str]:
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(launch_file)]
+
+
+def _full_name(spec: ProcessSpec) -> str:
+    return f"{spec.tier.name.lower()}:{spec.name}"
+
+
+def _escaped(value: str | Path) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Every descendant of `pid`, and itself last."""
+    try:
+        root = psutil.Process(pid)
+        return [*root.children(recursive=True), root]
+    except psutil.NoSuchProcess:
+        return []

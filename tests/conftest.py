@@ -1,0 +1,58 @@
+"""Real servers for tests: the two databases alone, or the whole suite behind its gateway.
+
+`database_url` and `redis_url` are empty and a test's own; `databases` and `stack` live as long as the run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+from stack.local import DATABASES, Stack
+from tests.fresh_database import create_template, fresh_database
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Stack]:
+    """Postgres and Valkey, without services."""
+    with (
+        tempfile.TemporaryDirectory(prefix="vyris-databases-") as folder,
+        Stack.isolated(Path(folder) / "state", only=DATABASES) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def database_template(databases: Stack) -> Stack:
+    """The databases with a migrated template in Postgres."""
+    await create_template(databases.database_url)
+    return databases
+
+
+@pytest.fixture
+async def database_url(database_template: Stack) -> AsyncIterator[str]:
+    """URL of a migrated, empty database that only this test uses (asyncpg, libpq)."""
+    async with fresh_database(database_template.database_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def redis_url(databases: Stack) -> str:
+    """URL of an empty Valkey."""
+    async with redis.from_url(databases.redis_url) as client:
+        await client.flushall()
+    return databases.redis_url
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole suite behind its gateway; a test that breaks something mends it again."""
+    with (
+        tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
+        Stack.isolated(Path(folder) / "state") as running,
+    ):
+        yield running

@@ -1,0 +1,45 @@
+"""Databases for tests: each a copy of one migrated template, made in tens of milliseconds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from schema.migrate import migrate
+
+TEMPLATE = "vyris_template"
+_numbers = itertools.count(1)
+
+
+def with_database(url: str, database: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+async def create_template(server_url: str) -> None:
+    """Make the migrated template on the server of `server_url`."""
+    await _on_server(server_url, f"CREATE DATABASE {TEMPLATE}")
+    migrate(with_database(server_url, TEMPLATE))
+
+
+@asynccontextmanager
+async def fresh_database(server_url: str) -> AsyncIterator[str]:
+    """URL of a migrated, empty database of its own; dropped afterwards, sessions in it are ended."""
+    name = f"test_{next(_numbers)}"
+    await _on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+    try:
+        yield with_database(server_url, name)
+    finally:
+        await _on_server(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _on_server(server_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(with_database(server_url, "postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
