@@ -3,7 +3,7 @@
 -- snapshot: a revocation that was committed before counts. The unique key (jti, signing_key) decides who of several
 -- copies is first, those of other processes included: a copy in an open transaction is waited for.
 -- Rows go in by that key's order; in any other, two processes with the same tokens could deadlock.
--- outcome: recorded, stale, unknown or replayed.
+-- outcome: recorded, stale or unknown. A token that is not among the rows was replayed.
 -- $1 ids, $2 signing keys, $3 jtis, $4 initiators, $5 receivers, $6 issued at, $7 counts from, $8 counts to
 -- (seconds since 1970), $9 and $10 latitudes and longitudes (hundredths of a degree), $11 leeway in seconds
 WITH asked AS (
@@ -26,10 +26,9 @@ WITH asked AS (
   ON CONFLICT (jti, signing_key) DO NOTHING
   RETURNING id, encountered_at, verified_at
 )
-SELECT id, encountered_at, verified_at,
-       CASE WHEN r.id IS NOT NULL THEN 'recorded' WHEN NOT fresh THEN 'stale' WHEN NOT known THEN 'unknown'
-            ELSE 'replayed' END AS outcome
-FROM judged LEFT JOIN recorded r USING (id);
+SELECT id, encountered_at, verified_at, 'recorded' AS outcome FROM recorded
+UNION ALL
+SELECT id, NULL, NULL, CASE WHEN fresh THEN 'unknown' ELSE 'stale' END FROM judged WHERE NOT (fresh AND known);
 
 -- name: find_signers
 -- The keys that decide over a token signed by a device: the initiator's, if it is active and of this name, and

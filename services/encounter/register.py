@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.encounter.encounter_token import ProvenMeeting
+from services.encounter.encounter_token import Meeting, ProvenMeeting
 from services.runtime.times import rfc3339
 from services.storage.queries import Queries
 from vyris.encounter.v1 import encounter_pb2
@@ -74,22 +74,15 @@ class Register:
             float(self._leeway_s),
         )
         by_id = {row["id"]: row for row in rows}
-        return [_outcome(by_id[id_], item) for id_, item in zip(ids, proven, strict=True)]
+        return [_outcome(by_id.get(id_), item.meeting) for id_, item in zip(ids, proven, strict=True)]
 
 
-def _outcome(row: asyncpg.Record, proven: ProvenMeeting) -> Encounter | VyrisError:
-    match row["outcome"]:
-        case "recorded":
-            meeting = proven.meeting
-            return Encounter(
-                row["id"], meeting.initiator_id, meeting.receiver_id, row["encountered_at"], row["verified_at"]
-            )
-        case "stale":
-            return Unauthorized(STALE_MESSAGE)
-        case "unknown":
-            return Unauthorized(UNKNOWN_MESSAGE)
-        case _:
-            return Conflict()
+def _outcome(row: asyncpg.Record | None, meeting: Meeting) -> Encounter | VyrisError:
+    if row is None:
+        return Conflict()
+    if row["outcome"] != "recorded":
+        return Unauthorized(STALE_MESSAGE if row["outcome"] == "stale" else UNKNOWN_MESSAGE)
+    return Encounter(row["id"], meeting.initiator_id, meeting.receiver_id, row["encountered_at"], row["verified_at"])
 
 
 def _random_ids(count: int) -> list[UUID]:
