@@ -17,7 +17,7 @@ from vyris.errors import Unauthorized
 
 async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 10) -> None:
     async with asyncio.timeout(limit_s):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is a state of Postgres
+        while not await condition():
             await asyncio.sleep(0.02)
 
 
