@@ -14,6 +14,7 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "dev": "cli.dev",
     "pass": "cli.passes",
 }
 COMMANDS = {
