@@ -91,16 +91,21 @@ def table() -> str:
 
 
 def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=True)
+    value = info.default
     if value is PydanticUndefined or value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, Path):
+        inside = value.is_relative_to(REPOSITORY)
+        return "" if value == Path() else str(value.relative_to(REPOSITORY) if inside else value)
     return str(value)
 
 
 def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return " ".join(text.split()).removesuffix(".")
 
 
 def main() -> int:
