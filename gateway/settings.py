@@ -58,29 +58,22 @@ class GatewaySettings(BaseSettings):
     gateway_grpc_port: Port = 3001
     """Native gRPC, passed through."""
     gateway_metrics_host: str = "127.0.0.1"
-    """Address that the statistics listener binds."""
+    """Address of the statistics listener."""
     gateway_metrics_port: Port | None = None
     """Prometheus statistics at `/metrics` and nothing else. Unset: no such listener."""
     envoy_admin_port: Port = 9901
     """Envoy's admin interface, always on the loopback address."""
 
     mint_port: Port = 50051
-    """Port of mint, where `MINT_ADDRESS` is not set."""
     encounter_port: Port = 50052
-    """Port of encounter, where `ENCOUNTER_ADDRESS` is not set."""
     wallet_port: Port = 50053
-    """Port of wallet, where `WALLET_ADDRESS` is not set."""
     reforge_port: Port = 50054
-    """Port of reforge, where `REFORGE_ADDRESS` is not set."""
     mint_address: str = ""
     """`host:port`, several divided by commas. A DNS name is resolved again and again, and each of its
     addresses is an endpoint (a headless Kubernetes Service). Empty: `127.0.0.1:$MINT_PORT`."""
     encounter_address: str = ""
-    """Like `MINT_ADDRESS`."""
     wallet_address: str = ""
-    """Like `MINT_ADDRESS`."""
     reforge_address: str = ""
-    """Like `MINT_ADDRESS`."""
 
     gateway_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     """Worker threads of Envoy."""
@@ -96,7 +89,7 @@ class GatewaySettings(BaseSettings):
     gateway_max_requests: Annotated[int, Field(ge=1)] = 4_096
     """Requests under way at one service; more are answered 503 at once."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
-    """Memory from which on Envoy sheds: at 95 % requests, at 98 % connections."""
+    """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
     gateway_rate_limit_rps: Annotated[int, Field(ge=1)] | None = None
@@ -106,7 +99,7 @@ class GatewaySettings(BaseSettings):
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins, divided by commas, whose pages may call the JSON interface."""
     gateway_access_log_path: str = "/dev/stdout"
-    """File of the access log, a JSON line for each request; `-`: none."""
+    """Empty (`-`): no access log."""
     gateway_reflection: bool | None = None
     """gRPC reflection on the native listener. Unset: only in development."""
     gateway_static_dir: Path = Path(__file__).parent / "static"
@@ -115,13 +108,13 @@ class GatewaySettings(BaseSettings):
     gateway_tls_cert_file: Path | None = None
     """PEM chain for both listeners; with it, `GATEWAY_TLS_KEY_FILE`."""
     gateway_tls_key_file: Path | None = None
-    """PEM of the key to `GATEWAY_TLS_CERT_FILE`; both are read again when they change."""
+    """PEM key of `GATEWAY_TLS_CERT_FILE`."""
     gateway_upstream_ca_file: Path | None = None
     """PEM of the authority that signed the services' certificates. Unset: plain text to the services."""
     gateway_upstream_cert_file: Path | None = None
     """The gateway's own certificate for mutual TLS; with it, `GATEWAY_UPSTREAM_KEY_FILE`."""
     gateway_upstream_key_file: Path | None = None
-    """PEM of the key to `GATEWAY_UPSTREAM_CERT_FILE`; both are read again when they change."""
+    """PEM key of `GATEWAY_UPSTREAM_CERT_FILE`."""
     gateway_upstream_server_name: str = "{service}"
     """DNS name that a service's certificate must carry; `{service}` becomes mint, encounter, …"""
 

@@ -55,10 +55,6 @@ def test_a_wrong_setting_names_itself(values: dict[str, Any], name: str) -> None
         _settings(**values)
 
 
-def test_every_setting_is_described() -> None:
-    assert [name for name, field in GatewaySettings.model_fields.items() if not field.description] == []
-
-
 def test_reflection_is_for_development() -> None:
     assert _settings().reflection
     assert not _settings(vyris_env="production").reflection
