@@ -14,9 +14,9 @@ from typing import Final
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
-from services.encounter.settings import EncounterSettings
 
 from gateway.settings import GatewaySettings
+from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
 from services.reforge.settings import ReforgeSettings
 from services.wallet.settings import WalletSettings
