@@ -33,7 +33,7 @@ LOG_LIMIT = "10MB"
 LOG_BACKUPS = 3
 # A process killed over and over is started again with a pause that grows by a second each time.
 START_RETRIES = 30
-START_LIMIT_S = 10.0
+START_LIMIT_S = 30.0
 STOP_LIMIT_S = 60.0
 KILL_LIMIT_S = 5.0
 POLL_S = 0.02

@@ -22,7 +22,7 @@ from stack.local import Stack
 from stack.ports import PortTaker
 from tests.leftovers import processes_of, wait_until_none_is_left
 
-START_LIMIT_S = 60
+START_LIMIT_S = 120
 PORT_SETTINGS = ("GATEWAY_PORT", "GATEWAY_GRPC_PORT", "MINT_PORT", "ENCOUNTER_PORT", "WALLET_PORT", "REFORGE_PORT")
 
 
