@@ -14,6 +14,8 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "dev": "cli.dev",
+    "pass": "cli.passes",
 }
 COMMANDS = {
     "migrate": "cli.migrate",
