@@ -26,7 +26,7 @@ class Step:
         )
 
     def finish(self, limit_s: float) -> str:
-        """Wait for the end; the last line of what the command said. Raises StackRefused with its last line when it failed."""
+        """Wait for the end; the last line of what was said. Raises StackRefused with that line when it failed."""
         try:
             said, _ = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as failure:
