@@ -86,6 +86,7 @@ venv:
 
 .PHONY: install-packages
 install-packages:
+	@command -v $(PYTHON) >/dev/null || { echo "vyris: there is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) stack/preflight.py
 	@echo "Installing into $(VENV), which takes a minute or two the first time …"
 	@rm -f $(LOCK_STAMP) $(PROJECT_STAMP)
