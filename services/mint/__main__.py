@@ -15,7 +15,7 @@ from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.application import Refunds
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
-from services.mint.suite_health import PeerProbe, SuiteHealth
+from services.mint.suite_health import PeersProbe, SuiteHealth
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
@@ -33,9 +33,9 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
-            "encounter": PeerProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
-            "wallet": PeerProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
-            "reforge": PeerProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
+            "encounter": PeersProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
+            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
+            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
         }
         health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())

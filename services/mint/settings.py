@@ -28,6 +28,12 @@ class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings, ReceiptSe
     reaper_interval_ms: int = Field(
         5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"
     )
-    encounter_address: str = Field("127.0.0.1:50052", description="host:port of the encounter service, for /health")
-    wallet_address: str = Field("127.0.0.1:50053", description="host:port of the wallet service, for /health")
-    reforge_address: str = Field("127.0.0.1:50054", description="host:port of the reforge service, for /health")
+    encounter_address: str = Field(
+        "127.0.0.1:50052", description="host:port of the encounter service, several divided by commas"
+    )
+    wallet_address: str = Field(
+        "127.0.0.1:50053", description="host:port of the wallet service, several divided by commas"
+    )
+    reforge_address: str = Field(
+        "127.0.0.1:50054", description="host:port of the reforge service, several divided by commas"
+    )
