@@ -19,7 +19,9 @@ import grpc
 import structlog
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
 from services.runtime import logs, metrics
@@ -64,7 +66,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics.serve(settings.listen_host, settings.metrics_port)
     async with build(settings) as hosted:
-        health_servicer = health.aio.HealthServicer()
+        health_servicer = HealthServicer()
         server = _server(settings, hosted, health_servicer)
         _listen(server, f"{settings.listen_host}:{port}", name)
         await server.start()
@@ -80,7 +82,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     log.info("stopped")
 
 
-def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: health.aio.HealthServicer) -> grpc.aio.Server:
+def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
             # A port that is taken is an error, not a second listener.
@@ -102,7 +104,7 @@ def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: health.a
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if not settings.production:
         described = (service.full_name for service in hosted.described)
-        names = (*service_names(hosted.endpoints), *described, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*service_names(hosted.endpoints), *described, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)  # type: ignore[no-untyped-call]
     return server
 
@@ -117,7 +119,7 @@ def _listen(server: grpc.aio.Server, address: str, name: str) -> None:
         raise SystemExit(EXIT_PORT_TAKEN) from None
 
 
-async def _keep_readiness(hosted: Hosted, health_servicer: health.aio.HealthServicer) -> None:
+async def _keep_readiness(hosted: Hosted, health_servicer: HealthServicer) -> None:
     """Tell health what is true, again and again. The empty name says that the process is alive."""
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     was_ready: bool | None = None
@@ -137,7 +139,7 @@ async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
         await asyncio.sleep(READINESS_INTERVAL_S)
 
 
-async def _announce(hosted: Hosted, health_servicer: health.aio.HealthServicer, *, ready: bool) -> None:
+async def _announce(hosted: Hosted, health_servicer: HealthServicer, *, ready: bool) -> None:
     response = health_pb2.HealthCheckResponse
     for service in service_names(hosted.endpoints):
         await health_servicer.set(service, response.SERVING if ready else response.NOT_SERVING)
