@@ -33,6 +33,16 @@ down: venv ## Stop what `make up` started
 test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
 	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
+.PHONY: test-browser
+test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
+	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
+
+.PHONY: test-peers
+test-peers: venv ## Let other engines (Node) judge and race our passes
+	@command -v npm >/dev/null || { echo "Node is not installed: install Node 20 or newer with npm, then try again."; exit 1; }
+	@npm ci --prefix tests/peers/wallet --no-audit --no-fund --silent
+	@$(BIN)/python -m pytest tests/acceptance/wallet/test_second_engine.py $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff check .
@@ -73,6 +83,6 @@ install:
 	@rm -f $(STAMP)
 	@{ $(PYTHON) -m venv --clear $(VENV) \
 	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.txt \
-	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e . ; } \
+	&& $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e . ; } \
 	|| { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 	@cat requirements-dev.txt pyproject.toml > $(STAMP)

@@ -1,8 +1,8 @@
 """What mails and pages say about a request, in the words of its owner rather than of its sender.
 
 A device's name is whatever the asking side chose, perhaps an address that a mail
-program would turn into a link: only letters, digits, spaces and `_ -` are shown as
-they are, and 48 of them.
+program would turn into a link: only letters, digits, spaces and `'(),+_-` are shown
+as they are, and 48 of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 NAME_LIMIT: Final = 48
-_LINKABLE: Final = re.compile(r"[^A-Za-z0-9 _-]")
+_LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")
 
 
 def shown_name(device_id: str) -> str:

@@ -119,6 +119,8 @@ def token_key(settings: ReforgeSettings) -> TokenKey:
 def sender_of(text: str) -> Address:
     """`name <address>` or `address`; ValueError for what is neither."""
     name, address = parseaddr(text)
+    if not text.isprintable():
+        raise ValueError("must be an address, or a name <address>")
     try:
         sender = Address(display_name=name, addr_spec=address)
     except Exception as problem:
