@@ -14,6 +14,7 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "receipts": "cli.receipts",
     "dev": "cli.dev",
     "pass": "cli.passes",
 }
