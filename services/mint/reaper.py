@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services import failpoints
 from services.mint import metrics
 from services.mint.ledger import QUERIES
 from services.storage.database import Connection, Database, DatabaseUnavailable
@@ -46,4 +47,5 @@ class Reaper:
         if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
             return 0
         reaped = await connection.fetch(QUERIES["reap_abandoned"], self._grace_s, LOOK_BACK_S, RECEIPTS_A_ROUND)
+        await failpoints.reach("reaper.reaped")
         return len(reaped)
