@@ -41,6 +41,8 @@ class Reaper:
                     log.warning("receipts_reaped", receipts=reaped)
             except DatabaseUnavailable as error:
                 log.warning("reaper_failed", error=error.cause)
+            except Exception:  # Whatever it was: without this repair nothing else is mended.
+                log.exception("reaper_failed")
             await asyncio.sleep(self._interval_s)
 
     async def _reap(self, connection: Connection) -> int:

@@ -40,6 +40,8 @@ class Recounter:
                 await self._recount(None, "interval")
             except DatabaseUnavailable as error:
                 log.warning("recount_failed", error=error.cause)
+            except Exception:  # Whatever it was: without this repair nothing else is mended.
+                log.exception("recount_failed")
             await asyncio.sleep(self._interval_s)
 
     async def recount(self, drop: Drop) -> None:

@@ -31,7 +31,8 @@ def configure(level: str, process: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 lambda _, __, event: {"process": process, **event},
-                structlog.processors.dict_tracebacks,
+                # Without local variables, which hold receipts, tokens and the URLs of databases.
+                structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -127,7 +127,7 @@ async def _serving_again(clients: Clients, history: History, healed_s: float) ->
 
     async def serves(via: str) -> None:
         while time.monotonic() < healed_s + SERVING_WAIT_S:
-            operation = await clients.mint(via, f"canary-{via}", f"canary-{via}")
+            operation = await clients.mint(via, f"{history.name}-canary-{via}", f"canary-{via}")
             history.operations.append(operation)
             if operation.outcome != UNKNOWN:
                 return
