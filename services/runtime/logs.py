@@ -32,7 +32,9 @@ def configure(level: str, process: str) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 lambda _, __, event: {"process": process, **event},
                 # Without local variables, which hold receipts, tokens and the URLs of databases.
-                structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+                structlog.processors.ExceptionRenderer(
+                    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+                ),
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,7 +59,6 @@ def run_seeds(
     capacity_limit: int,
     mint_argv: Mapping[str, Iterable[str]] | None = None,
     kinds: tuple[str, ...] = (),
-    stop_at_first: bool = False,
 ) -> list[RunResult]:
     """Run each seed on a started stack; `kinds` are inflicted instead of what the seed would draw."""
 
@@ -76,12 +76,10 @@ def run_seeds(
                     results.add(result, history)
                 told(result)
                 done.append(result)
-                if stop_at_first and result.violations:
-                    break
         return done
 
     return asyncio.run(campaign())
 
 
-def _chosen(kinds: tuple[str, ...], rng) -> list[PlannedFault]:  # type: ignore[no-untyped-def]
+def _chosen(kinds: tuple[str, ...], rng: random.Random) -> list[PlannedFault]:
     return [PlannedFault(kind, rng.uniform(0.5, 2.5), rng.uniform(1.0, 2.2)) for kind in kinds]

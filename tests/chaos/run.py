@@ -55,10 +55,11 @@ async def run_once(
     """Carry out the run that `seed` names."""
     began_s = time.monotonic()
     rng = random.Random(seed)
-    plan = Plan.drawn(rng, capacity_limit)
+    name = f"chaos-{seed}-{time.time_ns() % 1_000_000_000:x}"
+    plan = Plan.drawn(rng, capacity_limit, name)
     faults = draw_faults(seed, rng)
-    history = History(name=f"seed-{seed}")
-    drop = await _fresh_drop(cluster, seed, plan.capacity)
+    history = History(name=name)
+    drop = await _fresh_drop(cluster, name, plan.capacity)
     async with Clients(cluster, drop) as clients:
         workload = Workload(cluster, drop, clients, plan, history, random.Random(rng.random()))
         sampler = Sampler(cluster, drop, history)
@@ -137,8 +138,7 @@ async def _serving_again(clients: Clients, history: History, healed_s: float) ->
     return time.monotonic() - healed_s
 
 
-async def _fresh_drop(cluster: Cluster, seed: int, capacity: int) -> Drop:
-    tier = f"chaos-{seed}-{time.time_ns() % 1_000_000_000:x}"
+async def _fresh_drop(cluster: Cluster, tier: str, capacity: int) -> Drop:
     async with cluster.direct() as connection, connection.transaction():
         drop_id = await create_drop(connection, NewDrop(tier, YEAR, capacity))  # type: ignore[arg-type]
     assert drop_id is not None

@@ -45,17 +45,17 @@ class Plan:
     revocations: int
 
     @classmethod
-    def drawn(cls, rng: random.Random, capacity_limit: int) -> Plan:
-        """Demand is from two thirds to twice the capacity."""
+    def drawn(cls, rng: random.Random, capacity_limit: int, prefix: str) -> Plan:
+        """Demand is from two thirds to twice the capacity. `prefix` keeps receipts of two runs apart."""
         capacity = rng.randint(capacity_limit // 3, capacity_limit)
         demand = int(capacity * rng.choice((0.67, 0.95, 1.0, 1.1, 1.3, 2.0)))
-        return cls(capacity, tuple(_purchase(rng, n) for n in range(demand)), rng.choice((0, 0, 0, 20)))
+        return cls(capacity, tuple(_purchase(rng, prefix, n) for n in range(demand)), rng.choice((0, 0, 0, 20)))
 
 
-def _purchase(rng: random.Random, number: int) -> Purchase:
+def _purchase(rng: random.Random, prefix: str, number: int) -> Purchase:
     buyer = f"buyer-{number}"
     return Purchase(
-        receipt=f"receipt-{number}-{rng.getrandbits(64):016x}",
+        receipt=f"{prefix}-receipt-{number}",
         users=(buyer, f"thief-{number}") if rng.random() < 0.05 else (buyer,),
         copies=rng.choice((2, 3, 5)) if rng.random() < 0.08 else 1,
         gives_up=rng.random() < 0.02,

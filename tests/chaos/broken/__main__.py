@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stack.local import Stack
-from tests.chaos.broken.variants import VARIANTS, Variant
+from tests.chaos.broken.variants import VARIANTS
 from tests.chaos.campaign import campaign_stack, run_seeds
 from tests.chaos.checker import Violation
 from tests.chaos.cluster import MINTS
@@ -30,24 +30,21 @@ def caught(stack: Stack, name: str) -> list[Violation]:
     variant = VARIANTS[name]
     asyncio.run(_execute(stack, variant.without))
     try:
-        results = run_seeds(
-            stack,
-            range(1, RUNS_A_VARIANT + 1),
-            None,
-            lambda result: None,
-            capacity_limit=CAPACITY_LIMIT,
-            mint_argv={mint: ("-m", "tests.chaos.broken.mint", name) for mint in MINTS},
-            kinds=variant.kinds or ("network_delay",),
-            stop_at_first=True,
-        )
+        for seed in range(1, RUNS_A_VARIANT + 1):
+            (result,) = run_seeds(
+                stack,
+                (seed,),
+                None,
+                lambda _: None,
+                capacity_limit=CAPACITY_LIMIT,
+                mint_argv={mint: ("-m", "tests.chaos.broken.mint", name) for mint in MINTS},
+                kinds=variant.kinds or ("network_delay",),
+            )
+            if {violation.rule for violation in result.violations} & variant.rules:
+                return result.violations
     finally:
-        asyncio.run(_restore(stack, variant))
-    return results[-1].violations
-
-
-async def _restore(stack: Stack, variant: Variant) -> None:
-    if variant.restored:
-        await _execute(stack, (EMPTY, *variant.restored))
+        asyncio.run(_execute(stack, (EMPTY, *variant.restored)))
+    return []
 
 
 async def _execute(stack: Stack, statements: Sequence[str]) -> None:
