@@ -81,7 +81,6 @@ def _json_listener(settings: GatewaySettings, descriptors: FileDescriptorSet) ->
         local_replies=local_replies.json_replies(),
         forbidden_headers=[*OWN_HEADERS, *GRPC_HEADERS],
         codec=HttpConnectionManager.AUTO,
-        stream_idle_timeout_s=max(30, settings.gateway_request_timeout_s + 5),
     )
     return listener(settings, name="json", port=settings.gateway_port, manager=manager, protocols=["h2", "http/1.1"])
 
@@ -95,7 +94,6 @@ def _grpc_listener(settings: GatewaySettings, services: list[RpcService]) -> Any
         local_replies=local_replies.grpc_replies(),
         forbidden_headers=OWN_HEADERS,
         codec=HttpConnectionManager.HTTP2,
-        stream_idle_timeout_s=settings.gateway_stream_idle_timeout_s,
     )
     return listener(settings, name="grpc", port=settings.gateway_grpc_port, manager=manager, protocols=["h2"])
 

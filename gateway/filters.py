@@ -11,7 +11,7 @@ from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutat
 from envoy.config.core.v3.base_pb2 import DataSource, RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import FilterConfig, RateLimit
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
-from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
+from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer, BufferPerRoute
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2 import GrpcJsonTranscoder
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, Mutations
@@ -97,6 +97,15 @@ def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
     return HttpFilter(name=name, typed_config=packed(config), disabled=disabled)
 
 
+def _body_limit() -> Any:
+    return Buffer(max_request_bytes=number(MAX_BODY_BYTES))
+
+
+def bounded_body() -> dict[str, Any]:
+    """Route configuration: bodies have a limit, however they are sent."""
+    return {BUFFER: packed(BufferPerRoute(buffer=_body_limit()))}
+
+
 def _without_private_headers() -> Any:
     """What answers carry between the parts and no caller should see."""
     return HeaderMutation(
@@ -175,7 +184,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
     """The chain of the JSON listener.
 
     Lua stands before the transcoder, so on the way back it sees what the transcoder made. The buffer
-    filter bounds a body however it is sent; the transcoder's own limit is one for what it holds at a time.
+    filter, on where there is a route, bounds a body; the transcoder's own limit is for what it holds at a time.
     """
     lua = Lua(
         default_source_code=_source(scripts["answer_200"]),
@@ -187,7 +196,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
     chain.append(_filter(LUA, lua))
     if settings.gateway_rate_limit_rps is not None:
         chain.append(_filter(RATE_LIMIT, _rate_limit(settings)))
-    chain.append(_filter(BUFFER, Buffer(max_request_bytes=number(MAX_BODY_BYTES))))
+    chain.append(_filter(BUFFER, _body_limit(), disabled=True))
     chain.append(_filter(TRANSCODER, _transcoder(descriptors)))
     chain.append(_filter(ROUTER, Router()))
     return chain

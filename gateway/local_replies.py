@@ -56,12 +56,9 @@ UNHEALTHY_WHEN: Final = (
     "('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '/health'))"
 )
 
-# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way.
-IS_GRPC: Final = (
-    "response.code >= 400 && 'content-type' in request.headers && "
-    "request.headers['content-type'].startsWith('application/grpc') && "
-    "!request.headers['content-type'].startsWith('application/grpc-web')"
-)
+# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way. (The content type says
+# nothing here: once transcoded, every request is gRPC.)
+NATIVE_ROUTE: Final = "grpc"
 NATIVE_ELSEWHERE: Final = "This port speaks JSON; native gRPC has a port of its own"
 
 
@@ -107,7 +104,10 @@ def json_replies() -> Any:
         status_code=number(503),
         body_format_override=_json_body({"status": "unhealthy"}),
     )
-    native = ResponseMapper(filter=_filter(IS_GRPC), body=DataSource(inline_string=NATIVE_ELSEWHERE))
+    native = ResponseMapper(
+        filter=_filter(f"response.code >= 400 && xds.route_name == '{NATIVE_ROUTE}'"),
+        body=DataSource(inline_string=NATIVE_ELSEWHERE),
+    )
     return LocalReplyConfig(mappers=[native, unhealthy, *map(_json_mapper, REPLIES)])
 
 

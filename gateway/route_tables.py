@@ -22,6 +22,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import filters
 from gateway.clusters import ADMIN_CLUSTER
+from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import number, packed, seconds
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
@@ -37,8 +38,10 @@ def _header_is(name: str, value: str) -> Any:
 
 
 _HAS_QUERY: Final = HeaderMatcher(name=":path", string_match=StringMatcher(contains="?"))
+# What Envoy itself takes for gRPC. Whatever looks like it but is not, is read as JSON.
 _IS_GRPC: Final = HeaderMatcher(
-    name="content-type", string_match=StringMatcher(prefix="application/grpc", ignore_case=True)
+    name="content-type",
+    string_match=StringMatcher(safe_regex=RegexMatcher(regex=r"application/grpc(\+.*)?")),
 )
 
 
@@ -72,6 +75,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
     is_health = route.template == "/health"
     script = filters.answer_script_name(route)
     per_filter = filters.named_script(query_script_name(route) if with_query else script)
+    per_filter |= filters.bounded_body()
     if is_health and settings.gateway_rate_limit_rps is not None:
         per_filter |= filters.switched_off(filters.RATE_LIMIT)
     return Route(
@@ -144,7 +148,10 @@ def _static_route(page: StaticPage) -> Any:
 def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[StaticPage]) -> Any:
     """Exact routes and nothing else: what is not listed is NOT_FOUND."""
     refuse_grpc = _refusal(
-        "grpc", RouteMatch(prefix="/", headers=[_IS_GRPC]), 404, filters.switched_off(filters.LUA, filters.TRANSCODER)
+        NATIVE_ROUTE,
+        RouteMatch(prefix="/", headers=[_IS_GRPC]),
+        404,
+        filters.switched_off(filters.LUA, filters.TRANSCODER, filters.HEADER_MUTATION),
     )
     table = [refuse_grpc]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]

@@ -23,6 +23,8 @@ PARENT_VARIABLE = "VYRIS_SUPERVISOR_PID"
 
 def enter_user_namespace() -> None:
     """Leave uid 0 for uid 1000 of a new user namespace, in which our files stay ours. Raises OSError."""
+    if not sys.platform.startswith("linux"):
+        raise OSError("only Linux has them")
     uid, gid = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWUSER) != 0:

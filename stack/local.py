@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 from dotenv import dotenv_values
@@ -17,12 +17,14 @@ from dotenv import dotenv_values
 from schema.migrate import MigrationFailed, migrate
 from stack import graph, postgres
 from stack.ports import PortTaker, refuse_taken
+from stack.preflight import unfit_reason
 from stack.processes import ProcessSpec, Tier
 from stack.refusal import StackRefused
 from stack.settings import StackSettings
 from stack.state import StateFolder
 from stack.steps import Step
 from stack.supervision import Supervisor
+from stack.welcome import welcome
 
 READY_LIMIT_S = 60.0
 # A process that still fails to stay up after this long will not: its log says why.
@@ -80,7 +82,7 @@ class Stack:
         ports = PortTaker(set())
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             gateway_port=ports.free_port(),
             gateway_grpc_port=ports.free_port(),
             mint_port=ports.free_port(),
@@ -104,6 +106,9 @@ class Stack:
         with self.state.starting():
             if self._supervisor.pid() is not None:
                 raise StackRefused(f"A stack already runs on {self.state.root}: stop it with `vyris down`.")
+            reason = unfit_reason()
+            if reason:
+                raise StackRefused(reason)
             self._refuse_taken_ports()
             self.state.create_sockets_folder()
             self._graph = graph.build(self.settings, self._environment, self.state, self._only)
@@ -121,6 +126,17 @@ class Stack:
     def is_running(self) -> bool:
         """Whether a supervisor runs on this state folder."""
         return self._supervisor.pid() is not None
+
+    def states(self) -> dict[str, dict[str, int | str]]:
+        """Each process' `state` (supervisord's words), `pid` (0: none) and `uptime_s`."""
+        return {
+            name: {"state": info["statename"], "pid": info["pid"], "uptime_s": _uptime_s(info)}
+            for name, info in self._supervisor.states().items()
+        }
+
+    def welcome(self) -> str:
+        """What listens where, and a first request to paste."""
+        return welcome(self.settings, self.state, self.listens)
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -234,11 +250,14 @@ class Stack:
             # Beside the databases' start: it needs none of them.
             if plan.tier(Tier.GATEWAY):
                 output = str(self.state.gateway_configuration)
-                steps.append(self._step("gateway", "generate", "--output", output, environment=plan.gateway_environment))
+                steps.append(
+                    self._step("gateway", "generate", "--output", output, environment=plan.gateway_environment)
+                )
             self._bring_up_storage(plan, detached, on_progress)
             if plan.tier(Tier.SERVICES):
                 self._migrate(on_progress)
-                steps.append(self._step("stack.default_drop", environment=plan.service_environment))
+                create_drop = ("drop", "create", "--if-missing")
+                steps.append(self._step("cli.main", *create_drop, environment=plan.service_environment))
                 self._start(plan.tier(Tier.SERVICES))
                 on_progress(steps[-1].finish(DROP_LIMIT_S))
                 self._wait(plan.tier(Tier.SERVICES), READY_LIMIT_S, on_progress)
@@ -320,3 +339,7 @@ class Stack:
     def _tree(self, process: str) -> list[psutil.Process]:
         root = psutil.Process(self.pid(process))
         return [root, *root.children(recursive=True)]
+
+
+def _uptime_s(info: Mapping[str, Any]) -> int:
+    return int(info["now"]) - int(info["start"]) if info["pid"] else 0

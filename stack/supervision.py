@@ -16,6 +16,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ LOG_BACKUPS = 3
 START_RETRIES = 30
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 60.0
+KILL_LIMIT_S = 5.0
 POLL_S = 0.02
 
 
@@ -116,10 +118,15 @@ class Supervisor:
             self._call("shutdown")
         except (OSError, xmlrpc.client.Error):
             family[-1].terminate()
-        _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        try:
+            _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        except KeyboardInterrupt:
+            # Asked twice: no more waiting.
+            alive = family
         for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=KILL_LIMIT_S)
         if self._child is not None:
             self._child.poll()
         for launch_file in self._state.run.glob("*.launch.json"):
@@ -152,20 +159,24 @@ class Supervisor:
         return path
 
     def _configuration(self, specs: list[ProcessSpec]) -> str:
+        # Paths are relative to the state folder, where supervisord runs: in its configuration a `%`, ` ;` or ` #` of
+        # the folder's own name would mean something.
+        in_run = self._socket.parent == self._state.run
+        socket_file = f"run/{self._socket.name}" if in_run else str(self._socket)
         sections = [
             f"""\
 [supervisord]
 nodaemon = true
 user = {pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else ""}
-pidfile = {_escaped(self._state.run / "supervisord.pid")}
+pidfile = run/supervisord.pid
 logfile = /dev/null
 logfile_maxbytes = 0
 loglevel = info
-childlogdir = {_escaped(self._state.logs)}
+childlogdir = logs
 umask = 077
 
 [unix_http_server]
-file = {_escaped(self._socket)}
+file = {socket_file}
 chmod = 0700
 
 [rpcinterface:supervisor]
@@ -181,7 +192,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         return "\n".join(sections)
 
     def _program(self, spec: ProcessSpec) -> str:
-        command = " ".join(_escaped(shlex.quote(word)) for word in _launch_command(self._launch_file(spec.name)))
+        command = " ".join(_escaped(word) for word in _launch_command(Path("run", f"{spec.name}.launch.json")))
         return f"""\
 [program:{spec.name}]
 command = {command}
@@ -193,7 +204,7 @@ stopsignal = {spec.stop_signal.name.removeprefix("SIG")}
 stopwaitsecs = {spec.stop_limit_s}
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_escaped(self._state.logs / f"{spec.name}.log")}
+stdout_logfile = logs/{spec.name}.log
 stdout_logfile_maxbytes = {LOG_LIMIT}
 stdout_logfile_backups = {LOG_BACKUPS}
 """
@@ -207,8 +218,9 @@ def _full_name(spec: ProcessSpec) -> str:
     return f"{spec.tier.name.lower()}:{spec.name}"
 
 
-def _escaped(value: str | Path) -> str:
-    return str(value).replace("%", "%%")
+def _escaped(word: str) -> str:
+    """One word of a command as supervisord's configuration wants it."""
+    return shlex.quote(word).replace("%", "%%")
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -56,7 +56,11 @@ end
 local function write_answer(handle, headers, status, body)
   headers:replace(":status", status)
   headers:replace("content-type", "application/json")
-  handle:body(true):setBytes(body)
+  local buffer = handle:body(true)
+  -- There is none where a service failed after it had sent initial metadata.
+  if buffer ~= nil then
+    buffer:setBytes(body)
+  end
 end
 
 local function write_fixed(handle, headers, fixed)

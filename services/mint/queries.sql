@@ -216,10 +216,22 @@ FROM memberships m JOIN drops d ON d.id = m.drop_id JOIN receipt_ledger l USING 
 WHERE m.id = $1;
 
 -- name: revoke_membership
--- Returns no row where it is unknown or revoked already. $1 membership, $2 reason
-UPDATE memberships SET revoked_at = now(), revoked_reason = $2
+-- Returns no row where it is unknown or revoked already. $1 membership, $2 reason, $3 whether its number is sold again
+UPDATE memberships SET revoked_at = now(), revoked_reason = $2, number_freed = $3
 WHERE id = $1 AND revoked_at IS NULL
-RETURNING drop_id, sequence_num, receipt_key;
+RETURNING drop_id, sequence_num, receipt_key, number_freed;
+
+-- name: lock_revoked_membership
+-- A membership that may be given back. $1 membership
+SELECT drop_id, sequence_num, number_freed FROM memberships WHERE id = $1 AND revoked_at IS NOT NULL FOR UPDATE;
+
+-- name: take_number
+-- Takes one number out of those for sale; no row where it was sold or withdrawn. $1 drop, $2 number
+DELETE FROM slots WHERE drop_id = $1 AND sequence_num = $2 RETURNING sequence_num;
+
+-- name: restore_membership
+-- The partial unique index refuses a number that has a new owner. $1 membership
+UPDATE memberships SET revoked_at = NULL, revoked_reason = NULL, number_freed = false WHERE id = $1;
 
 -- name: append_event
 -- $1 membership, $2 kind
@@ -229,18 +241,14 @@ INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
 -- $1 actor, $2 action, $3 subject, $4 reason, $5 details (JSON text)
 INSERT INTO audit_log (actor, action, subject, reason, details) VALUES ($1, $2, $3, $4, $5::jsonb);
 
--- name: release_number
--- A freed number is for sale again. $1 drop, $2 sort_order, $3 number
-INSERT INTO slots (drop_id, sort_order, sequence_num) VALUES ($1, $2, $3);
-
 -- name: add_to_tally
 -- $1 drop, $2 how many more are taken (negative: fewer), $3 writer
 UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;
 
 -- name: list_receipts
--- Receipts in a state, oldest first, for the operator. $1 state, $2 at most so many
+-- Receipts in a state, oldest first, for the operator; one refunded before it was ever sent has no drop and no user. $1 state, $2 at most so many
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at
-FROM receipt_ledger l JOIN drops d ON d.id = l.drop_id
+FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
 WHERE l.state = $1::receipt_state
 ORDER BY l.created_at LIMIT $2;

@@ -1,0 +1,78 @@
+# Everything goes through the virtual environment in .venv; nothing but Python 3.11, make and a C toolchain is needed.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python that is new enough; `make PYTHON=… run` names another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$python >/dev/null 2>&1 && \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A copy of what was installed; it differs from the lock when the lock has changed.
+STAMP := $(VENV)/installed.txt
+PYTEST_ARGUMENTS ?=
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: run
+run: venv ## Install, start everything, show the logs; Ctrl-C stops everything
+	@$(BIN)/vyris run
+
+.PHONY: up
+up: venv ## Install and start everything in the background
+	@$(BIN)/vyris up
+
+.PHONY: down
+down: venv ## Stop what `make up` started
+	@$(BIN)/vyris down
+
+.PHONY: test
+test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
+	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+.PHONY: lint
+lint: venv ## Check style, types, imports and the protos
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python protos/generate.py --lint
+
+.PHONY: protos
+protos: venv ## Generate the code that comes from the protos
+	@$(BIN)/python protos/generate.py
+
+.PHONY: verify
+verify: venv ## Check that generated files are what their generators make
+	@$(BIN)/python protos/generate.py --check
+
+.PHONY: bench
+bench: venv ## Measure throughput and latency
+	@$(BIN)/python -m tests.bench
+
+.PHONY: chaos
+chaos: venv ## Break things under load and check that nothing is lost
+	@$(BIN)/python -m tests.chaos
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches; the state folder stays
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: venv
+venv:
+	@cat requirements-dev.txt pyproject.toml | cmp -s - $(STAMP) || $(MAKE) --no-print-directory install
+
+.PHONY: install
+install:
+	@$(PYTHON) stack/preflight.py
+	@echo "Installing into $(VENV), which takes a minute or two the first time …"
+	@rm -f $(STAMP)
+	@{ $(PYTHON) -m venv --clear $(VENV) \
+	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.txt \
+	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e . ; } \
+	|| { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
+	@cat requirements-dev.txt pyproject.toml > $(STAMP)

@@ -1,0 +1,52 @@
+"""The `vyris` command. Each group is imported when it is called for, or listed by `--help`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli import stack
+
+GROUPS = {
+    "drop": "cli.drop",
+    "bouncer": "cli.bouncer",
+    "membership": "cli.membership",
+}
+COMMANDS = {
+    "migrate": "cli.migrate",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows its subcommands by name and imports one when it is needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every name, those of the stack first."""
+        return [*super().list_commands(ctx), *GROUPS, *COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The subcommand of that name, or None."""
+        if cmd_name in GROUPS:
+            return typer.main.get_group(import_module(GROUPS[cmd_name]).app)
+        if cmd_name in COMMANDS:
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            single.command(cmd_name)(getattr(import_module(COMMANDS[cmd_name]), cmd_name))
+            return typer.main.get_command(single)
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    name="vyris",
+    cls=LazyGroup,
+    help="VYRIS: drops of numbered memberships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(stack.app)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,184 @@
+"""`vyris run`, `up`, `down`, `status`, `logs`: the local stack.
+
+The stack is imported where a command runs, so that `vyris --help` and the other commands stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from stack.local import Stack
+    from stack.log_lines import LogFollower
+
+app = typer.Typer()
+POLL_S = 0.1
+ALIVE_CHECK_S = 1.0
+
+
+@app.command()
+def run() -> None:
+    """Start everything, show the logs, and stop everything on Ctrl-C."""
+    from stack.log_lines import LogFollower  # noqa: PLC0415
+
+    with _refusals_told(), _ended_by_signals():
+        stack = _stack()
+        try:
+            _start(stack, detached=False)
+            typer.echo("Logs follow; Ctrl-C stops everything.\n")
+            _show(LogFollower(stack.log_file(name) for name in stack.processes), stack)
+            typer.echo("The stack was stopped from elsewhere.")
+        except KeyboardInterrupt:
+            typer.echo("\nStopping …")
+            stack.stop()
+            typer.echo("Everything is stopped.")
+
+
+@app.command()
+def up() -> None:
+    """Start everything in the background."""
+    with _refusals_told(), _ended_by_signals():
+        try:
+            _start(_stack(), detached=True)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted; everything is stopped.", err=True)
+            raise typer.Exit(1) from None
+        typer.echo("It runs in the background: `vyris logs -f` shows its logs, `vyris down` stops it.")
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that runs on this state folder."""
+    with _refusals_told():
+        stack = _stack()
+        if not stack.is_running():
+            typer.echo(f"No stack runs on {stack.state.root}.")
+            return
+        stack.stop()
+        typer.echo("Everything is stopped.")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show each process and what listens where; exit status 1 when not all run."""
+    from rich.table import Table  # noqa: PLC0415
+
+    with _refusals_told():
+        stack = _stack()
+        if not stack.is_running():
+            typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}.")
+            raise typer.Exit(1)
+        states, listens = stack.states(), stack.state.read_ports()
+    if as_json:
+        typer.echo(json.dumps({"processes": states, "listens": listens}, indent=2))
+    else:
+        table = Table("process", "state", "pid", "for", box=None)
+        for name, process in states.items():
+            table.add_row(name, str(process["state"]), str(process["pid"] or ""), _duration(int(process["uptime_s"])))
+        Console().print(table)
+        for name, where in listens.items():
+            typer.echo(f"{name:<20} {where}")
+    if any(process["state"] != "RUNNING" for process in states.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    processes: Annotated[list[str] | None, typer.Argument(help="Only these processes.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each process to begin with.")] = 20,
+) -> None:
+    """Show the logs, readable."""
+    from stack.log_lines import LogFollower, last_lines, readable  # noqa: PLC0415
+
+    with _refusals_told():
+        stack = _stack()
+    known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
+    unknown = set(processes or ()) - set(known)
+    if unknown:
+        typer.echo(f"vyris: no log of {', '.join(sorted(unknown))}; there is: {', '.join(known) or 'none'}.", err=True)
+        raise typer.Exit(1)
+    chosen = {name: path for name, path in known.items() if not processes or name in processes}
+    follower = LogFollower(chosen.values())
+    console = _log_console()
+    for name, path in chosen.items():
+        for line in last_lines(path, lines):
+            console.print(readable(name, line, "cyan"))
+    if follow:
+        try:
+            _show(follower, stack)
+        except KeyboardInterrupt:
+            return
+
+
+def _stack() -> Stack:
+    from stack.local import Stack  # noqa: PLC0415
+
+    return Stack.from_environment()
+
+
+def _start(stack: Stack, *, detached: bool) -> None:
+    began = time.monotonic()
+    stack.start(detached=detached, on_progress=lambda what: typer.echo(f"{time.monotonic() - began:5.1f} s  {what}"))
+    typer.echo(f"\n{stack.welcome()}\n")
+
+
+def _show(follower: LogFollower, stack: Stack) -> None:
+    """Print log lines until the stack is gone. Raises KeyboardInterrupt when told to stop."""
+    console = _log_console()
+    checked = time.monotonic()
+    while True:
+        for line in follower.new_lines():
+            console.print(line)
+        if time.monotonic() - checked > ALIVE_CHECK_S:
+            if not stack.is_running():
+                return
+            checked = time.monotonic()
+        time.sleep(POLL_S)
+
+
+def _log_console() -> Console:
+    return Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Turn a refusal into its sentence and exit status 1."""
+    from stack.refusal import StackRefused  # noqa: PLC0415
+
+    try:
+        yield
+    except StackRefused as refusal:
+        typer.echo(f"vyris: {refusal}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Take a closed terminal and a polite kill for Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""Taking a membership away, and giving it back: one way for refunds and for the operator.
+
+A revoked membership keeps its row, and nobody may use it any more: what other services
+must do (void the pass, refuse encounters) they learn from `membership_events`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.mint.drops import OPERATOR_WRITER, add_slots
+from services.mint.ledger import QUERIES
+from services.storage.database import Connection
+
+REASON_LIMIT: Final = 500
+
+
+async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
+    """Revoke a membership in the caller's transaction; False where it is unknown or revoked already.
+
+    `frees_number` puts its number up for sale again, at a random place among the unclaimed.
+    """
+    membership = await connection.fetchrow(
+        QUERIES["revoke_membership"], membership_id, reason[:REASON_LIMIT], frees_number
+    )
+    if membership is None:
+        return False
+    if frees_number:
+        await add_slots(connection, membership["drop_id"], [membership["sequence_num"]])
+        await connection.execute(QUERIES["add_to_tally"], membership["drop_id"], -1, OPERATOR_WRITER)
+    await connection.execute(QUERIES["append_event"], membership_id, "revoked")
+    await _audit(connection, membership_id, membership, actor=actor, action="membership.revoke", reason=reason)
+    return True
+
+
+async def restore(connection: Connection, membership_id: UUID, *, reason: str, actor: str) -> bool:
+    """Give a revoked membership back in the caller's transaction.
+
+    False where it is unknown, is live, or its number went back on sale and was sold or withdrawn since:
+    the number would have two owners, or the drop more memberships than its capacity.
+    """
+    membership = await connection.fetchrow(QUERIES["lock_revoked_membership"], membership_id)
+    if membership is None:
+        return False
+    if membership["number_freed"]:
+        taken_back = await connection.fetchval(
+            QUERIES["take_number"], membership["drop_id"], membership["sequence_num"]
+        )
+        if taken_back is None:
+            return False
+        await connection.execute(QUERIES["add_to_tally"], membership["drop_id"], 1, OPERATOR_WRITER)
+    await connection.execute(QUERIES["restore_membership"], membership_id)
+    await connection.execute(QUERIES["append_event"], membership_id, "restored")
+    await _audit(connection, membership_id, membership, actor=actor, action="membership.restore", reason=reason)
+    return True
+
+
+async def _audit(
+    connection: Connection, membership_id: UUID, membership: asyncpg.Record, *, actor: str, action: str, reason: str
+) -> None:
+    details = {
+        "drop_id": membership["drop_id"],
+        "sequence_num": membership["sequence_num"],
+        "number_freed": membership["number_freed"],
+    }
+    await connection.execute(
+        QUERIES["append_audit"], actor, action, str(membership_id), reason[:REASON_LIMIT], json.dumps(details)
+    )

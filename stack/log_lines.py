@@ -1,0 +1,124 @@
+"""The processes' log lines, readable: JSON becomes a sentence with its fields behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+NAME_WIDTH = 10
+COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
+LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
+TIME_KEYS = ("timestamp", "time")
+# Shown in the sentence, or the same in every line.
+TOLD_KEYS = {"timestamp", "time", "level", "event", "process", "method", "path", "status", "exception"}
+# Of the gateway's access log: what tells something about the request.
+ACCESS_KEYS = ("error", "duration_ms", "details", "request_id")
+LINE_LIMIT = 64 * 1024
+
+
+def readable(process: str, line: str, colour: str) -> Text:
+    """One log line for people."""
+    prefix = Text(f"{process:<{NAME_WIDTH}} ", style=colour)
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return prefix + Text(line)
+    return prefix + (_sentence(fields) if isinstance(fields, dict) else Text(line))
+
+
+def _sentence(fields: dict[str, Any]) -> Text:
+    time = next((str(fields[key]) for key in TIME_KEYS if key in fields), "")
+    level = str(fields.get("level", "info"))
+    text = Text(f"{_clock(time)} ", style="dim")
+    if "event" in fields:
+        text.append(str(fields["event"]), style=LEVEL_STYLES.get(level, ""))
+        told = {key: value for key, value in fields.items() if key not in TOLD_KEYS}
+    else:
+        text.append(f"{fields.get('method', '')} {fields.get('path', '')} {fields.get('status', '')}".strip())
+        told = {key: fields[key] for key in ACCESS_KEYS if fields.get(key) not in {None, "-", "", "via_upstream"}}
+    for key, value in told.items():
+        text.append(f"  {key}=", style="dim")
+        text.append(str(value))
+    for raised in _exceptions(fields.get("exception")):
+        text.append(f"\n{'':{NAME_WIDTH}}   {raised}", style="red")
+    return text
+
+
+def _clock(time: str) -> str:
+    """The time of day of an RFC 3339 time, to the millisecond."""
+    _, _, clock = time.partition("T")
+    return clock.rstrip("Z")[:12]
+
+
+def _exceptions(told: object) -> Iterator[str]:
+    """`ValueError: text (file.py:12)` for each exception of structlog's structured tracebacks."""
+    if isinstance(told, str):
+        yield from told.splitlines()
+        return
+    for raised in told if isinstance(told, list) else []:
+        frames = raised.get("frames") or [{}]
+        place = f"{Path(str(frames[-1].get('filename', ''))).name}:{frames[-1].get('lineno', '')}"
+        yield f"{raised.get('exc_type')}: {raised.get('exc_value')} ({place})"
+
+
+class LogFollower:
+    """Reads what is appended to log files, across their rotation."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        """Begin at the end of each file as it is now; a file that appears later is read from its beginning."""
+        self._tails = {path.stem: _Tail(path) for path in files}
+        self._colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(self._tails)}
+
+    def new_lines(self) -> Iterator[Text]:
+        """What was written since the last call, readable."""
+        for name, tail in self._tails.items():
+            for line in tail.new_lines():
+                yield readable(name, line, self._colours[name])
+
+
+class _Tail:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIOWrapper | None = None
+        self._rest = ""
+        if path.exists():
+            self._file = self._opened()
+            self._file.seek(0, 2)
+
+    def new_lines(self) -> Iterator[str]:
+        if self._file is None:
+            if not self._path.exists():
+                return
+            self._file = self._opened()
+        yield from self._complete_lines(self._file)
+        if self._rotated(self._file):
+            yield from self._complete_lines(self._file)
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> TextIOWrapper:
+        return self._path.open(encoding="utf-8", errors="replace")
+
+    def _complete_lines(self, file: TextIOWrapper) -> Iterator[str]:
+        *complete, self._rest = (self._rest + file.read()).split("\n")
+        self._rest = self._rest[-LINE_LIMIT:]
+        yield from complete
+
+    def _rotated(self, file: TextIOWrapper) -> bool:
+        try:
+            return os.fstat(file.fileno()).st_ino != self._path.stat().st_ino
+        except FileNotFoundError:
+            return True
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a log file."""
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if count else []

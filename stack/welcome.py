@@ -1,0 +1,38 @@
+"""What a person sees once the stack is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stack.settings import StackSettings
+from stack.state import StateFolder
+
+TEMPLATE = """\
+VYRIS is ready.
+
+  JSON over HTTP   http://localhost:{gateway_port}
+  native gRPC      localhost:{gateway_grpc_port}
+  services         {services}
+  Postgres         {database}
+  Redis            {redis}
+  mail             {mail}
+  state            {root} (logs/, mail/, keys/; all ports in ports.json)
+
+Mint a membership:
+
+curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json' \
+ -d '{{"receipt_data":"receipt-1","user_id":"user-1"}}'"""
+
+
+def welcome(settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str]) -> str:
+    """What listens where, and a first request to paste. Says nothing of credentials in configured URLs."""
+    services = [name for name in ("mint", "encounter", "wallet", "reforge") if name in listens]
+    return TEMPLATE.format(
+        gateway_port=settings.gateway_port,
+        gateway_grpc_port=settings.gateway_grpc_port,
+        services=", ".join(f"{name} {listens[name]}" for name in services),
+        database=listens.get("database_url", "as DATABASE_URL says"),
+        redis=listens.get("redis_url", "as REDIS_URL says"),
+        mail=f"port {listens['smtp']}, kept in {state.mail}" if "smtp" in listens else "as SMTP_URL says",
+        root=state.root,
+    )

@@ -1,0 +1,93 @@
+"""Drops: their numbers, their order, and their size."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from services.mint.drop_watch import DropWatch
+from services.mint.drops import CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
+from tests.integration.mint.conftest import MintMaker
+from vyris.errors import NotFound
+
+
+async def test_a_drop_has_each_number_once_in_an_order_that_no_other_drop_has(make_mint: MintMaker) -> None:
+    one, two = await make_mint(capacity=999), await make_mint(capacity=999)
+    orders = [
+        [
+            row["sequence_num"]
+            for row in await m.database.fetch(
+                "SELECT sequence_num FROM slots WHERE drop_id = $1 ORDER BY sort_order", m.drop.id
+            )
+        ]
+        for m in (one, two)
+    ]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(1, 1000))
+    assert orders[0] != orders[1]
+
+
+async def test_creating_a_drop_again_changes_nothing(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3)
+    again = NewDrop(mint.drop.tier, mint.drop.year, 99)
+    assert await mint.database.in_transaction(lambda c: create_drop(c, again)) is None
+    assert await mint.slots() == 3
+
+
+async def test_a_million_slots_are_created_in_under_30_s_and_progress_is_told(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    written: list[int] = []
+    began = time.monotonic()
+    await mint.database.in_long_transaction(
+        lambda c: create_drop(c, NewDrop("million", "2025", 1_000_000), written.append)
+    )
+    assert time.monotonic() - began < 30
+    assert sum(written) == 1_000_000
+    assert len(written) >= 10
+
+
+@pytest.mark.parametrize("capacity", [0, 4, 9, 10, 11, 50])
+async def test_a_resized_drop_sells_exactly_its_new_capacity(make_mint: MintMaker, capacity: int) -> None:
+    mint = await make_mint(capacity=10)
+    sold = 0 if capacity < 4 else 3
+    for n in range(sold):
+        await mint.mint(f"r{n}")
+    await mint.database.in_transaction(lambda c: resize_drop(c, mint.drop.id, capacity))
+    assert await mint.slots() == capacity - sold
+    answers = await asyncio.gather(*(mint.mint(f"s{n}") for n in range(60)), return_exceptions=True)
+    assert sum(isinstance(answer, tuple) for answer in answers) == capacity - sold
+    live = await mint.value("SELECT count(DISTINCT sequence_num) FROM memberships WHERE drop_id = $1", mint.drop.id)
+    assert live == capacity
+
+
+async def test_a_drop_is_never_smaller_than_what_was_minted(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=5)
+    for n in range(4):
+        await mint.mint(f"r{n}")
+    with pytest.raises(CannotResize):
+        await mint.database.in_transaction(lambda c: resize_drop(c, mint.drop.id, 3))
+    assert await mint.slots() == 1
+
+
+async def test_minted_and_remaining_are_the_capacity_at_most_a_second_old(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=5)
+    watch = DropWatch(mint.database)
+    first = await watch.read(mint.drop)
+    assert (first.capacity, first.minted, first.remaining, first.state) == (5, 0, 5, "OPEN")
+    for n in range(5):
+        await mint.mint(f"r{n}")
+    await asyncio.sleep(0.6)
+    last = await watch.read(mint.drop)
+    assert (last.minted, last.remaining, last.state) == (5, 0, "SOLD_OUT")
+
+
+async def test_an_unknown_drop_is_asked_of_postgres_once_a_second(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    directory = DropDirectory(mint.database)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await directory.named("later", "2030")
+    await mint.database.in_transaction(lambda c: create_drop(c, NewDrop("later", "2030", 1)))
+    await asyncio.sleep(1.0)
+    assert (await directory.named("later", "2030")).tier == "later"

@@ -1,0 +1,106 @@
+"""Repair without hands: the recount and the reaper."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from services.mint.reaper import Reaper
+from services.mint.recount import LOCK_CLASS, Recounter
+from services.mint.settings import MintSettings
+from services.storage.database import Database
+from tests.integration.mint.conftest import Mint, MintMaker, order
+
+
+async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 3) -> None:
+    async with asyncio.timeout(within_s):
+        while not await true():
+            await asyncio.sleep(0.02)
+
+
+async def pending(mint: Mint, receipt: str, age_s: int) -> None:
+    await mint.database.execute(
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, created_at, updated_at) "
+        "SELECT $1, 'PENDING', $2, 'buyer', 'opaque', moment, moment "
+        "FROM (SELECT now() - make_interval(secs => $3)) AS m (moment)",
+        order(receipt).receipt.key,
+        mint.drop.id,
+        float(age_s),
+    )
+
+
+@pytest.fixture
+async def other_database(database_url: str, redis_url: str) -> AsyncIterator[Database]:
+    settings = MintSettings(_env_file=None, database_url=database_url, redis_url=redis_url)
+    async with Database.open(settings, "test-other") as database:
+        yield database
+
+
+async def test_a_wrong_or_missing_count_is_put_right_by_the_interval(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=7, recount_interval_ms=50)
+    for wrong in (0, 99, -3):
+        await mint.bouncer.write(mint.count_key, wrong)
+
+        async def right() -> bool:
+            return await mint.bouncer.read(mint.count_key) == 7
+
+        await eventually(right)
+    await mint.bouncer._client.flushall()
+    await eventually(right)
+
+
+async def test_slots_taken_by_a_process_that_died_are_for_sale_again(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3)
+    await mint.bouncer.write(mint.count_key, 3)
+    assert await mint.bouncer.take(mint.count_key, 3) == 3
+    for n in range(3):
+        await mint.mint(f"r{n}")
+    assert await mint.slots() == 0
+
+
+async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_database: Database) -> None:
+    mint = await make_mint(capacity=7)
+
+    async def counted() -> bool:
+        return await mint.bouncer.read(mint.count_key) == 7
+
+    await eventually(counted)  # the engine's own first recount is over
+    await mint.bouncer.write(mint.count_key, 1)
+    recounter = Recounter(other_database, mint.bouncer, interval_s=1)
+
+    async def while_locked(connection: object) -> None:
+        await connection.execute("SELECT pg_advisory_xact_lock($1::int, 0)", LOCK_CLASS)  # type: ignore[attr-defined]
+        await recounter.rebuild()
+        assert await mint.bouncer.read(mint.count_key) == 1
+
+    await mint.database.in_transaction(while_locked)
+    await recounter.rebuild()
+    assert await mint.bouncer.read(mint.count_key) == 7
+
+
+async def test_an_abandoned_receipt_gets_a_reason_after_the_grace_and_can_still_mint(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    await pending(mint, "old", age_s=120)
+    await pending(mint, "fresh", age_s=1)
+    reaper = Reaper(mint.database, grace_s=60, interval_s=0.02)
+    task = asyncio.create_task(reaper.run())
+
+    async def reaped() -> bool:
+        return await mint.ledger() == {"FAILED ABANDONED": 1, "PENDING": 1}
+
+    await eventually(reaped)
+    task.cancel()
+    assert (await mint.mint("old"))[1] is False
+    assert await mint.ledger() == {"FULFILLED": 1, "PENDING": 1}
+
+
+async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, other_database: Database) -> None:
+    mint = await make_mint()
+    for n in range(20):
+        await pending(mint, f"r{n}", age_s=120)
+    reapers = [Reaper(database, grace_s=60, interval_s=9) for database in (mint.database, other_database)]
+    reaped = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
+    assert sorted(reaped) == [0, 20]
+    assert await mint.ledger() == {"FAILED ABANDONED": 20}

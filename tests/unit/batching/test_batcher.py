@@ -1,0 +1,185 @@
+"""What the batcher promises, with a process function that the test holds in its hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.batching.batcher import Batcher, Group
+from vyris.errors import NotFound, Retryable
+
+Groups = list[Group[str, int, int]]
+
+
+class HeldProcess:
+    """Doubles each request once the test opens the gate."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.put_back_once: set[str] = set()
+        self.error: Exception | None = None
+
+    async def __call__(self, batch: Groups) -> Groups:
+        self.batches.append([group.key for group in batch])
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        again = [group for group in batch if group.key in self.put_back_once]
+        self.put_back_once -= {group.key for group in again}
+        for group in batch:
+            if group not in again:
+                group.settle(lambda request, is_first: request * 2 if is_first else -request)
+        return again
+
+
+def batcher(process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 10) -> Batcher[str, int, int]:
+    return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit)
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_lone_request_waits_for_nobody() -> None:
+    process = HeldProcess()
+    process.gate.set()
+    assert await batcher(process).submit("a", 21, 1) == 42
+    assert process.batches == [["a"]]
+
+
+async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> None:
+    process = HeldProcess()
+    queue = batcher(process)
+    first = asyncio.create_task(queue.submit("a", 1, 1))
+    await settled()
+    rest = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "bcd"]
+    await settled()
+    process.gate.set()
+    await asyncio.gather(first, *rest)
+    assert process.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_one_key_stands_once_in_a_batch_and_all_its_requests_are_answered() -> None:
+    process = HeldProcess()
+    queue = batcher(process)
+    answers = [asyncio.create_task(queue.submit("a", number, 1)) for number in (3, 4, 5)]
+    await settled()
+    process.gate.set()
+    assert await asyncio.gather(*answers) == [6, -4, -5]
+    assert process.batches == [["a"]]
+
+
+async def test_a_batch_is_never_larger_than_its_limit() -> None:
+    process = HeldProcess()
+    process.gate.set()
+    queue = batcher(process, batch_limit=4)
+    await asyncio.gather(*(queue.submit(str(number), 1, 1) for number in range(11)))
+    assert [len(batch) for batch in process.batches] == [4, 4, 3]
+
+
+async def test_more_than_the_limit_is_shed_at_once() -> None:
+    process = HeldProcess()
+    queue = batcher(process, waiting_limit=2)
+    waiting = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "ab"]
+    await settled()
+    with pytest.raises(Retryable) as shed:
+        await queue.submit("c", 1, 1)
+    assert (shed.value.http_status, shed.value.retry_after_s) == (503, 1)
+    process.gate.set()
+    await asyncio.gather(*waiting)
+    assert await queue.submit("c", 1, 1) == 2
+
+
+async def test_a_request_is_answered_retryable_at_its_deadline_while_the_batch_still_runs() -> None:
+    process = HeldProcess()
+    with pytest.raises(Retryable):
+        await batcher(process).submit("a", 1, 0.01)
+
+
+async def test_a_group_that_was_put_back_is_joined_by_those_who_came_meanwhile() -> None:
+    process = HeldProcess()
+    process.put_back_once = {"a"}
+    queue = batcher(process)
+    early = asyncio.create_task(queue.submit("a", 1, 1))
+    await settled()
+    late = asyncio.create_task(queue.submit("a", 7, 1))
+    await settled()
+    process.gate.set()
+    assert await asyncio.gather(early, late) == [2, -7]
+    assert process.batches == [["a"], ["a"]]
+
+
+async def test_nothing_is_begun_for_a_caller_who_gave_up() -> None:
+    process = HeldProcess()
+    queue = batcher(process)
+    first = asyncio.create_task(queue.submit("a", 1, 1))
+    await settled()
+    gone = asyncio.create_task(queue.submit("b", 1, 1))
+    await settled()
+    gone.cancel()
+    process.gate.set()
+    await first
+    await settled()
+    assert process.batches == [["a"]]
+
+
+async def test_what_has_begun_is_finished_for_a_caller_who_gave_up() -> None:
+    process = HeldProcess()
+    process.put_back_once = {"a"}
+    queue = batcher(process)
+    gone = asyncio.create_task(queue.submit("a", 1, 1))
+    await settled()
+
+    class Begins(HeldProcess):
+        async def __call__(self, batch: Groups) -> Groups:
+            for group in batch:
+                group.begin()
+            return await super().__call__(batch)
+
+    beginning = Begins()
+    beginning.put_back_once = {"a"}
+    begun = batcher(beginning)
+    caller = asyncio.create_task(begun.submit("a", 1, 1))
+    await settled()
+    caller.cancel()
+    gone.cancel()
+    process.gate.set()
+    beginning.gate.set()
+    await asyncio.sleep(0.05)
+    assert beginning.batches == [["a"], ["a"]]
+    assert process.batches == [["a"]]
+
+
+async def test_an_unexpected_failure_answers_everybody_retryable_and_the_next_batch_runs() -> None:
+    process = HeldProcess()
+    process.error = ValueError("a secret")
+    process.gate.set()
+    queue = batcher(process)
+    with pytest.raises(Retryable) as answer:
+        await queue.submit("a", 1, 1)
+    assert "secret" not in answer.value.message
+    process.error = None
+    assert await queue.submit("a", 1, 1) == 2
+
+
+async def test_an_error_of_the_vocabulary_reaches_those_who_wait() -> None:
+    async def refuse(batch: Groups) -> Groups:
+        for group in batch:
+            group.settle_all(NotFound())
+        return []
+
+    with pytest.raises(NotFound):
+        await Batcher(refuse, name="test", waiting_limit=1, batch_limit=1).submit("a", 1, 1)
+
+
+async def test_closing_answers_whoever_waits() -> None:
+    process = HeldProcess()
+    queue = batcher(process, batch_limit=1)
+    waiting = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "ab"]
+    await settled()
+    await queue.close()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(answer, Retryable) for answer in answers)

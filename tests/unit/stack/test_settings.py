@@ -1,0 +1,38 @@
+"""Settings of the stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stack.refusal import StackRefused
+from stack.settings import StackSettings
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("GATEWAY_PORT", "MINT_PORT", "DATABASE_URL", "VYRIS_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("GATEWAY_PORT=3100\nMINT_PORT=51000\n", encoding="utf-8")
+    monkeypatch.setenv("MINT_PORT", "52000")
+    settings = StackSettings.load()
+    assert (settings.gateway_port, settings.mint_port, settings.wallet_port) == (3100, 52000, 50053)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GATEWAY_PORT", "70000"), ("MINT_PORT", "mint"), ("DATABASE_URL", "mysql://x")]
+)
+def test_a_wrong_setting_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StackRefused, match=f"^{name} is wrong: "):
+        StackSettings.load()
+
+
+def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "")
+    assert StackSettings.load().gateway_port == 3000
