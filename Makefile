@@ -33,6 +33,10 @@ down: venv ## Stop what `make up` started
 test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
 	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
+.PHONY: test-browser
+test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
+	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff check .
@@ -73,6 +77,6 @@ install:
 	@rm -f $(STAMP)
 	@{ $(PYTHON) -m venv --clear $(VENV) \
 	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.txt \
-	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e . ; } \
+	&& $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e . ; } \
 	|| { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 	@cat requirements-dev.txt pyproject.toml > $(STAMP)

@@ -14,6 +14,7 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "dev": "cli.dev",
 }
 COMMANDS = {
     "migrate": "cli.migrate",

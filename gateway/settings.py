@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple, Self
 
@@ -78,7 +79,7 @@ class GatewaySettings(BaseSettings):
     `x-envoy-expected-rq-timeout-ms`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
-    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 10
+    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Connections from callers, all listeners together."""
@@ -130,6 +131,13 @@ class GatewaySettings(BaseSettings):
     def _check(self) -> Self:
         for service in SERVICES:
             self.endpoints(service)
+        try:
+            _ = self.otlp_collector
+        except ValueError as error:
+            raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from None
+        for origin in self.gateway_cors_origins:
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise ValueError(f"GATEWAY_CORS_ORIGINS: {origin!r} is not scheme://host[:port]")
         for cert, key in (
             ("gateway_tls_cert_file", "gateway_tls_key_file"),
             ("gateway_upstream_cert_file", "gateway_upstream_key_file"),

@@ -222,7 +222,7 @@ class Stack:
         """Start a process that was stopped; `environment` adds to its settings until its next start."""
         spec = self._spec(process)
         if spec.name == "postgres":
-            postgres.prepare(self.state, dict(spec.environment))
+            postgres.prepare(self.state, spec)
         self._supervisor.write_launch(spec, environment)
         self._supervisor.start_process(spec)
         if wait:
@@ -273,7 +273,7 @@ class Stack:
         storage = plan.tier(Tier.STORAGE)
         for spec in storage:
             if spec.name == "postgres":
-                postgres.prepare(self.state, dict(spec.environment))
+                postgres.prepare(self.state, spec)
         # The kernel's link is to the starting thread; only the main thread surely lives long enough.
         ends_with_us = not detached and threading.current_thread() is threading.main_thread()
         self._supervisor.start(plan.specs, ends_with_us=ends_with_us)

@@ -86,7 +86,7 @@ class Supervisor:
                     "environment": {**spec.environment, **(extra_environment or {})},
                     "directory": str(self._directory),
                     "death_signal": int(spec.death_signal),
-                    "user_namespace": spec.in_user_namespace,
+                    "sheds_root": spec.sheds_root,
                     "is_supervisor": False,
                 }
             ),
@@ -151,7 +151,7 @@ class Supervisor:
                     "environment": dict(os.environ),
                     "directory": str(self._state.root),
                     "death_signal": int(signal.SIGTERM) if ends_with_us else 0,
-                    "user_namespace": False,
+                    "sheds_root": "",
                     "is_supervisor": True,
                 }
             ),
@@ -163,12 +163,13 @@ class Supervisor:
         # the folder's own name would mean something.
         in_run = self._socket.parent == self._state.run
         socket_file = f"run/{self._socket.name}" if in_run else str(self._socket)
+        # Said aloud, or supervisord warns of it. Anyone else may not be named.
+        user = f"user = {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
         sections = [
             f"""\
 [supervisord]
 nodaemon = true
-user = {pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else ""}
-pidfile = run/supervisord.pid
+{user}pidfile = run/supervisord.pid
 logfile = /dev/null
 logfile_maxbytes = 0
 loglevel = info

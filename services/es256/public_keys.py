@@ -35,7 +35,7 @@ _PRIVATE_MESSAGE: Final = "This is a private key; send the public one, and never
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name."""
+    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name, base64url."""
 
     key: ec.EllipticCurvePublicKey
     canonical: str

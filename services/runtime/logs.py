@@ -7,6 +7,9 @@ import sys
 
 import structlog
 
+# Without the frames' local variables: those hold tokens, keys and addresses.
+TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure(level: str, process: str) -> None:
     """Send everything, the libraries' own logging included, through one JSON renderer."""
@@ -31,7 +34,7 @@ def configure(level: str, process: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 lambda _, __, event: {"process": process, **event},
-                structlog.processors.dict_tracebacks,
+                TRACEBACKS,
                 structlog.processors.JSONRenderer(),
             ],
         )

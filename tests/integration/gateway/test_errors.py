@@ -124,7 +124,6 @@ NO_SUCH = [
     ("POST", "/grpc.health.v1.Health/Check"),
     ("POST", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
     ("TRACE", "/mint"),
-    ("BREW", "/mint"),
 ]
 
 
