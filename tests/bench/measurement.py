@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tests.bench import wrk
+from tests.bench.load_result import LoadResult
+from tests.bench.loads import Load
 from tests.bench.subject import Subject
 from tests.bench.usage import cpu_by_name, memory_by_name
-from tests.bench.wrk import LoadResult
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,12 @@ class Measurement:
         return sum(self.cpu_us.values())
 
 
-@dataclass(frozen=True)
-class Load:
-    """A wrk script with its arguments."""
-
-    workload: str
-    script: str
-    arguments: list[str] = field(default_factory=list)
-
-
 def measure(
     subject: Subject, load: Load, *, connections: int, seconds: float, during: Callable[[], None] | None = None
 ) -> Measurement:
-    """Load the subject and read its processes' clocks before and after."""
+    """Load the subject and read its processes' clocks before and after; `during` is called half way."""
     before = cpu_by_name(subject.processes)
-    result = wrk.run(load.script, subject.url, load.arguments, connections=connections, seconds=seconds, during=during)
+    result = load.send(subject, connections=connections, seconds=seconds, during=during)
     after = cpu_by_name(subject.processes)
     per_answer = 1e6 / max(result.answers, 1)
     return Measurement(

@@ -5,29 +5,24 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import arena, rounds
+from tests.bench import arena, loads, rounds
 from tests.bench.drops import BenchDrop
-from tests.bench.measurement import Load, Summary
-from tests.bench.subject import BASELINE, CEILING, SUITE
+from tests.bench.measurement import Summary, measure
+from tests.bench.subject import BASELINE, CEILING, SUITE, Subject
 
 CAPACITY = 400_000
 TIER = "bench"
+SEED_S = 2
 
 console = Console(width=140)
 
 
-def mint_load(run: str) -> Load:
-    """Every request with a receipt of its own."""
-    return Load("mint", "mint", [run, TIER, "2025"])
-
-
-def run(names: list[str], *, connections: int, seconds: float, count: int) -> list[Summary]:
-    """Measure `mint` and print what it costs."""
+def run(workload: str, names: list[str], *, connections: int, seconds: int, count: int) -> list[Summary]:
+    """Measure `mint`, `replay` or `sold-out` and print what it costs. Raises MissingTool."""
     with arena.running(names or [SUITE, BASELINE, CEILING]) as running:
-        running.create_drop(BenchDrop(TIER, CAPACITY))
+        running.create_drop(BenchDrop(TIER, 0 if workload == "sold-out" else CAPACITY))
         seen = rounds.interleaved(
-            list(running.subjects.values()),
-            mint_load,
+            [_contender(workload, subject, connections) for subject in running.subjects.values()],
             connections=connections,
             seconds=seconds,
             rounds=count,
@@ -36,6 +31,15 @@ def run(names: list[str], *, connections: int, seconds: float, count: int) -> li
     found = rounds.summaries(seen)
     show(found)
     return found
+
+
+def _contender(workload: str, subject: Subject, connections: int) -> rounds.Contender:
+    if workload != "replay":
+        return rounds.Contender(subject, lambda run: loads.mints(run, TIER, workload))
+    seeded = rounds.new_run()
+    minted = measure(subject, loads.mints(seeded, TIER), connections=connections, seconds=SEED_S)
+    receipts = max(1, minted.load.answers - connections)
+    return rounds.Contender(subject, lambda _: loads.replays(seeded, TIER, receipts))
 
 
 def show(found: list[Summary]) -> None:

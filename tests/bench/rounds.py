@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from tests.bench.measurement import Load, Measurement, Summary, measure, summary
+from tests.bench.loads import Load
+from tests.bench.measurement import Measurement, Summary, measure, summary
 from tests.bench.subject import Subject
 
 WARM_UP_S = 1
 
-# A load for one round: `run` names it, so that no two rounds send the same receipts.
-LoadFor = Callable[[str], Load]
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Contender:
+    """A subject with a load.
+
+    Each call of `load_for` gets the name of a new run, so that no two send the same receipts; `check` gets it with
+    what was measured, to look at the ledger.
+    """
+
+    subject: Subject
+    load_for: Callable[[str], Load]
+    check: Callable[[str, Measurement], None] | None = None
+
+
 def interleaved(
-    subjects: Sequence[Subject],
-    load_for: LoadFor,
+    contenders: Sequence[Contender],
     *,
     connections: int,
     seconds: float,
     rounds: int,
+    warm_up_s: float = WARM_UP_S,
     on_progress: Progress = lambda _: None,
 ) -> list[Measurement]:
-    """All rounds of all subjects, in the order in which they ran."""
+    """All rounds of all contenders, in the order in which they ran."""
     seen = []
     for number in range(rounds):
-        for subject in subjects:
-            measure(subject, load_for(new_run()), connections=connections, seconds=WARM_UP_S)
-            one = measure(subject, load_for(new_run()), connections=connections, seconds=seconds)
-            seen.append(one)
-            on_progress(
-                f"{one.workload} {connections:>4} connections, round {number + 1}: {subject.name:<9}"
-                f"{one.load.rate:>7.0f}/s  p99 {one.load.p99_us / 1000:>6.1f} ms  {one.all_cpu_us:>5.0f} µs CPU"
-            )
+        for one in contenders:
+            if warm_up_s:
+                measure(one.subject, one.load_for(new_run()), connections=connections, seconds=warm_up_s)
+            run = new_run()
+            measured = measure(one.subject, one.load_for(run), connections=connections, seconds=seconds)
+            if one.check is not None:
+                one.check(run, measured)
+            seen.append(measured)
+            on_progress(_line(number + 1, measured))
     return seen
+
+
+def _line(number: int, measured: Measurement) -> str:
+    return (
+        f"{measured.workload}, {measured.connections} connections, round {number}: {measured.subject:<9}"
+        f"{measured.load.rate:>7.0f}/s  p99 {measured.load.p99_us / 1000:>6.1f} ms  {measured.all_cpu_us:>5.0f} µs CPU"
+    )
 
 
 def new_run() -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.bench.usage import Watched
 
@@ -19,6 +18,4 @@ class Subject:
     processes: list[Watched]
     # Database in which its ledger is; empty where nothing is written.
     database_url: str = ""
-    # Ledger queries of this subject, by what they answer.
-    queries: Mapping[str, str] = field(default_factory=dict)
     grpc_target: str = ""

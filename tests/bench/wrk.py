@@ -7,36 +7,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import tools
+from tests.bench.load_result import LoadResult
 
 LUA = Path(__file__).with_name("lua")
 ANSWER_LIMIT_S = 10
 END_LIMIT_S = 30
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """What the load generator saw. Times are in microseconds."""
-
-    seconds: float
-    answers: int
-    refusals: int  # answers with a status of 400 or more
-    broken: int  # connections that failed
-    timeouts: int
-    sent: int  # requests made, answered or not
-    p50_us: float
-    p90_us: float
-    p99_us: float
-    p999_us: float
-    longest_us: float
-
-    @property
-    def rate(self) -> float:
-        """Answers a second."""
-        return self.answers / self.seconds
 
 
 def run(

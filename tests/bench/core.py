@@ -1,0 +1,167 @@
+"""The core table: every workload, suite, baseline and ceiling side by side, in about five minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tests.bench import arena, database_limit, encounters, loads, passes
+from tests.bench.arena import Arena
+from tests.bench.checks import Checks, RevokedDuringRun
+from tests.bench.drops import BenchDrop
+from tests.bench.loads import Load
+from tests.bench.measurement import Measurement, Summary, measure
+from tests.bench.rounds import Contender, Progress, interleaved, new_run, summaries
+from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
+
+TIER, SOLD_OUT_TIER, PGBENCH_TIER = "bench", "bench-sold-out", "bench-database"
+CAPACITY, PGBENCH_CAPACITY = 1_000_000, 1_000_000
+MINT_CONNECTIONS = (1, 16, 64, 256)
+CONNECTIONS = 64
+SEED_S = 3
+PGBENCH_S = 2
+# What is signed beforehand for one second of encounters; no machine of today verifies more.
+ENCOUNTERS_A_SECOND = 6_000
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to measure."""
+
+    seconds: int = 3
+    rounds: int = 3
+
+
+@dataclass
+class Core:
+    """One run of the core table."""
+
+    arena: Arena
+    length: Length
+    on_progress: Progress
+    checks: Checks = field(default_factory=Checks)
+    seen: list[Measurement] = field(default_factory=list)
+    limits: list[database_limit.DatabaseLimit] = field(default_factory=list)
+    # By subject: the run whose receipts are replayed, and how many of them.
+    seeded: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Measure everything."""
+        self.arena.create_drop(BenchDrop(TIER, CAPACITY))
+        self.arena.create_drop(BenchDrop(SOLD_OUT_TIER, 0))
+        self.arena.create_drop(BenchDrop(PGBENCH_TIER, PGBENCH_CAPACITY))
+        self.checks.durable(self.arena.stack.database_url)
+        for subject in self.arena.subjects.values():
+            self._seed(subject)
+        for connections in MINT_CONNECTIONS:
+            plain = [PLAIN] if connections == CONNECTIONS else []
+            self._mints([SUITE, BASELINE, CEILING, *plain], connections)
+            self._database()
+        self._native()
+        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+        self._measure([self._encounters(subject) for subject in self._named(SUITE, BASELINE)])
+        self._measure([self._passes(subject) for subject in self._named(SUITE)])
+        self._measure([self._drop_day(subject) for subject in self._named(SUITE, BASELINE)])
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """Medians over the rounds."""
+        return summaries(self.seen)
+
+    def _database(self) -> None:
+        self.limits += database_limit.measure(self.arena.stack, PGBENCH_TIER, seconds=PGBENCH_S)
+
+    def _named(self, *names: str) -> list[Subject]:
+        return [self.arena.subjects[name] for name in names if name in self.arena.subjects]
+
+    def _measure(self, contenders: list[Contender], connections: int = CONNECTIONS) -> None:
+        self.seen += interleaved(
+            contenders,
+            connections=connections,
+            seconds=self.length.seconds,
+            rounds=self.length.rounds,
+            on_progress=self.on_progress,
+        )
+
+    def _seed(self, subject: Subject) -> None:
+        """Mint what replays ask for, warm everything up, and revoke one receipt beside the load."""
+        run = new_run()
+        revoked = RevokedDuringRun(subject, self.checks, run, TIER) if subject.database_url else None
+        load = loads.mints(run, TIER)
+        measured = measure(subject, load, connections=CONNECTIONS, seconds=SEED_S, during=revoked)
+        self.seeded[subject.name] = (run, max(1, measured.load.answers - CONNECTIONS))
+
+    def _mints(self, names: list[str], connections: int) -> None:
+        self._measure(
+            [
+                Contender(subject, partial(loads.mints, tier=TIER), partial(self.checks.mints, subject))
+                for subject in self._named(*names)
+            ],
+            connections,
+        )
+
+    def _native(self) -> None:
+        """Native callers beside JSON callers, both through the gateway."""
+        suite = self._named(SUITE)[0]
+        json_mints = partial(loads.mints, tier=TIER, workload=loads.BESIDE_NATIVE)
+        native_mints: Callable[[str], Load] = lambda run: loads.NativeMints(run, TIER)  # noqa: E731
+        check = partial(self.checks.mints, suite)
+        self._measure([Contender(suite, json_mints, check), Contender(suite, native_mints, check)])
+
+    def _replays(self, subject: Subject) -> Contender:
+        run, receipts = self.seeded[subject.name]
+        return Contender(
+            subject,
+            lambda _: loads.replays(run, TIER, receipts),
+            lambda _, measured: self.checks.accepted(subject, measured),
+        )
+
+    def _sold_out(self, subject: Subject) -> Contender:
+        return Contender(
+            subject,
+            partial(loads.mints, tier=SOLD_OUT_TIER, workload="sold out"),
+            partial(self.checks.sold_out, subject),
+        )
+
+    def _encounters(self, subject: Subject) -> Contender:
+        known = encounters.members(subject)
+
+        def load(run: str) -> Load:
+            return loads.bodies("encounter verify", "/encounters/verify", str(self._tokens(known, run)))
+
+        return Contender(subject, load, lambda _, measured: self.checks.accepted(subject, measured))
+
+    def _tokens(self, known: list[str], run: str) -> Path:
+        file = self.arena.folder / f"encounters-{run}.txt"
+        encounters.write_bodies(self.arena.stack, known, file, self.length.seconds * ENCOUNTERS_A_SECOND)
+        return file
+
+    def _passes(self, subject: Subject) -> Contender:
+        file = self.arena.folder / f"passes-{subject.name}.txt"
+        passes.write_bodies(subject, file)
+        return Contender(
+            subject,
+            lambda _: loads.bodies("issue pass", "/issue-pass", str(file)),
+            lambda _, measured: self.checks.accepted(subject, measured),
+        )
+
+    def _drop_day(self, subject: Subject) -> Contender:
+        seeded_run, receipts = self.seeded[subject.name]
+        known = encounters.members(subject)
+
+        def load(run: str) -> Load:
+            file = self._tokens(known, run)
+            return loads.drop_day(run, TIER, SOLD_OUT_TIER, seeded_run, receipts, str(file))
+
+        return Contender(subject, load)
+
+
+def run(length: Length, on_progress: Progress) -> Core:
+    """Start everything, measure, stop everything. Raises MissingTool."""
+    with arena.running([SUITE, BASELINE, CEILING, PLAIN]) as running:
+        core = Core(running, length, on_progress)
+        core.run()
+        return core
