@@ -37,6 +37,12 @@ test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
 test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
 	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
 
+.PHONY: test-peers
+test-peers: venv ## Let other engines (Node) judge and race our passes
+	@command -v npm >/dev/null || { echo "Node is not installed: install Node 20 or newer with npm, then try again."; exit 1; }
+	@npm ci --prefix tests/peers/wallet --no-audit --no-fund --silent
+	@$(BIN)/python -m pytest tests/acceptance/wallet/test_second_engine.py $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff check .

@@ -15,6 +15,7 @@ GROUPS = {
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
     "dev": "cli.dev",
+    "pass": "cli.passes",
 }
 COMMANDS = {
     "migrate": "cli.migrate",

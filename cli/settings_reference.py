@@ -15,11 +15,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 from services.encounter.settings import EncounterSettings
-from services.reforge.settings import ReforgeSettings
-from services.wallet.settings import WalletSettings
 
 from gateway.settings import GatewaySettings
 from services.mint.settings import MintSettings
+from services.reforge.settings import ReforgeSettings
+from services.wallet.settings import WalletSettings
 from stack.settings import StackSettings
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
@@ -91,7 +91,7 @@ def table() -> str:
 
 
 def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=True)  # type: ignore[call-arg]
+    value = info.get_default(call_default_factory=True)
     if value is PydanticUndefined or value is None:
         return ""
     if isinstance(value, bool):

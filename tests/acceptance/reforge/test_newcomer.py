@@ -69,7 +69,8 @@ def test_a_device_is_made_proves_itself_and_hands_over(journey: Journey) -> None
 
 def test_the_operator_changes_an_address_and_the_old_one_can_stop_it(journey: Journey) -> None:
     journey.mint(None)
-    done = vyris(journey, "membership", "set-email", journey.membership_id, "other@mail.example", "--reason", "by phone")
+    change = ("set-email", journey.membership_id, "other@mail.example", "--reason", "by phone")
+    done = vyris(journey, "membership", *change)
     assert done.returncode == 0, done.stderr
     assert "takes effect at" in done.stderr
     assert "Keep your e-mail address?" in journey.http.get(journey.link("refuse")).text
