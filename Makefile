@@ -55,9 +55,14 @@ lint: venv ## Check style, types, imports and the protos
 protos: venv ## Generate the code that comes from the protos
 	@$(BIN)/python protos/generate.py
 
+.PHONY: settings
+settings: venv ## Write .env.example and docs/settings.md from the settings
+	@$(BIN)/python -m cli.settings_reference
+
 .PHONY: verify
 verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python -m cli.settings_reference --check
 
 .PHONY: bench
 bench: venv ## Measure throughput and latency

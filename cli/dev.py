@@ -11,14 +11,15 @@ from typing import Annotated
 
 import typer
 
-from cli import dev_keys, dev_proof
+from cli import dev_encounter, dev_keys, dev_proof
 from cli.backends import BackendSettings
 from cli.console import fail
 from stack.state import StateFolder
 
-app = typer.Typer(no_args_is_help=True, help="Try the local stack: mails, device keys, device proofs.")
+app = typer.Typer(no_args_is_help=True, help="Try the local stack: mails, device keys, device proofs, encounters.")
 app.command("device-key")(dev_keys.device_key)
 app.command("proof")(dev_proof.proof)
+app.command("encounter-token")(dev_encounter.encounter_token)
 
 _TOKEN = re.compile(r"\?token=([A-Za-z0-9_-]{43})(?=\s|$)")
 

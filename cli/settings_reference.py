@@ -14,9 +14,9 @@ from typing import Final
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
-from services.encounter.settings import EncounterSettings
 
 from gateway.settings import GatewaySettings
+from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
 from services.reforge.settings import ReforgeSettings
 from services.wallet.settings import WalletSettings
@@ -91,16 +91,21 @@ def table() -> str:
 
 
 def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=True)
+    value = info.default
     if value is PydanticUndefined or value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, Path):
+        inside = value.is_relative_to(REPOSITORY)
+        return "" if value == Path() else str(value.relative_to(REPOSITORY) if inside else value)
     return str(value)
 
 
 def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return " ".join(text.split()).removesuffix(".")
 
 
 def main() -> int:

@@ -47,7 +47,9 @@ def parse_endpoints(text: str) -> list[Endpoint]:
 class GatewaySettings(BaseSettings):
     """Settings of the gateway. Each is an environment variable of the same name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     gateway_listen_host: str = "127.0.0.1"
     """Address that both listeners bind; `0.0.0.0` in a container."""
@@ -56,6 +58,7 @@ class GatewaySettings(BaseSettings):
     gateway_grpc_port: Port = 3001
     """Native gRPC, passed through."""
     gateway_metrics_host: str = "127.0.0.1"
+    """Address of the statistics listener."""
     gateway_metrics_port: Port | None = None
     """Prometheus statistics at `/metrics` and nothing else. Unset: no such listener."""
     envoy_admin_port: Port = 9901
@@ -86,6 +89,7 @@ class GatewaySettings(BaseSettings):
     gateway_max_requests: Annotated[int, Field(ge=1)] = 4_096
     """Requests under way at one service; more are answered 503 at once."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
+    """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
     gateway_rate_limit_rps: Annotated[int, Field(ge=1)] | None = None
@@ -104,11 +108,13 @@ class GatewaySettings(BaseSettings):
     gateway_tls_cert_file: Path | None = None
     """PEM chain for both listeners; with it, `GATEWAY_TLS_KEY_FILE`."""
     gateway_tls_key_file: Path | None = None
+    """PEM key of `GATEWAY_TLS_CERT_FILE`."""
     gateway_upstream_ca_file: Path | None = None
     """PEM of the authority that signed the services' certificates. Unset: plain text to the services."""
     gateway_upstream_cert_file: Path | None = None
     """The gateway's own certificate for mutual TLS; with it, `GATEWAY_UPSTREAM_KEY_FILE`."""
     gateway_upstream_key_file: Path | None = None
+    """PEM key of `GATEWAY_UPSTREAM_CERT_FILE`."""
     gateway_upstream_server_name: str = "{service}"
     """DNS name that a service's certificate must carry; `{service}` becomes mint, encounter, …"""
 

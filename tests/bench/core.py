@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.bench import arena, database_limit, encounters, loads, passes
+from tests.bench import arena, database_limit, encounter_tokens, loads, passes
 from tests.bench.arena import Arena
 from tests.bench.checks import Checks, RevokedDuringRun
 from tests.bench.drops import BenchDrop
@@ -28,10 +28,11 @@ ENCOUNTERS_A_SECOND = 6_000
 
 @dataclass(frozen=True)
 class Length:
-    """How long to measure."""
+    """How long to measure, and what."""
 
     seconds: int = 3
     rounds: int = 3
+    sections: tuple[str, ...] = ("mint", "native", "replay", "sold-out", "encounter", "issue-pass", "drop-day")
 
 
 @dataclass
@@ -55,21 +56,40 @@ class Core:
         self.checks.durable(self.arena.stack.database_url)
         for subject in self.arena.subjects.values():
             self._seed(subject)
-        for connections in MINT_CONNECTIONS:
-            plain = [PLAIN] if connections == CONNECTIONS else []
-            self._mints([SUITE, BASELINE, CEILING, *plain], connections)
-            self._database()
-        self._native()
-        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
-        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
-        self._measure([self._encounters(subject) for subject in self._named(SUITE, BASELINE)])
-        self._measure([self._passes(subject) for subject in self._named(SUITE)])
-        self._measure([self._drop_day(subject) for subject in self._named(SUITE, BASELINE)])
+        for name in self.length.sections:
+            SECTIONS[name](self)
 
     @property
     def summaries(self) -> list[Summary]:
         """Medians over the rounds."""
         return summaries(self.seen)
+
+    def mint(self) -> None:
+        """Mints at 1 to 256 connections, and what Postgres alone does in between."""
+        for connections in MINT_CONNECTIONS:
+            plain = [PLAIN] if connections == CONNECTIONS else []
+            self._mints([SUITE, BASELINE, CEILING, *plain], connections)
+            self._database()
+
+    def replay(self) -> None:
+        """Receipts that were fulfilled before."""
+        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+
+    def sold_out(self) -> None:
+        """New receipts for a drop that is sold out."""
+        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+
+    def encounter(self) -> None:
+        """Encounter tokens, each new."""
+        self._measure([self._encounters(subject) for subject in self._named(SUITE, BASELINE)])
+
+    def issue_pass(self) -> None:
+        """Signed passes of members."""
+        self._measure([self._passes(subject) for subject in self._named(SUITE)])
+
+    def drop_day(self) -> None:
+        """All of it at once, most of it sold out."""
+        self._measure([self._drop_day(subject) for subject in self._named(SUITE, BASELINE)])
 
     def _database(self) -> None:
         self.limits += database_limit.measure(self.arena.stack, PGBENCH_TIER, seconds=PGBENCH_S)
@@ -103,7 +123,7 @@ class Core:
             connections,
         )
 
-    def _native(self) -> None:
+    def native(self) -> None:
         """Native callers beside JSON callers, both through the gateway."""
         suite = self._named(SUITE)[0]
         json_mints = partial(loads.mints, tier=TIER, workload=loads.BESIDE_NATIVE)
@@ -127,7 +147,7 @@ class Core:
         )
 
     def _encounters(self, subject: Subject) -> Contender:
-        known = encounters.members(subject)
+        known = encounter_tokens.members(subject)
 
         def load(run: str) -> Load:
             return loads.bodies("encounter verify", "/encounters/verify", str(self._tokens(known, run)))
@@ -136,7 +156,7 @@ class Core:
 
     def _tokens(self, known: list[str], run: str) -> Path:
         file = self.arena.folder / f"encounters-{run}.txt"
-        encounters.write_bodies(self.arena.stack, known, file, self.length.seconds * ENCOUNTERS_A_SECOND)
+        encounter_tokens.write_bodies(self.arena.stack, known, file, self.length.seconds * ENCOUNTERS_A_SECOND)
         return file
 
     def _passes(self, subject: Subject) -> Contender:
@@ -150,13 +170,24 @@ class Core:
 
     def _drop_day(self, subject: Subject) -> Contender:
         seeded_run, receipts = self.seeded[subject.name]
-        known = encounters.members(subject)
+        known = encounter_tokens.members(subject)
 
         def load(run: str) -> Load:
             file = self._tokens(known, run)
             return loads.drop_day(run, TIER, SOLD_OUT_TIER, seeded_run, receipts, str(file))
 
         return Contender(subject, load)
+
+
+SECTIONS: dict[str, Callable[[Core], None]] = {
+    "mint": Core.mint,
+    "native": Core.native,
+    "replay": Core.replay,
+    "sold-out": Core.sold_out,
+    "encounter": Core.encounter,
+    "issue-pass": Core.issue_pass,
+    "drop-day": Core.drop_day,
+}
 
 
 def run(length: Length, on_progress: Progress) -> Core:

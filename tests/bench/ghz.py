@@ -43,7 +43,6 @@ def run(
             "--protoset", str(DESCRIPTORS),
             "--call", "vyris.mint.v1.MintService/Mint",
             "--data-file", str(data),
-            "--disable-template-functions", "--disable-template-data",
             "--concurrency", str(connections),
             "--connections", str(max(1, connections // CALLERS_A_CONNECTION)),
             "--duration", f"{seconds:.0f}s",

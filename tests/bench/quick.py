@@ -48,7 +48,7 @@ def show(found: list[Summary]) -> None:
     for one in found:
         parts = sorted(((us, name) for name, us in one.cpu_us.items() if us >= 1), reverse=True)
         table.add_row(
-            one.subject,
+            f"{one.subject}, {one.workload}, {one.connections}",
             f"{one.rate:.0f}",
             f"{one.slowest_rate:.0f}-{one.fastest_rate:.0f}",
             f"{one.p50_ms:.1f}",

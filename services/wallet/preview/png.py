@@ -57,8 +57,9 @@ def _field(
     pen: ImageDraw.ImageDraw, field: FaceField, face: Face, at_pt: tuple[float, float], anchor: str = "l"
 ) -> None:
     x, y = at_pt
-    pen.text(_px(x, y), field.label, _rgb(face.label), _font(field.label, 10.5), anchor=anchor + "a")
-    pen.text(_px(x, y + 14), field.value, _rgb(face.foreground), _font(field.value, 17), anchor=anchor + "a")
+    # By their baselines, so that typefaces of different heights stand level.
+    pen.text(_px(x, y + 9), field.label, _rgb(face.label), _font(field.label, 10.5), anchor=anchor + "s")
+    pen.text(_px(x, y + 28), field.value, _rgb(face.foreground), _font(field.value, 17), anchor=anchor + "s")
 
 
 def _number(card: Image.Image, field: FaceField, face: Face) -> None:

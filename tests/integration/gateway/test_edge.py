@@ -13,10 +13,18 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from contract import assert_error
-from peers import Gateway, Services, aborting, make_settings, raising, running_gateway, sleeping
 
 from gateway.settings import GatewaySettings
+from tests.integration.gateway.contract import assert_error
+from tests.integration.gateway.peers import (
+    Gateway,
+    Services,
+    aborting,
+    make_settings,
+    raising,
+    running_gateway,
+    sleeping,
+)
 from vyris.errors import SoldOut
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from contract import assert_error
-from peers import Gateway, Services, raw_exchange
+
+from tests.integration.gateway.contract import assert_error
+from tests.integration.gateway.peers import Gateway, Services, raw_exchange
 
 LIMIT = 64 * 1024
 MARK = "c0ffee-marker"

@@ -12,14 +12,22 @@ from typing import Any
 
 import httpx
 import pytest
-from contract import assert_error, assert_nothing_private
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
-from peers import RPCS, Services, answering, make_settings, raising, running_gateway, running_services
 
 from gateway.routes import load_descriptors
+from tests.integration.gateway.contract import assert_error, assert_nothing_private
+from tests.integration.gateway.peers import (
+    RPCS,
+    Services,
+    answering,
+    make_settings,
+    raising,
+    running_gateway,
+    running_services,
+)
 from vyris.errors import Unauthorized
 
 PROTO = """

@@ -11,13 +11,13 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from contract import assert_error
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from peers import make_settings, running_gateway, running_services
 
+from tests.integration.gateway.contract import assert_error
+from tests.integration.gateway.peers import make_settings, running_gateway, running_services
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 

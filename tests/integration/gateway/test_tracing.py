@@ -11,7 +11,8 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from peers import Services, make_settings, running_gateway
+
+from tests.integration.gateway.peers import Services, make_settings, running_gateway
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):

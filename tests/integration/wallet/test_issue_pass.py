@@ -10,7 +10,7 @@ import pytest
 
 from services.wallet.inspection import judge_signature
 from services.wallet.settings import WalletSettings
-from tests.integration.wallet.conftest import World
+from tests.integration.wallet.conftest import World, running_wallet
 from tests.integration.wallet.wallet_client import Reply, WalletClient
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.wallet.v1 import wallet_pb2
@@ -121,8 +121,6 @@ async def test_after_a_move_the_next_pass_has_a_new_serial_token_and_code(wallet
 
 
 async def test_the_queue_for_signatures_is_bounded(settings: WalletSettings, world: World) -> None:
-    from tests.integration.wallet.conftest import running_wallet
-
     membership = await world.mint()
     async with running_wallet(settings.model_copy(update={"pass_queue_limit": 1})) as wallet:
         await wallet.issue(membership.id, "user-1")
@@ -138,3 +136,12 @@ async def test_every_tier_has_a_pass(wallet: WalletClient, world: World, tier: s
     reply = await wallet.issue(membership.id, "user-1")
     assert reply.headers["content-disposition"] == f'attachment; filename="vyris-{tier}-1.pkpass"'
     assert reply.opened.problems() == []
+
+
+async def test_without_postgres_the_answer_is_to_try_again(settings: WalletSettings) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://vyris@127.0.0.1:1/nothing"})
+    async with running_wallet(away) as wallet:
+        reply = await wallet.issue(uuid4(), "user-1")
+    assert refused(reply) == (500, "RETRYABLE")
+    assert reply.error is not None
+    assert reply.error.retryable
