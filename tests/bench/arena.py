@@ -41,11 +41,11 @@ class Arena:
     folder: Path
     subjects: dict[str, Subject]
 
-    def create_drop(self, drop: BenchDrop) -> None:
-        """Create the drop for every subject that has a database."""
-        if SUITE in self.subjects:
+    def create_drop(self, drop: BenchDrop, only: str = "") -> None:
+        """Create the drop for every subject that has a database, or for one alone."""
+        if SUITE in self.subjects and only in {"", SUITE}:
             asyncio.run(create_for_suite(self.stack.database_url, self.stack.redis_url, drop))
-        if BASELINE in self.subjects:
+        if BASELINE in self.subjects and only in {"", BASELINE}:
             url = with_database(self.stack.database_url, BASELINE_DATABASE)
             asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
 

@@ -13,15 +13,15 @@ from tests.bench.checks import Checks, RevokedDuringRun
 from tests.bench.drops import BenchDrop
 from tests.bench.loads import Load
 from tests.bench.measurement import Measurement, Summary, measure
-from tests.bench.rounds import Contender, Progress, interleaved, new_run, summaries
+from tests.bench.rounds import WARM_UP_S, Contender, Progress, interleaved, new_run, summaries
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
 
 TIER, SOLD_OUT_TIER, PGBENCH_TIER = "bench", "bench-sold-out", "bench-database"
-CAPACITY, PGBENCH_CAPACITY = 1_000_000, 1_000_000
+# Twice what a machine of today mints in such a run.
+MINTS_A_SECOND = 8_000
 MINT_CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS = 64
 SEED_S = 3
-PGBENCH_S = 2
 # What is signed beforehand for one second of encounters; no machine of today verifies more.
 ENCOUNTERS_A_SECOND = 6_000
 
@@ -50,9 +50,12 @@ class Core:
 
     def run(self) -> None:
         """Measure everything."""
-        self.arena.create_drop(BenchDrop(TIER, CAPACITY))
+        measurements = self.length.rounds * (len(MINT_CONNECTIONS) + 2)
+        self.arena.create_drop(BenchDrop(TIER, measurements * (self.length.seconds + WARM_UP_S) * MINTS_A_SECOND))
         self.arena.create_drop(BenchDrop(SOLD_OUT_TIER, 0))
-        self.arena.create_drop(BenchDrop(PGBENCH_TIER, PGBENCH_CAPACITY))
+        pgbench_slots = len(MINT_CONNECTIONS) * database_limit.receipts_needed()
+        self.arena.create_drop(BenchDrop(PGBENCH_TIER, pgbench_slots), only=SUITE)
+        self.on_progress("the drops are there")
         self.checks.durable(self.arena.stack.database_url)
         for subject in self.arena.subjects.values():
             self._seed(subject)
@@ -92,7 +95,7 @@ class Core:
         self._measure([self._drop_day(subject) for subject in self._named(SUITE, BASELINE)])
 
     def _database(self) -> None:
-        self.limits += database_limit.measure(self.arena.stack, PGBENCH_TIER, seconds=PGBENCH_S)
+        self.limits += database_limit.measure(self.arena.stack, PGBENCH_TIER)
 
     def _named(self, *names: str) -> list[Subject]:
         return [self.arena.subjects[name] for name in names if name in self.arena.subjects]

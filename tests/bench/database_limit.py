@@ -14,8 +14,10 @@ from stack.local import Stack
 from tests.bench import sql, tools
 from tests.bench.background import system_environment
 
-BATCHES = (1, 16, 64, 256)
+# Receipts in one transaction, and how many such transactions each client makes: a second or two.
+TRANSACTIONS = {1: 1_000, 16: 250, 64: 80, 256: 24}
 CLIENTS = 4
+LIMIT_S = 120
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 # The parameters of `fulfil_receipts`; PL/pgSQL keeps their plans as a prepared statement does.
@@ -57,16 +59,21 @@ class DatabaseLimit:
     mints_per_s: float
 
 
-def measure(stack: Stack, tier: str, *, seconds: int) -> list[DatabaseLimit]:
+def receipts_needed() -> int:
+    """How many slots one `measure` claims."""
+    return sum(CLIENTS * batch * transactions for batch, transactions in TRANSACTIONS.items())
+
+
+def measure(stack: Stack, tier: str) -> list[DatabaseLimit]:
     """Run pgbench for each size of batch on the suite's own schema. Raises MissingTool, RuntimeError."""
     url = stack.database_url
     drop_id = sql.value(url, "SELECT id FROM drops WHERE tier = $1", tier)
     sql.fetch(url, CLAIM.format(claim=QUERIES["fulfil_receipts"]))
     sql.fetch(url, TRANSACTION)
-    return [DatabaseLimit(batch, batch * _transactions(url, drop_id, batch, seconds)) for batch in BATCHES]
+    return [DatabaseLimit(batch, batch * _transactions_a_second(url, drop_id, batch)) for batch in TRANSACTIONS]
 
 
-def _transactions(url: str, drop_id: int, batch: int, seconds: int) -> float:
+def _transactions_a_second(url: str, drop_id: int, batch: int) -> float:
     parts = urlsplit(url)
     folder = parse_qs(parts.query).get("host", [parts.hostname or "127.0.0.1"])[0]
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
@@ -75,14 +82,14 @@ def _transactions(url: str, drop_id: int, batch: int, seconds: int) -> float:
         finished = subprocess.run(
             [
                 tools.pgbench(), "--no-vacuum", "--protocol", "prepared",
-                "--client", str(CLIENTS), "--jobs", "1", "--time", str(seconds),
+                "--client", str(CLIENTS), "--jobs", "1", "--transactions", str(TRANSACTIONS[batch]),
                 "--file", script.name, "--host", folder, "--username", parts.username or "", parts.path.lstrip("/"),
             ],
             env=_environment(parts.password),
             capture_output=True,
             text=True,
             check=False,
-            timeout=seconds + 60,
+            timeout=LIMIT_S,
         )  # fmt: skip
     found = _TPS.search(finished.stdout)
     if finished.returncode != 0 or found is None:

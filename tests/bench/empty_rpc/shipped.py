@@ -18,6 +18,7 @@ from services.runtime.call import Call
 from services.runtime.process import Hosted, run
 from services.runtime.settings import ServiceSettings, load
 from tests.bench.empty_rpc.answer import minted
+from vyris.errors import NotFound
 from vyris.mint.v1 import mint_pb2
 from vyris.suite.v1 import suite_pb2
 
@@ -34,13 +35,15 @@ class EmptyMint:
     async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
         return minted(request.tier, request.year)
 
-    async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
-        return mint_pb2.GetDropResponse(tier=request.tier, year=request.year)
+    def __getattr__(self, name: str) -> object:
+        """Nobody asks for the service's other RPCs here."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _refuse
 
-    async def watch_drop(
-        self, request: mint_pb2.WatchDropRequest, call: Call
-    ) -> AsyncIterator[mint_pb2.WatchDropResponse]:
-        yield mint_pb2.WatchDropResponse()
+
+async def _refuse(request: object, call: Call) -> mint_pb2.MintResponse:
+    raise NotFound
 
 
 class AlwaysHealthy:
