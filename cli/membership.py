@@ -7,11 +7,11 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from services.mint.revocation import revoke as revoke_membership
 
 from cli import backends
 from cli.console import AsJson, err, fail, run_async, show_one
 from services.mint.ledger import QUERIES
+from services.mint.revocation import revoke as revoke_membership
 
 app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships.")
 

@@ -37,7 +37,7 @@ def caught(stack: Stack, name: str) -> list[Violation]:
                 None,
                 lambda _: None,
                 capacity_limit=CAPACITY_LIMIT,
-                mint_argv={mint: ("-m", "tests.chaos.broken.mint", name) for mint in MINTS},
+                mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
                 kinds=variant.kinds or ("network_delay",),
             )
             if {violation.rule for violation in result.violations} & variant.rules:

@@ -13,8 +13,9 @@ from tests.chaos.broken import cycles, statements
 class Variant:
     """One mistake: how it gets into the process, and the faults that bring it to light.
 
-    `rules` are those of the checker of which one at least must be found broken. `without` are statements that take away the constraint which would otherwise catch it in Postgres,
-    `restored` those that put it back into an empty table.
+    `rules` are those of the checker of which one at least must be found broken. `without` are
+    statements that take away the constraint which would otherwise catch it in Postgres, `restored`
+    those that put it back into an empty table.
     """
 
     told: str

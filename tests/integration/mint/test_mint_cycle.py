@@ -237,10 +237,10 @@ async def test_a_number_that_came_back_is_sold_although_claims_have_passed_it(ma
     for n in range(5):
         await mint.mint(f"r{n}")
     await mint.database.execute("UPDATE memberships SET revoked_at = now() WHERE sequence_num = 3")
+    await mint.database.execute("INSERT INTO slots (drop_id, sort_order, sequence_num) VALUES ($1, 0, 3)", mint.drop.id)
     await mint.database.execute(
-        "INSERT INTO slots (drop_id, sort_order, sequence_num) VALUES ($1, 0, 3)", mint.drop.id
+        "UPDATE drop_tallies SET taken = taken - 1 WHERE drop_id = $1 AND taken > 0", mint.drop.id
     )
-    await mint.database.execute("UPDATE drop_tallies SET taken = taken - 1 WHERE drop_id = $1 AND taken > 0", mint.drop.id)
     assert (await mint.mint("new"))[0].sequence_num == 3
 
 
