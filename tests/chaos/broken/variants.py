@@ -22,6 +22,7 @@ class Variant:
     break_it: Callable[[], None]
     rules: frozenset[str]
     kinds: tuple[str, ...] = ()
+    needs_freed_numbers: bool = False
     without: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
 
@@ -72,6 +73,7 @@ VARIANTS: Final[dict[str, Variant]] = {
         "sold out is remembered without end",
         cycles.sold_out_for_ever,
         frozenset({"sold_out_was_true"}),
+        needs_freed_numbers=True,
     ),
     "new-serial-on-replay": Variant(
         "a replay makes up a new pass serial",
