@@ -46,12 +46,9 @@ def database_url() -> str:
 @asynccontextmanager
 async def database(*, patient: bool = False) -> AsyncIterator[Database]:
     """Postgres; `patient` for work that takes minutes. A failure ends the command with a sentence."""
-    limits = (
-        {"postgres_statement_timeout_ms": 20_000, "postgres_call_timeout_ms": 30_000, "postgres_lock_timeout_ms": 5_000}
-        if patient
-        else {}
-    )
-    settings = PostgresSettings(database_url=database_url(), **limits)
+    settings = PostgresSettings(database_url=database_url())
+    if patient:
+        settings.postgres_statement_timeout_ms, settings.postgres_call_timeout_ms = 20_000, 30_000
     try:
         async with Database.open(settings, "vyris-cli") as opened:
             yield opened

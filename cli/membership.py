@@ -10,10 +10,12 @@ import typer
 
 from cli import backends
 from cli.console import AsJson, err, fail, run_async, show_one
+from cli.membership_email import set_email
 from services.mint.ledger import QUERIES
 from services.mint.revocation import revoke as revoke_membership
 
-app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships.")
+app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships; change an owner's address.")
+app.command("set-email")(set_email)
 
 MembershipId = Annotated[UUID, typer.Argument(help="The membership's id.")]
 

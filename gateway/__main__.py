@@ -1,4 +1,4 @@
-"""`python -m gateway`: writes Envoy's configuration, and has Envoy judge it."""
+"""`python -m gateway`: writes Envoy's configuration, has Envoy judge it, runs Envoy with it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from gateway import drain as draining
 from gateway.launch import UnfitConfigurationError, check_with_envoy, write_configuration
 from gateway.settings import GatewaySettings
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Output = Annotated[Path, typer.Option(help="File to write; what names the certificates goes beside it.")]
 
 
 def _settings() -> GatewaySettings:
     try:
         return GatewaySettings()
     except ValidationError as error:
-        for problem in error.errors():
+        for problem in error.errors(include_input=False, include_url=False):
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            typer.echo(f"gateway: {name + ': ' if name else ''}{problem['msg']}", err=True)
-        raise typer.Exit(2) from None
+            message = problem["msg"].removeprefix("Value error, ")
+            typer.echo(f"gateway: {name + ': ' if name else ''}{message}", err=True)
+        raise typer.Exit(78) from None  # sysexits.h EX_CONFIG
 
 
 @app.command()
-def generate(output: Annotated[Path, typer.Option(help="File to write; certificates' names go beside it.")]) -> None:
+def generate(output: Output) -> None:
     """Write Envoy's configuration for the current settings."""
     write_configuration(_settings(), output)
 
@@ -43,6 +47,20 @@ def validate() -> None:
             typer.echo(f"gateway: Envoy refuses the configuration\n{error}", err=True)
             raise typer.Exit(1) from None
     typer.echo("gateway: Envoy accepts the configuration")
+
+
+@app.command()
+def run(output: Output) -> None:
+    """Write the configuration and run Envoy; on SIGTERM, open requests are answered first."""
+    raise typer.Exit(draining.run(_settings(), output))
+
+
+@app.command()
+def drain() -> None:
+    """Let a running Envoy answer what is open and take nothing more (for a container's preStop hook)."""
+    if not draining.drain(_settings()):
+        typer.echo("gateway: some requests did not finish in time", err=True)
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

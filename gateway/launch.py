@@ -12,6 +12,8 @@ from gateway.routes import load_descriptors
 from gateway.settings import GatewaySettings
 from gateway.tls import secret_file, secrets
 
+POLITE_S = 3
+
 
 class UnfitConfigurationError(RuntimeError):
     """Envoy refuses the configuration; the message is what Envoy said."""
@@ -48,8 +50,12 @@ def envoy_arguments(settings: GatewaySettings, configuration: Path) -> list[str]
         "--concurrency",
         str(settings.gateway_concurrency),
         "--disable-hot-restart",
+        # Once told to drain: for so long, connections are ended politely as their answers go out;
+        # then no new ones are taken.
+        "--drain-strategy",
+        "immediate",
         "--drain-time-s",
-        str(settings.gateway_drain_s),
+        str(min(POLITE_S, settings.gateway_drain_s)),
         # Access log lines are on disk within a second.
         "--file-flush-interval-msec",
         "1000",

@@ -105,12 +105,12 @@ def edge_connection_manager(
             max_headers_count=number(64),
             headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
         ),
-        http_protocol_options=Http1ProtocolOptions(allow_custom_methods=True),  # they are not found, like others
+        http_protocol_options=Http1ProtocolOptions(),
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(10),
         request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),
         stream_idle_timeout=seconds(settings.gateway_request_timeout_s + 5),
-        drain_timeout=seconds(5),
+        drain_timeout=seconds(1),
         delayed_close_timeout=seconds(1),
     )
 

@@ -25,7 +25,7 @@ from gateway.settings import GatewaySettings
 ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
-    "path": "%PATH(NQ:ORIG):256%",
+    "path": "%PATH(NQ:ORIG_OR_PATH):256%",
     "route": "%ROUTE_NAME%",
     "status": "%RESPONSE_CODE%",
     "error": "%DYNAMIC_METADATA(vyris:error)%",
@@ -45,7 +45,7 @@ ACCESS_LOG_FIELDS: Final = {
 }
 
 # Envoy's own tag of this name would carry the query string.
-TRACED_URL: Final = "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG)%"
+TRACED_URL: Final = "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH)%"
 
 
 def access_logs(settings: GatewaySettings) -> list[Any]:

@@ -26,11 +26,10 @@ from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import number, packed, seconds
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
-from gateway.static_pages import StaticPage
+from gateway.static_pages import MAX_PAGE_BYTES, StaticPage
 
 HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
 HEALTH_TIMEOUT_S: Final = 2
-MAX_STATIC_BYTES: Final = 1 << 20
 
 
 def _header_is(name: str, value: str) -> Any:
@@ -117,10 +116,15 @@ def _guards(settings: GatewaySettings) -> list[Any]:
     """Routes for what no caller should send."""
     # The script removes the query, and the request is routed again, so this answer is never given.
     strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
+    # Which filters are on is settled by the first route.
+    strip |= filters.bounded_body()
     guards = [_refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)]
     if settings.gateway_cors_origins:
-        preflight = RouteMatch(prefix="/", headers=[_header_is(":method", "OPTIONS")])
-        guards.append(_refusal("preflight", preflight, 404, filters.switched_off(filters.TRANSCODER)))
+        # The CORS filter answers for origins that may call; for others the transcoder knows no such method.
+        # It works for routes to a cluster only.
+        headers = [_header_is(":method", "OPTIONS"), HeaderMatcher(name="origin", present_match=True)]
+        match = RouteMatch(prefix="/", headers=headers)
+        guards.append(Route(name="preflight", match=match, route=RouteAction(cluster="mint")))
     return guards
 
 
@@ -155,9 +159,9 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     )
     table = [refuse_grpc]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
+    table += [_static_route(page) for page in pages]
     table += _guards(settings)
     table += [_json_route(route, settings) for route in routes]
-    table += [_static_route(page) for page in pages]
     host = VirtualHost(
         name="json",
         domains=["*"],
@@ -169,12 +173,14 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
             _if_absent("x-content-type-options", "nosniff"),
         ],
     )
+    if settings.gateway_tls_cert_file is not None:
+        host.response_headers_to_add.append(_if_absent("strict-transport-security", "max-age=31536000"))
     if settings.gateway_cors_origins:
         host.typed_per_filter_config[filters.CORS].CopyFrom(packed(filters.cors_policy(settings)))
     return RouteConfiguration(
         name="json",
         virtual_hosts=[host],
-        max_direct_response_body_size_bytes=number(MAX_STATIC_BYTES),
+        max_direct_response_body_size_bytes=number(MAX_PAGE_BYTES),
     )
 
 

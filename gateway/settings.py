@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -46,7 +47,9 @@ def parse_endpoints(text: str) -> list[Endpoint]:
 class GatewaySettings(BaseSettings):
     """Settings of the gateway. Each is an environment variable of the same name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     gateway_listen_host: str = "127.0.0.1"
     """Address that both listeners bind; `0.0.0.0` in a container."""
@@ -55,6 +58,7 @@ class GatewaySettings(BaseSettings):
     gateway_grpc_port: Port = 3001
     """Native gRPC, passed through."""
     gateway_metrics_host: str = "127.0.0.1"
+    """Address of the statistics listener."""
     gateway_metrics_port: Port | None = None
     """Prometheus statistics at `/metrics` and nothing else. Unset: no such listener."""
     envoy_admin_port: Port = 9901
@@ -78,13 +82,14 @@ class GatewaySettings(BaseSettings):
     `x-envoy-expected-rq-timeout-ms`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
-    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 10
+    gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Connections from callers, all listeners together."""
     gateway_max_requests: Annotated[int, Field(ge=1)] = 4_096
     """Requests under way at one service; more are answered 503 at once."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
+    """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
     gateway_rate_limit_rps: Annotated[int, Field(ge=1)] | None = None
@@ -103,11 +108,13 @@ class GatewaySettings(BaseSettings):
     gateway_tls_cert_file: Path | None = None
     """PEM chain for both listeners; with it, `GATEWAY_TLS_KEY_FILE`."""
     gateway_tls_key_file: Path | None = None
+    """PEM key of `GATEWAY_TLS_CERT_FILE`."""
     gateway_upstream_ca_file: Path | None = None
     """PEM of the authority that signed the services' certificates. Unset: plain text to the services."""
     gateway_upstream_cert_file: Path | None = None
     """The gateway's own certificate for mutual TLS; with it, `GATEWAY_UPSTREAM_KEY_FILE`."""
     gateway_upstream_key_file: Path | None = None
+    """PEM key of `GATEWAY_UPSTREAM_CERT_FILE`."""
     gateway_upstream_server_name: str = "{service}"
     """DNS name that a service's certificate must carry; `{service}` becomes mint, encounter, …"""
 
@@ -119,7 +126,8 @@ class GatewaySettings(BaseSettings):
     gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
     """Share of the requests that are traced where the caller did not decide."""
 
-    vyris_env: str = "development"
+    vyris_env: Literal["development", "production"] = "development"
+    """Production has no gRPC reflection."""
 
     @field_validator("gateway_cors_origins", mode="before")
     @classmethod
@@ -130,6 +138,13 @@ class GatewaySettings(BaseSettings):
     def _check(self) -> Self:
         for service in SERVICES:
             self.endpoints(service)
+        try:
+            _ = self.otlp_collector
+        except ValueError as error:
+            raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from None
+        for origin in self.gateway_cors_origins:
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise ValueError(f"GATEWAY_CORS_ORIGINS: {origin!r} is not scheme://host[:port]")
         for cert, key in (
             ("gateway_tls_cert_file", "gateway_tls_key_file"),
             ("gateway_upstream_cert_file", "gateway_upstream_key_file"),

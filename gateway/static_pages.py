@@ -10,6 +10,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+MAX_PAGE_BYTES: Final = 1 << 20
+"""Envoy keeps the pages in its configuration."""
+
 _VARIABLE: Final = re.compile(r"\{[a-z_]+\}")
 _STRICT_CSP: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -52,13 +55,20 @@ class StaticPage:
         return "[^/]+".join(re.escape(literal) for literal in _VARIABLE.split(self.path))
 
 
+def _bounded(file: Path) -> bytes:
+    body = file.read_bytes()
+    if len(body) > MAX_PAGE_BYTES:
+        raise ValueError(f"{file.name} is larger than {MAX_PAGE_BYTES} bytes")
+    return body
+
+
 def load_pages(folder: Path) -> list[StaticPage]:
     """Every page that `folder/pages.json` names."""
     entries = PageList.model_validate(json.loads((folder / "pages.json").read_text(encoding="utf-8"))).pages
     return [
         StaticPage(
             path=entry.path,
-            body=(folder / entry.file).read_bytes(),
+            body=_bounded(folder / entry.file),
             headers={
                 "content-type": entry.content_type,
                 "content-security-policy": entry.content_security_policy,

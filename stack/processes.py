@@ -6,8 +6,11 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 Probe = Callable[[], bool]
+# How a process that refuses uid 0 gets rid of it (`stack/launch.py`); empty: it does not.
+WayOutOfRoot = Literal["", "namespace", "capabilities"]
 
 
 class Tier(IntEnum):
@@ -35,4 +38,4 @@ class ProcessSpec:
     stop_limit_s: int = 10
     # Sent by the kernel when the supervisor is gone.
     death_signal: signal.Signals = signal.SIGKILL
-    in_user_namespace: bool = False
+    sheds_root: WayOutOfRoot = ""

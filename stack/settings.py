@@ -14,7 +14,9 @@ from stack.refusal import StackRefused
 class StackSettings(BaseSettings):
     """Where the stack listens and keeps its state; the rest of the environment goes to the services as it is."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     gateway_port: int = Field(default=3000, ge=1, le=65535)
     gateway_grpc_port: int = Field(default=3001, ge=1, le=65535)
@@ -23,13 +25,12 @@ class StackSettings(BaseSettings):
     wallet_port: int = Field(default=50053, ge=1, le=65535)
     reforge_port: int = Field(default=50054, ge=1, le=65535)
     vyris_state_dir: Path = Path(".vyris")
-    # When set, the embedded server is not started.
     database_url: str = ""
     redis_url: str = ""
     smtp_url: str = ""
     vyris_env: Literal["development", "production"] = "development"
-    # Mint processes on this stack; the second and later ones listen on free ports.
     mint_replicas: int = Field(default=1, ge=1, le=16)
+    """Mint processes on the local stack; the second and later ones listen on free ports."""
 
     @field_validator("database_url")
     @classmethod

@@ -2,7 +2,7 @@
 
 A service asks in three steps: it loads the membership and the thumbprint of its
 active device; `DeviceProofs.required` verifies (pure, raises `Unauthorized`) and
-returns what is to be spent; `spend` records it in the transaction of the call's
+returns what is to be spent; `spending.spend` records it in the transaction of the call's
 effect. The form is told in `vyris.device_proof`.
 """
 
@@ -10,4 +10,11 @@ from services.device_proof.requirement import DeviceProofs, proof_in
 from services.device_proof.settings import DeviceProofMode, DeviceProofSettings
 from services.device_proof.verification import VerifiedProof, verify_proof
 
-__all__ = ["DeviceProofMode", "DeviceProofSettings", "DeviceProofs", "VerifiedProof", "proof_in", "verify_proof"]
+__all__ = [
+    "DeviceProofMode",
+    "DeviceProofSettings",
+    "DeviceProofs",
+    "VerifiedProof",
+    "proof_in",
+    "verify_proof",
+]

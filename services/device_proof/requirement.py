@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from services.device_proof.settings import DeviceProofMode
 from services.device_proof.verification import VerifiedProof, verify_proof
-from vyris.device_proof import METADATA_KEY, grpc_target, http_target
+from vyris.device_proof import grpc_target, http_target
 from vyris.errors import Unauthorized
 
 
-def proof_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
-    """The call's one proof, None where there is none. Raises `Unauthorized` for several."""
-    found = [value for key, value in metadata or () if key == METADATA_KEY]
-    if len(found) > 1:
+def proof_in(values: Sequence[str]) -> str | None:
+    """The call's one proof, None where there is none. Raises `Unauthorized` for several.
+
+    `values` are all values of the metadata entry `dpop`: `call.metadata_values(METADATA_KEY)`.
+    """
+    if len(values) > 1:
         raise Unauthorized("Device proof: more than one was sent")
-    if not found:
-        return None
-    return found[0] if isinstance(found[0], str) else found[0].decode("latin-1")
+    return values[0] if values else None
 
 
 class DeviceProofs:
@@ -35,8 +35,8 @@ class DeviceProofs:
     ) -> VerifiedProof | None:
         """The proof that is to be spent with the call's effect; None where the call needs none.
 
-        `enrolled_thumbprint` names the membership's active device's key, None
-        where none is enrolled. Raises `Unauthorized` where a proof is needed
+        `enrolled_thumbprint` is that of the membership's active device as stored
+        (RFC 7638, base64url), None where none is enrolled. Raises `Unauthorized` where a proof is needed
         and missing or bad.
         """
         if self._mode is DeviceProofMode.OFF:

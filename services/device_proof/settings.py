@@ -22,14 +22,16 @@ class DeviceProofSettings(BaseSettings):
     device_proof: DeviceProofMode = Field(
         default=DeviceProofMode.WHEN_ENROLLED, description="when-enrolled, always or off"
     )
+    gateway_port: int = Field(3000, ge=1, le=65_535, description="HTTP port of the gateway in the local stack")
     public_base_url: str = Field(
-        default="http://localhost:3000",
-        description="What callers reach the gateway by; `htu` of a device proof begins with it",
+        default_factory=lambda data: f"http://localhost:{data['gateway_port']}",
+        description="what callers reach the gateway by, and what `htu` of a device proof begins with; "
+        "by default http://localhost and GATEWAY_PORT; https in production",
     )
 
     @field_validator("public_base_url")
     @classmethod
     def _is_an_origin(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
-            raise ValueError("PUBLIC_BASE_URL must be an http or https URL without query or fragment")
+            raise ValueError("must be an http or https URL without query or fragment")
         return value.rstrip("/")

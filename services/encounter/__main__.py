@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import Field
-
+from services.device_proof import DeviceProofs
+from services.encounter.authority_keys import AuthorityKeys, authority_keys
+from services.encounter.development_key import development_key, public_pem
+from services.encounter.device_signed import DeviceSignedEncounters
+from services.encounter.encounter_token import TimeLimits
+from services.encounter.history import History
+from services.encounter.location_retention import LocationRetention
+from services.encounter.recording import Recorder
+from services.encounter.register import Register
+from services.encounter.servicer import EncounterServicer
+from services.encounter.settings import EncounterSettings
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
-from services.runtime.settings import ServiceSettings, load
-from services.storage.database import Database, PostgresSettings
+from services.runtime.settings import WrongSetting, load
+from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2
-
-
-class EncounterSettings(ServiceSettings, PostgresSettings):
-    """What the encounter process needs to know."""
-
-    encounter_port: int = Field(50052, ge=1, le=65_535, description="gRPC port of the encounter service")
-
-
-class EncounterServicer:
-    """Serves health alone until its own issue fills it."""
-
-    def __getattr__(self, name: str) -> object:
-        """No method yet."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return None
 
 
 @asynccontextmanager
 async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
     """Everything that the encounter process serves, and its end."""
+    authority = _authority(settings)
+    proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
+    retention_days = settings.encounter_location_retention_days
     async with Database.open(settings, "vyris-encounter") as database:
-        endpoint = Endpoint(encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"], EncounterServicer())
-        yield Hosted(endpoints=[endpoint], ready=database.answers)
+        register = Register(settings.encounter_clock_leeway_s, keeps_locations=retention_days > 0)
+        recorder = Recorder(database, register, settings)
+        forgetting = asyncio.create_task(LocationRetention(database, retention_days).run())
+        servicer = EncounterServicer(
+            authority,
+            TimeLimits(settings.encounter_max_age_s, settings.encounter_max_lifetime_s),
+            recorder,
+            DeviceSignedEncounters(database, register, proofs) if settings.encounter_device_keys == "on" else None,
+            History(database, proofs, settings.device_proof),
+        )
+        try:
+            yield Hosted(
+                endpoints=[Endpoint(encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"], servicer)],
+                ready=database.answers,
+            )
+        finally:
+            forgetting.cancel()
+            await asyncio.gather(forgetting, return_exceptions=True)
+            await recorder.close()
+
+
+def _authority(settings: EncounterSettings) -> AuthorityKeys:
+    """The configured keys; in development a generated one where there are none."""
+    if settings.encounter_jwt_public_key.strip():
+        return authority_keys(settings.encounter_jwt_public_key)
+    if not settings.production:
+        return authority_keys(public_pem(development_key(settings.vyris_state_dir)))
+    if settings.encounter_device_keys == "on":
+        return authority_keys("")
+    raise WrongSetting(
+        "VYRIS_ENV=production needs ENCOUNTER_JWT_PUBLIC_KEY (the public key of whoever signs encounter tokens), "
+        "or ENCOUNTER_DEVICE_KEYS=on"
+    )
 
 
 if __name__ == "__main__":

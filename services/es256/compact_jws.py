@@ -9,6 +9,7 @@ against replay is the key with `jti`, never the token's text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from jwt.algorithms import ECAlgorithm
@@ -52,8 +53,7 @@ def read_token(text: str, *, typ: frozenset[str | None], max_bytes: int = DEFAUL
     segments = text.split(".")
     if len(segments) != SEGMENTS or not text.isascii():
         raise TokenRefused("The token is not a compact JWS of three parts")
-    header = _object(segments[0], "header")
-    _check_header(header, typ)
+    header = _header(segments[0], typ)
     signature = _decoded(segments[2], "signature")
     _check_signature_form(signature)
     claims = _object(segments[1], "payload")
@@ -65,6 +65,13 @@ def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     if not _ES256.verify(token.signing_input, key.key, token.signature):
         raise TokenRefused("The token's signature is not by the expected key")
     return token.claims
+
+
+@lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
+def _header(segment: str, typ: frozenset[str | None]) -> dict[str, Any]:
+    header = _object(segment, "header")
+    _check_header(header, typ)
+    return header
 
 
 def _check_header(header: dict[str, Any], typ: frozenset[str | None]) -> None:

@@ -9,40 +9,45 @@ from contextlib import asynccontextmanager
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
 from services.mint.engine import running_engine
-from services.mint.receipts.opaque import OpaqueVerifier
-from services.mint.receipts.verified import ReceiptVerifier
+from services.mint.notifications import Notifications
+from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
+from services.mint.refunds.application import Refunds
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
-from services.mint.suite_health import PeerProbe, SuiteHealth
+from services.mint.suite_health import PeersProbe, SuiteHealth
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
-from services.runtime.settings import WrongSetting, load
+from services.runtime.settings import load
 from services.storage.database import Database
+from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2
+from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
+from vyris.wallet.v1 import wallet_pb2
 
 
 @asynccontextmanager
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
-    verifiers = ReceiptVerifiers(_verifiers(settings))
     async with (
+        ready_kinds(settings, production=settings.production) as kinds,
         Database.open(settings, "vyris-mint") as database,
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
-            "encounter": PeerProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
-            "wallet": PeerProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
-            "reforge": PeerProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
+            "encounter": PeersProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
+            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
+            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
         }
         health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())
         servicer = MintServicer(
             engine,
             DropDirectory(database),
-            verifiers,
+            ReceiptVerifiers(kinds.verifiers),
             DropWatch(database),
+            Notifications(kinds, Refunds(database)),
             default_drop=(settings.drop_tier, settings.drop_year),
         )
         try:
@@ -52,21 +57,15 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=database.answers,
+                described=[
+                    encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
+                    wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
+                    reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
+                ],
             )
         finally:
             looking.cancel()
             await asyncio.gather(looking, *(peer.close() for peer in peers.values()), return_exceptions=True)
-
-
-def _verifiers(settings: MintSettings) -> list[ReceiptVerifier]:
-    kinds = [kind.strip() for kind in settings.receipt_kinds.split(",") if kind.strip()]
-    if kinds != ["opaque"]:
-        raise WrongSetting(f"RECEIPT_KINDS is {settings.receipt_kinds!r}; it knows: opaque")
-    if settings.production:
-        raise WrongSetting(
-            "RECEIPT_KINDS is opaque, which proves no payment; VYRIS_ENV=production needs a kind of receipt that does"
-        )
-    return [OpaqueVerifier()]
 
 
 if __name__ == "__main__":

@@ -20,3 +20,7 @@ BOUNCER_BYPASSES = Counter("vyris_bouncer_bypasses", "Batches that Postgres judg
 RECOUNTS = Counter("vyris_recounts", "Recounts of the bouncer", ["cause"])
 RECEIPTS_REAPED = Counter("vyris_receipts_reaped", "PENDING receipts that were abandoned and got a reason")
 RECEIPTS_POISONED = Counter("vyris_receipts_poisoned", "Receipts whose data Postgres refused")
+NOTICES = Counter(
+    "vyris_notices", "Notifications about the money of a purchase, by what became of them", ["kind", "outcome"]
+)
+RECEIPTS_VERIFIED = Counter("vyris_receipts_verified", "Receipts that were looked at", ["kind", "outcome"])

@@ -9,10 +9,12 @@ from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
 from services.mint.ledger import MintedMembership, MintOrder
 from services.mint.mint_request import checked
-from services.mint.receipts.verified import ReceiptClaim
+from services.mint.notifications import Notifications
+from services.mint.receipts.verified import DropName, ReceiptClaim, VerifiedReceipt
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.runtime.call import Call
 from services.runtime.fields import drop_name
+from vyris.errors import InvalidReceipt, NotFound
 from vyris.mint.v1 import mint_pb2
 
 
@@ -25,29 +27,54 @@ class MintServicer:
         drops: DropDirectory,
         verifiers: ReceiptVerifiers,
         watch: DropWatch,
+        notifications: Notifications,
         default_drop: tuple[str, str],
     ) -> None:
         self._engine = engine
         self._drops = drops
         self._verifiers = verifiers
         self._watch = watch
+        self._notifications = notifications
         self._default_drop = default_drop
 
     async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
         """Raises what the contract says of POST /mint."""
         asked = checked(request)
-        name = asked.drop or self._default_drop
-        drop = await self._drops.named(*name)
+        if asked.drop is not None:
+            await self._drops.check_name(*asked.drop)
         receipt = await self._verifiers.verify(
-            ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id, name)
+            ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id)
         )
-        if receipt.environment != drop.environment:
-            drop = await self._drops.named(*name, receipt.environment)
+        drop = await self._supply(asked.drop, receipt)
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
         membership, replayed = await self._engine.mint(drop, order, call.remaining_s)
         if membership.drop_id != drop.id:  # a replay of a receipt that minted in another drop
             drop = await self._drops.numbered(membership.drop_id)
         return mint_pb2.MintResponse(status="FULFILLED", membership=_told(membership, drop), replayed=replayed)
+
+    async def _supply(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
+        """The drop that the receipt buys: what it says itself, else what was asked for, else the default."""
+        if receipt.drop is not None and asked is not None and asked != receipt.drop:
+            raise InvalidReceipt("This purchase is not for this product: it was made for another drop")
+        name = receipt.drop or asked or self._default_drop
+        if receipt.environment == "production":
+            return await self._drops.named(*name)
+        try:
+            return await self._drops.named(*name, receipt.environment)
+        except NotFound:
+            raise InvalidReceipt("This is a test purchase (sandbox), and this drop has no supply for those") from None
+
+    async def notify_app_store(
+        self, request: mint_pb2.NotifyAppStoreRequest, call: Call
+    ) -> mint_pb2.NotifyAppStoreResponse:
+        """Raises InvalidRequest, Unauthorized, NotFound, Retryable."""
+        return mint_pb2.NotifyAppStoreResponse(status=await self._notifications.app_store(request.signed_payload))
+
+    async def notify_merchant(
+        self, request: mint_pb2.NotifyMerchantRequest, call: Call
+    ) -> mint_pb2.NotifyMerchantResponse:
+        """Raises InvalidRequest, Unauthorized, NotFound, Retryable."""
+        return mint_pb2.NotifyMerchantResponse(status=await self._notifications.merchant(request.signed_payload))
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
         """Raises InvalidRequest, NotFound, Retryable."""

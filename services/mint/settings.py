@@ -5,11 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from services.mint.bouncer import BouncerSettings
+from services.mint.receipts.settings import ReceiptSettings
 from services.runtime.settings import ServiceSettings
 from services.storage.database import PostgresSettings
 
 
-class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings):
+class MintSettings(ReceiptSettings, BouncerSettings, PostgresSettings, ServiceSettings):
     """What the mint process needs to know."""
 
     mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")
@@ -17,9 +18,6 @@ class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings):
     drop_year: str = Field("2025", pattern=r"^2(0[0-9][0-9]|100)$", description="year of the default drop")
     drop_capacity: int = Field(
         999, ge=0, le=10_000_000, description="numbers in the default drop; an existing drop is never changed"
-    )
-    receipt_kinds: str = Field(
-        "opaque", description="comma-separated kinds of receipts that are accepted: opaque (development only)"
     )
     mint_queue_limit: int = Field(4_096, ge=1, le=65_536, description="requests that wait for a drop before shedding")
     mint_batch_limit: int = Field(256, ge=1, le=1_024, description="receipts in one batch")
@@ -30,6 +28,12 @@ class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings):
     reaper_interval_ms: int = Field(
         5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"
     )
-    encounter_address: str = Field("127.0.0.1:50052", description="host:port of the encounter service, for /health")
-    wallet_address: str = Field("127.0.0.1:50053", description="host:port of the wallet service, for /health")
-    reforge_address: str = Field("127.0.0.1:50054", description="host:port of the reforge service, for /health")
+    encounter_address: str = Field(
+        "127.0.0.1:50052", description="host:port of the encounter service, several divided by commas"
+    )
+    wallet_address: str = Field(
+        "127.0.0.1:50053", description="host:port of the wallet service, several divided by commas"
+    )
+    reforge_address: str = Field(
+        "127.0.0.1:50054", description="host:port of the reforge service, several divided by commas"
+    )

@@ -28,8 +28,24 @@ Probe = Callable[[], Awaitable[bool]]
 log = structlog.get_logger(__name__)
 
 
+class PeersProbe:
+    """Asks the replicas of another service: it serves while one of them does."""
+
+    def __init__(self, addresses: str, service: str) -> None:
+        """`addresses` is `host:port[,host:port…]`, `service` the full service name."""
+        self._replicas = [PeerProbe(address.strip(), service) for address in addresses.split(",")]
+
+    async def __call__(self) -> bool:
+        """Whether one says that it can serve."""
+        return any(await asyncio.gather(*(replica() for replica in self._replicas)))
+
+    async def close(self) -> None:
+        """Close the channels."""
+        await asyncio.gather(*(replica.close() for replica in self._replicas))
+
+
 class PeerProbe:
-    """Asks another service's gRPC health."""
+    """Asks one replica's gRPC health."""
 
     def __init__(self, address: str, service: str) -> None:
         """`address` as gRPC names targets, `service` the full service name."""

@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import Field
+import structlog
 
+from services.device_proof import DeviceProofs
+from services.reforge.confirmation import Confirmation
+from services.reforge.email_changes import EmailChanges
+from services.reforge.housekeeping import Housekeeping
+from services.reforge.initiation import Initiation
+from services.reforge.mail_messages import MailWriter
+from services.reforge.mail_worker import MailWorker
+from services.reforge.outbox import Outbox
+from services.reforge.pages import Pages
+from services.reforge.reversal import Reversal
+from services.reforge.servicer import ReforgeServicer
+from services.reforge.settings import ReforgeSettings, sender_of, token_key
+from services.reforge.smtp import MailServer
+from services.reforge.tokens import TokenKey
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
-from services.runtime.settings import ServiceSettings, load
-from services.storage.database import Database, PostgresSettings
+from services.runtime.settings import load
+from services.storage.database import Database
 from vyris.reforge.v1 import reforge_pb2
 
-
-class ReforgeSettings(ServiceSettings, PostgresSettings):
-    """What the reforge process needs to know."""
-
-    reforge_port: int = Field(50054, ge=1, le=65_535, description="gRPC port of the reforge service")
-
-
-class ReforgeServicer:
-    """Serves health alone until its own issue fills it."""
-
-    def __getattr__(self, name: str) -> object:
-        """No method yet."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return None
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
     """Everything that the reforge process serves, and its end."""
+    settings.refuse_conveniences()
+    keys = token_key(settings)
     async with Database.open(settings, "vyris-reforge") as database:
-        endpoint = Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], ReforgeServicer())
-        yield Hosted(endpoints=[endpoint], ready=database.answers)
+        mail = _mail_worker(database, settings, keys)
+        house = Housekeeping(
+            database,
+            mail_retention_d=settings.mail_retention_d,
+            request_retention_d=settings.reforge_retention_d,
+        )
+        tasks = [asyncio.create_task(house.run(), name="housekeeping")]
+        if settings.smtp_url:
+            tasks.append(asyncio.create_task(mail.run(), name="mail worker"))
+        else:
+            log.warning("mail_waits", reason="SMTP_URL is not set")
+        try:
+            yield Hosted(endpoints=[_endpoint(database, settings, keys, mail)], ready=database.answers)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _endpoint(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> Endpoint:
+    proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
+    servicer = ReforgeServicer(
+        database,
+        Initiation(database, settings, keys, proofs),
+        Confirmation(database, keys, undo_h=settings.reforge_undo_h),
+        Reversal(database, proofs),
+        EmailChanges(database, keys, proofs),
+        Pages(),
+        mail,
+    )
+    return Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer)
+
+
+def _mail_worker(database: Database, settings: ReforgeSettings, keys: TokenKey) -> MailWorker:
+    sender = sender_of(settings.reforge_from_email)
+    outbox = Outbox(
+        database,
+        lease_s=settings.mail_lease_ms / 1000,
+        retry_s=settings.mail_retry_ms / 1000,
+        retry_limit_s=settings.mail_retry_limit_ms / 1000,
+    )
+    return MailWorker(
+        outbox,
+        MailWriter(keys, base_url=settings.reforge_base_url, sender=sender),
+        MailServer(settings.smtp_url, settings.mail_timeout_ms / 1000),
+        sender=sender.addr_spec,
+        poll_s=settings.mail_poll_ms / 1000,
+    )
 
 
 if __name__ == "__main__":

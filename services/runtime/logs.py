@@ -7,6 +7,9 @@ import sys
 
 import structlog
 
+# Without the frames' local variables: those hold tokens, keys and addresses.
+TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure(level: str, process: str) -> None:
     """Send everything, the libraries' own logging included, through one JSON renderer."""
@@ -31,10 +34,7 @@ def configure(level: str, process: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 lambda _, __, event: {"process": process, **event},
-                # Without local variables, which hold receipts, tokens and the URLs of databases.
-                structlog.processors.ExceptionRenderer(
-                    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-                ),
+                TRACEBACKS,
                 structlog.processors.JSONRenderer(),
             ],
         )

@@ -187,7 +187,7 @@ def _result(finished: asyncio.Future[T]) -> T:
         return finished.result()
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "")[:2] in {"22", "23"}:
-            raise DataRejected(f"SQLSTATE {error.sqlstate}") from error
+            raise DataRejected(f"SQLSTATE {error.sqlstate}") from None  # its text holds the data
         raise DatabaseUnavailable(f"SQLSTATE {error.sqlstate}") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         # InternalClientError: the server ended the session while nothing was asked, and asyncpg is still reading that.

@@ -2,40 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
-from pydantic import Field
-
+from services.device_proof import DeviceProofs
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
-from services.runtime.settings import ServiceSettings, load
-from services.storage.database import Database, PostgresSettings
-from vyris.wallet.v1 import wallet_pb2
-
-
-class WalletSettings(ServiceSettings, PostgresSettings):
-    """What the wallet process needs to know."""
-
-    wallet_port: int = Field(50053, ge=1, le=65_535, description="gRPC port of the wallet service")
-
-
-class WalletServicer:
-    """Serves health alone until its own issue fills it."""
-
-    def __getattr__(self, name: str) -> object:
-        """No method yet."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return None
+from services.runtime.settings import load
+from services.storage.database import Database
+from services.wallet.apns import ApnsClient
+from services.wallet.google_wallet import google_issuer
+from services.wallet.membership_events import EventFollower
+from services.wallet.package import PassPress
+from services.wallet.pass_json import PassIssuer
+from services.wallet.push_outbox import PushOutbox
+from services.wallet.servicer import SERVICE, WalletServicer
+from services.wallet.settings import WalletSettings
+from services.wallet.signing import SigningCredentials
+from services.wallet.signing_room import SigningRoom
+from services.wallet.signing_setup import announce_expiry, apns_origin, credentials_from, tokens_from, web_service_url
+from services.wallet.web_service import PassWebService
 
 
 @asynccontextmanager
 async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
     """Everything that the wallet process serves, and its end."""
-    async with Database.open(settings, "vyris-wallet") as database:
-        endpoint = Endpoint(wallet_pb2.DESCRIPTOR.services_by_name["WalletService"], WalletServicer())
-        yield Hosted(endpoints=[endpoint], ready=database.answers)
+    credentials = credentials_from(settings)
+    announce_expiry(credentials)
+    tokens = tokens_from(settings)
+    async with AsyncExitStack() as closing:
+        database = await closing.enter_async_context(Database.open(settings, "vyris-wallet"))
+        apns = await _apns(settings, credentials, closing)
+        outbox = PushOutbox(
+            database, apns, interval_s=settings.push_interval_ms / 1000, attempt_limit=settings.push_attempt_limit
+        )
+        follower = EventFollower(database, settings.event_interval_ms / 1000)
+        servicer = WalletServicer(
+            database,
+            SigningRoom(PassPress(_issuer(settings), credentials), settings.pass_queue_limit),
+            tokens,
+            DeviceProofs(settings.device_proof, settings.public_base_url),
+            PassWebService(database, tokens, settings.pass_type_identifier),
+            google_issuer(settings),
+        )
+        workers = [asyncio.create_task(outbox.run()), asyncio.create_task(follower.run())]
+        try:
+            yield Hosted(endpoints=[Endpoint(SERVICE, servicer)], ready=database.answers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _issuer(settings: WalletSettings) -> PassIssuer:
+    return PassIssuer(
+        pass_type_identifier=settings.pass_type_identifier,
+        team_identifier=settings.pass_team_identifier,
+        organization_name=settings.pass_organization_name,
+        web_service_url=web_service_url(settings),
+    )
+
+
+async def _apns(
+    settings: WalletSettings, credentials: SigningCredentials, closing: AsyncExitStack
+) -> ApnsClient | None:
+    origin = apns_origin(settings, credentials)
+    if origin is None:
+        return None
+    trusted = Path(settings.apns_ca) if settings.apns_ca else None
+    return await closing.enter_async_context(
+        ApnsClient(origin, credentials, settings.pass_type_identifier, trusted=trusted)
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""Tells receipts apart by their form."""
+"""Tells receipts apart by their form, without judging them."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
+from functools import lru_cache
 
 # RFC 7515 compact serialization: three base64url parts, the first a JSON object.
 _JWS = re.compile(r"\s*ey[A-Za-z0-9_-]{8,}={0,2}\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\s*", re.ASCII)
@@ -11,3 +15,23 @@ _JWS = re.compile(r"\s*ey[A-Za-z0-9_-]{8,}={0,2}\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-
 def looks_like_jws(receipt_data: str) -> bool:
     """Whether the text has the form of a compact JWS, padded or not."""
     return _JWS.fullmatch(receipt_data) is not None
+
+
+def looks_like_storekit_jws(receipt_data: str) -> bool:
+    """A compact JWS that brings its certificates along (`x5c`), as StoreKit 2 signs transactions."""
+    return looks_like_jws(receipt_data) and _brings_certificates(receipt_data.lstrip().partition(".")[0])
+
+
+def looks_like_plain_jws(receipt_data: str) -> bool:
+    """A compact JWS without certificates, whose key must be known beforehand."""
+    return looks_like_jws(receipt_data) and not _brings_certificates(receipt_data.lstrip().partition(".")[0])
+
+
+# All receipts that the App Store signs with one key share one header of some 5 kB.
+@lru_cache(maxsize=64)
+def _brings_certificates(header: str) -> bool:
+    try:
+        members = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return False
+    return isinstance(members, dict) and "x5c" in members

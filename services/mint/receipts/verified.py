@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Environment = Literal["production", "sandbox"]
+# A drop's tier and year.
+DropName = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +18,6 @@ class ReceiptClaim:
     receipt_data: str
     user_id: str
     original_transaction_id: str | None
-    # Which drop the purchase is for, as (tier, year), where the caller said so or by default.
-    drop: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,22 @@ class VerifiedReceipt:
     kind: str
     transaction_id: str | None
     environment: Environment = "production"
+    # The drop that was bought; None where the receipt says nothing of it.
+    drop: DropName | None = None
 
 
 class ReceiptVerifier(Protocol):
     """Verifies receipts of one kind."""
 
+    @property
+    def kind(self) -> str:
+        """The kind's name, as in RECEIPT_KINDS and in the ledger."""
+
     def recognises(self, receipt_data: str) -> bool:
         """Whether the receipt has this kind's form; says nothing of its being genuine."""
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt, with a reason that a support person understands."""
+        """Raises InvalidReceipt, with a reason that a support person understands, or Retryable."""
 
 
 def receipt_key(kind: str, issuer: str, transaction: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.mint import metrics
 from services.mint.receipts.verified import ReceiptClaim, ReceiptVerifier, VerifiedReceipt
 from vyris.errors import InvalidReceipt
 
@@ -18,5 +19,15 @@ class ReceiptVerifiers:
         """Raises InvalidReceipt."""
         for verifier in self._verifiers:
             if verifier.recognises(claim.receipt_data):
-                return await verifier.verify(claim)
+                return await self._counted(verifier, claim)
+        metrics.RECEIPTS_VERIFIED.labels("unknown", "REFUSED").inc()
         raise InvalidReceipt("Receipts of this form are not accepted here")
+
+    async def _counted(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
+        try:
+            receipt = await verifier.verify(claim)
+        except InvalidReceipt:
+            metrics.RECEIPTS_VERIFIED.labels(verifier.kind, "REFUSED").inc()
+            raise
+        metrics.RECEIPTS_VERIFIED.labels(verifier.kind, "GENUINE").inc()
+        return receipt

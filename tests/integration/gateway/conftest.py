@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from peers import Gateway, Services, make_settings, running_gateway, running_services
+
+from tests.integration.gateway.peers import Gateway, Services, make_settings, running_gateway, running_services
 
 
 @pytest.fixture(scope="session")

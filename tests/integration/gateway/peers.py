@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -271,9 +271,12 @@ def make_settings(folder: Path, services: Services, **more: Any) -> GatewaySetti
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    folder: Path, settings: GatewaySettings, descriptors: FileDescriptorSet | None = None
+    folder: Path,
+    settings: GatewaySettings,
+    descriptors: FileDescriptorSet | None = None,
+    wait_for: Sequence[str] = SERVICES,
 ) -> AsyncIterator[Gateway]:
-    """Envoy with the generated configuration, once every service is seen healthy."""
+    """Envoy with the generated configuration, once the services of `wait_for` are seen healthy."""
     configuration = folder / "envoy.json"
     for name, content in secrets(settings).items():
         secret_file(settings.gateway_secrets_dir, name).write_text(as_json(content))
@@ -282,7 +285,7 @@ async def running_gateway(
     process = subprocess.Popen(envoy_arguments(settings, configuration), stdout=log, stderr=log)  # noqa: ASYNC220
     gateway = Gateway(settings, folder, process)
     try:
-        await _ready(gateway)
+        await _ready(gateway, wait_for)
         yield gateway
     finally:
         process.terminate()
@@ -290,7 +293,7 @@ async def running_gateway(
         log.close()
 
 
-async def _ready(gateway: Gateway) -> None:
+async def _ready(gateway: Gateway, wait_for: Sequence[str]) -> None:
     async with httpx.AsyncClient(base_url=gateway.admin, timeout=2) as admin:
         for _ in range(150):
             if gateway.process.poll() is not None:
@@ -298,7 +301,7 @@ async def _ready(gateway: Gateway) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 statistics = (await admin.get("/stats?filter=membership_healthy")).text
                 counts = dict(line.split(": ") for line in statistics.splitlines())
-                if all(counts.get(f"cluster.{name}.membership_healthy") == "1" for name in SERVICES):
+                if all(counts.get(f"cluster.{name}.membership_healthy", "0") != "0" for name in wait_for):
                     return
             await asyncio.sleep(0.1)
     raise RuntimeError("Envoy did not see every service healthy: " + (gateway.folder / "envoy.log").read_text())

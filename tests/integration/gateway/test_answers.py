@@ -6,9 +6,10 @@ import uuid
 
 import httpx
 import pytest
-from contract import assert_nothing_private
 from google.api.httpbody_pb2 import HttpBody
-from peers import MINTED, Gateway, Services, answering, raw_exchange
+
+from tests.integration.gateway.contract import assert_nothing_private
+from tests.integration.gateway.peers import MINTED, Gateway, Services, answering, raw_exchange
 
 SUCCESSES = [
     ("POST", "/mint", 201),

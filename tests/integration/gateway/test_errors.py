@@ -7,9 +7,9 @@ import asyncio
 import grpc
 import httpx
 import pytest
-from contract import assert_error, assert_nothing_private
-from peers import Services, aborting, raising, sleeping, start_service
 
+from tests.integration.gateway.contract import assert_error, assert_nothing_private
+from tests.integration.gateway.peers import Services, aborting, raising, sleeping, start_service
 from vyris.errors import ERRORS_BY_REASON, DropNotOpen, NotFound, RateLimited, Retryable, VyrisError
 
 EVERY_ERROR = [
@@ -124,7 +124,6 @@ NO_SUCH = [
     ("POST", "/grpc.health.v1.Health/Check"),
     ("POST", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
     ("TRACE", "/mint"),
-    ("BREW", "/mint"),
 ]
 
 

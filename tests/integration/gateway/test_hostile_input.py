@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from contract import assert_error
-from peers import Gateway, Services, raw_exchange
+
+from tests.integration.gateway.contract import assert_error
+from tests.integration.gateway.peers import Gateway, Services, raw_exchange
 
 LIMIT = 64 * 1024
 MARK = "c0ffee-marker"
@@ -72,9 +73,10 @@ async def test_64_kib_are_accepted(services: Services, json_api: httpx.AsyncClie
     assert len(services.calls[-1].request.receipt_data) == LIMIT - 19
 
 
+@pytest.mark.parametrize("path", ["/mint", "/mint?x=y", "/issue-pass"])
 @pytest.mark.parametrize("size", [LIMIT + 1, 100_000, 1 << 20])
-async def test_a_body_over_64_kib_is_413(services: Services, json_api: httpx.AsyncClient, size: int) -> None:
-    assert_error(await json_api.post("/mint", content=_body(size)), 413, "INVALID_REQUEST")
+async def test_a_body_over_64_kib_is_413(services: Services, json_api: httpx.AsyncClient, size: int, path: str) -> None:
+    assert_error(await json_api.post(path, content=_body(size)), 413, "INVALID_REQUEST")
     assert services.calls == []
 
 
@@ -122,13 +124,14 @@ REFUSED_BYTES = {
     "many headers": b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"".join(b"x%d: y\r\n" % i for i in range(200)) + b"\r\n",
     "fragment": b"GET /health#x HTTP/1.1\r\nhost: x\r\n\r\n",
     "upgrade": b"GET /drops/a/2025 HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    "unknown method": b"BREW /mint HTTP/1.1\r\nhost: x\r\n\r\n",
     "CONNECT": b"CONNECT 10.0.0.1:22 HTTP/1.1\r\nhost: 10.0.0.1:22\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("name", REFUSED_BYTES)
 async def test_bytes_that_are_no_request_never_reach_a_service(services: Services, gateway: Gateway, name: str) -> None:
-    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 1)
+    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 0.3)
     assert services.calls == []
     status = received.split(b" ", 2)[1]
     assert status in {b"404", b"422"}, received

@@ -9,8 +9,8 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from peers import Gateway, Services, raising, sleeping, start_service
 
+from tests.integration.gateway.peers import Gateway, Services, raising, sleeping, start_service
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.error_wire import from_rpc_error
 from vyris.errors import ERRORS_BY_REASON, VyrisError

@@ -256,7 +256,8 @@ async def enter_pending(mint: Mint, receipt: str) -> None:
     """Leave a receipt as a process that died after step 1 would."""
     entered = order(receipt)
     await mint.database.execute(
-        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) VALUES ($1, 'PENDING', $2, 'buyer', 'opaque')",
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "
+        "VALUES ($1, 'PENDING', $2, 'buyer', 'opaque')",
         entered.receipt.key,
         mint.drop.id,
     )

@@ -23,7 +23,8 @@ async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 3) -
 async def pending(mint: Mint, receipt: str, age_s: int) -> None:
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, created_at, updated_at) "
-        "SELECT $1, 'PENDING', $2, 'buyer', 'opaque', moment, moment FROM (SELECT now() - make_interval(secs => $3)) AS m (moment)",
+        "SELECT $1, 'PENDING', $2, 'buyer', 'opaque', moment, moment "
+        "FROM (SELECT now() - make_interval(secs => $3)) AS m (moment)",
         order(receipt).receipt.key,
         mint.drop.id,
         float(age_s),

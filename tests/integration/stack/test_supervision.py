@@ -17,15 +17,20 @@ from stack.local import DATABASES, Stack
 from stack.refusal import StackRefused
 from tests.leftovers import wait_until_none_is_left
 
+# What a folder may be called, and shells, configuration files and URLs stumble over.
+AWKWARD_NAME = "100% 'odd' ; folder # name"
+
+
+@pytest.fixture(scope="module")
+def shared_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("shared") / AWKWARD_NAME
+    with Stack.isolated(folder, only=DATABASES | {"mail"}) as running:
+        yield running
+
 
 @pytest.fixture
-def awkward_folder(tmp_path: Path) -> Path:
-    return tmp_path / "100% 'odd' ; folder # name" / "state"
-
-
-@pytest.fixture
-def own_databases(awkward_folder: Path) -> Iterator[Stack]:
-    with Stack.isolated(awkward_folder, only=DATABASES | {"mail"}) as running:
+def own_databases(tmp_path: Path) -> Iterator[Stack]:
+    with Stack.isolated(tmp_path / "state", only=DATABASES | {"mail"}) as running:
         yield running
 
 
@@ -53,35 +58,35 @@ def test_nothing_outlives_a_supervisor_that_was_killed(own_databases: Stack) -> 
     assert wait_until_none_is_left(own_databases.state.root) == []
 
 
-def test_a_second_stack_on_the_same_folder_is_refused_and_the_first_lives_on(own_databases: Stack) -> None:
+def test_a_second_stack_on_the_same_folder_is_refused_and_the_first_lives_on(shared_databases: Stack) -> None:
     with pytest.raises(StackRefused, match="already runs"):
-        Stack.isolated(own_databases.state.root, only=DATABASES).start()
-    own_databases.wait_ready()
+        Stack.isolated(shared_databases.state.root, only=DATABASES).start()
+    shared_databases.wait_ready()
 
 
-def test_a_paused_process_answers_again_once_resumed(own_databases: Stack) -> None:
-    own_databases.pause("valkey")
-    assert not own_databases.is_ready("valkey")
-    own_databases.resume("valkey")
-    own_databases.wait_ready(["valkey"])
+def test_a_paused_process_answers_again_once_resumed(shared_databases: Stack) -> None:
+    shared_databases.pause("valkey")
+    assert not shared_databases.is_ready("valkey")
+    shared_databases.resume("valkey")
+    shared_databases.wait_ready(["valkey"])
 
 
-def test_a_stopped_process_stays_down_until_it_is_started(own_databases: Stack) -> None:
-    own_databases.stop_process("postgres")
+def test_a_stopped_process_stays_down_until_it_is_started(shared_databases: Stack) -> None:
+    shared_databases.stop_process("postgres")
     time.sleep(1.5)
-    assert own_databases.pid("postgres") == 0
-    own_databases.start_process("postgres")
-    assert own_databases.is_ready("postgres")
+    assert shared_databases.pid("postgres") == 0
+    shared_databases.start_process("postgres")
+    assert shared_databases.is_ready("postgres")
 
 
-def test_mail_is_kept_as_one_file_each_in_order_of_arrival(own_databases: Stack) -> None:
-    with smtplib.SMTP("127.0.0.1", int(own_databases.listens["smtp"])) as client:
+def test_mail_is_kept_as_one_file_each_in_order_of_arrival(shared_databases: Stack) -> None:
+    with smtplib.SMTP("127.0.0.1", int(shared_databases.listens["smtp"])) as client:
         for number in range(3):
             message = EmailMessage()
             message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", f"mail {number}"
             message.set_content("hello")
             client.send_message(message)
-    kept = [path.read_text(encoding="utf-8") for path in sorted(own_databases.state.mail.glob("*.eml"))]
+    kept = [path.read_text(encoding="utf-8") for path in sorted(shared_databases.state.mail.glob("*.eml"))]
     assert [f"Subject: mail {number}" in text for number, text in enumerate(kept)] == [True, True, True]
 
 

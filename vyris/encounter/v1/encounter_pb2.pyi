@@ -64,8 +64,9 @@ class VerifyEncounterRequest(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Compact ES256 JWS (RFC 7515) with claims `jti`, `sub`, `aud`, `iat` and
-    optionally `exp`, `lat`, `lng`.
+    """Compact ES256 JWS (RFC 7515), at most 8 KiB, with claims `jti` (1 to 128
+    characters), `sub`, `aud` (membership ids), `iat` and optionally `exp`,
+    `nbf`, `lat` with `lng` (degrees; kept to 0.01).
     """
     def __init__(
         self,

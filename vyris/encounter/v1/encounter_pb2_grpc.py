@@ -53,14 +53,16 @@ class EncounterServiceServicer:
 
     def VerifyEncounter(self, request, context):
         """Records the encounter that a signed token proves. A token works once.
+        One that the initiator's device signed counts only with a device proof
+        (`dpop`) by the receiver's device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEncounters(self, request, context):
-        """A membership's encounters, newest first. Through the gateway the caller
-        proves itself by the membership's device.
+        """A membership's encounters, from either side, newest first. The caller
+        proves itself by the membership's device (`dpop`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

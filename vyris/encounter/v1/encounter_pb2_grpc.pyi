@@ -34,10 +34,13 @@ class EncounterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EncounterServiceAsyncStub: ...
     VerifyEncounter: _grpc.UnaryUnaryMultiCallable[_encounter_pb2.VerifyEncounterRequest, _encounter_pb2.VerifyEncounterResponse]
-    """Records the encounter that a signed token proves. A token works once."""
+    """Records the encounter that a signed token proves. A token works once.
+    One that the initiator's device signed counts only with a device proof
+    (`dpop`) by the receiver's device.
+    """
     ListEncounters: _grpc.UnaryUnaryMultiCallable[_encounter_pb2.ListEncountersRequest, _encounter_pb2.ListEncountersResponse]
-    """A membership's encounters, newest first. Through the gateway the caller
-    proves itself by the membership's device.
+    """A membership's encounters, from either side, newest first. The caller
+    proves itself by the membership's device (`dpop`).
     """
 
 @_typing.type_check_only
@@ -46,10 +49,13 @@ class EncounterServiceAsyncStub(EncounterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     VerifyEncounter: _aio.UnaryUnaryMultiCallable[_encounter_pb2.VerifyEncounterRequest, _encounter_pb2.VerifyEncounterResponse]  # type: ignore[assignment]
-    """Records the encounter that a signed token proves. A token works once."""
+    """Records the encounter that a signed token proves. A token works once.
+    One that the initiator's device signed counts only with a device proof
+    (`dpop`) by the receiver's device.
+    """
     ListEncounters: _aio.UnaryUnaryMultiCallable[_encounter_pb2.ListEncountersRequest, _encounter_pb2.ListEncountersResponse]  # type: ignore[assignment]
-    """A membership's encounters, newest first. Through the gateway the caller
-    proves itself by the membership's device.
+    """A membership's encounters, from either side, newest first. The caller
+    proves itself by the membership's device (`dpop`).
     """
 
 class EncounterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,7 +67,10 @@ class EncounterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _encounter_pb2.VerifyEncounterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_encounter_pb2.VerifyEncounterResponse, _abc.Awaitable[_encounter_pb2.VerifyEncounterResponse]]:
-        """Records the encounter that a signed token proves. A token works once."""
+        """Records the encounter that a signed token proves. A token works once.
+        One that the initiator's device signed counts only with a device proof
+        (`dpop`) by the receiver's device.
+        """
 
     @_abc_1.abstractmethod
     def ListEncounters(
@@ -69,8 +78,8 @@ class EncounterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _encounter_pb2.ListEncountersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_encounter_pb2.ListEncountersResponse, _abc.Awaitable[_encounter_pb2.ListEncountersResponse]]:
-        """A membership's encounters, newest first. Through the gateway the caller
-        proves itself by the membership's device.
+        """A membership's encounters, from either side, newest first. The caller
+        proves itself by the membership's device (`dpop`).
         """
 
 def add_EncounterServiceServicer_to_server(servicer: EncounterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -165,6 +165,100 @@ class MintResponse(_message.Message):
 Global___MintResponse: _TypeAlias = MintResponse  # noqa: Y015
 
 @_typing.final
+class NotifyAppStoreRequest(_message.Message):
+    """A notification as Apple posts it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_PAYLOAD_FIELD_NUMBER: _builtins.int
+    signed_payload: _builtins.str
+    """JWS signed by the App Store, 1 to 49,152 bytes. Its JSON name is Apple's `signedPayload`."""
+    def __init__(
+        self,
+        *,
+        signed_payload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signed_payload", b"signed_payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyAppStoreRequest: _TypeAlias = NotifyAppStoreRequest  # noqa: Y015
+
+@_typing.final
+class NotifyAppStoreResponse(_message.Message):
+    """That the notification was taken; repeating it changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """What became of it: `REVOKED`, `REMEMBERED` (no membership; the receipt will
+    never mint), `RESTORED`, `NOT_RESTORED` (the number is gone), `UNCHANGED`,
+    `SUPERSEDED` (something newer was told before) or `IGNORED`.
+    """
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyAppStoreResponse: _TypeAlias = NotifyAppStoreResponse  # noqa: Y015
+
+@_typing.final
+class NotifyMerchantRequest(_message.Message):
+    """A notification of the seller's own shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_PAYLOAD_FIELD_NUMBER: _builtins.int
+    signed_payload: _builtins.str
+    """JWS (ES256) by a key of the merchant's JWK set, 1 to 8,192 bytes, with the claims
+    `iss`, `jti`, `iat`, `event` (`REFUND`, `REVOKE` or `REFUND_REVERSED`) and
+    `transaction` (the `jti` of the receipt).
+    """
+    def __init__(
+        self,
+        *,
+        signed_payload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signed_payload", b"signed_payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyMerchantRequest: _TypeAlias = NotifyMerchantRequest  # noqa: Y015
+
+@_typing.final
+class NotifyMerchantResponse(_message.Message):
+    """That the notification was taken; repeating it changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """As in NotifyAppStoreResponse."""
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotifyMerchantResponse: _TypeAlias = NotifyMerchantResponse  # noqa: Y015
+
+@_typing.final
 class GetDropRequest(_message.Message):
     """Names a drop."""
 

@@ -40,6 +40,16 @@ class MintServiceStub:
                 request_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.MintRequest.SerializeToString,
                 response_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.MintResponse.FromString,
                 _registered_method=True)
+        self.NotifyAppStore = channel.unary_unary(
+                '/vyris.mint.v1.MintService/NotifyAppStore',
+                request_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreRequest.SerializeToString,
+                response_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreResponse.FromString,
+                _registered_method=True)
+        self.NotifyMerchant = channel.unary_unary(
+                '/vyris.mint.v1.MintService/NotifyMerchant',
+                request_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantRequest.SerializeToString,
+                response_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantResponse.FromString,
+                _registered_method=True)
         self.GetDrop = channel.unary_unary(
                 '/vyris.mint.v1.MintService/GetDrop',
                 request_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.GetDropRequest.SerializeToString,
@@ -59,6 +69,21 @@ class MintServiceServicer:
     def Mint(self, request, context):
         """Turns a receipt into a membership, at most once per receipt. Sent again by
         the same user, the same receipt answers with the same membership.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NotifyAppStore(self, request, context):
+        """Apple's server tells about a purchase (App Store Server Notifications V2). A
+        refund or revocation revokes the membership, a reversal restores it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NotifyMerchant(self, request, context):
+        """The seller's own shop tells that an order was refunded, revoked, or paid again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +111,16 @@ def add_MintServiceServicer_to_server(servicer, server):
                     servicer.Mint,
                     request_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.MintRequest.FromString,
                     response_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.MintResponse.SerializeToString,
+            ),
+            'NotifyAppStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.NotifyAppStore,
+                    request_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreRequest.FromString,
+                    response_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreResponse.SerializeToString,
+            ),
+            'NotifyMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.NotifyMerchant,
+                    request_deserializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantRequest.FromString,
+                    response_serializer=vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantResponse.SerializeToString,
             ),
             'GetDrop': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDrop,
@@ -126,6 +161,60 @@ class MintService:
             '/vyris.mint.v1.MintService/Mint',
             vyris_dot_mint_dot_v1_dot_mint__pb2.MintRequest.SerializeToString,
             vyris_dot_mint_dot_v1_dot_mint__pb2.MintResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NotifyAppStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.mint.v1.MintService/NotifyAppStore',
+            vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreRequest.SerializeToString,
+            vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyAppStoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NotifyMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.mint.v1.MintService/NotifyMerchant',
+            vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantRequest.SerializeToString,
+            vyris_dot_mint_dot_v1_dot_mint__pb2.NotifyMerchantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class MintServiceStub:
     """Turns a receipt into a membership, at most once per receipt. Sent again by
     the same user, the same receipt answers with the same membership.
     """
+    NotifyAppStore: _grpc.UnaryUnaryMultiCallable[_mint_pb2.NotifyAppStoreRequest, _mint_pb2.NotifyAppStoreResponse]
+    """Apple's server tells about a purchase (App Store Server Notifications V2). A
+    refund or revocation revokes the membership, a reversal restores it.
+    """
+    NotifyMerchant: _grpc.UnaryUnaryMultiCallable[_mint_pb2.NotifyMerchantRequest, _mint_pb2.NotifyMerchantResponse]
+    """The seller's own shop tells that an order was refunded, revoked, or paid again."""
     GetDrop: _grpc.UnaryUnaryMultiCallable[_mint_pb2.GetDropRequest, _mint_pb2.GetDropResponse]
     """What a drop holds, at most one second old."""
     WatchDrop: _grpc.UnaryStreamMultiCallable[_mint_pb2.WatchDropRequest, _mint_pb2.WatchDropResponse]
@@ -53,6 +59,12 @@ class MintServiceAsyncStub(MintServiceStub):
     """Turns a receipt into a membership, at most once per receipt. Sent again by
     the same user, the same receipt answers with the same membership.
     """
+    NotifyAppStore: _aio.UnaryUnaryMultiCallable[_mint_pb2.NotifyAppStoreRequest, _mint_pb2.NotifyAppStoreResponse]  # type: ignore[assignment]
+    """Apple's server tells about a purchase (App Store Server Notifications V2). A
+    refund or revocation revokes the membership, a reversal restores it.
+    """
+    NotifyMerchant: _aio.UnaryUnaryMultiCallable[_mint_pb2.NotifyMerchantRequest, _mint_pb2.NotifyMerchantResponse]  # type: ignore[assignment]
+    """The seller's own shop tells that an order was refunded, revoked, or paid again."""
     GetDrop: _aio.UnaryUnaryMultiCallable[_mint_pb2.GetDropRequest, _mint_pb2.GetDropResponse]  # type: ignore[assignment]
     """What a drop holds, at most one second old."""
     WatchDrop: _aio.UnaryStreamMultiCallable[_mint_pb2.WatchDropRequest, _mint_pb2.WatchDropResponse]  # type: ignore[assignment]
@@ -72,6 +84,24 @@ class MintServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns a receipt into a membership, at most once per receipt. Sent again by
         the same user, the same receipt answers with the same membership.
         """
+
+    @_abc_1.abstractmethod
+    def NotifyAppStore(
+        self,
+        request: _mint_pb2.NotifyAppStoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_mint_pb2.NotifyAppStoreResponse, _abc.Awaitable[_mint_pb2.NotifyAppStoreResponse]]:
+        """Apple's server tells about a purchase (App Store Server Notifications V2). A
+        refund or revocation revokes the membership, a reversal restores it.
+        """
+
+    @_abc_1.abstractmethod
+    def NotifyMerchant(
+        self,
+        request: _mint_pb2.NotifyMerchantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_mint_pb2.NotifyMerchantResponse, _abc.Awaitable[_mint_pb2.NotifyMerchantResponse]]:
+        """The seller's own shop tells that an order was refunded, revoked, or paid again."""
 
     @_abc_1.abstractmethod
     def GetDrop(

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from vyris.reforge.v1 import reforge_pb2 as vyris_dot_reforge_dot_v1_dot_reforge__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class ReforgeServiceStub:
-    """Owns devices, reforge requests, owners' addresses and the mail outbox.
+    """Owns devices and contacts.
     """
 
     def __init__(self, channel):
@@ -45,14 +46,66 @@ class ReforgeServiceStub:
                 request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeRequest.SerializeToString,
                 response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeResponse.FromString,
                 _registered_method=True)
+        self.GetReforge = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/GetReforge',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeResponse.FromString,
+                _registered_method=True)
+        self.RefuseReforge = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/RefuseReforge',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeResponse.FromString,
+                _registered_method=True)
+        self.UndoReforge = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/UndoReforge',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeResponse.FromString,
+                _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/ChangeEmail',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.ShowConfirmPage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/ShowConfirmPage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.SubmitConfirmPage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/SubmitConfirmPage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ShowRefusePage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/ShowRefusePage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.SubmitRefusePage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/SubmitRefusePage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ShowUndoPage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/ShowUndoPage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.SubmitUndoPage = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/SubmitUndoPage',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class ReforgeServiceServicer:
-    """Owns devices, reforge requests, owners' addresses and the mail outbox.
+    """Owns devices and contacts.
     """
 
     def InitReforge(self, request, context):
-        """Asks to move a membership to a new device; a link goes to the owner's mailbox.
+        """Asks to move a membership to a new device; a link goes to the owner's
+        mailbox. A device proof (header DPoP) by the old device, where it is at
+        hand, makes the request a proven one: an unproven request never supersedes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +113,80 @@ class ReforgeServiceServicer:
 
     def ConfirmReforge(self, request, context):
         """Carries out the request that the link's token names. A token works once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReforge(self, request, context):
+        """What became of a request, for a caller whose answer was lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseReforge(self, request, context):
+        """Says no to a pending request: by the link's token, or by the membership's
+        active device (a device proof).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndoReforge(self, request, context):
+        """Takes a confirmed move back, for some hours after it: by the token of the
+        notice that was mailed, or by the old device (a device proof).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Changes where the owner can be reached, by a proof of the membership's
+        active device. The old address gets a notice. While a move can still be
+        undone, the change waits until it no longer can.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowConfirmPage(self, request, context):
+        """The page behind the mail's link. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitConfirmPage(self, request, context):
+        """That page's button: confirms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowRefusePage(self, request, context):
+        """The page for saying no, to a move or to a change of address. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitRefusePage(self, request, context):
+        """That page's button: refuses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowUndoPage(self, request, context):
+        """The page behind the notice's link. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitUndoPage(self, request, context):
+        """That page's button: takes the move back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +205,56 @@ def add_ReforgeServiceServicer_to_server(servicer, server):
                     request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeRequest.FromString,
                     response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeResponse.SerializeToString,
             ),
+            'GetReforge': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReforge,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeResponse.SerializeToString,
+            ),
+            'RefuseReforge': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseReforge,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeResponse.SerializeToString,
+            ),
+            'UndoReforge': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoReforge,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeResponse.SerializeToString,
+            ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'ShowConfirmPage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowConfirmPage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'SubmitConfirmPage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitConfirmPage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ShowRefusePage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowRefusePage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'SubmitRefusePage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitRefusePage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ShowUndoPage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowUndoPage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'SubmitUndoPage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitUndoPage,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'vyris.reforge.v1.ReforgeService', rpc_method_handlers)
@@ -87,7 +264,7 @@ def add_ReforgeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReforgeService:
-    """Owns devices, reforge requests, owners' addresses and the mail outbox.
+    """Owns devices and contacts.
     """
 
     @staticmethod
@@ -134,6 +311,276 @@ class ReforgeService:
             '/vyris.reforge.v1.ReforgeService/ConfirmReforge',
             vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeRequest.SerializeToString,
             vyris_dot_reforge_dot_v1_dot_reforge__pb2.ConfirmReforgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReforge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/GetReforge',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.GetReforgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseReforge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/RefuseReforge',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseReforgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoReforge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/UndoReforge',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.UndoReforgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/ChangeEmail',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowConfirmPage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/ShowConfirmPage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitConfirmPage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/SubmitConfirmPage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowRefusePage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/ShowRefusePage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitRefusePage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/SubmitRefusePage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowUndoPage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/ShowUndoPage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitUndoPage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/SubmitUndoPage',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.SubmitPageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

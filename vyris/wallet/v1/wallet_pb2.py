@@ -27,7 +27,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvyris/wallet/v1/wallet.proto\x12\x0fvyris.wallet.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\":\n\x10IssuePassRequest\x12\x15\n\rmembership_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t2\xbf\x01\n\rWalletService\x12\xad\x01\n\tIssuePass\x12!.vyris.wallet.v1.IssuePassRequest\x1a\x14.google.api.HttpBody\"g\x9a\xd6\x18M\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST*\x1c\x61pplication/vnd.apple.pkpass\x82\xd3\xe4\x93\x02\x10\"\x0b/issue-pass:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvyris/wallet/v1/wallet.proto\x12\x0fvyris.wallet.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\":\n\x10IssuePassRequest\x12\x15\n\rmembership_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"@\n\x16IssueGooglePassRequest\x12\x15\n\rmembership_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"+\n\x17IssueGooglePassResponse\x12\x10\n\x08save_url\x18\x01 \x01(\t\"\x7f\n\x19RegisterPassDeviceRequest\x12\x19\n\x11\x64\x65vice_library_id\x18\x01 \x01(\t\x12\x1c\n\x14pass_type_identifier\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12\x12\n\npush_token\x18\x04 \x01(\t\"m\n\x1bUnregisterPassDeviceRequest\x12\x19\n\x11\x64\x65vice_library_id\x18\x01 \x01(\t\x12\x1c\n\x14pass_type_identifier\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\"q\n\x18ListUpdatedPassesRequest\x12\x19\n\x11\x64\x65vice_library_id\x18\x01 \x01(\t\x12\x1c\n\x14pass_type_identifier\x18\x02 \x01(\t\x12\x1c\n\x14passes_updated_since\x18\x03 \x01(\t\"K\n\x14GetLatestPassRequest\x12\x1c\n\x14pass_type_identifier\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\"%\n\x15RecordPassLogsRequest\x12\x0c\n\x04logs\x18\x01 \x03(\t2\xdd\n\n\rWalletService\x12\xad\x01\n\tIssuePass\x12!.vyris.wallet.v1.IssuePassRequest\x1a\x14.google.api.HttpBody\"g\x9a\xd6\x18M\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST*\x1c\x61pplication/vnd.apple.pkpass\x82\xd3\xe4\x93\x02\x10\"\x0b/issue-pass:\x01*\x12\xb1\x01\n\x0fIssueGooglePass\x12\'.vyris.wallet.v1.IssueGooglePassRequest\x1a(.vyris.wallet.v1.IssueGooglePassResponse\"K\x9a\xd6\x18*\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x17\"\x12/issue-pass/google:\x01*\x12\xec\x01\n\x12RegisterPassDevice\x12*.vyris.wallet.v1.RegisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x93\x01\x9a\xd6\x18\x30\x08\xc9\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain\x82\xd3\xe4\x93\x02Y\"T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}:\x01*\x12\xed\x01\n\x14UnregisterPassDevice\x12,.vyris.wallet.v1.UnregisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x90\x01\x9a\xd6\x18\x30\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain\x82\xd3\xe4\x93\x02V*T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}\x12\xd0\x01\n\x11ListUpdatedPasses\x12).vyris.wallet.v1.ListUpdatedPassesRequest\x1a\x14.google.api.HttpBody\"z\x9a\xd6\x18*\x08\xc8\x01\x10\x01\x1a\x12passesUpdatedSince\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x46\x12\x44/v1/devices/{device_library_id}/registrations/{pass_type_identifier}\x12\xbc\x01\n\rGetLatestPass\x12%.vyris.wallet.v1.GetLatestPassRequest\x1a\x14.google.api.HttpBody\"n\x9a\xd6\x18\x31\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED*\x1c\x61pplication/vnd.apple.pkpass\x82\xd3\xe4\x93\x02\x33\x12\x31/v1/passes/{pass_type_identifier}/{serial_number}\x12w\n\x0eRecordPassLogs\x12&.vyris.wallet.v1.RecordPassLogsRequest\x1a\x14.google.api.HttpBody\"\'\x9a\xd6\x18\x11\x08\xc8\x01\x10\x01*\ntext/plain\x82\xd3\xe4\x93\x02\x0c\"\x07/v1/log:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['IssuePass']._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['IssuePass']._serialized_options = b'\232\326\030M\010\310\001\020\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST*\034application/vnd.apple.pkpass\202\323\344\223\002\020\"\013/issue-pass:\001*'
+  _globals['_WALLETSERVICE'].methods_by_name['IssueGooglePass']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['IssueGooglePass']._serialized_options = b'\232\326\030*\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\027\"\022/issue-pass/google:\001*'
+  _globals['_WALLETSERVICE'].methods_by_name['RegisterPassDevice']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['RegisterPassDevice']._serialized_options = b'\232\326\0300\010\311\001\020\001\"\014UNAUTHORIZED\"\017INVALID_REQUEST*\ntext/plain\202\323\344\223\002Y\"T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}:\001*'
+  _globals['_WALLETSERVICE'].methods_by_name['UnregisterPassDevice']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['UnregisterPassDevice']._serialized_options = b'\232\326\0300\010\310\001\020\001\"\014UNAUTHORIZED\"\017INVALID_REQUEST*\ntext/plain\202\323\344\223\002V*T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}'
+  _globals['_WALLETSERVICE'].methods_by_name['ListUpdatedPasses']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['ListUpdatedPasses']._serialized_options = b'\232\326\030*\010\310\001\020\001\032\022passesUpdatedSince\"\017INVALID_REQUEST\202\323\344\223\002F\022D/v1/devices/{device_library_id}/registrations/{pass_type_identifier}'
+  _globals['_WALLETSERVICE'].methods_by_name['GetLatestPass']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['GetLatestPass']._serialized_options = b'\232\326\0301\010\310\001\020\001\"\014UNAUTHORIZED*\034application/vnd.apple.pkpass\202\323\344\223\0023\0221/v1/passes/{pass_type_identifier}/{serial_number}'
+  _globals['_WALLETSERVICE'].methods_by_name['RecordPassLogs']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['RecordPassLogs']._serialized_options = b'\232\326\030\021\010\310\001\020\001*\ntext/plain\202\323\344\223\002\014\"\007/v1/log:\001*'
   _globals['_ISSUEPASSREQUEST']._serialized_start=142
   _globals['_ISSUEPASSREQUEST']._serialized_end=200
-  _globals['_WALLETSERVICE']._serialized_start=203
-  _globals['_WALLETSERVICE']._serialized_end=394
+  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_start=202
+  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_end=266
+  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_start=268
+  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_end=311
+  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_start=313
+  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_end=440
+  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_start=442
+  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_end=551
+  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_start=553
+  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_end=666
+  _globals['_GETLATESTPASSREQUEST']._serialized_start=668
+  _globals['_GETLATESTPASSREQUEST']._serialized_end=743
+  _globals['_RECORDPASSLOGSREQUEST']._serialized_start=745
+  _globals['_RECORDPASSLOGSREQUEST']._serialized_end=782
+  _globals['_WALLETSERVICE']._serialized_start=785
+  _globals['_WALLETSERVICE']._serialized_end=2158
 # @@protoc_insertion_point(module_scope)

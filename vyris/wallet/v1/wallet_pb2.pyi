@@ -3,8 +3,10 @@
 isort:skip_file
 Wallet: a signed pass for a membership, kept true."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,3 +43,195 @@ class IssuePassRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssuePassRequest: _TypeAlias = IssuePassRequest  # noqa: Y015
+
+@_typing.final
+class IssueGooglePassRequest(_message.Message):
+    """Names a membership and its owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    membership_id: _builtins.str
+    """UUID."""
+    user_id: _builtins.str
+    """Opaque name of the owner, 1 to 128 printable ASCII characters."""
+    def __init__(
+        self,
+        *,
+        membership_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership_id", b"membership_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueGooglePassRequest: _TypeAlias = IssueGooglePassRequest  # noqa: Y015
+
+@_typing.final
+class IssueGooglePassResponse(_message.Message):
+    """A link for the owner alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVE_URL_FIELD_NUMBER: _builtins.int
+    save_url: _builtins.str
+    """`https://pay.google.com/gp/v/save/<JWT>`."""
+    def __init__(
+        self,
+        *,
+        save_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["save_url", b"save_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueGooglePassResponse: _TypeAlias = IssueGooglePassResponse  # noqa: Y015
+
+@_typing.final
+class RegisterPassDeviceRequest(_message.Message):
+    """Names a device's copy of a pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_LIBRARY_ID_FIELD_NUMBER: _builtins.int
+    PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    PUSH_TOKEN_FIELD_NUMBER: _builtins.int
+    device_library_id: _builtins.str
+    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    pass_type_identifier: _builtins.str
+    """As in the pass."""
+    serial_number: _builtins.str
+    """As in the pass: UUID."""
+    push_token: _builtins.str
+    """Where APNs reaches the device, 1 to 256 characters of A-Z, a-z, 0-9 and =_-."""
+    def __init__(
+        self,
+        *,
+        device_library_id: _builtins.str = ...,
+        pass_type_identifier: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+        push_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_library_id", b"device_library_id", "pass_type_identifier", b"pass_type_identifier", "push_token", b"push_token", "serial_number", b"serial_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPassDeviceRequest: _TypeAlias = RegisterPassDeviceRequest  # noqa: Y015
+
+@_typing.final
+class UnregisterPassDeviceRequest(_message.Message):
+    """Names a device's copy of a pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_LIBRARY_ID_FIELD_NUMBER: _builtins.int
+    PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    device_library_id: _builtins.str
+    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    pass_type_identifier: _builtins.str
+    """As in the pass."""
+    serial_number: _builtins.str
+    """As in the pass: UUID."""
+    def __init__(
+        self,
+        *,
+        device_library_id: _builtins.str = ...,
+        pass_type_identifier: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_library_id", b"device_library_id", "pass_type_identifier", b"pass_type_identifier", "serial_number", b"serial_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnregisterPassDeviceRequest: _TypeAlias = UnregisterPassDeviceRequest  # noqa: Y015
+
+@_typing.final
+class ListUpdatedPassesRequest(_message.Message):
+    """Names a device, and how far it has heard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_LIBRARY_ID_FIELD_NUMBER: _builtins.int
+    PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PASSES_UPDATED_SINCE_FIELD_NUMBER: _builtins.int
+    device_library_id: _builtins.str
+    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    pass_type_identifier: _builtins.str
+    """As in the passes."""
+    passes_updated_since: _builtins.str
+    """`lastUpdated` of an earlier answer; empty for all passes."""
+    def __init__(
+        self,
+        *,
+        device_library_id: _builtins.str = ...,
+        pass_type_identifier: _builtins.str = ...,
+        passes_updated_since: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_library_id", b"device_library_id", "pass_type_identifier", b"pass_type_identifier", "passes_updated_since", b"passes_updated_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUpdatedPassesRequest: _TypeAlias = ListUpdatedPassesRequest  # noqa: Y015
+
+@_typing.final
+class GetLatestPassRequest(_message.Message):
+    """Names a pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    pass_type_identifier: _builtins.str
+    """As in the pass."""
+    serial_number: _builtins.str
+    """As in the pass: UUID."""
+    def __init__(
+        self,
+        *,
+        pass_type_identifier: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pass_type_identifier", b"pass_type_identifier", "serial_number", b"serial_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatestPassRequest: _TypeAlias = GetLatestPassRequest  # noqa: Y015
+
+@_typing.final
+class RecordPassLogsRequest(_message.Message):
+    """Messages of a device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 20 are kept, 500 characters of each."""
+
+    def __init__(
+        self,
+        *,
+        logs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPassLogsRequest: _TypeAlias = RecordPassLogsRequest  # noqa: Y015

@@ -27,7 +27,9 @@ if _version_not_supported:
 
 
 class WalletServiceStub:
-    """Owns passes and their registrations.
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
     """
 
     def __init__(self, channel):
@@ -41,14 +43,88 @@ class WalletServiceStub:
                 request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssuePassRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.IssueGooglePass = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/IssueGooglePass',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassRequest.SerializeToString,
+                response_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassResponse.FromString,
+                _registered_method=True)
+        self.RegisterPassDevice = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/RegisterPassDevice',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.RegisterPassDeviceRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.UnregisterPassDevice = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/UnregisterPassDevice',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.UnregisterPassDeviceRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ListUpdatedPasses = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/ListUpdatedPasses',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.ListUpdatedPassesRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.GetLatestPass = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/GetLatestPass',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.GetLatestPassRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.RecordPassLogs = channel.unary_unary(
+                '/vyris.wallet.v1.WalletService/RecordPassLogs',
+                request_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.RecordPassLogsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class WalletServiceServicer:
-    """Owns passes and their registrations.
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
     """
 
     def IssuePass(self, request, context):
-        """The membership's signed pass for Apple Wallet.
+        """The membership's signed pass for Apple Wallet. Where a device is enrolled it takes a device proof.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueGooglePass(self, request, context):
+        """A link that saves the membership's card to Google Wallet. NOT_FOUND where no issuer account is configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterPassDevice(self, request, context):
+        """A device wants to hear of a pass's updates: 201 the first time, 200 again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterPassDevice(self, request, context):
+        """A device no longer wants to hear of a pass: 200.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUpdatedPasses(self, request, context):
+        """The device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, 204 for none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLatestPass(self, request, context):
+        """The pass as it is now: 200 with `Last-Modified`, 304 for one that has not changed since `If-Modified-Since`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordPassLogs(self, request, context):
+        """What a device has to complain of; goes to the log, within bounds. 200.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +138,36 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssuePassRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'IssueGooglePass': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueGooglePass,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassRequest.FromString,
+                    response_serializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassResponse.SerializeToString,
+            ),
+            'RegisterPassDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterPassDevice,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.RegisterPassDeviceRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'UnregisterPassDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterPassDevice,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.UnregisterPassDeviceRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ListUpdatedPasses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUpdatedPasses,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.ListUpdatedPassesRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetLatestPass': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLatestPass,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.GetLatestPassRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'RecordPassLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordPassLogs,
+                    request_deserializer=vyris_dot_wallet_dot_v1_dot_wallet__pb2.RecordPassLogsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'vyris.wallet.v1.WalletService', rpc_method_handlers)
@@ -71,7 +177,9 @@ def add_WalletServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
-    """Owns passes and their registrations.
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
     """
 
     @staticmethod
@@ -90,6 +198,168 @@ class WalletService:
             target,
             '/vyris.wallet.v1.WalletService/IssuePass',
             vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssuePassRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueGooglePass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/IssueGooglePass',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassRequest.SerializeToString,
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.IssueGooglePassResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterPassDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/RegisterPassDevice',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.RegisterPassDeviceRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterPassDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/UnregisterPassDevice',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.UnregisterPassDeviceRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUpdatedPasses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/ListUpdatedPasses',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.ListUpdatedPassesRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLatestPass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/GetLatestPass',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.GetLatestPassRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordPassLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.wallet.v1.WalletService/RecordPassLogs',
+            vyris_dot_wallet_dot_v1_dot_wallet__pb2.RecordPassLogsRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -28,25 +28,58 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WalletServiceStub:
-    """Owns passes and their registrations."""
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WalletServiceAsyncStub: ...
     IssuePass: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.IssuePassRequest, _httpbody_pb2.HttpBody]
-    """The membership's signed pass for Apple Wallet."""
+    """The membership's signed pass for Apple Wallet. Where a device is enrolled it takes a device proof."""
+    IssueGooglePass: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.IssueGooglePassRequest, _wallet_pb2.IssueGooglePassResponse]
+    """A link that saves the membership's card to Google Wallet. NOT_FOUND where no issuer account is configured."""
+    RegisterPassDevice: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.RegisterPassDeviceRequest, _httpbody_pb2.HttpBody]
+    """A device wants to hear of a pass's updates: 201 the first time, 200 again."""
+    UnregisterPassDevice: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.UnregisterPassDeviceRequest, _httpbody_pb2.HttpBody]
+    """A device no longer wants to hear of a pass: 200."""
+    ListUpdatedPasses: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListUpdatedPassesRequest, _httpbody_pb2.HttpBody]
+    """The device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, 204 for none."""
+    GetLatestPass: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.GetLatestPassRequest, _httpbody_pb2.HttpBody]
+    """The pass as it is now: 200 with `Last-Modified`, 304 for one that has not changed since `If-Modified-Since`."""
+    RecordPassLogs: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.RecordPassLogsRequest, _httpbody_pb2.HttpBody]
+    """What a device has to complain of; goes to the log, within bounds. 200."""
 
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
-    """Owns passes and their registrations."""
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     IssuePass: _aio.UnaryUnaryMultiCallable[_wallet_pb2.IssuePassRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """The membership's signed pass for Apple Wallet."""
+    """The membership's signed pass for Apple Wallet. Where a device is enrolled it takes a device proof."""
+    IssueGooglePass: _aio.UnaryUnaryMultiCallable[_wallet_pb2.IssueGooglePassRequest, _wallet_pb2.IssueGooglePassResponse]  # type: ignore[assignment]
+    """A link that saves the membership's card to Google Wallet. NOT_FOUND where no issuer account is configured."""
+    RegisterPassDevice: _aio.UnaryUnaryMultiCallable[_wallet_pb2.RegisterPassDeviceRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """A device wants to hear of a pass's updates: 201 the first time, 200 again."""
+    UnregisterPassDevice: _aio.UnaryUnaryMultiCallable[_wallet_pb2.UnregisterPassDeviceRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """A device no longer wants to hear of a pass: 200."""
+    ListUpdatedPasses: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListUpdatedPassesRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, 204 for none."""
+    GetLatestPass: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetLatestPassRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The pass as it is now: 200 with `Last-Modified`, 304 for one that has not changed since `If-Modified-Since`."""
+    RecordPassLogs: _aio.UnaryUnaryMultiCallable[_wallet_pb2.RecordPassLogsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """What a device has to complain of; goes to the log, within bounds. 200."""
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Owns passes and their registrations."""
+    """Owns passes and their registrations. The methods below `/v1` are Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
+    they take `Authorization: ApplePass <token>` from the pass itself.
+    """
 
     @_abc_1.abstractmethod
     def IssuePass(
@@ -54,6 +87,54 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_pb2.IssuePassRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """The membership's signed pass for Apple Wallet."""
+        """The membership's signed pass for Apple Wallet. Where a device is enrolled it takes a device proof."""
+
+    @_abc_1.abstractmethod
+    def IssueGooglePass(
+        self,
+        request: _wallet_pb2.IssueGooglePassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.IssueGooglePassResponse, _abc.Awaitable[_wallet_pb2.IssueGooglePassResponse]]:
+        """A link that saves the membership's card to Google Wallet. NOT_FOUND where no issuer account is configured."""
+
+    @_abc_1.abstractmethod
+    def RegisterPassDevice(
+        self,
+        request: _wallet_pb2.RegisterPassDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """A device wants to hear of a pass's updates: 201 the first time, 200 again."""
+
+    @_abc_1.abstractmethod
+    def UnregisterPassDevice(
+        self,
+        request: _wallet_pb2.UnregisterPassDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """A device no longer wants to hear of a pass: 200."""
+
+    @_abc_1.abstractmethod
+    def ListUpdatedPasses(
+        self,
+        request: _wallet_pb2.ListUpdatedPassesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """The device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, 204 for none."""
+
+    @_abc_1.abstractmethod
+    def GetLatestPass(
+        self,
+        request: _wallet_pb2.GetLatestPassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """The pass as it is now: 200 with `Last-Modified`, 304 for one that has not changed since `If-Modified-Since`."""
+
+    @_abc_1.abstractmethod
+    def RecordPassLogs(
+        self,
+        request: _wallet_pb2.RecordPassLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """What a device has to complain of; goes to the log, within bounds. 200."""
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

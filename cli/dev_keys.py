@@ -1,0 +1,78 @@
+"""Keys of devices that exist only on this machine, in `keys/devices/` of the state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from cli.backends import BackendSettings
+from cli.console import fail
+from stack.state import StateFolder
+from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+DeviceName = Annotated[str, typer.Argument(help="The device's name on this machine, for example phone-a.")]
+
+
+class Form(StrEnum):
+    """How a public key is printed."""
+
+    PEM = "pem"
+    JWK = "jwk"
+    JSON = "json"
+    THUMBPRINT = "thumbprint"
+
+
+def device_key(
+    name: DeviceName,
+    form: Annotated[
+        Form, typer.Option("--form", help="pem; jwk; json: the PEM as a JSON string, for a request's body; thumbprint.")
+    ] = Form.PEM,
+) -> None:
+    """Print a device's public key; the first time, make the pair."""
+    public = device_private_key(name, make=True).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    texts = {
+        Form.PEM: pem.rstrip(),
+        Form.JWK: canonical_jwk(public_jwk(public)),
+        Form.JSON: json.dumps(pem),
+        Form.THUMBPRINT: thumbprint(canonical_jwk(public_jwk(public))),
+    }
+    typer.echo(texts[form])
+
+
+def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePrivateKey:
+    """The device's private key; ends the command with a sentence where there is none."""
+    path = _path(name)
+    if make and not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text)
+    if not path.exists():
+        fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        fail(f"{path} is not an elliptic curve key.")
+    return key
+
+
+def _path(name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        fail("A device's name is 1 to 64 letters, digits, dots, hyphens and underscores.")
+    return StateFolder(BackendSettings().vyris_state_dir).keys / "devices" / f"{name}.pem"

@@ -1,0 +1,107 @@
+"""`vyris dev proof`: a device proof for a request that is about to be sent with curl."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import typer
+from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.json_format import Parse, ParseDict, ParseError
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from pydantic_settings import SettingsConfigDict
+
+from cli.backends import BackendSettings
+from cli.console import fail
+from cli.dev_keys import DeviceName, device_private_key
+from services.device_proof.settings import DeviceProofSettings
+from services.runtime.settings import load
+from stack.state import StateFolder
+from vyris.device_proof import Target, build_proof, grpc_target, http_target
+from vyris.encounter.v1 import encounter_pb2
+from vyris.mint.v1 import mint_pb2
+from vyris.reforge.v1 import reforge_pb2
+from vyris.wallet.v1 import wallet_pb2
+
+_FILES: Final = (mint_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
+_VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
+
+
+class _Settings(DeviceProofSettings):
+    """The same settings that the services read."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+
+def proof(
+    device: DeviceName,
+    method: Annotated[str, typer.Argument(help="GET or POST; or GRPC for a native call.")],
+    path: Annotated[str, typer.Argument(help="/issue-pass and the like; for GRPC /package.Service/Method.")],
+    body: Annotated[str, typer.Argument(help="The JSON that will be sent; - reads it from standard input.")] = "",
+) -> None:
+    """Print a device proof, good once and for 60 seconds. Send it in the header DPoP."""
+    text = sys.stdin.read() if body == "-" else body
+    if method.upper() == "GRPC":
+        rpc, request = _grpc_call(path, text)
+        target: Target | None = grpc_target(rpc)
+    else:
+        rpc, request = _http_call(method.upper(), path, text)
+        target = http_target(_base_url(), rpc, request)
+    if target is None:
+        fail(f"{method} {path} has no HTTP form.")
+    typer.echo(build_proof(device_private_key(device), request, target))
+
+
+def _http_call(method: str, path: str, body: str) -> tuple[MethodDescriptor, Message]:
+    parts = urlsplit(path)
+    for rpc in _methods():
+        rule: Any = rpc.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
+        template = getattr(rule, method.lower(), "")
+        found = re.fullmatch(_VARIABLE.sub(r"(?P<\1>[^/]+)", template), parts.path) if template else None
+        if found is not None:
+            request = _parse(rpc, body)
+            from_address = {**dict(parse_qsl(parts.query)), **{k: unquote(v) for k, v in found.groupdict().items()}}
+            return rpc, _merge(request, from_address)
+    fail(f"There is no call {method} {parts.path}.")
+
+
+def _grpc_call(path: str, body: str) -> tuple[MethodDescriptor, Message]:
+    for rpc in _methods():
+        if grpc_target(rpc).htu == path:
+            return rpc, _parse(rpc, body)
+    fail(f"There is no call {path}.")
+
+
+def _methods() -> Iterator[MethodDescriptor]:
+    for file in _FILES:
+        for service in file.DESCRIPTOR.services_by_name.values():
+            yield from service.methods
+
+
+def _parse(rpc: MethodDescriptor, body: str) -> Message:
+    request = GetMessageClass(rpc.input_type)()
+    try:
+        return Parse(body, request, ignore_unknown_fields=True) if body.strip() else request
+    except ParseError:
+        fail(f"The body is not a JSON {rpc.input_type.name}.")
+
+
+def _merge(request: Message, fields: dict[str, str]) -> Message:
+    try:
+        return ParseDict(fields, request, ignore_unknown_fields=True)
+    except ParseError:
+        fail("The address holds a value of the wrong type.")
+
+
+def _base_url() -> str:
+    """PUBLIC_BASE_URL, else where the local stack's gateway listens."""
+    settings = load(_Settings)
+    listed = StateFolder(BackendSettings().vyris_state_dir).read_ports().get("gateway")
+    if "public_base_url" in settings.model_fields_set or listed is None:
+        return settings.public_base_url
+    return f"http://localhost:{listed}"

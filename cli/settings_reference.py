@@ -1,0 +1,128 @@
+"""Writes what the settings say of themselves: `.env.example` and `docs/settings.md`.
+
+python -m cli.settings_reference           writes both
+python -m cli.settings_reference --check   exits 1 where one is not what would be written
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from gateway.settings import GatewaySettings
+from services.encounter.settings import EncounterSettings
+from services.mint.settings import MintSettings
+from services.reforge.settings import ReforgeSettings
+from services.wallet.settings import WalletSettings
+from stack.settings import StackSettings
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+READERS: Final[dict[str, type[BaseSettings]]] = {
+    "mint": MintSettings,
+    "encounter": EncounterSettings,
+    "wallet": WalletSettings,
+    "reforge": ReforgeSettings,
+    "gateway": GatewaySettings,
+    "local stack": StackSettings,
+}
+
+
+@dataclass
+class Setting:
+    """One environment variable: what it means, its default as text, and who reads it."""
+
+    name: str
+    meaning: str
+    default: str
+    readers: list[str] = field(default_factory=list)
+
+
+def settings() -> list[Setting]:
+    """Every setting, in the order in which the parts name them. ValueError for one without a meaning."""
+    found: dict[str, Setting] = {}
+    for reader, settings_class in READERS.items():
+        for field_name, info in settings_class.model_fields.items():
+            name = field_name.upper()
+            if name not in found:
+                if not info.description:
+                    raise ValueError(f"{settings_class.__name__}.{field_name} has no description")
+                found[name] = Setting(name, info.description, _default(info))
+            found[name].readers.append(reader)
+    return list(found.values())
+
+
+def env_example() -> str:
+    """`.env.example`: every setting, commented out, with its default."""
+    lines = [
+        "# Every setting with its default. Copy to `.env` and uncomment what you change; the environment goes first.",
+        "# Written by `make settings`.",
+    ]
+    for setting in settings():
+        lines += [
+            "",
+            f"# {_sentence(setting.meaning)} ({', '.join(setting.readers)})",
+            f"#{setting.name}={setting.default}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def table() -> str:
+    """`docs/settings.md`: the same as a table."""
+    lines = [
+        "# Settings",
+        "",
+        "From the environment, then from `.env`. A wrong one names itself and the process exits with status 78.",
+        "Written by `make settings`.",
+        "",
+        "| setting | default | meaning | read by |",
+        "|---|---|---|---|",
+    ]
+    for setting in settings():
+        default = f"`{setting.default}`" if setting.default else ""
+        meaning = _sentence(setting.meaning).replace("|", "\\|")
+        lines.append(f"| `{setting.name}` | {default} | {meaning} | {', '.join(setting.readers)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.default
+    if value is PydanticUndefined or value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, Path):
+        inside = value.is_relative_to(REPOSITORY)
+        return "" if value == Path() else str(value.relative_to(REPOSITORY) if inside else value)
+    return str(value)
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")
+
+
+def main() -> int:
+    """Write both files, or compare them."""
+    written = {REPOSITORY / ".env.example": env_example(), REPOSITORY / "docs" / "settings.md": table()}
+    if sys.argv[1:] != ["--check"]:
+        for path, text in written.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return 0
+    stale = [
+        path.name for path, text in written.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for name in stale:
+        sys.stderr.write(f"not what `make settings` writes: {name}\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

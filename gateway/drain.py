@@ -1,0 +1,85 @@
+"""A gateway that stops without cutting off a request: no new connections, open requests answered, then the end.
+
+Envoy by itself ends at once on SIGTERM, whatever is under way.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import httpx
+
+from gateway.launch import envoy_arguments, write_configuration
+from gateway.settings import GatewaySettings
+
+_POLL_S: Final = 0.1
+# A request may be on its way along a connection that is already open.
+_QUIET_POLLS: Final = 3
+_ACTIVE_REQUESTS: Final = "^http\\.(json|grpc)\\.downstream_rq_active$"
+
+
+class StopAskedError(Exception):
+    """SIGTERM or SIGINT came."""
+
+
+def active_requests(admin: httpx.Client) -> int:
+    """How many requests of callers Envoy has not answered yet."""
+    answer = admin.get("/stats", params={"filter": _ACTIVE_REQUESTS, "format": "json"})
+    return sum(entry.get("value", 0) for entry in json.loads(answer.text)["stats"])
+
+
+def drain(settings: GatewaySettings) -> bool:
+    """Let Envoy finish what is under way; true if it could within `GATEWAY_DRAIN_S`."""
+    until_s = time.monotonic() + settings.gateway_drain_s
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings.envoy_admin_port}", timeout=2) as admin:
+        admin.post("/healthcheck/fail")
+        admin.post("/drain_listeners?graceful&skip_exit")
+        quiet = 0
+        while quiet < _QUIET_POLLS:
+            if time.monotonic() >= until_s:
+                return False
+            time.sleep(_POLL_S)
+            quiet = 0 if active_requests(admin) else quiet + 1
+    return True
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        raise StopAskedError
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def run(settings: GatewaySettings, configuration: Path) -> int:
+    """Write the configuration and serve until told to stop; the exit status of Envoy, 0 after a drain."""
+    write_configuration(settings, configuration)
+    with _stop_signals():
+        process = subprocess.Popen(envoy_arguments(settings, configuration))
+        try:
+            return process.wait()
+        except StopAskedError:
+            _ignore_signals()
+            with suppress(httpx.HTTPError):  # Envoy may be gone, or not up yet
+                drain(settings)
+            process.terminate()
+            process.wait()
+            return 0

@@ -1,0 +1,41 @@
+"""A proof's one use, recorded in the transaction of its call's effect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.device_proof.verification import VerifiedProof
+from services.storage.database import Connection, Database
+from services.storage.queries import Queries
+from vyris.device_proof import MAX_AGE_S
+from vyris.errors import Unauthorized
+
+# A phone whose clock is a little ahead is believed.
+FUTURE_LEEWAY_S: Final = 10
+PURGE_LIMIT: Final = 5_000
+
+QUERIES: Final = Queries.beside(__file__)
+_REFUSALS: Final = {
+    "stale": f"Device proof: it is older than {MAX_AGE_S} s, or its iat lies in the future",
+    "replayed": "Device proof: it was used before; make a new one for each call",
+}
+
+
+async def spend(connection: Connection, proof: VerifiedProof | None) -> None:
+    """Record the use inside the caller's transaction; nothing to do for None.
+
+    Raises `Unauthorized` where the proof is stale or was spent, which rolls
+    the transaction back if the caller lets it pass.
+    """
+    if proof is None:
+        return
+    outcome = await connection.fetchval(
+        QUERIES["spend_proof"], proof.thumbprint, proof.jti, proof.issued_at_s, MAX_AGE_S, FUTURE_LEEWAY_S
+    )
+    if outcome in _REFUSALS:
+        raise Unauthorized(_REFUSALS[outcome])
+
+
+async def purge(database: Database) -> None:
+    """Forget uses that no longer guard anything, a bounded number at a time."""
+    await database.execute(QUERIES["purge_proofs"], PURGE_LIMIT)

@@ -1,0 +1,82 @@
+"""The local stack's signing key, made on first use: `keys/encounter_private.pem` and `encounter_public.pem`.
+
+In production there is none: whoever proves encounters keeps the private key to himself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from services.runtime.settings import WrongSetting
+
+PRIVATE_NAME: Final = "encounter_private.pem"
+PUBLIC_NAME: Final = "encounter_public.pem"
+
+
+def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key below `state_dir`, generated where there is none; both files are there afterwards.
+
+    Processes that start at once end up with the same key. Raises WrongSetting.
+    """
+    folder = state_dir.expanduser() / "keys"
+    try:
+        state_dir.expanduser().mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / ".encounter.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _kept_or_generated(folder)
+    except OSError as failure:
+        raise WrongSetting(f"the key in VYRIS_STATE_DIR ({folder}) cannot be used: {failure.strerror}") from failure
+
+
+def public_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """SubjectPublicKeyInfo in PEM."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _kept_or_generated(folder: Path) -> ec.EllipticCurvePrivateKey:
+    private_file, public_file = folder / PRIVATE_NAME, folder / PUBLIC_NAME
+    if private_file.exists():
+        key = _read(private_file)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        _write(private_file, pem, mode=0o600)
+    wanted = public_pem(key).encode()
+    if not public_file.exists() or public_file.read_bytes() != wanted:
+        _write(public_file, wanted, mode=0o644)
+    return key
+
+
+def _read(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise WrongSetting(f"{path} holds no P-256 private key; remove it and a new one is made")
+    return key
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    """All of it or nothing, whenever the power fails."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,131 @@
+"""An encounter token: what it must say, read before anything dear is done with it.
+
+A compact ES256 JWS with the claims `jti`, `sub` (who began it), `aud` (who was met) and `iat`; optionally `exp`,
+`nbf`, and `lat` with `lng`. Whether it is fresh is Postgres' to say: here its window of time is only worked out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from services.es256 import (
+    PublicKey,
+    Token,
+    TokenRefused,
+    numeric_date,
+    optional_numeric_date,
+    read_token,
+    text_claim,
+    verify_token,
+)
+from services.runtime.fields import known_uuid
+from vyris.errors import NotFound
+
+TOKEN_LIMIT_BYTES: Final = 8_192
+JTI_LIMIT: Final = 128
+HUNDREDTHS: Final = 100
+LATITUDE_LIMIT: Final = 90
+LONGITUDE_LIMIT: Final = 180
+_TYP: Final = frozenset({None, "jwt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where it happened, in hundredths of a degree: no finer than about a kilometre."""
+
+    latitude_hundredths: int
+    longitude_hundredths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What a token says. Times are seconds since 1970; it counts from `begins_s` to `ends_s`."""
+
+    jti: str
+    initiator_id: UUID
+    receiver_id: UUID
+    issued_at_s: float
+    begins_s: float
+    ends_s: float
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenMeeting:
+    """A meeting whose token was signed by the key of this thumbprint."""
+
+    meeting: Meeting
+    signing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How old a token may be, and how long it may claim to live."""
+
+    max_age_s: int
+    max_lifetime_s: int
+
+
+def read_encounter(text: str, limits: TimeLimits) -> tuple[Token, Meeting]:
+    """Take a token apart; its signature is not checked yet. Raises TokenRefused."""
+    token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES)
+    return token, _meeting(token.claims, limits)
+
+
+def prove(token: Token, meeting: Meeting, keys: Sequence[PublicKey]) -> ProvenMeeting:
+    """The meeting, signed by one of `keys`. Raises TokenRefused, whatever the reason in the same words."""
+    for key in keys:
+        try:
+            verify_token(token, key)
+        except TokenRefused:
+            continue
+        return ProvenMeeting(meeting, key.thumbprint)
+    raise TokenRefused("The token is not signed by a known key")
+
+
+def _meeting(claims: Mapping[str, Any], limits: TimeLimits) -> Meeting:
+    jti = text_claim(claims, "jti", max_length=JTI_LIMIT)
+    initiator_id, receiver_id = _membership_id(claims, "sub"), _membership_id(claims, "aud")
+    if initiator_id == receiver_id:
+        raise TokenRefused("The claims sub and aud name the same membership")
+    issued_at_s = numeric_date(claims, "iat")
+    begins_s = max(issued_at_s, optional_numeric_date(claims, "nbf") or 0.0)
+    ends_s = min(issued_at_s + limits.max_age_s, _expiry_s(claims, issued_at_s, limits))
+    return Meeting(jti, initiator_id, receiver_id, issued_at_s, begins_s, ends_s, _location(claims))
+
+
+def _membership_id(claims: Mapping[str, Any], name: str) -> UUID:
+    try:
+        return known_uuid(text_claim(claims, name))
+    except NotFound:
+        raise TokenRefused(f"The claim {name} is not a membership's id") from None
+
+
+def _expiry_s(claims: Mapping[str, Any], issued_at_s: float, limits: TimeLimits) -> float:
+    expires_s = optional_numeric_date(claims, "exp")
+    if expires_s is None:
+        return issued_at_s + limits.max_age_s
+    if expires_s <= issued_at_s:
+        raise TokenRefused("The claim exp is not after iat")
+    if expires_s - issued_at_s > limits.max_lifetime_s:
+        raise TokenRefused("The claim exp is too far after iat")
+    return expires_s
+
+
+def _location(claims: Mapping[str, Any]) -> Location | None:
+    if "lat" not in claims and "lng" not in claims:
+        return None
+    return Location(
+        _hundredths(claims.get("lat"), "lat", LATITUDE_LIMIT), _hundredths(claims.get("lng"), "lng", LONGITUDE_LIMIT)
+    )
+
+
+def _hundredths(degrees: object, name: str, limit: int) -> int:
+    if isinstance(degrees, bool) or not isinstance(degrees, int | float):
+        raise TokenRefused(f"The claim {name} is missing beside the other of the location, or not a number")
+    if not -limit <= degrees <= limit:
+        raise TokenRefused(f"The claim {name} is out of bounds")
+    return round(degrees * HUNDREDTHS)

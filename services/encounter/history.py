@@ -1,0 +1,77 @@
+"""A membership's encounters, told to its own device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.device_proof import DeviceProofMode, DeviceProofs, VerifiedProof
+from services.device_proof.spending import spend
+from services.encounter.page_token import Position, decode, encode
+from services.encounter.register import QUERIES, Encounter
+from services.runtime.fields import known_uuid, refuse_nul
+from services.storage.database import Connection, Database
+from vyris.encounter.v1 import encounter_pb2
+from vyris.errors import InvalidRequest, NotFound, Unauthorized
+
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_LIMIT: Final = 100
+METHOD: Final = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_by_name["ListEncounters"]
+
+
+class History:
+    """Reads pages of encounters, newest first."""
+
+    def __init__(self, database: Database, proofs: DeviceProofs, mode: DeviceProofMode) -> None:
+        self._database = database
+        self._proofs = proofs
+        self._mode = mode
+
+    async def page(
+        self, request: encounter_pb2.ListEncountersRequest, proof: str | None
+    ) -> encounter_pb2.ListEncountersResponse:
+        """Raises InvalidRequest, NotFound, Unauthorized, Retryable."""
+        refuse_nul(request.membership_id)
+        size = _page_size(request.page_size)
+        after = decode(request.page_token) if request.page_token else None
+        membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
+        to_spend = await self._authorized(membership_id, proof, request)
+        # One more than asked for tells whether there is another page.
+        arguments = (membership_id, after and after.verified_at, after and after.id, size + 1)
+
+        async def read(connection: Connection) -> list[asyncpg.Record]:
+            await spend(connection, to_spend)
+            return await connection.fetch(QUERIES["list_encounters"], *arguments)
+
+        return _told(await self._database.in_transaction(read), size)
+
+    async def _authorized(
+        self, membership_id: UUID, proof: str | None, request: encounter_pb2.ListEncountersRequest
+    ) -> VerifiedProof | None:
+        """The proof that is to be spent; None where DEVICE_PROOF is off."""
+        row = await self._database.fetchrow(QUERIES["find_membership"], membership_id)
+        if row is None:
+            raise NotFound("There is no such membership")
+        if row["revoked"]:
+            raise Unauthorized("This membership was revoked")
+        if row["thumbprint"] is None and self._mode is not DeviceProofMode.OFF:
+            raise Unauthorized("This membership has no enrolled device that could prove the call")
+        return self._proofs.required(enrolled_thumbprint=row["thumbprint"], proof=proof, method=METHOD, request=request)
+
+
+def _page_size(asked: int) -> int:
+    if not 0 <= asked <= PAGE_SIZE_LIMIT:
+        raise InvalidRequest(f"page_size must be 1 to {PAGE_SIZE_LIMIT}, or 0 for {PAGE_SIZE_DEFAULT}")
+    return asked or PAGE_SIZE_DEFAULT
+
+
+def _told(rows: Sequence[asyncpg.Record], size: int) -> encounter_pb2.ListEncountersResponse:
+    shown = [Encounter(**dict(row)) for row in rows[:size]]
+    last = shown[-1] if len(rows) > size else None
+    return encounter_pb2.ListEncountersResponse(
+        encounters=[encounter.message() for encounter in shown],
+        next_page_token=encode(Position(last.verified_at, last.id)) if last else "",
+    )

@@ -1,0 +1,51 @@
+"""Where members met is forgotten after a while; that they met is not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from services.encounter import metrics
+from services.encounter.register import QUERIES
+from services.storage.database import Connection, Database, DatabaseUnavailable
+
+LOCK_CLASS: Final = 0x56595233  # "VYR3"
+ROWS_A_ROUND: Final = 1_000
+INTERVAL_S: Final = 60.0
+# Between rounds while there is more to forget.
+BREATH_S: Final = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+class LocationRetention:
+    """Takes locations out of encounters that are older than `retention_days`."""
+
+    def __init__(self, database: Database, retention_days: int) -> None:
+        self._database = database
+        self._retention_days = retention_days
+
+    async def run(self) -> None:
+        """Forget again and again."""
+        while True:
+            forgotten = 0
+            try:
+                forgotten = await self.round()
+            except DatabaseUnavailable as error:
+                log.warning("location_retention_failed", error=error.cause)
+            await asyncio.sleep(BREATH_S if forgotten == ROWS_A_ROUND else INTERVAL_S)
+
+    async def round(self) -> int:
+        """Forget at most a thousand; returns how many. Another process at it means none. Raises Retryable."""
+        forgotten = await self._database.in_transaction(self._forget)
+        if forgotten:
+            metrics.LOCATIONS_FORGOTTEN.inc(forgotten)
+            log.info("locations_forgotten", encounters=forgotten)
+        return forgotten
+
+    async def _forget(self, connection: Connection) -> int:
+        if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
+            return 0
+        return len(await connection.fetch(QUERIES["forget_locations"], self._retention_days, ROWS_A_ROUND))

@@ -1,0 +1,74 @@
+"""The encounter service's RPCs: cheap refusals first, then the signature, then one statement decides."""
+
+from __future__ import annotations
+
+from services.device_proof import proof_in
+from services.encounter import metrics
+from services.encounter.authority_keys import AuthorityKeys
+from services.encounter.device_signed import DeviceSignedEncounters
+from services.encounter.encounter_token import TimeLimits, prove, read_encounter
+from services.encounter.history import History
+from services.encounter.recording import Recorder
+from services.encounter.register import Encounter
+from services.es256 import TokenRefused
+from services.runtime.call import Call
+from vyris.device_proof import METADATA_KEY
+from vyris.encounter.v1 import encounter_pb2
+from vyris.errors import InvalidRequest, Unauthorized, VyrisError
+
+THUMBPRINT_LENGTH = 43
+
+
+class EncounterServicer:
+    """Serves `vyris.encounter.v1.EncounterService`."""
+
+    def __init__(
+        self,
+        authority: AuthorityKeys,
+        limits: TimeLimits,
+        recorder: Recorder,
+        device_signed: DeviceSignedEncounters | None,
+        history: History,
+    ) -> None:
+        """`device_signed` is None where devices may not sign."""
+        self._authority = authority
+        self._limits = limits
+        self._recorder = recorder
+        self._device_signed = device_signed
+        self._history = history
+
+    async def verify_encounter(
+        self, request: encounter_pb2.VerifyEncounterRequest, call: Call
+    ) -> encounter_pb2.VerifyEncounterResponse:
+        """Raises what the contract says of POST /encounters/verify."""
+        try:
+            encounter = await self._recorded(request, call)
+        except TokenRefused as refusal:
+            metrics.ENCOUNTERS.labels(Unauthorized.reason).inc()
+            raise Unauthorized(f"Encounter token: {refusal.message}") from None
+        except VyrisError as refusal:
+            metrics.ENCOUNTERS.labels(refusal.reason).inc()
+            raise
+        metrics.ENCOUNTERS.labels("VERIFIED").inc()
+        return encounter_pb2.VerifyEncounterResponse(status="VERIFIED", encounter=encounter.message())
+
+    async def list_encounters(
+        self, request: encounter_pb2.ListEncountersRequest, call: Call
+    ) -> encounter_pb2.ListEncountersResponse:
+        """Raises what the contract says of GET /memberships/{membership_id}/encounters."""
+        return await self._history.page(request, proof_in(call.metadata_values(METADATA_KEY)))
+
+    async def _recorded(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:
+        if not request.token or request.token.isspace():
+            raise InvalidRequest("token is missing")
+        token, meeting = read_encounter(request.token, self._limits)
+        candidates = self._authority.candidates(token.kid)
+        if not candidates and self._device_signed and token.kid and len(token.kid) == THUMBPRINT_LENGTH:
+            return await self._device_signed.record(
+                token,
+                meeting,
+                proof=proof_in(call.metadata_values(METADATA_KEY)),
+                request=request,
+                deadline_s=call.remaining_s,
+            )
+        return await self._recorder.record(prove(token, meeting, candidates), call.remaining_s)

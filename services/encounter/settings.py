@@ -1,0 +1,42 @@
+"""Settings of the encounter service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from services.device_proof import DeviceProofSettings
+from services.runtime.settings import ServiceSettings
+from services.storage.database import PostgresSettings
+
+
+class AuthoritySettings(ServiceSettings):
+    """Who signs encounter tokens; `vyris dev encounter-token` needs no more than this."""
+
+    encounter_jwt_public_key: str = Field(
+        "",
+        description="keys that sign encounter tokens: one or more PEM blocks (newlines may be written \\n), "
+        "or a JWKS for rotation by kid; empty in development: a generated key",
+    )
+
+
+class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings):
+    """What the encounter process needs to know."""
+
+    encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
+    encounter_device_keys: Literal["on", "off"] = Field(
+        "off", description="whether enrolled devices may sign encounter tokens, with the receiver's device proof"
+    )
+    encounter_max_age_s: int = Field(300, ge=1, le=86_400, description="how old an encounter token may be")
+    encounter_clock_leeway_s: int = Field(
+        5, ge=0, le=60, description="how far ahead of Postgres' clock a signer's may be"
+    )
+    encounter_max_lifetime_s: int = Field(
+        3_600, ge=1, le=86_400, description="longest time from iat to exp; a token that claims more is refused"
+    )
+    encounter_queue_limit: int = Field(4_096, ge=1, le=65_536, description="tokens that wait before shedding")
+    encounter_batch_limit: int = Field(256, ge=1, le=1_024, description="tokens in one batch")
+    encounter_location_retention_days: int = Field(
+        30, ge=0, le=3_650, description="after so many days an encounter's location is forgotten; 0: none is kept"
+    )

@@ -1,0 +1,45 @@
+"""Notifications from stores and merchants: the signature inside is what proves the caller."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.mint.receipt_kinds import ReceiptKinds
+from services.mint.receipts.app_store_signatures import TEXT_LIMIT_BYTES as APP_STORE_LIMIT_BYTES
+from services.mint.receipts.merchant_signatures import TEXT_LIMIT_BYTES as MERCHANT_LIMIT_BYTES
+from services.mint.refunds.application import Refunds
+from services.runtime.fields import refuse_nul
+from vyris.errors import InvalidRequest, NotFound
+
+IGNORED: Final = "IGNORED"
+
+
+class Notifications:
+    """Takes what is told, and tells what became of it."""
+
+    def __init__(self, kinds: ReceiptKinds, refunds: Refunds) -> None:
+        self._kinds = kinds
+        self._refunds = refunds
+
+    async def app_store(self, signed_payload: str) -> str:
+        """The outcome. Raises InvalidRequest, NotFound where the kind is not accepted, Unauthorized, Retryable."""
+        _check(signed_payload, APP_STORE_LIMIT_BYTES)
+        if self._kinds.app_store_notices is None:
+            raise NotFound("App Store notifications are not accepted here")
+        notice = await self._kinds.app_store_notices.read(signed_payload)
+        return IGNORED if notice is None else await self._refunds.apply(notice)
+
+    async def merchant(self, signed_payload: str) -> str:
+        """The outcome. Raises InvalidRequest, NotFound where the kind is not accepted, Unauthorized, Retryable."""
+        _check(signed_payload, MERCHANT_LIMIT_BYTES)
+        if self._kinds.merchant_notices is None:
+            raise NotFound("Merchant notifications are not accepted here")
+        return await self._refunds.apply(await self._kinds.merchant_notices.read(signed_payload))
+
+
+def _check(signed_payload: str, limit_bytes: int) -> None:
+    if not signed_payload or signed_payload.isspace():
+        raise InvalidRequest("signedPayload is missing")
+    if len(signed_payload) > limit_bytes:
+        raise InvalidRequest(f"signedPayload must be at most {limit_bytes} bytes")
+    refuse_nul(signed_payload)

@@ -1,0 +1,99 @@
+"""The kinds of receipts that the settings name, made ready: what verifies them, and what hears of their refunds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.mint.receipts.app_store import AppStoreVerifier
+from services.mint.receipts.app_store_signatures import AppStoreSignatures
+from services.mint.receipts.merchant import MerchantVerifier
+from services.mint.receipts.merchant_keys import KeySetUnreadable, MerchantKeys
+from services.mint.receipts.merchant_signatures import MerchantSignatures
+from services.mint.receipts.opaque import OpaqueVerifier
+from services.mint.receipts.settings import ReceiptSettings, accepted_kinds, products, root_certificates
+from services.mint.receipts.verified import ReceiptVerifier
+from services.mint.refunds.app_store import AppStoreNotices
+from services.mint.refunds.merchant import MerchantNotices
+from services.runtime.settings import WrongSetting
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class ReceiptKinds:
+    """What is accepted; a reader of refunds is None where its kind is not."""
+
+    verifiers: list[ReceiptVerifier] = field(default_factory=list)
+    app_store_notices: AppStoreNotices | None = None
+    merchant_notices: MerchantNotices | None = None
+
+
+@asynccontextmanager
+async def ready_kinds(settings: ReceiptSettings, *, production: bool) -> AsyncIterator[ReceiptKinds]:
+    """Raises WrongSetting."""
+    kinds = ReceiptKinds()
+    async with AsyncExitStack() as closing:
+        for name in accepted_kinds(settings):
+            if name == "app-store":
+                _add_app_store(kinds, settings, closing)
+            elif name == "merchant":
+                await _add_merchant(kinds, settings, closing, production=production)
+            else:
+                _add_opaque(kinds, production=production)
+        yield kinds
+
+
+def _add_app_store(kinds: ReceiptKinds, settings: ReceiptSettings, closing: AsyncExitStack) -> None:
+    if not settings.app_store_bundle_id or settings.app_store_app_id is None:
+        raise WrongSetting("RECEIPT_KINDS names app-store, so APP_STORE_BUNDLE_ID and APP_STORE_APP_ID must be set")
+    signatures = AppStoreSignatures(
+        root_certificates(settings.app_store_roots),
+        settings.app_store_bundle_id,
+        settings.app_store_app_id,
+        online_checks=settings.app_store_online_checks,
+    )
+    closing.callback(signatures.close)
+    sold = products(settings.app_store_products)
+    kinds.verifiers.append(
+        AppStoreVerifier(
+            signatures,
+            sold,
+            account_namespace=settings.app_store_account_namespace,
+            accepts_sandbox=settings.app_store_sandbox,
+        )
+    )
+    kinds.app_store_notices = AppStoreNotices(signatures, frozenset(sold))
+
+
+async def _add_merchant(
+    kinds: ReceiptKinds, settings: ReceiptSettings, closing: AsyncExitStack, *, production: bool
+) -> None:
+    source = settings.merchant_jwks
+    if not settings.merchant_issuer or not source:
+        raise WrongSetting("RECEIPT_KINDS names merchant, so MERCHANT_ISSUER and MERCHANT_JWKS must be set")
+    if production and source.startswith("http://"):
+        raise WrongSetting("MERCHANT_JWKS must be an https URL or a file: whoever forges it mints for nothing")
+    keys = MerchantKeys(source)
+    closing.push_async_callback(keys.close)
+    try:
+        await keys.read()
+    except KeySetUnreadable as failure:
+        if not source.startswith(("http://", "https://")):
+            raise WrongSetting(f"MERCHANT_JWKS: {failure}") from None
+        # The shop may be away for a moment; its receipts wait until it is back.
+        log.warning("merchant_keys_unreadable", problem=str(failure))
+    signatures = MerchantSignatures(keys, settings.merchant_issuer, settings.merchant_audience)
+    kinds.verifiers.append(MerchantVerifier(signatures))
+    kinds.merchant_notices = MerchantNotices(signatures)
+
+
+def _add_opaque(kinds: ReceiptKinds, *, production: bool) -> None:
+    if production:
+        raise WrongSetting(
+            "RECEIPT_KINDS names opaque, which proves no payment; VYRIS_ENV=production accepts app-store and merchant"
+        )
+    kinds.verifiers.append(OpaqueVerifier())

@@ -1,0 +1,84 @@
+"""App Store receipts: transactions that StoreKit 2 hands to the app, signed by the App Store (JWSTransaction)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID, uuid5
+
+from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
+from services.mint.receipts.app_store_transaction import KIND, Transaction, transaction_of
+from services.mint.receipts.form import looks_like_storekit_jws
+from services.mint.receipts.verified import DropName, ReceiptClaim, VerifiedReceipt
+from vyris.errors import InvalidReceipt
+
+SINGLE: Final = 1
+
+
+class AppStoreVerifier:
+    """Accepts one purchase of a membership product by the calling user, neither refunded nor shared."""
+
+    kind = KIND
+
+    def __init__(
+        self,
+        signatures: AppStoreSignatures,
+        products: Mapping[str, DropName],
+        *,
+        account_namespace: UUID | None = None,
+        accepts_sandbox: bool = True,
+    ) -> None:
+        """`products` maps a product id to the drop that it buys.
+
+        The app sets `appAccountToken` to the user's id where that is a UUID, else to
+        the UUID of version 5 of the user's id in `account_namespace`.
+        """
+        self._signatures = signatures
+        self._products = products
+        self._account_namespace = account_namespace
+        self._accepts_sandbox = accepts_sandbox
+
+    def recognises(self, receipt_data: str) -> bool:
+        """A compact JWS that brings its certificates."""
+        return looks_like_storekit_jws(receipt_data)
+
+    async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
+        """Raises InvalidReceipt, Retryable."""
+        try:
+            transaction = transaction_of(await self._signatures.transaction(claim.receipt_data.strip()))
+        except NotSigned as refusal:
+            raise InvalidReceipt(f"This App Store receipt is not accepted, because {refusal.reason}") from None
+        drop = self._bought(transaction)
+        self._check_account(transaction, claim.user_id)
+        if claim.original_transaction_id not in {None, transaction.original_transaction_id}:
+            raise InvalidReceipt("original_transaction_id is not the one in this receipt")
+        return VerifiedReceipt(transaction.key, KIND, transaction.purchase_id, transaction.environment, drop)
+
+    def _bought(self, transaction: Transaction) -> DropName:
+        """The drop of which this is a whole, paid purchase."""
+        if transaction.environment == "sandbox" and not self._accepts_sandbox:
+            raise InvalidReceipt("This is a test purchase from the App Store's sandbox; those are not accepted here")
+        if transaction.revoked:
+            raise InvalidReceipt("This purchase was refunded or revoked by the App Store")
+        if transaction.family_shared:
+            raise InvalidReceipt("This purchase is shared by a family member; only the account that paid can mint")
+        if not transaction.purchased:
+            raise InvalidReceipt("The App Store does not say that this account made the purchase")
+        drop = self._products.get(transaction.product_id)
+        if drop is None or transaction.consumable is None:
+            raise InvalidReceipt("This purchase is of another product, not of a membership")
+        if type(transaction.quantity) is not int or transaction.quantity != SINGLE:
+            raise InvalidReceipt("This purchase is not of exactly one piece; a membership is bought singly")
+        return drop
+
+    def _check_account(self, transaction: Transaction, user_id: str) -> None:
+        if transaction.account is None:
+            raise InvalidReceipt("This purchase names no account (appAccountToken), so it cannot be given to a user")
+        if transaction.account != self._account_of(user_id):
+            raise InvalidReceipt("This purchase was made for another account")
+
+    def _account_of(self, user_id: str) -> UUID | None:
+        try:
+            return UUID(user_id)
+        except ValueError:
+            return uuid5(self._account_namespace, user_id) if self._account_namespace else None

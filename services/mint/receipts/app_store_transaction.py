@@ -1,0 +1,91 @@
+"""A transaction as the App Store signs it, read from its claims.
+
+Source: Apple, App Store Server API, JWSTransactionDecodedPayload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from appstoreserverlibrary.models.Environment import Environment as StoreEnvironment
+from appstoreserverlibrary.models.InAppOwnershipType import InAppOwnershipType
+from appstoreserverlibrary.models.Type import Type
+
+from services.mint.receipts.app_store_signatures import NotSigned, known_environment
+from services.mint.receipts.verified import Environment, receipt_key
+
+KIND: Final = "app-store"
+ID_LIMIT: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What decides whether a purchase is worth a membership."""
+
+    transaction_id: str
+    original_transaction_id: str
+    environment: Environment
+    product_id: str
+    consumable: bool | None  # None: a subscription
+    quantity: object
+    purchased: bool  # by this account itself, not shared by its family
+    family_shared: bool
+    revoked: bool
+    account: UUID | None  # appAccountToken
+
+    @property
+    def purchase_id(self) -> str:
+        """What identifies the purchase: restoring a non-consumable makes new transactions of one original."""
+        return self.transaction_id if self.consumable else self.original_transaction_id
+
+    @property
+    def key(self) -> bytes:
+        """The ledger's key."""
+        return receipt_key(KIND, self.environment, self.purchase_id)
+
+
+def transaction_of(claims: Mapping[str, Any]) -> Transaction:
+    """Read proven claims. Raises NotSigned where they do not have the App Store's form."""
+    ownership = claims.get("inAppOwnershipType")
+    return Transaction(
+        transaction_id=_text(claims, "transactionId"),
+        original_transaction_id=_text(claims, "originalTransactionId"),
+        environment=environment_name(known_environment(claims.get("environment"))),
+        product_id=_text(claims, "productId"),
+        consumable=_consumable(claims.get("type")),
+        quantity=claims.get("quantity"),
+        purchased=ownership == InAppOwnershipType.PURCHASED.value,
+        family_shared=ownership == InAppOwnershipType.FAMILY_SHARED.value,
+        revoked=any(claims.get(name) is not None for name in ("revocationDate", "revocationReason", "revocationType")),
+        account=_account(claims.get("appAccountToken")),
+    )
+
+
+def environment_name(environment: StoreEnvironment) -> Environment:
+    """Our name of one of the App Store's two environments in which purchases are signed."""
+    return "production" if environment == StoreEnvironment.PRODUCTION else "sandbox"
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= ID_LIMIT or not value.isprintable():
+        raise NotSigned(f"its {name} does not have the App Store's form")
+    return value
+
+
+def _consumable(kind: object) -> bool | None:
+    if kind == Type.CONSUMABLE.value:
+        return True
+    return False if kind == Type.NON_CONSUMABLE.value else None
+
+
+def _account(token: object) -> UUID | None:
+    if not isinstance(token, str):
+        return None
+    try:
+        return UUID(token)
+    except ValueError:
+        return None

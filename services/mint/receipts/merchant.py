@@ -1,0 +1,74 @@
+"""Merchant receipts: the seller's own shop says who bought what, so that any shop or payment service can be bridged.
+
+header  {"alg": "ES256", "kid": …}
+claims  iss   the shop                       jti      the order, unique at the shop
+        sub   the buyer's user_id            drop     "<tier>:<year>"
+        aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
+        iat   optional, unused
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.es256 import TokenRefused, text_claim
+from services.mint.receipts.form import looks_like_plain_jws
+from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
+from services.mint.receipts.verified import DropName, Environment, ReceiptClaim, VerifiedReceipt, receipt_key
+from services.runtime.fields import drop_name
+from vyris.errors import InvalidReceipt, InvalidRequest
+
+
+class MerchantVerifier:
+    """Accepts an order of the calling user that the shop signed."""
+
+    kind = KIND
+
+    def __init__(self, signatures: MerchantSignatures) -> None:
+        self._signatures = signatures
+
+    def recognises(self, receipt_data: str) -> bool:
+        """A compact JWS that brings no certificates."""
+        return looks_like_plain_jws(receipt_data)
+
+    async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
+        """Raises InvalidReceipt, Retryable."""
+        try:
+            claims = await self._signatures.claims(claim.receipt_data.strip())
+            _check_lasting(claims)
+            order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
+            drop, sandbox = _drop(claims), sandbox_claim(claims)
+        except TokenRefused as refusal:
+            raise InvalidReceipt(
+                f"This merchant receipt is not accepted: {refusal.message[:1].lower()}{refusal.message[1:]}"
+            ) from None
+        if buyer != claim.user_id:
+            raise InvalidReceipt("This purchase was made for another account")
+        if claim.original_transaction_id not in {None, order}:
+            raise InvalidReceipt("original_transaction_id is not the one in this receipt")
+        environment: Environment = "sandbox" if sandbox else "production"
+        return VerifiedReceipt(
+            merchant_key(self._signatures.issuer, environment, order), KIND, order, environment, drop
+        )
+
+
+def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:
+    """The ledger's key of an order. Test orders are counted apart: shops number them anew."""
+    return receipt_key(KIND, issuer if environment == "production" else f"{issuer}\n{environment}", order)
+
+
+def _check_lasting(claims: Mapping[str, Any]) -> None:
+    """A purchase does not expire, and the same receipt is answered years later; a refund is no receipt."""
+    if "exp" in claims or "nbf" in claims:
+        raise TokenRefused("A receipt does not expire; the shop must leave exp and nbf out")
+    if "event" in claims:
+        raise TokenRefused("This is a notification about a purchase, not its receipt")
+
+
+def _drop(claims: Mapping[str, Any]) -> DropName:
+    tier, _, year = text_claim(claims, "drop").partition(":")
+    try:
+        return drop_name(tier, year)
+    except InvalidRequest:
+        raise TokenRefused("The claim drop does not have the form tier:year") from None

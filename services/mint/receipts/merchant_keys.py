@@ -1,0 +1,171 @@
+"""The keys of the seller's own shop: a JWK set (RFC 7517) from a file or an https URL, kept for a while.
+
+A set that was read once goes on serving while its source is away, up to a limit. An
+unknown `kid` has it read again at once, so that a new key works without a wait, but not
+more often than every few seconds, whoever asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import structlog
+
+from services.es256 import KeyRefused, PublicKey, public_key_from_jwk
+from services.es256.strict_json import NotStrict, read_object
+from vyris.errors import Retryable
+
+SET_LIMIT_BYTES: Final = 65_536
+KEYS_LIMIT: Final = 32
+KID_LIMIT: Final = 256
+FETCH_LIMIT_S: Final = 3.0
+REFRESH_S: Final = 300.0
+READ_AGAIN_S: Final = 5.0
+STALE_LIMIT_S: Final = 24 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class KeySetUnreadable(Exception):
+    """The message says what is wrong with the set or its source."""
+
+
+# Keys by kid; None for one that has none.
+KeySet = dict[str | None, PublicKey]
+
+
+class MerchantKeys:
+    """Keys by `kid`, as the merchant publishes them."""
+
+    def __init__(self, source: str, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """`source` is a path or an http(s) URL."""
+        self._source = source
+        self._clock_s = clock_s
+        self._keys: KeySet = {}
+        self._read_at_s: float | None = None
+        self._tried_at_s: float | None = None
+        self._reading = asyncio.Lock()
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close what was opened to read the set."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def key(self, kid: str | None) -> PublicKey | None:
+        """The key of that name, the only key where none is named, else None. Raises Retryable without any set."""
+        if self._older_than(REFRESH_S) or self._find(kid) is None:
+            await self._read_again()
+        if self._older_than(STALE_LIMIT_S):
+            raise Retryable("The merchant's keys cannot be read; send the same request again")
+        return self._find(kid)
+
+    async def read(self) -> None:
+        """Read the set now. Raises KeySetUnreadable."""
+        self._keys = key_set(await self._fetched())
+        self._read_at_s = self._clock_s()
+
+    def _find(self, kid: str | None) -> PublicKey | None:
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    def _older_than(self, age_s: float) -> bool:
+        return self._read_at_s is None or self._clock_s() - self._read_at_s >= age_s
+
+    async def _read_again(self) -> None:
+        """At most every few seconds, one at a time; a failure leaves the set as it was."""
+        async with self._reading:
+            if self._tried_at_s is not None and self._clock_s() - self._tried_at_s < READ_AGAIN_S:
+                return
+            self._tried_at_s = self._clock_s()
+            try:
+                await self.read()
+            except KeySetUnreadable as failure:
+                log.warning("merchant_keys_unreadable", problem=str(failure))
+
+    async def _fetched(self) -> bytes:
+        if self._source.startswith(("https://", "http://")):
+            if self._client is None:
+                self._client = await asyncio.to_thread(_client)
+            return await _fetch(self._client, self._source)
+        try:
+            return await asyncio.to_thread(_read_file, Path(self._source))
+        except OSError as error:
+            raise KeySetUnreadable(f"the file cannot be read ({error.strerror})") from None
+
+
+def key_set(raw: bytes) -> KeySet:
+    """The P-256 keys of a JWK set; keys of other types are passed over. Raises KeySetUnreadable."""
+    if len(raw) > SET_LIMIT_BYTES:
+        raise KeySetUnreadable(f"the set is larger than {SET_LIMIT_BYTES} bytes")
+    try:
+        members = read_object(raw)
+    except NotStrict as refusal:
+        raise KeySetUnreadable(f"the set {refusal}") from None
+    listed = members.get("keys")
+    if not isinstance(listed, list) or len(listed) > KEYS_LIMIT:
+        raise KeySetUnreadable(f"the set does not list at most {KEYS_LIMIT} keys")
+    keys: KeySet = {}
+    for jwk in listed:
+        if isinstance(jwk, dict) and _meant_for_us(jwk):
+            kid = _kid(jwk)
+            if kid in keys:
+                raise KeySetUnreadable("two keys of the set have the same kid, or none")
+            keys[kid] = _key(jwk)
+    if not keys:
+        raise KeySetUnreadable("the set holds no P-256 key for signatures")
+    return keys
+
+
+def _meant_for_us(jwk: dict[str, Any]) -> bool:
+    return jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" and jwk.get("use", "sig") == "sig"
+
+
+def _kid(jwk: dict[str, Any]) -> str | None:
+    kid = jwk.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= KID_LIMIT):
+        raise KeySetUnreadable("a key's kid is not a short string")
+    return kid
+
+
+def _key(jwk: dict[str, Any]) -> PublicKey:
+    try:
+        return public_key_from_jwk(jwk)
+    except KeyRefused as refusal:
+        raise KeySetUnreadable(refusal.message) from None
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(SET_LIMIT_BYTES + 1)
+
+
+async def _fetch(client: httpx.AsyncClient, url: str) -> bytes:
+    """The body of a 200, at most little more than the limit."""
+    body = b""
+    try:
+        async with asyncio.timeout(FETCH_LIMIT_S), client.stream("GET", url) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise KeySetUnreadable(f"the address answered with {answer.status_code}")
+            async for piece in answer.aiter_bytes():
+                body += piece
+                if len(body) > SET_LIMIT_BYTES:
+                    break
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
+        raise KeySetUnreadable(f"the address does not answer ({type(error).__name__})") from None
+    return body
+
+
+def _client() -> httpx.AsyncClient:
+    """Reads the machine's trusted certificates, which takes a tenth of a second: for a thread."""
+    return httpx.AsyncClient(
+        follow_redirects=False,
+        timeout=FETCH_LIMIT_S,
+        headers={"accept": "application/jwk-set+json, application/json"},
+    )

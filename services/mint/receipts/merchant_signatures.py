@@ -1,0 +1,52 @@
+"""Texts that the seller's own shop signed: ES256 JWS whose key the shop publishes.
+
+Both receipts and refunds come this way, told apart by the claim `event`, which only
+a refund has. Claims that both need: `iss`, the shop; `jti`, the text's own id; and `aud`
+must name us where it is there (RFC 7519 section 4.1.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.es256 import TokenRefused, read_token, text_claim, verify_token
+from services.mint.receipts.merchant_keys import MerchantKeys
+
+KIND: Final = "merchant"
+TEXT_LIMIT_BYTES: Final = 8_192
+_TYP: Final = frozenset({None, "jwt"})
+
+
+class MerchantSignatures:
+    """Proves what the merchant signed."""
+
+    def __init__(self, keys: MerchantKeys, issuer: str, audience: str) -> None:
+        self._keys = keys
+        self.issuer = issuer
+        self._audience = audience
+
+    async def claims(self, text: str) -> Mapping[str, Any]:
+        """The claims of a text that is by the merchant and for us. Raises TokenRefused, Retryable."""
+        token = read_token(text, typ=_TYP, max_bytes=TEXT_LIMIT_BYTES)
+        if text_claim(token.claims, "iss") != self.issuer:
+            raise TokenRefused("The claim iss does not name the merchant whose receipts are accepted here")
+        text_claim(token.claims, "jti")
+        self._check_audience(token.claims)
+        key = await self._keys.key(token.kid)
+        if key is None:
+            raise TokenRefused("The token's kid names no key that the merchant publishes")
+        return verify_token(token, key)
+
+    def _check_audience(self, claims: Mapping[str, Any]) -> None:
+        audience = claims.get("aud")
+        if audience is not None and self._audience not in (audience if isinstance(audience, list) else [audience]):
+            raise TokenRefused("The claim aud names somebody else")
+
+
+def sandbox_claim(claims: Mapping[str, Any]) -> bool:
+    """Whether the shop says that nothing was paid: an order of its test mode. Raises TokenRefused."""
+    sandbox = claims.get("sandbox", False)
+    if not isinstance(sandbox, bool):
+        raise TokenRefused("The claim sandbox is neither true nor false")
+    return sandbox

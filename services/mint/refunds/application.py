@@ -1,0 +1,155 @@
+"""What follows from a notice, in one transaction: each told once, the newest word wins, whatever the order.
+
+    REFUND, REVOKE    ledger → REFUNDED; the membership, if there is one, is revoked
+    REFUND_REVERSED   ledger → what it was before; the membership that the refund revoked is restored,
+                      unless its number has a new owner or left the drop: then nothing changes, for the operator
+
+The ledger row is locked (or inserted) first, as the mint cycle does: a mint in flight
+either commits before, and its membership is revoked, or finds the receipt REFUNDED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+import structlog
+
+from services.mint import metrics
+from services.mint.refunds.notice import Notice
+from services.mint.revocation import restore, revoke
+from services.storage.database import Connection, Database
+from services.storage.queries import Queries
+
+QUERIES: Final = Queries.beside(__file__)
+REVERSED: Final = "REFUND_REVERSED"
+
+Outcome = Literal["REVOKED", "REMEMBERED", "RESTORED", "NOT_RESTORED", "UNCHANGED", "SUPERSEDED", "IGNORED"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Undone:
+    """What a refund undid, and so what its reversal brings back."""
+
+    state: str | None  # None: the receipt was not entered
+    reason: str | None
+    membership_id: UUID | None
+
+
+class Refunds:
+    """Applies notices."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def apply(self, notice: Notice) -> Outcome:
+        """What became of it, now or when it was told first. Raises Retryable."""
+
+        async def work(connection: Connection) -> Outcome:
+            return await apply_notice(connection, notice)
+
+        outcome = await self._database.in_transaction(work)
+        metrics.NOTICES.labels(notice.kind, outcome).inc()
+        log.info("notice", kind=notice.kind, told=notice.event, outcome=outcome, receipt_key=notice.receipt_key.hex())
+        return outcome
+
+
+async def apply_notice(connection: Connection, notice: Notice) -> Outcome:
+    """Apply a notice in the caller's transaction."""
+    await connection.execute(QUERIES["lock_purchase"], notice.receipt_key)
+    name = (notice.kind, notice.issuer, notice.notification_id)
+    told: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)
+    if told is not None:
+        return told
+    outcome = await _effect(connection, notice)
+    await connection.execute(
+        QUERIES["record_notification"],
+        *name,
+        notice.event,
+        notice.receipt_key,
+        notice.transaction_id,
+        notice.signed_at,
+        outcome,
+    )
+    return outcome
+
+
+async def _effect(connection: Connection, notice: Notice) -> Outcome:
+    known = await connection.fetchrow(QUERIES["find_refund"], notice.receipt_key)
+    undone = _Undone(None, None, None)
+    refunded = False
+    if known is not None:
+        if notice.order <= (known["signed_at"], known["notification_id"]):
+            return "SUPERSEDED"
+        refunded = known["refunded"]
+        undone = _Undone(known["state_before"], known["reason_before"], known["revoked_membership_id"])
+    outcome: Outcome = "UNCHANGED"
+    if notice.refunded and not refunded:
+        outcome, undone = await _refund(connection, notice, undone)
+    elif refunded and not notice.refunded:
+        outcome = await _reverse(connection, notice, undone)
+    if outcome != "IGNORED":
+        await connection.execute(
+            QUERIES["record_refund"],
+            notice.receipt_key,
+            notice.refunded,
+            *notice.order,
+            undone.state,
+            undone.reason,
+            undone.membership_id,
+        )
+    return outcome
+
+
+async def _refund(connection: Connection, notice: Notice, undone: _Undone) -> tuple[Outcome, _Undone]:
+    """The money went back."""
+    key = notice.receipt_key
+    if notice.sold_here and await connection.fetchval(
+        QUERIES["enter_refunded"], key, notice.kind, notice.transaction_id, notice.event
+    ):
+        return "REMEMBERED", _Undone(None, None, None)
+    receipt = await connection.fetchrow(QUERIES["lock_receipt"], key)
+    if receipt is None:
+        return "IGNORED", undone
+    if receipt["state"] == "REFUNDED":
+        # Because a reversal could not restore (what that would have brought back stays), or by the operator's hand.
+        return "UNCHANGED", undone if undone.membership_id else _Undone("REFUNDED", receipt["reason"], None)
+    await connection.execute(QUERIES["set_receipt_state"], key, "REFUNDED", notice.event)
+    membership = await connection.fetchrow(QUERIES["find_receipt_membership"], key)
+    before = _Undone(receipt["state"], receipt["reason"], None)
+    if membership is None or not await revoke(
+        connection,
+        membership["id"],
+        reason=notice.event,
+        actor=notice.kind,
+        frees_number=membership["refund_frees_number"],
+    ):
+        return "REMEMBERED", before
+    return "REVOKED", _Undone(before.state, before.reason, membership["id"])
+
+
+async def _reverse(connection: Connection, notice: Notice, undone: _Undone) -> Outcome:
+    """The money came again: things are as they were before the refund."""
+    key = notice.receipt_key
+    if undone.state is None:
+        await connection.execute(QUERIES["forget_refunded"], key)
+        return "RESTORED"
+    await connection.fetchrow(QUERIES["lock_receipt"], key)
+    if undone.membership_id is not None and not await restore(
+        connection, undone.membership_id, reason=notice.event, actor=notice.kind
+    ):
+        membership = await connection.fetchrow(QUERIES["find_receipt_membership"], key)
+        if membership is None or membership["revoked"]:
+            return "NOT_RESTORED"
+    # Nobody is at work on it any more: what was PENDING then was refused meanwhile, and may be sent again.
+    abandoned = undone.state == "PENDING"
+    await connection.execute(
+        QUERIES["set_receipt_state"],
+        key,
+        "FAILED" if abandoned else undone.state,
+        REVERSED if abandoned else undone.reason,
+    )
+    return "UNCHANGED" if undone.state == "REFUNDED" else "RESTORED"

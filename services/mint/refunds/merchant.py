@@ -1,0 +1,53 @@
+"""A merchant's notifications: the shop says that an order's money went back, or came again.
+
+header  {"alg": "ES256", "kid": …}       by the same keys as receipts
+claims  iss    the shop                      jti          the notification's own id; a retry carries the same
+        iat    when it was said (orders)     event        REFUND, REVOKE or REFUND_REVERSED
+        aud    optional, must name us        transaction  the order: the `jti` of its receipt
+        sandbox  optional, as in the receipt
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+from services.es256 import TokenRefused, numeric_date, text_claim
+from services.mint.receipts.merchant import merchant_key
+from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
+from services.mint.receipts.verified import Environment
+from services.mint.refunds.notice import EVENTS, Event, Notice
+from vyris.errors import Unauthorized
+
+
+class MerchantNotices:
+    """Reads notifications of one merchant."""
+
+    def __init__(self, signatures: MerchantSignatures) -> None:
+        self._signatures = signatures
+
+    async def read(self, signed_payload: str) -> Notice:
+        """Raises Unauthorized, Retryable."""
+        try:
+            return await self._read(signed_payload)
+        except TokenRefused as refusal:
+            raise Unauthorized(
+                f"This notification is not accepted: {refusal.message[:1].lower()}{refusal.message[1:]}"
+            ) from None
+
+    async def _read(self, signed_payload: str) -> Notice:
+        claims = await self._signatures.claims(signed_payload.strip())
+        event, order = text_claim(claims, "event"), text_claim(claims, "transaction")
+        if event not in EVENTS:
+            raise TokenRefused("The claim event is none of REFUND, REVOKE and REFUND_REVERSED")
+        environment: Environment = "sandbox" if sandbox_claim(claims) else "production"
+        return Notice(
+            kind=KIND,
+            issuer=self._signatures.issuer,
+            notification_id=text_claim(claims, "jti"),
+            event=cast("Event", event),
+            receipt_key=merchant_key(self._signatures.issuer, environment, order),
+            transaction_id=order,
+            signed_at=datetime.fromtimestamp(numeric_date(claims, "iat"), UTC),
+            sold_here=True,
+        )

@@ -1,0 +1,35 @@
+"""What a store or merchant told about the money of one purchase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+Event = Literal["REFUND", "REVOKE", "REFUND_REVERSED"]
+EVENTS: frozenset[str] = frozenset(get_args(Event))
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A proven notification, whose sender's words about one purchase are ordered by `signed_at`, then by its id."""
+
+    kind: str  # as in the ledger
+    issuer: str  # the App Store's environment, or the merchant's name
+    notification_id: str
+    event: Event
+    receipt_key: bytes
+    transaction_id: str
+    signed_at: datetime
+    # Whether a receipt of this purchase could mint: then it is remembered even if it was never sent.
+    sold_here: bool
+
+    @property
+    def refunded(self) -> bool:
+        """Whether it says that the money went back."""
+        return self.event != "REFUND_REVERSED"
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What is newer is greater."""
+        return self.signed_at, self.notification_id

@@ -1,0 +1,101 @@
+-- name: lock_purchase
+-- One at a time works on what is told about one purchase; held to the end of the transaction. $1 key
+SELECT pg_advisory_xact_lock(hashtextextended(encode($1::bytea, 'hex'), 0x5659523));
+
+-- name: find_notification
+-- What became of a notification that was told before. $1 kind, $2 issuer, $3 notification
+SELECT outcome FROM store_notifications WHERE kind = $1 AND issuer = $2 AND notification_id = $3;
+
+-- name: record_notification
+-- $1 kind, $2 issuer, $3 notification, $4 event, $5 receipt key, $6 transaction id, $7 signed at, $8 outcome
+INSERT INTO store_notifications (kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at, outcome)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: find_refund
+-- The newest word about a purchase. $1 key
+SELECT refunded, signed_at, notification_id, state_before::text AS state_before, reason_before, revoked_membership_id
+FROM receipt_refunds WHERE receipt_key = $1;
+
+-- name: record_refund
+-- $1 key, $2 refunded, $3 signed at, $4 notification, $5 state before, $6 reason before, $7 membership that it revoked
+INSERT INTO receipt_refunds
+  (receipt_key, refunded, signed_at, notification_id, state_before, reason_before, revoked_membership_id)
+VALUES ($1, $2, $3, $4, $5::receipt_state, $6, $7)
+ON CONFLICT (receipt_key) DO UPDATE
+SET refunded = EXCLUDED.refunded, signed_at = EXCLUDED.signed_at, notification_id = EXCLUDED.notification_id,
+    state_before = EXCLUDED.state_before, reason_before = EXCLUDED.reason_before,
+    revoked_membership_id = EXCLUDED.revoked_membership_id, updated_at = now();
+
+-- name: enter_refunded
+-- A receipt that was refunded before it was ever sent: step 1 of the mint cycle meets it by its key.
+-- Waits for a mint that enters the same key right now, and then returns no row. $1 key, $2 kind, $3 transaction id, $4 reason
+INSERT INTO receipt_ledger (receipt_key, state, kind, transaction_id, reason)
+VALUES ($1, 'REFUNDED', $2, $3, $4)
+ON CONFLICT (receipt_key) DO NOTHING
+RETURNING receipt_key;
+
+-- name: lock_receipt
+-- Waits for a mint that fulfils it right now; afterwards no mint will, until we are done. $1 key
+SELECT state::text AS state, reason FROM receipt_ledger WHERE receipt_key = $1 FOR UPDATE;
+
+-- name: set_receipt_state
+-- $1 key, $2 state, $3 reason
+UPDATE receipt_ledger SET state = $2::receipt_state, reason = $3, updated_at = now() WHERE receipt_key = $1;
+
+-- name: forget_refunded
+-- The refund of a receipt that was never entered otherwise was taken back: it may be entered as if nothing had been. $1 key
+DELETE FROM receipt_ledger WHERE receipt_key = $1 AND state = 'REFUNDED' AND drop_id IS NULL;
+
+-- name: find_receipt_membership
+-- What the receipt became, and whether its drop sells a freed number again. $1 key
+SELECT m.id, m.revoked_at IS NOT NULL AS revoked, d.refund_frees_number
+FROM memberships m JOIN drops d ON d.id = m.drop_id WHERE m.receipt_key = $1;
+
+-- name: list_refunds_due
+-- Who paid and got no membership, oldest first: not yet exported (FAILED) and exported (REFUND_DUE).
+-- Test purchases cost nothing and are left out. $1 at most so many
+SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
+       d.tier, d.year, l.created_at, l.updated_at
+FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
+WHERE l.state IN ('FAILED', 'REFUND_DUE') AND d.environment IS DISTINCT FROM 'sandbox'
+ORDER BY l.created_at, l.receipt_key LIMIT $1;
+
+-- name: export_refunds_due
+-- Marks what is to be refunded, so that it never mints, and tells it. Those that are minting right now are left out.
+-- $1 at most so many
+WITH due AS (
+  SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
+  WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
+  ORDER BY l.receipt_key LIMIT $1
+  FOR UPDATE OF l SKIP LOCKED
+), marked AS (
+  UPDATE receipt_ledger l SET state = 'REFUND_DUE', updated_at = now()
+  FROM due WHERE l.receipt_key = due.receipt_key
+  RETURNING l.*
+)
+SELECT encode(m.receipt_key, 'hex') AS receipt_key, m.state::text AS state, m.reason, m.kind, m.transaction_id, m.user_id,
+       d.tier, d.year, m.created_at, m.updated_at
+FROM marked m LEFT JOIN drops d ON d.id = m.drop_id
+ORDER BY m.created_at, m.receipt_key;
+
+-- name: mark_refunded
+-- The money of exported receipts went back. $1 keys (sorted)
+WITH locked AS (
+  SELECT receipt_key FROM receipt_ledger
+  WHERE receipt_key = ANY ($1::bytea[]) AND state = 'REFUND_DUE'
+  ORDER BY receipt_key FOR UPDATE
+)
+UPDATE receipt_ledger l SET state = 'REFUNDED', updated_at = now()
+FROM locked WHERE l.receipt_key = locked.receipt_key
+RETURNING encode(l.receipt_key, 'hex') AS receipt_key;
+
+-- name: list_not_restored
+-- Refunds that were taken back after the number had gone: these buyers paid and have no membership. $1 at most so many
+SELECT n.kind, n.issuer, n.transaction_id, encode(n.receipt_key, 'hex') AS receipt_key, n.received_at,
+       m.id AS membership_id, m.user_id, m.sequence_num, d.tier, d.year
+FROM store_notifications n
+JOIN receipt_refunds r ON r.receipt_key = n.receipt_key AND r.notification_id = n.notification_id
+JOIN memberships m ON m.id = r.revoked_membership_id AND m.revoked_at IS NOT NULL
+JOIN drops d ON d.id = m.drop_id
+WHERE n.outcome = 'NOT_RESTORED'
+ORDER BY n.received_at LIMIT $1;

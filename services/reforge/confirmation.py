@@ -1,0 +1,134 @@
+"""Confirming a move: one transaction retires the old device, activates the new one, and tells everybody.
+
+What happens to a token, in order:
+
+1. unknown: 404
+2. used, refused, superseded, past its time, or the device changed meanwhile: 410
+3. the request asks for a code: 401 without it or with a wrong one; the fifth wrong one ends the request
+4. otherwise the membership moves, and every other pending request for it is superseded
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.reforge.lookups import locked_request, request_named_by
+from services.reforge.mail_facts import request_facts, shown_time
+from services.reforge.outbox import MailKind, enqueue
+from services.reforge.statements import QUERIES, append_moved
+from services.reforge.tokens import Purpose, TokenKey
+from services.storage.database import Connection, Database
+from vyris.errors import Expired, Unauthorized
+
+WRONG_CODES_LIMIT: Final = 5
+
+ENDED: Final = {
+    "CONFIRMED": "This link was used: the membership has moved",
+    "SUPERSEDED": "A newer request took this link's place",
+    "REFUSED": "This request was refused",
+    "UNDONE": "This move was taken back",
+}
+
+
+class CodeVerdict(Enum):
+    """What became of the code that was typed."""
+
+    RIGHT = auto()
+    MISSING = auto()
+    WRONG = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The membership has moved."""
+
+    membership_id: UUID
+    new_device_id: str
+
+
+class Confirmation:
+    """Carries out moves."""
+
+    def __init__(self, database: Database, keys: TokenKey, *, undo_h: int) -> None:
+        self._database = database
+        self._keys = keys
+        self._undo_h = undo_h
+
+    async def confirm(self, token: str, code: str) -> Moved:
+        """Carry out the request that `token` names. Raises NotFound, Expired, Unauthorized."""
+        found = await request_named_by(self._database, Purpose.MOVE, token)
+        refuse_ended(found)  # Without a lock: of many copies all but the first few need none.
+
+        async def work(connection: Connection) -> Moved | CodeVerdict:
+            request = await locked_request(connection, found)
+            refuse_ended(request)
+            verdict = self._judge_code(request, code)
+            if verdict is CodeVerdict.WRONG:
+                await connection.execute(QUERIES["count_wrong_code"], request["id"], WRONG_CODES_LIMIT)
+            if verdict is not CodeVerdict.RIGHT:
+                return verdict  # and not raised: the count must be committed
+            return await self._move(connection, request)
+
+        outcome = await self._database.in_transaction(work)
+        if outcome is CodeVerdict.MISSING:
+            raise Unauthorized("This request needs the code that the new device shows (confirmation_code)")
+        if isinstance(outcome, CodeVerdict):
+            raise Unauthorized("This is not the code that the new device shows")
+        return outcome
+
+    def _judge_code(self, request: asyncpg.Record, typed: str) -> CodeVerdict:
+        if not request["code_required"]:
+            return CodeVerdict.RIGHT
+        if not typed.strip():
+            return CodeVerdict.MISSING
+        return CodeVerdict.RIGHT if self._keys.is_code(request["id"], typed) else CodeVerdict.WRONG
+
+    async def _move(self, connection: Connection, request: asyncpg.Record) -> Moved:
+        membership_id: UUID = request["membership_id"]
+        times = await connection.fetchrow(QUERIES["mark_confirmed"], request["id"], self._undo_h)
+        if times is None:  # Superseded a moment ago by a change of address.
+            raise Expired(ENDED["SUPERSEDED"])
+        await connection.execute(QUERIES["retire_device"], membership_id)
+        await connection.execute(
+            QUERIES["activate_device"],
+            membership_id,
+            request["new_device_id"],
+            request["new_public_key"],
+            request["new_thumbprint"],
+        )
+        await connection.execute(QUERIES["supersede_pending"], membership_id, True)
+        await append_moved(
+            connection,
+            membership_id,
+            "reforge.confirmed",
+            reason="confirmed by the link in the owner's mailbox",
+            details={"reforge_id": str(request["id"]), "new_key": request["new_thumbprint"]},
+        )
+        facts = request_facts(request, request)
+        facts |= {"moved_at": shown_time(times["decided_at"]), "undo_until": shown_time(times["undo_until"])}
+        await enqueue(
+            connection,
+            MailKind.MOVED,
+            request["id"],
+            recipient=request["email"],
+            facts=facts,
+            useless_after=times["undo_until"],
+        )
+        return Moved(membership_id, request["new_device_id"])
+
+
+def refuse_ended(request: asyncpg.Record) -> None:
+    """A request that can no longer be carried out. Raises Expired."""
+    if request["state"] in ENDED:
+        raise Expired(ENDED[request["state"]])
+    if request["past_expiry"]:
+        raise Expired("This link has expired")
+    if request["revoked"]:
+        raise Expired("The membership was revoked, so it cannot move")
+    if request["active_thumbprint"] != request["old_thumbprint"]:
+        raise Expired("The membership's device has changed since this was asked for")

@@ -1,0 +1,48 @@
+"""What mails and pages say about a request, in the words of its owner rather than of its sender.
+
+A device's name is whatever the asking side chose, perhaps an address that a mail
+program would turn into a link: only letters, digits, spaces and `'(),+_-` are shown
+as they are, and 48 of them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+
+NAME_LIMIT: Final = 48
+_LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")
+
+
+def shown_name(device_id: str) -> str:
+    """A device's name as it is safe to show."""
+    name = _LINKABLE.sub("·", device_id)
+    return name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…"
+
+
+def shown_time(moment: datetime) -> str:
+    """A time for people: `23 November 2026, 05:50 UTC`."""
+    at = moment.astimezone(UTC)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def shown_membership(row: asyncpg.Record) -> str:
+    """`Genesis 2025 · № 7`."""
+    return f"{str(row['tier']).replace('-', ' ').title()} {row['year']} · № {row['sequence_num']}"
+
+
+def request_facts(request: Any, membership: asyncpg.Record) -> dict[str, Any]:
+    """What a mail or page tells about a request to move `membership`."""
+    return {
+        "membership": shown_membership(membership),
+        "device": shown_name(request["new_device_id"]),
+        "device_key": request["new_thumbprint"][:8],
+        "asked_at": shown_time(request["created_at"]),
+        "asked_from": request["asked_from"],
+        "expires_at": shown_time(request["expires_at"]),
+        "proven": request["proven"],
+        "code_required": request["code_required"],
+    }

@@ -1,0 +1,84 @@
+"""Mails as they are sent: text and HTML from the templates in `templates/mail`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Final
+
+import jinja2
+
+from services.reforge.outbox import Mail, MailKind
+from services.reforge.smtp import NotSent
+from services.reforge.tokens import Purpose, TokenKey
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+SUBJECTS: Final = {
+    MailKind.CONFIRM: "Move your membership to a new device?",
+    MailKind.MOVED: "Your membership moved to a new device",
+    MailKind.UNDONE: "The move of your membership was taken back",
+    MailKind.EMAIL_CHANGE: "The e-mail address of your membership changes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A path below the base URL and the purpose of the token that it carries."""
+
+    path: str
+    purpose: Purpose
+
+
+LINKS: Final[dict[MailKind, dict[str, Link]]] = {
+    MailKind.CONFIRM: {
+        "confirm_link": Link("/reforge/confirm", Purpose.MOVE),
+        "refuse_link": Link("/reforge/refuse", Purpose.MOVE),
+    },
+    MailKind.MOVED: {"undo_link": Link("/reforge/undo", Purpose.UNDO)},
+    MailKind.UNDONE: {},
+    MailKind.EMAIL_CHANGE: {"refuse_link": Link("/reforge/refuse", Purpose.REFUSE_EMAIL)},
+}
+
+
+class MailWriter:
+    """Writes mails. Tokens come into being here and go into the mail alone."""
+
+    def __init__(self, keys: TokenKey, *, base_url: str, sender: Address) -> None:
+        self._keys = keys
+        self._base_url = base_url
+        self._sender = sender
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES / "mail"),
+            autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def write(self, mail: Mail) -> EmailMessage:
+        """The mail, ready to be sent. Raises NotSent for an address that no mail can carry."""
+        facts = {**mail.facts, **self._links(mail), "subject": SUBJECTS[mail.kind]}
+        message = EmailMessage()
+        message["From"] = self._sender
+        try:
+            message["To"] = Address(addr_spec=mail.recipient)
+        except Exception:  # The standard library raises several kinds for what is no address.
+            raise NotSent("address cannot be written", permanent=True) from None
+        message["Subject"] = SUBJECTS[mail.kind]
+        message["Date"] = format_datetime(mail.written_at)
+        message["Message-ID"] = f"<{mail.message_id}@{self._sender.domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(self._templates.get_template(f"{mail.kind}.txt.j2").render(facts))
+        message.add_alternative(self._templates.get_template(f"{mail.kind}.html.j2").render(facts), subtype="html")
+        return message
+
+    def _links(self, mail: Mail) -> dict[str, str]:
+        return {
+            name: f"{self._base_url}{link.path}?token={self._keys.token(link.purpose, mail.subject_id)}"
+            for name, link in LINKS[mail.kind].items()
+        }

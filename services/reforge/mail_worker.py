@@ -1,0 +1,92 @@
+"""Sends what the outbox holds, at least once, until it is sent or of no use any more.
+
+A mail is taken under a lease in a transaction of its own, handed to the server, then
+marked. Killed in between, the mail is taken again when the lease ends: sent twice at
+worst, with one Message-ID. A failure postpones the mail by a pause that doubles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from services.reforge.mail_messages import MailWriter
+from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
+from services.reforge.smtp import MailServer, NotSent
+from services.storage.database import DatabaseUnavailable, DataRejected
+
+log = structlog.get_logger(__name__)
+
+MAILS: Final = Counter("vyris_mails", "Mails by outcome of an attempt", ["kind", "outcome"])
+WAITING: Final = Gauge("vyris_mail_outbox_waiting", "Mails in the outbox that are not yet sent")
+OLDEST_S: Final = Gauge("vyris_mail_outbox_oldest_seconds", "Age of the oldest mail that is not yet sent")
+
+
+class MailWorker:
+    """One task that empties the outbox."""
+
+    def __init__(self, outbox: Outbox, writer: MailWriter, server: MailServer, *, sender: str, poll_s: float) -> None:
+        self._outbox = outbox
+        self._writer = writer
+        self._server = server
+        self._sender = sender
+        self._poll_s = poll_s
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the outbox now: something was committed."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            self._news.clear()
+            try:
+                taken = await self._send_batch()
+            except (DatabaseUnavailable, DataRejected) as problem:
+                log.warning("outbox_unreachable", problem=str(problem))
+                taken = 0
+            except Exception as problem:
+                # The kind alone: a mail's text or address must not get into the log.
+                log.error("mail_worker_failed", problem=type(problem).__name__)
+                taken = 0
+            if taken < BATCH_LIMIT:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._news.wait(), self._poll_s)
+        except TimeoutError:
+            return
+
+    async def _send_batch(self) -> int:
+        mails = await self._outbox.take()
+        await asyncio.gather(*(self._send(mail) for mail in mails))
+        waiting, oldest_s = await self._outbox.waiting()
+        WAITING.set(waiting)
+        OLDEST_S.set(oldest_s)
+        return len(mails)
+
+    async def _send(self, mail: Mail) -> None:
+        if mail.useless:
+            await self._outbox.gave_up(mail, "too late")
+            return self._note(mail, "gave_up", "too late")
+        try:
+            await self._server.send(self._writer.write(mail), sender=self._sender, recipient=mail.recipient)
+        except NotSent as problem:
+            if problem.permanent:
+                await self._outbox.gave_up(mail, problem.failure)
+                return self._note(mail, "gave_up", problem.failure)
+            await self._outbox.failed(mail, problem.failure)
+            return self._note(mail, "failed", problem.failure)
+        await self._outbox.sent(mail)
+        return self._note(mail, "sent", "")
+
+    def _note(self, mail: Mail, outcome: str, failure: str) -> None:
+        MAILS.labels(mail.kind, outcome).inc()
+        log.info(
+            "mail", outcome=outcome, mail=str(mail.message_id), kind=mail.kind, attempt=mail.attempts, failure=failure
+        )

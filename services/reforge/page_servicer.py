@@ -1,0 +1,136 @@
+"""The methods behind the links in mails: a GET shows, a POST does, and every failure is a page too."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from google.api.httpbody_pb2 import HttpBody
+
+from services.reforge.confirmation import Confirmation, refuse_ended
+from services.reforge.failures import postgres_failures_are_retryable
+from services.reforge.lookups import request_named_by, subject_named_by
+from services.reforge.mail_facts import request_facts, shown_time
+from services.reforge.mail_worker import MailWorker
+from services.reforge.pages import Page, Pages
+from services.reforge.reversal import Reversal, refuse_settled
+from services.reforge.tokens import Purpose
+from services.runtime.call import Call
+from services.runtime.fields import refuse_nul
+from services.storage.database import Database
+from vyris.errors import Expired, InvalidRequest, Unauthorized, VyrisError
+from vyris.reforge.v1 import reforge_pb2
+
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+FORM_LIMIT_BYTES: Final = 2_048
+FIELDS_LIMIT: Final = 4
+
+Work = Callable[[str], Awaitable[Page]]
+
+
+class PageServicer:
+    """Pages. What they show and do is what the API's methods tell and do."""
+
+    def __init__(
+        self, database: Database, confirmation: Confirmation, reversal: Reversal, pages: Pages, mail: MailWorker
+    ) -> None:
+        self._database = database
+        self._confirmation = confirmation
+        self._reversal = reversal
+        self._pages = pages
+        self._mail = mail
+
+    async def show_confirm_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
+        """Show what is about to be confirmed. Changes nothing, however often a mail scanner opens it."""
+        return await self._answer(call, request.token, self._confirm_form)
+
+    async def submit_confirm_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
+        """Confirm."""
+
+        async def confirm(token: str) -> Page:
+            try:
+                await self._confirmation.confirm(token, form.get("confirmation_code", ""))
+            except Unauthorized as refusal:
+                page = await self._confirm_form(token, problem=refusal.message)
+                return Page(page.template, page.facts, status=refusal.http_status)
+            self._mail.wake()
+            return Page("confirmed", {})
+
+        form = await self._form(request, call)
+        return await self._answer(call, form.get("token", ""), confirm)
+
+    async def show_refuse_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
+        """Show what is about to be refused. Changes nothing."""
+        return await self._answer(call, request.token, self._refuse_form)
+
+    async def submit_refuse_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
+        """Refuse."""
+
+        async def refuse(token: str) -> Page:
+            await self._reversal.refuse_by_token(token)
+            return Page("refused", {})
+
+        form = await self._form(request, call)
+        return await self._answer(call, form.get("token", ""), refuse)
+
+    async def show_undo_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
+        """Show what is about to be taken back. Changes nothing."""
+        return await self._answer(call, request.token, self._undo_form)
+
+    async def submit_undo_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
+        """Take the move back."""
+
+        async def undo(token: str) -> Page:
+            await self._reversal.undo_by_token(token)
+            self._mail.wake()
+            return Page("undone", {})
+
+        form = await self._form(request, call)
+        return await self._answer(call, form.get("token", ""), undo)
+
+    async def _confirm_form(self, token: str, problem: str = "") -> Page:
+        request = await request_named_by(self._database, Purpose.MOVE, token)
+        refuse_ended(request)
+        return Page("confirm", {**request_facts(request, request), "token": token, "problem": problem})
+
+    async def _refuse_form(self, token: str) -> Page:
+        change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
+        if change is not None:
+            if not change["open"]:
+                raise Expired("This change of address can no longer be refused")
+            return Page("keep_email", {"effective_at": shown_time(change["effective_at"]), "token": token})
+        request = await request_named_by(self._database, Purpose.MOVE, token)
+        refuse_ended(request)
+        return Page("refuse", {**request_facts(request, request), "token": token})
+
+    async def _undo_form(self, token: str) -> Page:
+        request = await request_named_by(self._database, Purpose.UNDO, token)
+        refuse_settled(request)
+        facts = {**request_facts(request, request), "undo_until": shown_time(request["undo_until"]), "token": token}
+        return Page("undo", facts)
+
+    async def _form(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> dict[str, str]:
+        """Fields of the posted form; empty for what is no form, which then names no link."""
+        del call
+        form: Any = request.form
+        if form.content_type.split(";")[0].strip().lower() != FORM_TYPE or len(form.data) > FORM_LIMIT_BYTES:
+            return {}
+        try:
+            fields = parse_qs(form.data.decode("ascii"), max_num_fields=FIELDS_LIMIT)
+        except ValueError:
+            return {}
+        return {name: values[0] for name, values in fields.items()}
+
+    async def _answer(self, call: Call, token: str, work: Work) -> HttpBody:
+        try:
+            if not token:
+                raise InvalidRequest("This address is incomplete; open the link in the mail once more")
+            refuse_nul(token)
+            with postgres_failures_are_retryable(call.method):
+                page = await work(token)
+        except VyrisError as refusal:
+            page = Page("problem", {"reason": refusal.reason, "message": refusal.message}, status=refusal.http_status)
+        body = self._pages.render(page)
+        await call.answer_headers(("x-http-status", str(page.status)), *self._pages.headers)
+        return HttpBody(content_type="text/html; charset=utf-8", data=body)

@@ -1,0 +1,186 @@
+"""The reforge service's methods: shape first, then the transaction, then the mail is woken."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+from prometheus_client import Counter
+
+from services.device_proof import proof_in
+from services.es256 import KeyRefused, PublicKey, public_key_from_text
+from services.reforge.callers import network_address
+from services.reforge.confirmation import Confirmation
+from services.reforge.email_changes import EmailChanges
+from services.reforge.failures import postgres_failures_are_retryable
+from services.reforge.initiation import Initiation, Wish
+from services.reforge.lookups import request_named_by, request_with_id
+from services.reforge.mail_worker import MailWorker
+from services.reforge.page_servicer import PageServicer
+from services.reforge.pages import Pages
+from services.reforge.reversal import Reversal
+from services.reforge.tokens import Purpose
+from services.runtime.call import Call
+from services.runtime.fields import email_address, known_uuid, opaque_id, refuse_nul
+from services.runtime.times import rfc3339
+from services.storage.database import Database
+from vyris.device_proof import METADATA_KEY
+from vyris.errors import InvalidRequest, NotFound
+from vyris.reforge.v1 import reforge_pb2
+
+MOVES: Final = Counter("vyris_reforge_moves", "Moves of memberships by what happened", ["event"])
+
+
+class ReforgeServicer(PageServicer):
+    """`vyris.reforge.v1.ReforgeService`; the pages' methods are inherited."""
+
+    def __init__(
+        self,
+        database: Database,
+        initiation: Initiation,
+        confirmation: Confirmation,
+        reversal: Reversal,
+        email_changes: EmailChanges,
+        pages: Pages,
+        mail: MailWorker,
+    ) -> None:
+        super().__init__(database, confirmation, reversal, pages, mail)
+        self._initiation = initiation
+        self._email_changes = email_changes
+
+    async def init_reforge(
+        self, request: reforge_pb2.InitReforgeRequest, call: Call
+    ) -> reforge_pb2.InitReforgeResponse:
+        """Ask for a move."""
+        wish = _wish(request, call)
+        with postgres_failures_are_retryable(call.method):
+            begun = await self._initiation.begin(wish)
+        self._mail.wake()
+        MOVES.labels("asked").inc()
+        return reforge_pb2.InitReforgeResponse(
+            status="PENDING",
+            reforge_id=str(begun.reforge_id),
+            expires_at=rfc3339(begun.expires_at),
+            confirmation_code=begun.code,
+        )
+
+    async def confirm_reforge(
+        self, request: reforge_pb2.ConfirmReforgeRequest, call: Call
+    ) -> reforge_pb2.ConfirmReforgeResponse:
+        """Carry a move out."""
+        refuse_nul(request.token, request.confirmation_code)
+        if not request.token:
+            raise InvalidRequest("token is required")
+        with postgres_failures_are_retryable(call.method):
+            moved = await self._confirmation.confirm(request.token, request.confirmation_code)
+        self._mail.wake()
+        MOVES.labels("confirmed").inc()
+        return reforge_pb2.ConfirmReforgeResponse(
+            status="CONFIRMED", membership_id=str(moved.membership_id), new_device_id=moved.new_device_id
+        )
+
+    async def get_reforge(self, request: reforge_pb2.GetReforgeRequest, call: Call) -> reforge_pb2.GetReforgeResponse:
+        """Tell what became of a request."""
+        refuse_nul(request.reforge_id, request.token)
+        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        with postgres_failures_are_retryable(call.method):
+            if request.token:
+                found = await request_named_by(self._database, Purpose.MOVE, request.token)
+            else:
+                found = await request_with_id(self._database, request.reforge_id)
+        return reforge_pb2.GetReforgeResponse(
+            status=_status(found),
+            reforge_id=str(found["id"]),
+            expires_at=rfc3339(found["expires_at"]),
+            decided_at=rfc3339(found["decided_at"]),
+            undo_until=rfc3339(found["undo_until"]),
+        )
+
+    async def refuse_reforge(
+        self, request: reforge_pb2.RefuseReforgeRequest, call: Call
+    ) -> reforge_pb2.RefuseReforgeResponse:
+        """Say no to a move."""
+        refuse_nul(request.reforge_id, request.token)
+        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        with postgres_failures_are_retryable(call.method):
+            if request.token:
+                await self._reversal.refuse_by_token(request.token)
+            else:
+                await self._reversal.refuse_by_device(request.reforge_id, _proof(call), request)
+        MOVES.labels("refused").inc()
+        return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
+
+    async def undo_reforge(
+        self, request: reforge_pb2.UndoReforgeRequest, call: Call
+    ) -> reforge_pb2.UndoReforgeResponse:
+        """Take a move back."""
+        refuse_nul(request.reforge_id, request.token)
+        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        with postgres_failures_are_retryable(call.method):
+            if request.token:
+                membership_id = await self._reversal.undo_by_token(request.token)
+            else:
+                membership_id = await self._reversal.undo_by_device(request.reforge_id, _proof(call), request)
+        self._mail.wake()
+        MOVES.labels("undone").inc()
+        return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
+
+    async def change_email(
+        self, request: reforge_pb2.ChangeEmailRequest, call: Call
+    ) -> reforge_pb2.ChangeEmailResponse:
+        """Change where the owner can be reached."""
+        refuse_nul(request.membership_id, request.user_id, request.email)
+        user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
+        membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
+        with postgres_failures_are_retryable(call.method):
+            change = await self._email_changes.change_by_device(membership_id, user_id, email, _proof(call), request)
+        self._mail.wake()
+        return reforge_pb2.ChangeEmailResponse(
+            status="APPLIED" if change.applied else "SCHEDULED", effective_at=rfc3339(change.effective_at)
+        )
+
+
+def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
+    """Check the request's shape. Raises InvalidRequest; NotFound for an id that is no UUID."""
+    refuse_nul(
+        request.membership_id, request.user_id, request.new_device_id, request.new_public_key, request.old_device_id
+    )
+    if not request.membership_id:
+        raise InvalidRequest("membership_id is required")
+    opaque_id("user_id", request.user_id)
+    opaque_id("new_device_id", request.new_device_id)
+    if request.old_device_id:
+        opaque_id("old_device_id", request.old_device_id)
+    if request.old_device_id == request.new_device_id:
+        raise InvalidRequest("new_device_id must differ from old_device_id")
+    return Wish(
+        new_key=_public_key(request.new_public_key),
+        membership_id=known_uuid(request.membership_id, NotFound("There is no such membership")),
+        user_id=request.user_id,
+        old_device_id=request.old_device_id,
+        new_device_id=request.new_device_id,
+        asked_from=network_address(call),
+        proof=_proof(call),
+        message=request,
+    )
+
+
+def _public_key(text: str) -> PublicKey:
+    try:
+        return public_key_from_text(text)
+    except KeyRefused as refusal:
+        raise InvalidRequest(f"new_public_key: {refusal.message}") from None
+
+
+def _proof(call: Call) -> str | None:
+    return proof_in(call.metadata_values(METADATA_KEY))
+
+
+def _exactly_one(**fields: str) -> None:
+    if sum(bool(value) for value in fields.values()) != 1:
+        raise InvalidRequest(f"Exactly one of {' and '.join(fields)} is required")
+
+
+def _status(request: asyncpg.Record) -> str:
+    state: str = request["state"]
+    return "EXPIRED" if state == "PENDING" and request["past_expiry"] else state

@@ -1,0 +1,133 @@
+"""Settings of the reforge service."""
+
+from __future__ import annotations
+
+from email.headerregistry import Address
+from email.utils import parseaddr
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from services.device_proof import DeviceProofSettings
+from services.reforge.smtp import is_smtp_url
+from services.reforge.tokens import TokenKey, development_secret
+from services.runtime.settings import ServiceSettings, WrongSetting
+from services.storage.database import PostgresSettings
+
+
+class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
+    """What the reforge process needs to know."""
+
+    reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
+    reforge_base_url: str = Field(
+        default_factory=lambda data: data["public_base_url"],
+        description="what the links in mails begin with; by default PUBLIC_BASE_URL; https in production",
+    )
+    reforge_from_email: str = Field(
+        "VYRIS <no-reply@vyris.localhost>", description="who the mails are from: address, or name <address>"
+    )
+    reforge_token_key: str = Field(
+        "", description="secret of 32 characters or more that tokens are derived from; made on first run in development"
+    )
+    reforge_ttl_s: int = Field(1_800, ge=60, le=86_400, description="how long a link can be used")
+    reforge_undo_h: int = Field(24, ge=1, le=168, description="hours for which a confirmed move can be undone")
+    reforge_email_delay_h: int = Field(
+        72, ge=0, le=720, description="hours before an operator's change of address takes effect"
+    )
+    reforge_code: Literal["", "on", "off"] = Field(
+        "", description="whether unproven requests need the new device's code; by default on in production"
+    )
+    reforge_unproven_limit: int = Field(6, ge=1, le=1_000, description="unproven requests an hour for a membership")
+    reforge_proven_limit: int = Field(12, ge=1, le=1_000, description="proven requests an hour for a membership")
+    reforge_address_limit: int = Field(
+        30, ge=1, le=10_000, description="requests an hour whose mail goes to one address, unproven and proven each"
+    )
+    reforge_retention_d: int = Field(
+        365, ge=8, le=3_650, description="days for which requests, and the addresses in them, are kept"
+    )
+    smtp_url: str = Field(
+        "", description="smtps://, smtp+starttls:// or smtp:// with user:password@host:port; empty: mail waits"
+    )
+    mail_poll_ms: int = Field(1_000, ge=50, le=60_000, description="how often the outbox is looked at")
+    mail_timeout_ms: int = Field(20_000, ge=500, le=60_000, description="time for handing over one mail")
+    mail_lease_ms: int = Field(
+        60_000, ge=1_000, le=600_000, description="a mail taken by a process that died is taken again after this"
+    )
+    mail_retry_ms: int = Field(1_000, ge=50, le=60_000, description="pause after a first failure; doubles each time")
+    mail_retry_limit_ms: int = Field(60_000, ge=100, le=3_600_000, description="longest pause between attempts")
+    mail_retention_d: int = Field(7, ge=1, le=365, description="days for which sent mail stays in the outbox")
+
+    @field_validator("reforge_base_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
+            raise ValueError("must be an http or https URL without query or fragment")
+        return value.rstrip("/")
+
+    @field_validator("reforge_token_key")
+    @classmethod
+    def _is_long_enough(cls, value: str) -> str:
+        if value and len(value.encode()) < 32:  # noqa: PLR2004 - 256 bits
+            raise ValueError("must be 32 characters or more (`openssl rand -hex 32` makes one)")
+        return value
+
+    @field_validator("reforge_from_email")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        sender_of(value)
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, value: str) -> str:
+        if value and not is_smtp_url(value):
+            raise ValueError("must be smtps://host, smtp+starttls://host or smtp://host, with a port where not usual")
+        return value
+
+    @model_validator(mode="after")
+    def _lease_outlasts_an_attempt(self) -> Self:
+        if self.mail_lease_ms <= self.mail_timeout_ms:
+            raise ValueError("MAIL_LEASE_MS must be longer than MAIL_TIMEOUT_MS, or mails are sent twice")
+        return self
+
+    @property
+    def code_required(self) -> bool:
+        """Whether unproven requests need the code that the new device shows."""
+        return self.reforge_code == "on" or (self.reforge_code == "" and self.production)
+
+    def refuse_conveniences(self) -> None:
+        """In production nothing of development is served. Raises `WrongSetting`."""
+        if not self.production:
+            return
+        if not self.reforge_token_key:
+            raise WrongSetting("REFORGE_TOKEN_KEY is not set; production generates no keys")
+        if not self.reforge_base_url.startswith("https://"):
+            raise WrongSetting("REFORGE_BASE_URL must begin with https:// in production")
+        if not self.public_base_url.startswith("https://"):
+            raise WrongSetting("PUBLIC_BASE_URL must begin with https:// in production")
+        if self.smtp_url.startswith("smtp://") or not self.smtp_url:
+            raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
+        if sender_of(self.reforge_from_email).domain.endswith("localhost"):
+            raise WrongSetting("REFORGE_FROM_EMAIL must be an address of yours in production")
+
+
+def token_key(settings: ReforgeSettings) -> TokenKey:
+    """The key that tokens are derived from; made on first run in development, demanded in production."""
+    if settings.reforge_token_key:
+        return TokenKey(settings.reforge_token_key.encode())
+    settings.refuse_conveniences()
+    return TokenKey(development_secret(settings.vyris_state_dir / "keys"))
+
+
+def sender_of(text: str) -> Address:
+    """`name <address>` or `address`; ValueError for what is neither."""
+    name, address = parseaddr(text)
+    if not text.isprintable():
+        raise ValueError("must be an address, or a name <address>")
+    try:
+        sender = Address(display_name=name, addr_spec=address)
+    except Exception as problem:
+        raise ValueError("must be an address, or a name <address>") from problem
+    if not sender.username or not sender.domain:
+        raise ValueError("must be an address, or a name <address>")
+    return sender

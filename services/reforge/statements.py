@@ -1,0 +1,54 @@
+"""The service's statements, loaded once, and the few that every transaction of it begins or ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.storage.database import Connection
+from services.storage.queries import Queries
+from vyris.errors import NotFound, Unauthorized
+
+QUERIES: Final = Queries.beside(__file__)
+
+
+async def lock_membership(connection: Connection, membership_id: UUID) -> None:
+    """Let no other change of this membership's device or address happen until the transaction ends."""
+    await connection.execute(QUERIES["lock_membership"], membership_id)
+
+
+async def read_membership(connection: Connection, membership_id: UUID) -> asyncpg.Record:
+    """Owner, active device and address. Raises NotFound."""
+    row = await connection.fetchrow(QUERIES["read_membership"], membership_id)
+    if row is None:
+        raise NotFound("There is no such membership")
+    return row
+
+
+def refuse_strangers(membership: asyncpg.Record, user_id: str) -> None:
+    """Only the owner of a membership that is not revoked may go on. Raises Unauthorized."""
+    if membership["user_id"] != user_id:
+        raise Unauthorized("The membership belongs to another user")
+    if membership["revoked"]:
+        raise Unauthorized("The membership was revoked")
+
+
+async def append_moved(
+    connection: Connection, membership_id: UUID, action: str, *, reason: str, details: Mapping[str, str]
+) -> None:
+    """Tell the other services, and the audit log, that the membership's device changed."""
+    await connection.execute(QUERIES["append_moved_event"], membership_id)
+    await append_audit(connection, "reforge", action, membership_id, reason=reason, details=details)
+
+
+async def append_audit(
+    connection: Connection, actor: str, action: str, membership_id: UUID, *, reason: str, details: Mapping[str, str]
+) -> None:
+    """Note who did what and why."""
+    await connection.execute(
+        QUERIES["append_audit"], actor, action, str(membership_id), reason, json.dumps(dict(details))
+    )

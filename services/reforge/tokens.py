@@ -1,0 +1,78 @@
+"""Tokens of links and codes of devices: derived, never stored.
+
+A link's token is HMAC-SHA-256(REFORGE_TOKEN_KEY, reforge_id) in base64url, 43
+characters; other purposes prefix the id. The database keeps the SHA-256 of a token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from vyris.device_keys import base64url
+
+CODE_DIGITS: Final = 6
+KEY_FILE: Final = "reforge_token_key"
+
+
+class Purpose(StrEnum):
+    """What a token may do; the prefix of what it is derived from."""
+
+    MOVE = ""
+    UNDO = "undo:"
+    REFUSE_EMAIL = "refuse-email:"
+
+
+class TokenKey:
+    """The secret that tokens are derived from."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def token(self, purpose: Purpose, subject_id: UUID) -> str:
+        """The token of one purpose for one request or change."""
+        return base64url(self._mac(f"{purpose}{subject_id}"))
+
+    def code(self, reforge_id: UUID) -> str:
+        """The six digits that the new device shows."""
+        number = int.from_bytes(self._mac(f"code:{reforge_id}")[:8], "big") % 10**CODE_DIGITS
+        return f"{number:0{CODE_DIGITS}d}"
+
+    def is_code(self, reforge_id: UUID, typed: str) -> bool:
+        """Whether somebody typed the code, spaces and hyphens aside; in constant time."""
+        digits = typed.replace(" ", "").replace("-", "")
+        return hmac.compare_digest(digits.encode(), self.code(reforge_id).encode())
+
+    def _mac(self, message: str) -> bytes:
+        return hmac.digest(self._secret, message.encode(), "sha256")
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a token and what it is found by."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def same_digest(stored: bytes, computed: bytes) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(stored, computed)
+
+
+def development_secret(keys: Path) -> bytes:
+    """The secret in `keys/reforge_token_key` (0600), made by whichever process comes first."""
+    path = keys / KEY_FILE
+    if not path.exists():
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=keys, prefix=f".{KEY_FILE}.") as scratch:  # created 0600
+            scratch.write(secrets.token_hex(32))
+            scratch.flush()
+            with suppress(FileExistsError):  # Another process was first; its key counts.
+                os.link(scratch.name, path)
+    return path.read_text(encoding="ascii").encode()

@@ -1,0 +1,111 @@
+"""Pushes to Apple: an empty payload, sent with the pass certificate, topic = pass type.
+
+Source: Apple, "Sending notification requests to APNs", and "Adding a Web Service
+to Update Passes" (the payload is an empty JSON dictionary).
+"""
+
+from __future__ import annotations
+
+import enum
+import ssl
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from services.wallet.signing import SigningCredentials
+
+TIMEOUT_S: Final = 10.0
+CONNECTIONS_LIMIT: Final = 2
+KEPT_FOR_S: Final = 24 * 3600  # How long Apple keeps a push for a phone that is off.
+_GONE_REASONS: Final = {"BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered", "ExpiredToken"}
+
+
+class PushOutcome(enum.Enum):
+    """What is to be done after an attempt."""
+
+    DELIVERED = "delivered"
+    GONE = "gone"  # the token is dead: unregister it
+    RETRY = "retry"  # Apple or the network could not, or our certificate is refused
+
+
+@dataclass(frozen=True, slots=True)
+class PushAnswer:
+    """How an attempt ended. `gone_since_s` is seconds since 1970 where Apple says since when a token is dead."""
+
+    outcome: PushOutcome
+    reason: str
+    gone_since_s: float | None = None
+
+
+class ApnsClient:
+    """One HTTP/2 client with the pass certificate. Use as a context manager."""
+
+    def __init__(self, origin: str, credentials: SigningCredentials, topic: str, *, trusted: Path | None) -> None:
+        """`trusted` is a file of certificates to trust instead of the system's."""
+        self._topic = topic
+        self._client = httpx.AsyncClient(
+            base_url=origin,
+            http2=True,
+            http1=False,
+            verify=_tls_context(credentials, trusted),
+            timeout=TIMEOUT_S,
+            limits=httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=CONNECTIONS_LIMIT),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> ApnsClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def push(self, token: str) -> PushAnswer:
+        """Tell the device that something changed. Raises nothing of HTTP's."""
+        headers = {
+            "apns-topic": self._topic,
+            "apns-push-type": "background",
+            "apns-priority": "5",
+            "apns-expiration": str(int(time.time()) + KEPT_FOR_S),
+        }
+        try:
+            response = await self._client.post(f"/3/device/{token}", headers=headers, content=b"{}")
+        except httpx.HTTPError as error:
+            return PushAnswer(PushOutcome.RETRY, type(error).__name__)
+        return _answer(response)
+
+
+def _answer(response: httpx.Response) -> PushAnswer:
+    if response.status_code == httpx.codes.OK:
+        return PushAnswer(PushOutcome.DELIVERED, "ok")
+    reason, since_s = _told(response)
+    if response.status_code == httpx.codes.GONE or reason in _GONE_REASONS:
+        return PushAnswer(PushOutcome.GONE, reason, since_s)
+    return PushAnswer(PushOutcome.RETRY, f"{response.status_code} {reason}".strip())
+
+
+def _told(response: httpx.Response) -> tuple[str, float | None]:
+    """Apple's reason, bounded, and since when the token is dead (milliseconds in the answer)."""
+    try:
+        document = response.json()
+        reason, since_ms = str(document.get("reason", ""))[:64], document.get("timestamp")
+    except (ValueError, AttributeError):
+        return "", None
+    return reason, since_ms / 1000 if isinstance(since_ms, int | float) else None
+
+
+def _tls_context(credentials: SigningCredentials, trusted: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(trusted) if trusted else None)
+    key = credentials.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = b"".join(part.public_bytes(Encoding.PEM) for part in (credentials.certificate, credentials.intermediate))
+    # Python's ssl reads keys from files only; this one is private to us and gone at once.
+    with tempfile.NamedTemporaryFile() as pem:
+        pem.write(key + chain)
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    return context

@@ -1,0 +1,41 @@
+"""Renders every image of a pass into `images/`: `python -m services.wallet.artwork.render`.
+
+Run by hand when the design changes; the PNGs are checked in. Needs Pillow and
+numpy, which the services themselves do not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from services.wallet.artwork.palettes import PALETTES
+from services.wallet.artwork.render_marks import icon, logo
+from services.wallet.artwork.render_strip import strip
+
+IMAGES: Final = Path(__file__).parent / "images"
+SCALES: Final = (1, 2, 3)
+STRIP_COLOURS: Final = 72  # Where more cannot be told apart, and a pass of three strips stays near 300 KB.
+
+
+def main() -> None:
+    """Write all images."""
+    for scale in SCALES:
+        suffix = "" if scale == 1 else f"@{scale}x"
+        _save(icon(scale), f"icon{suffix}.png")
+        _save(logo(scale), f"logo{suffix}.png")
+        for palette in PALETTES:
+            picture = strip(palette, scale).quantize(STRIP_COLOURS, dither=Image.Dither.NONE)
+            _save(picture, f"strips/{palette.name}{suffix}.png")
+
+
+def _save(picture: Image.Image, name: str) -> None:
+    path = IMAGES / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

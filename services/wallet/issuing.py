@@ -1,0 +1,110 @@
+"""Who may have which pass: the order of checks of IssuePass, and the issue of a first pass.
+
+A membership has one pass at a time. Its serial is the one told at mint until the
+membership moves to another device; then the old pass is over and a new one, with
+a new serial, is issued at the next wish.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.device_proof import VerifiedProof
+from services.device_proof.spending import spend
+from services.storage.database import Connection, Database
+from services.storage.queries import Queries
+from services.wallet.pass_json import PassFacts
+from vyris.errors import NotFound, Retryable, Unauthorized
+
+QUERIES: Final = Queries.beside(__file__)
+LOCK_CLASS: Final = 0x77616C6C  # "wall": advisory locks of this service
+PUBLIC_ID_BYTES: Final = 16
+
+# Given the active device's thumbprint, the proof to be spent; raises Unauthorized.
+AskForProof = Callable[[str | None], VerifiedProof | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A membership as one snapshot shows it, with its current pass where one was issued."""
+
+    user_id: str
+    revoked: bool
+    thumbprint: str | None
+    generation: int
+    minted_at: datetime
+    sequence_num: int
+    tier: str
+    year: str
+    serial: UUID | None
+    public_id: str | None
+
+    def facts(self, serial: UUID, public_id: str) -> PassFacts:
+        return PassFacts(str(serial), public_id, self.tier, self.year, self.sequence_num, self.minted_at)
+
+
+async def issue_pass(database: Database, *, membership_id: UUID, user_id: str, ask_for_proof: AskForProof) -> PassFacts:
+    """The facts of the owner's current pass, issued if need be.
+
+    Raises NotFound, Unauthorized (another's, revoked, proof missing or bad), Retryable.
+    """
+    standing = await _read(database, membership_id)
+    _require_owner(standing, user_id)
+    proof = ask_for_proof(standing.thumbprint)
+    if proof is None and standing.serial is not None and standing.public_id is not None:
+        return standing.facts(standing.serial, standing.public_id)
+
+    async def work(connection: Connection) -> PassFacts:
+        await spend(connection, proof)
+        return await _issue(connection, membership_id, standing)
+
+    return await database.in_transaction(work)
+
+
+async def issue_to_operator(database: Database, membership_id: UUID) -> PassFacts:
+    """The same for somebody at the command line, who needs not be the owner. Raises NotFound, Unauthorized."""
+    standing = await _read(database, membership_id)
+    _require_owner(standing, standing.user_id)
+    return await database.in_transaction(lambda connection: _issue(connection, membership_id, standing))
+
+
+async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -> PassFacts:
+    """Read again under the lock that keeps the membership's events away, then insert what is missing."""
+    await connection.execute(QUERIES["lock_memberships"], LOCK_CLASS, [membership_id])
+    standing = _standing(await connection.fetchrow(QUERIES["read_membership"], membership_id))
+    if standing.revoked:
+        raise Unauthorized("This membership was revoked")
+    if (standing.thumbprint, standing.generation) != (seen.thumbprint, seen.generation):
+        # It moved a moment ago: who was allowed then needs not be now.
+        raise Retryable("The membership has just changed; send the same request again")
+    if standing.serial is not None and standing.public_id is not None:
+        return standing.facts(standing.serial, standing.public_id)
+    public_id = secrets.token_urlsafe(PUBLIC_ID_BYTES)
+    row = await connection.fetchrow(QUERIES["insert_pass"], membership_id, standing.generation, public_id)
+    if row is None:
+        raise NotFound("Unknown membership")
+    return standing.facts(row["serial"], row["public_id"])
+
+
+async def _read(database: Database, membership_id: UUID) -> _Standing:
+    return _standing(await database.fetchrow(QUERIES["read_membership"], membership_id))
+
+
+def _standing(row: asyncpg.Record | None) -> _Standing:
+    if row is None:
+        raise NotFound("Unknown membership")
+    return _Standing(**{name: row[name] for name in _Standing.__slots__})
+
+
+def _require_owner(standing: _Standing, user_id: str) -> None:
+    if standing.user_id != user_id:
+        raise Unauthorized("This membership belongs to another user")
+    if standing.revoked:
+        raise Unauthorized("This membership was revoked")

@@ -1,0 +1,132 @@
+"""The text of a pass: `pass.json` in Apple's `storeCard` style.
+
+Source: Apple, "Wallet Passes" (Pass, PassFields, Pass.Barcodes). The same facts
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from services.wallet.artwork.palettes import Colour, palette_for
+from services.wallet.phrases import ABOUT
+
+FORMAT_VERSION: Final = 1
+
+
+class PassState(enum.StrEnum):
+    """What a pass says of its membership. Every state but ACTIVE is voided."""
+
+    ACTIVE = "ACTIVE"  # -> REVOKED, MOVED
+    REVOKED = "REVOKED"  # -> ACTIVE (the revocation was reversed)
+    MOVED = "MOVED"  # final: the membership lives on another device, under another serial
+
+
+STATE_PHRASES: Final = {PassState.ACTIVE: "Active", PassState.REVOKED: "Revoked", PassState.MOVED: "Moved"}
+
+
+@dataclass(frozen=True, slots=True)
+class PassIssuer:
+    """Who issues passes, and where they are kept up to date.
+
+    `web_service_url` is https, or None for passes that are never updated.
+    """
+
+    pass_type_identifier: str
+    team_identifier: str
+    organization_name: str = "VYRIS"
+    web_service_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassFacts:
+    """What one pass tells. `public_id` is random and stands for the membership in the QR code."""
+
+    serial_number: str
+    public_id: str
+    tier: str
+    year: str
+    sequence_num: int
+    minted_at: datetime
+    state: PassState = PassState.ACTIVE
+
+
+def tier_name(tier: str) -> str:
+    """Return a tier as people write it: `late-summer` is `Late Summer`."""
+    return " ".join(part.capitalize() for part in tier.split("-") if part)
+
+
+def file_name(facts: PassFacts) -> str:
+    """Return the name under which the pass is offered for download."""
+    return f"vyris-{facts.tier}-{facts.sequence_num}.pkpass"
+
+
+def pass_json(facts: PassFacts, issuer: PassIssuer, authentication_token: str) -> bytes:
+    """Return the bytes of `pass.json`. The token has 16 characters or more."""
+    palette = palette_for(facts.tier)
+    document: dict[str, Any] = {
+        "formatVersion": FORMAT_VERSION,
+        "passTypeIdentifier": issuer.pass_type_identifier,
+        "serialNumber": facts.serial_number,
+        "teamIdentifier": issuer.team_identifier,
+        "organizationName": issuer.organization_name,
+        "description": "VYRIS membership",
+        "backgroundColor": _rgb(palette.background),
+        "foregroundColor": _rgb(palette.foreground),
+        "labelColor": _rgb(palette.label),
+        "sharingProhibited": True,
+        "suppressStripShine": True,
+        "barcodes": [_barcode(facts)],
+        "storeCard": _store_card(facts),
+    }
+    if issuer.web_service_url is not None:
+        document["webServiceURL"] = issuer.web_service_url
+        document["authenticationToken"] = authentication_token
+    if facts.state is not PassState.ACTIVE:
+        document["voided"] = True
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _barcode(facts: PassFacts) -> dict[str, str]:
+    return {
+        "format": "PKBarcodeFormatQR",
+        "message": facts.public_id,
+        "messageEncoding": "iso-8859-1",
+        "altText": f"{tier_name(facts.tier)} {facts.year} · {facts.sequence_num}",
+    }
+
+
+def _store_card(facts: PassFacts) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "headerFields": [{"key": "year", "label": "YEAR", "value": facts.year}],
+        "primaryFields": [{"key": "number", "label": "MEMBER NO.", "value": str(facts.sequence_num)}],
+        "secondaryFields": [
+            {"key": "tier", "label": "TIER", "value": tier_name(facts.tier)},
+            {
+                "key": "since",
+                "label": "SINCE",
+                "value": facts.minted_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "dateStyle": "PKDateStyleMedium",
+                "timeStyle": "PKDateStyleNone",
+            },
+            {
+                "key": "status",
+                "label": "STATUS",
+                "value": STATE_PHRASES[facts.state],
+                # Wallet shows this on the lock screen when an update changes the value.
+                "changeMessage": "Your membership: %@",
+            },
+        ],
+        "backFields": [
+            {"key": "about", "label": "About this pass", "value": ABOUT},
+            {"key": "serial", "label": "Pass", "value": facts.serial_number},
+        ],
+    }
+
+
+def _rgb(colour: Colour) -> str:
+    return "rgb({}, {}, {})".format(*colour)

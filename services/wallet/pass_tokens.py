@@ -1,0 +1,51 @@
+"""The secret inside a pass, by which its holder is known to the web service: HMAC-SHA-256(key, serial).
+
+Nothing is stored, and a token can no more change than its serial can.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+SCHEME: Final = "ApplePass"
+KEY_FILE: Final = "pass_auth_key"
+MIN_KEY_LENGTH: Final = 32
+
+
+class PassTokens:
+    """Makes and checks tokens with one key of 32 characters or more."""
+
+    def __init__(self, key: str) -> None:
+        if len(key) < MIN_KEY_LENGTH:
+            raise ValueError(f"the key has fewer than {MIN_KEY_LENGTH} characters")
+        self._key = key.encode()
+
+    def token(self, serial: UUID) -> str:
+        """The token of a pass: 43 characters of base64url."""
+        digest = hmac.digest(self._key, str(serial).encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def admits(self, authorization: str | None, serial: UUID) -> bool:
+        """Whether an `Authorization` header carries the token of this pass; in constant time."""
+        scheme, _, presented = (authorization or "").partition(" ")
+        right = hmac.compare_digest(presented.strip().encode("utf-8", "replace"), self.token(serial).encode())
+        return right and scheme.lower() == SCHEME.lower()
+
+
+def development_key(keys: Path) -> str:
+    """The key in folder `keys`, made on first use."""
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (keys / f".{KEY_FILE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = keys / KEY_FILE
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(MIN_KEY_LENGTH))
+        return path.read_text()

@@ -1,0 +1,57 @@
+"""What stands on a pass, in every language that it speaks.
+
+The English phrase is itself the key, so a phone set to a language that is not
+here shows English. Apple: a pass's `<language>.lproj/pass.strings`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LANGUAGES: Final = ("en", "de", "fr")
+
+_TRANSLATIONS: Final[dict[str, tuple[str, str]]] = {
+    "MEMBER NO.": ("MITGLIED NR.", "MEMBRE Nº"),
+    "TIER": ("STUFE", "NIVEAU"),
+    "YEAR": ("JAHR", "ANNÉE"),
+    "SINCE": ("SEIT", "DEPUIS"),
+    "STATUS": ("STATUS", "STATUT"),
+    "Active": ("Aktiv", "Active"),
+    "Revoked": ("Widerrufen", "Révoquée"),
+    "Moved": ("Umgezogen", "Transférée"),
+    "Your membership: %@": ("Deine Mitgliedschaft: %@", "Votre adhésion : %@"),
+    "VYRIS membership": ("VYRIS-Mitgliedschaft", "Adhésion VYRIS"),
+    "Pass": ("Pass", "Passe"),
+    "About this pass": ("Über diesen Pass", "À propos de ce passe"),
+    "This pass shows one numbered membership. Show its code to be recognised as a member. "
+    "It updates by itself when the membership changes.": (
+        "Dieser Pass zeigt eine nummerierte Mitgliedschaft. Zeige seinen Code, um als Mitglied erkannt zu werden. "
+        "Er aktualisiert sich von selbst, wenn sich die Mitgliedschaft ändert.",
+        "Ce passe représente une adhésion numérotée. Présentez son code pour être reconnu comme membre. "
+        "Il se met à jour de lui-même lorsque l'adhésion change.",
+    ),
+}
+
+ABOUT: Final = next(phrase for phrase in _TRANSLATIONS if phrase.startswith("This pass shows"))
+
+
+def translate(phrase: str, language: str) -> str:
+    """Return `phrase` in `language`; a phrase or language that is not known stays as it is."""
+    if language not in LANGUAGES or phrase not in _TRANSLATIONS:
+        return phrase
+    return (phrase, *_TRANSLATIONS[phrase])[LANGUAGES.index(language)]
+
+
+def strings_files() -> dict[str, bytes]:
+    """Return the `pass.strings` of every language: path in the pass to UTF-8 bytes."""
+    return {
+        f"{language}.lproj/pass.strings": "".join(
+            f"{_quoted(phrase)} = {_quoted(translate(phrase, language))};\n" for phrase in _TRANSLATIONS
+        ).encode()
+        for language in LANGUAGES
+    }
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

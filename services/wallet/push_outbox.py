@@ -1,0 +1,96 @@
+"""Sends the pushes that updates owe: at least once, with growing pauses, never for ever.
+
+A push was written in the transaction of its update. Taking one leases it: should
+this process die, it is due again when the lease ends. The number of attempts and
+the next due time live in the row, so retries survive restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge
+
+from services.storage.database import Database, DatabaseUnavailable
+from services.storage.queries import Queries
+from services.wallet.apns import ApnsClient, PushAnswer, PushOutcome
+
+log = structlog.get_logger(__name__)
+
+QUERIES: Final = Queries.beside(__file__)
+BATCH_LIMIT: Final = 50
+LEASE_S: Final = 60.0  # Longer than an attempt may take.
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 3_600.0
+PAUSE_AFTER_FAILURE_S: Final = 2.0
+
+PUSHES = Counter("vyris_wallet_pushes_total", "Attempts to push, by how they ended", ["outcome"])
+PUSHES_OWED = Gauge("vyris_wallet_pushes_owed", "Pushes that wait, retries included")
+OLDEST_PUSH_S = Gauge("vyris_wallet_oldest_push_seconds", "Age of the push that waits longest")
+
+
+def pause_s(attempts: int) -> float:
+    """Seconds until the next attempt after so many: doubling, bounded, and never in step with others."""
+    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempts - 1, 20)) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+class PushOutbox:
+    """Empties `pass_pushes`. Several processes may run one each."""
+
+    def __init__(self, database: Database, apns: ApnsClient | None, *, interval_s: float, attempt_limit: int) -> None:
+        """`apns` is None where there is nobody to push to: what is owed is then dropped."""
+        self._database = database
+        self._apns = apns
+        self._interval_s = interval_s
+        self._attempt_limit = attempt_limit
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            try:
+                taken = await self.send_due()
+                await self._measure()
+            except DatabaseUnavailable as error:
+                log.warning("pushes_not_sent", reason=str(error))
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                continue
+            except Exception:  # One push that cannot be sent must not end all others.
+                log.exception("pushes_not_sent")
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                continue
+            if taken < BATCH_LIMIT:
+                await asyncio.sleep(self._interval_s)
+
+    async def send_due(self) -> int:
+        """Send one batch; returns how many it had. Raises DatabaseUnavailable."""
+        rows = await self._database.fetch(QUERIES["take_due_pushes"], LEASE_S, BATCH_LIMIT)
+        await asyncio.gather(*(self._send(row) for row in rows))
+        return len(rows)
+
+    async def _send(self, row: asyncpg.Record) -> None:
+        token, version, attempts = row["push_token"], row["version"], row["attempts"]
+        if self._apns is None:
+            answer = PushAnswer(PushOutcome.DELIVERED, "nobody to push to")
+        else:
+            answer = await self._apns.push(token)
+        PUSHES.labels(answer.outcome.value).inc()
+        if answer.outcome is PushOutcome.RETRY and attempts < self._attempt_limit:
+            log.warning("push_failed", reason=answer.reason, attempts=attempts)
+            await self._database.execute(QUERIES["postpone_push"], token, version, pause_s(attempts))
+            return
+        if answer.outcome is PushOutcome.RETRY:
+            log.error("push_given_up", reason=answer.reason, attempts=attempts)
+        elif answer.outcome is PushOutcome.GONE:
+            log.info("push_token_gone", reason=answer.reason)
+            await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
+        await self._database.execute(QUERIES["finish_push"], token, version)
+
+    async def _measure(self) -> None:
+        row = await self._database.fetchrow(QUERIES["count_owed_pushes"])
+        if row is not None:
+            PUSHES_OWED.set(row["owed"])
+            OLDEST_PUSH_S.set(row["oldest_s"])

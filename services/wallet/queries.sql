@@ -1,0 +1,128 @@
+-- name: read_membership
+-- What IssuePass must know: the membership, its drop, its active device, and its pass where one was issued since it
+-- last moved. $1 membership
+SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequence_num, d.tier, d.year,
+       moved.times AS generation, v.thumbprint, p.serial, p.public_id
+FROM memberships m
+JOIN drops d ON d.id = m.drop_id
+CROSS JOIN LATERAL (
+  SELECT count(*)::int AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
+) AS moved
+LEFT JOIN devices v ON v.membership_id = m.id AND v.retired_at IS NULL
+LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
+WHERE m.id = $1;
+
+-- name: lock_memberships
+-- Keeps the issue of a membership's first pass and the handling of its events apart, so that neither misses the
+-- other. Held to the end of the transaction. $1 class, $2 memberships (sorted)
+SELECT pg_advisory_xact_lock($1::int, hashtext(membership::text)) FROM unnest($2::uuid[]) AS membership;
+
+-- name: insert_pass
+-- The first pass has the serial that was told at mint; a membership that moved gets a new one.
+-- $1 membership, $2 generation, $3 public id
+INSERT INTO passes (serial, membership_id, generation, public_id)
+SELECT CASE WHEN $2 = 0 THEN m.pass_serial ELSE gen_random_uuid() END, m.id, $2, $3
+FROM memberships m WHERE m.id = $1
+RETURNING serial, public_id;
+
+-- name: read_pass
+-- A pass as its holder fetches it, voided or not. $1 serial
+SELECT p.serial, p.public_id, p.state::text AS state, p.modified_at, m.minted_at, m.sequence_num, d.tier, d.year
+FROM passes p JOIN memberships m ON m.id = p.membership_id JOIN drops d ON d.id = m.drop_id
+WHERE p.serial = $1;
+
+-- name: register_device
+-- Returns no row for an unknown serial. $1 device library, $2 serial, $3 push token
+INSERT INTO pass_registrations (device_library_id, serial, push_token)
+SELECT $1, serial, $3 FROM passes WHERE serial = $2
+ON CONFLICT (device_library_id, serial) DO UPDATE SET push_token = EXCLUDED.push_token, registered_at = now()
+RETURNING xmax = 0 AS created;
+
+-- name: forget_oldest_registrations
+-- Keeps the devices of one pass bounded: the newest stay. $1 serial, $2 how many may stay
+DELETE FROM pass_registrations
+WHERE serial = $1 AND device_library_id IN (
+  SELECT device_library_id FROM pass_registrations WHERE serial = $1
+  ORDER BY registered_at DESC, device_library_id OFFSET $2);
+
+-- name: unregister_device
+-- $1 device library, $2 serial
+DELETE FROM pass_registrations WHERE device_library_id = $1 AND serial = $2;
+
+-- name: list_updated
+-- The device's passes that were updated after a tag, in the order of their updates. $1 device library, $2 tag
+-- (-1: all), $3 at most so many
+SELECT p.serial, p.update_tag
+FROM pass_registrations r JOIN passes p USING (serial)
+WHERE r.device_library_id = $1 AND p.update_tag > $2
+ORDER BY p.update_tag LIMIT $3;
+
+-- name: take_cursor
+-- Returns no row while another process reads.
+SELECT transaction::text AS transaction, event_id FROM wallet_cursor FOR UPDATE SKIP LOCKED;
+
+-- name: read_events
+-- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 at most so many
+SELECT id, transaction::text AS transaction, membership_id FROM membership_events
+WHERE (transaction, id) > ($1::text::xid8, $2) AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY transaction, id LIMIT $3;
+
+-- name: refresh_passes
+-- Makes passes say what their memberships are now, and owes a push to every device that holds one that changed.
+-- Says the same however often and in whatever order it is asked. $1 memberships
+WITH wanted AS (
+  SELECT p.serial,
+         CASE WHEN p.generation < moved.times THEN 'MOVED'
+              WHEN m.revoked_at IS NOT NULL THEN 'REVOKED'
+              ELSE 'ACTIVE' END::pass_state AS state
+  FROM passes p
+  JOIN memberships m ON m.id = p.membership_id
+  CROSS JOIN LATERAL (
+    SELECT count(*) AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
+  ) AS moved
+  WHERE p.membership_id = ANY ($1::uuid[])
+), changed AS (
+  UPDATE passes p
+  SET state = w.state, update_tag = nextval('pass_update_tags'),
+      modified_at = greatest(date_trunc('second', now()), p.modified_at + interval '1 second')
+  FROM wanted w WHERE w.serial = p.serial AND w.state <> p.state
+  RETURNING p.serial, p.state
+), owed AS (
+  INSERT INTO pass_pushes (push_token)
+  SELECT DISTINCT r.push_token FROM changed JOIN pass_registrations r USING (serial) ORDER BY r.push_token
+  ON CONFLICT (push_token) DO UPDATE
+  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+)
+SELECT serial, state::text AS state FROM changed;
+
+-- name: move_cursor
+-- $1 transaction, $2 event
+UPDATE wallet_cursor SET transaction = $1::text::xid8, event_id = $2;
+
+-- name: take_due_pushes
+-- Takes pushes that are due; whoever takes one has it for the lease. $1 lease in seconds, $2 at most so many
+WITH due AS (
+  SELECT push_token FROM pass_pushes WHERE due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE pass_pushes p SET due_at = now() + make_interval(secs => $1), attempts = attempts + 1
+FROM due WHERE p.push_token = due.push_token
+RETURNING p.push_token, p.version, p.attempts;
+
+-- name: finish_push
+-- Done, or given up; kept where it became owed again meanwhile. $1 push token, $2 version
+DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
+
+-- name: postpone_push
+-- $1 push token, $2 version, $3 seconds
+UPDATE pass_pushes SET due_at = now() + make_interval(secs => $3) WHERE push_token = $1 AND version = $2;
+
+-- name: forget_push_token
+-- The device is gone, or removed the pass; what it registered later under the same token stays.
+-- $1 push token, $2 not registered after (seconds since 1970, NULL: whenever)
+DELETE FROM pass_registrations
+WHERE push_token = $1 AND ($2::float8 IS NULL OR registered_at <= to_timestamp($2));
+
+-- name: count_owed_pushes
+-- For the metrics.
+SELECT count(*)::int AS owed, coalesce(extract(epoch FROM now() - min(requested_at)), 0)::float8 AS oldest_s
+FROM pass_pushes;

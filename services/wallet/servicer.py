@@ -1,0 +1,144 @@
+"""The wallet service's RPCs."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.descriptor import MethodDescriptor
+
+from services.device_proof import DeviceProofs, VerifiedProof, proof_in
+from services.runtime.call import Call
+from services.runtime.fields import known_uuid, opaque_id, refuse_nul
+from services.storage.database import Database
+from services.wallet.device_logs import DeviceLogs
+from services.wallet.google_wallet import GoogleIssuer
+from services.wallet.issuing import issue_pass
+from services.wallet.package import MEDIA_TYPE
+from services.wallet.pass_json import PassFacts, file_name
+from services.wallet.pass_tokens import PassTokens
+from services.wallet.signing_room import SigningRoom
+from services.wallet.web_service import PassWebService
+from vyris.device_proof import METADATA_KEY
+from vyris.errors import NotFound
+from vyris.wallet.v1 import wallet_pb2
+
+SERVICE: Final = wallet_pb2.DESCRIPTOR.services_by_name["WalletService"]
+STATUS_HEADER: Final = "x-http-status"
+_EMPTY: Final = HttpBody(content_type="text/plain")
+
+
+class WalletServicer:
+    """Serves `vyris.wallet.v1.WalletService`."""
+
+    def __init__(
+        self,
+        database: Database,
+        room: SigningRoom,
+        tokens: PassTokens,
+        proofs: DeviceProofs,
+        web_service: PassWebService,
+        google: GoogleIssuer | None,
+    ) -> None:
+        self._database = database
+        self._room = room
+        self._tokens = tokens
+        self._proofs = proofs
+        self._web_service = web_service
+        self._google = google
+        self._logs = DeviceLogs()
+
+    async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
+        """Raises what the contract says of POST /issue-pass."""
+        facts = await self._owned(request, call, SERVICE.methods_by_name["IssuePass"])
+        package = await self._signed(facts)
+        await call.answer_headers(_disposition(facts))
+        return HttpBody(content_type=MEDIA_TYPE, data=package)
+
+    async def issue_google_pass(
+        self, request: wallet_pb2.IssueGooglePassRequest, call: Call
+    ) -> wallet_pb2.IssueGooglePassResponse:
+        """Raises what POST /issue-pass raises; NotFound too where there is no issuer account."""
+        if self._google is None:
+            raise NotFound("Google Wallet is not configured")
+        facts = await self._owned(request, call, SERVICE.methods_by_name["IssueGooglePass"])
+        return wallet_pb2.IssueGooglePassResponse(save_url=self._google.save_url(facts))
+
+    async def register_pass_device(self, request: wallet_pb2.RegisterPassDeviceRequest, call: Call) -> HttpBody:
+        """201 for a new registration, 200 for one that is known. Raises Unauthorized, InvalidRequest."""
+        serial = self._admitted(request, call)
+        created = await self._web_service.register(serial, request.device_library_id, request.push_token)
+        return await _empty(call, 201 if created else 200)
+
+    async def unregister_pass_device(self, request: wallet_pb2.UnregisterPassDeviceRequest, call: Call) -> HttpBody:
+        """200. Raises Unauthorized, InvalidRequest."""
+        serial = self._admitted(request, call)
+        await self._web_service.unregister(serial, request.device_library_id)
+        return await _empty(call, 200)
+
+    async def list_updated_passes(self, request: wallet_pb2.ListUpdatedPassesRequest, call: Call) -> HttpBody:
+        """200 with the list, 204 without one. Raises InvalidRequest."""
+        listed = await self._web_service.updated_passes(
+            request.device_library_id, request.pass_type_identifier, request.passes_updated_since
+        )
+        if listed is None:
+            return await _empty(call, 204)
+        return HttpBody(content_type="application/json", data=listed)
+
+    async def get_latest_pass(self, request: wallet_pb2.GetLatestPassRequest, call: Call) -> HttpBody:
+        """200 with the pass, or 304. Raises Unauthorized."""
+        stored = await self._web_service.read(self._admitted(request, call))
+        last_modified = ("last-modified", stored.last_modified)
+        if stored.unchanged_since(call.metadata("if-modified-since")):
+            return await _empty(call, 304, last_modified)
+        package = await self._signed(stored.facts)
+        await call.answer_headers(last_modified, _disposition(stored.facts))
+        return HttpBody(content_type=MEDIA_TYPE, data=package)
+
+    async def record_pass_logs(self, request: wallet_pb2.RecordPassLogsRequest, call: Call) -> HttpBody:
+        """200, whatever of it was worth keeping."""
+        self._logs.record(request.logs)
+        return await _empty(call, 200)
+
+    async def _owned(
+        self,
+        request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest,
+        call: Call,
+        method: MethodDescriptor,
+    ) -> PassFacts:
+        """The pass of the owner who asks, and proves that he may."""
+        refuse_nul(request.membership_id, request.user_id)
+        user_id = opaque_id("user_id", request.user_id)
+        membership_id = known_uuid(request.membership_id, NotFound("Unknown membership"))
+
+        def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
+            proof = proof_in(call.metadata_values(METADATA_KEY))
+            return self._proofs.required(enrolled_thumbprint=thumbprint, proof=proof, method=method, request=request)
+
+        return await issue_pass(
+            self._database, membership_id=membership_id, user_id=user_id, ask_for_proof=ask_for_proof
+        )
+
+    def _admitted(
+        self,
+        request: wallet_pb2.RegisterPassDeviceRequest
+        | wallet_pb2.UnregisterPassDeviceRequest
+        | wallet_pb2.GetLatestPassRequest,
+        call: Call,
+    ) -> UUID:
+        return self._web_service.admit(
+            request.pass_type_identifier, request.serial_number, call.metadata("authorization")
+        )
+
+    async def _signed(self, facts: PassFacts) -> bytes:
+        return await self._room.press(facts, self._tokens.token(UUID(facts.serial_number)))
+
+
+def _disposition(facts: PassFacts) -> tuple[str, str]:
+    return "content-disposition", f'attachment; filename="{file_name(facts)}"'
+
+
+async def _empty(call: Call, status: int, *headers: tuple[str, str]) -> HttpBody:
+    await call.answer_headers((STATUS_HEADER, str(status)), *headers)
+    return _EMPTY

@@ -1,0 +1,100 @@
+"""From settings to what signs passes: Apple's certificate, or in development one of our own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import Gauge
+
+from services.runtime.settings import WrongSetting
+from services.wallet.certificates import (
+    CertificateProblemError,
+    check_credentials,
+    is_development,
+    load_credentials,
+    read_setting,
+)
+from services.wallet.development_certificates import development_credentials
+from services.wallet.pass_tokens import MIN_KEY_LENGTH, PassTokens, development_key
+from services.wallet.settings import PassSigningSettings, WalletSettings
+from services.wallet.signing import SigningCredentials
+
+CERTIFICATE_EXPIRY = Gauge(
+    "vyris_wallet_certificate_expiry_seconds", "When the pass certificate or its intermediate expires (Unix time)"
+)
+
+
+def keys_folder(settings: PassSigningSettings) -> Path:
+    """Where the development keys lie."""
+    return settings.vyris_state_dir / "keys"
+
+
+def credentials_from(settings: PassSigningSettings) -> SigningCredentials:
+    """What passes are signed with, checked against pass type and team. Raises WrongSetting that names the field."""
+    given = {
+        "PKPASS_CERTIFICATE": settings.pkpass_certificate,
+        "PKPASS_KEY": settings.pkpass_key.get_secret_value(),
+        "PKPASS_WWDR": settings.pkpass_wwdr,
+    }
+    missing = [name for name, value in given.items() if not value]
+    try:
+        if not missing:
+            return _from_apple(settings, given)
+        if settings.production or len(missing) < len(given):
+            raise WrongSetting(f"{' and '.join(missing)} must be set: passes are signed with all three.")
+        return development_credentials(
+            keys_folder(settings),
+            pass_type_identifier=settings.pass_type_identifier,
+            team_identifier=settings.pass_team_identifier,
+        )
+    except CertificateProblemError as problem:
+        raise WrongSetting(str(problem)) from None
+
+
+def _from_apple(settings: PassSigningSettings, given: dict[str, str]) -> SigningCredentials:
+    contents = {name: read_setting(name, value) for name, value in given.items()}
+    credentials = load_credentials(
+        certificate=contents["PKPASS_CERTIFICATE"],
+        private_key=contents["PKPASS_KEY"],
+        passphrase=settings.pkpass_passphrase.get_secret_value() or None,
+        intermediate=contents["PKPASS_WWDR"],
+    )
+    check_credentials(
+        credentials,
+        pass_type_identifier=settings.pass_type_identifier,
+        team_identifier=settings.pass_team_identifier,
+        now=datetime.now(UTC),
+        allow_development=not settings.production,
+    )
+    return credentials
+
+
+def tokens_from(settings: WalletSettings) -> PassTokens:
+    """What makes the passes' tokens. Raises WrongSetting."""
+    key = settings.pass_auth_key.get_secret_value()
+    if not key and not settings.production:
+        key = development_key(keys_folder(settings))
+    if len(key) < MIN_KEY_LENGTH:
+        raise WrongSetting(f"PASS_AUTH_KEY must be a secret of {MIN_KEY_LENGTH} characters or more.")
+    return PassTokens(key)
+
+
+def web_service_url(settings: WalletSettings) -> str | None:
+    """What passes name as their web service: Wallet takes only https."""
+    if settings.pass_web_service and settings.public_base_url.startswith("https://"):
+        return settings.public_base_url + "/"
+    return None
+
+
+def announce_expiry(credentials: SigningCredentials) -> None:
+    """Tell the metrics when passes can no longer be signed, so that somebody renews in time."""
+    until = min(credentials.certificate.not_valid_after_utc, credentials.intermediate.not_valid_after_utc)
+    CERTIFICATE_EXPIRY.set(until.timestamp())
+
+
+def apns_origin(settings: WalletSettings, credentials: SigningCredentials) -> str | None:
+    """Where pushes go; None where nobody would take them, as Apple knows nothing of the development chain."""
+    if settings.apns_url:
+        return settings.apns_url
+    return None if is_development(credentials.intermediate) else "https://api.push.apple.com"

@@ -1,0 +1,120 @@
+"""Apple's PassKit web service: who is told of a pass's updates, and the pass as it is now.
+
+Source: Apple, "Adding a Web Service to Update Passes". Answers are statuses with
+hardly a body, so each method returns the status itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Final
+from uuid import UUID
+
+from services.runtime.fields import known_uuid, opaque_id
+from services.storage.database import Connection, Database
+from services.storage.queries import Queries
+from services.wallet.pass_json import PassFacts, PassState
+from services.wallet.pass_tokens import PassTokens
+from vyris.errors import InvalidRequest, Unauthorized
+
+QUERIES: Final = Queries.beside(__file__)
+DEVICES_PER_PASS_LIMIT: Final = 32
+LISTED_LIMIT: Final = 1_000
+ALL: Final = -1
+_PUSH_TOKEN: Final = re.compile(r"[A-Za-z0-9=_-]{1,256}")
+_TAG: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPass:
+    """A pass as its holder fetches it. `modified_at` is a whole second."""
+
+    facts: PassFacts
+    modified_at: datetime
+
+    @property
+    def last_modified(self) -> str:
+        """The header of that name (RFC 9110)."""
+        return format_datetime(self.modified_at.astimezone(UTC), usegmt=True)
+
+    def unchanged_since(self, if_modified_since: str | None) -> bool:
+        """Whether the holder's copy is the newest. A date that cannot be read does not count (RFC 9110)."""
+        if if_modified_since is None:
+            return False
+        try:
+            since = parsedate_to_datetime(if_modified_since)
+        except ValueError:
+            return False
+        return self.modified_at <= (since if since.tzinfo else since.replace(tzinfo=UTC))
+
+
+class PassWebService:
+    """Serves the passes of one pass type."""
+
+    def __init__(self, database: Database, tokens: PassTokens, pass_type_identifier: str) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._pass_type_identifier = pass_type_identifier
+
+    def admit(self, pass_type_identifier: str, serial_number: str, authorization: str | None) -> UUID:
+        """The serial, if the caller holds that pass. Raises Unauthorized for everything else alike."""
+        serial = known_uuid(serial_number, Unauthorized())
+        if pass_type_identifier != self._pass_type_identifier or not self._tokens.admits(authorization, serial):
+            raise Unauthorized("The pass is not known, or the token is not its own")
+        return serial
+
+    async def register(self, serial: UUID, device_library_id: str, push_token: str) -> bool:
+        """Whether the registration is new. Raises InvalidRequest, Unauthorized."""
+        opaque_id("device_library_id", device_library_id)
+        if not _PUSH_TOKEN.fullmatch(push_token):
+            raise InvalidRequest("pushToken must be 1 to 256 characters of A-Z, a-z, 0-9 and =_-")
+
+        async def work(connection: Connection) -> bool:
+            created = await connection.fetchval(QUERIES["register_device"], device_library_id, serial, push_token)
+            if created is None:
+                raise Unauthorized("The pass is not known, or the token is not its own")
+            if created:
+                await connection.execute(QUERIES["forget_oldest_registrations"], serial, DEVICES_PER_PASS_LIMIT)
+            return bool(created)
+
+        return await self._database.in_transaction(work)
+
+    async def unregister(self, serial: UUID, device_library_id: str) -> None:
+        """Forget a device. One that was never known is no error."""
+        opaque_id("device_library_id", device_library_id)
+        await self._database.execute(QUERIES["unregister_device"], device_library_id, serial)
+
+    async def updated_passes(
+        self, device_library_id: str, pass_type_identifier: str, updated_since: str
+    ) -> bytes | None:
+        """The JSON that lists what changed; None where nothing did. The device's own name is its secret."""
+        opaque_id("device_library_id", device_library_id)
+        if pass_type_identifier != self._pass_type_identifier:
+            return None
+        # A tag that is not ours lists everything: too much is harmless, too little is a pass that lies.
+        since = int(updated_since) if _TAG.fullmatch(updated_since) else ALL
+        rows = await self._database.fetch(QUERIES["list_updated"], device_library_id, since, LISTED_LIMIT)
+        if not rows:
+            return None
+        listed = {"serialNumbers": [str(row["serial"]) for row in rows], "lastUpdated": str(rows[-1]["update_tag"])}
+        return json.dumps(listed).encode()
+
+    async def read(self, serial: UUID) -> StoredPass:
+        """The pass as it is now. Raises Unauthorized."""
+        row = await self._database.fetchrow(QUERIES["read_pass"], serial)
+        if row is None:
+            raise Unauthorized("The pass is not known, or the token is not its own")
+        facts = PassFacts(
+            serial_number=str(row["serial"]),
+            public_id=row["public_id"],
+            tier=row["tier"],
+            year=row["year"],
+            sequence_num=row["sequence_num"],
+            minted_at=row["minted_at"],
+            state=PassState(row["state"]),
+        )
+        return StoredPass(facts, row["modified_at"])

@@ -1,0 +1,167 @@
+"""POST /mint and GET /drops as the contract words them, over JSON and native gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import asyncpg
+import grpc
+import httpx
+import pytest
+
+from stack.local import Stack
+from tests.acceptance.mint.buyers import Send
+from tests.acceptance.mint.conftest import MakeDrop
+from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+
+P256_PEM = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+"""
+
+
+def receipt() -> str:
+    return f"receipt-{uuid.uuid4()}"
+
+
+async def test_a_mint_has_exactly_the_documented_fields(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        response = await client.post("/mint", json={"receipt_data": receipt(), "user_id": "ada"})
+    assert response.status_code == 201
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert set(body) == {"status", "membership", "replayed"}
+    assert (body["status"], body["replayed"]) == ("FULFILLED", False)
+    assert set(body["membership"]) == {"id", "tier", "year", "sequence_num", "pass_serial"}
+    assert (body["membership"]["tier"], body["membership"]["year"]) == ("genesis", "2025")
+    assert isinstance(body["membership"]["sequence_num"], int)
+    uuid.UUID(body["membership"]["id"])
+
+
+INVALID: list[tuple[dict[str, Any], int, str]] = [
+    ({}, 422, "INVALID_RECEIPT"),
+    ({"user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "", "user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": " \n\t ", "user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "x" * 49_153, "user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "é" * 24_577, "user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "a\x00b", "user_id": "u"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r", "user_id": "  "}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r", "user_id": "u" * 129}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r", "user_id": "é"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r", "user_id": "a\x00"}, 422, "INVALID_RECEIPT"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "genesis"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "year": "2025"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "Genesis", "year": "2025"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "x" * 33, "year": "2025"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "genesis", "year": "1999"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "genesis", "year": "2101"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "tier": "nowhere", "year": "2025"}, 404, "NOT_FOUND"),
+    ({"receipt_data": "r", "user_id": "u", "email": "nobody"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "email": "a\x00@example.org"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1" * 129}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1\x00"}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "device": {}}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "device": {"device_id": "d", "public_key": "x"}}, 422, "INVALID_REQUEST"),
+    (
+        {"receipt_data": "r", "user_id": "u", "device": {"device_id": "", "public_key": P256_PEM}},
+        422,
+        "INVALID_REQUEST",
+    ),
+    # A signed receipt is never taken for an opaque one.
+    ({"receipt_data": "eyJhbGciOiJub25lIn0.e30.", "user_id": "u"}, 422, "INVALID_RECEIPT"),
+]
+
+
+@pytest.mark.parametrize(("request_fields", "status", "error"), INVALID)
+async def test_bad_input_gets_its_error(
+    sender: AbstractAsyncContextManager[Send], request_fields: dict[str, Any], status: int, error: str
+) -> None:
+    async with sender as send:
+        answer = await send(request_fields)
+    assert (answer.status, answer.error) == (status, error)
+    assert answer.body["retryable"] is False
+
+
+async def test_another_users_receipt_tells_nothing_of_the_membership(sender: AbstractAsyncContextManager[Send]) -> None:
+    text = receipt()
+    async with sender as send:
+        assert (await send({"receipt_data": text, "user_id": "ada"})).status == 201
+        answer = await send({"receipt_data": text, "user_id": "eve"})
+    assert (answer.status, answer.error) == (409, "RECEIPT_USED")
+    assert "membership" not in answer.body
+
+
+@pytest.mark.parametrize("owner_share", [64, 32])
+async def test_64_copies_at_once(
+    sender: AbstractAsyncContextManager[Send], database: asyncpg.Connection, owner_share: int
+) -> None:
+    text = receipt()
+    async with sender as send:
+        answers = await asyncio.gather(
+            *(send({"receipt_data": text, "user_id": "ada" if n < owner_share else "eve"}) for n in range(64))
+        )
+    sold = [answer for answer in answers if answer.status == 201]
+    assert len({answer.membership["id"] for answer in sold}) == 1
+    assert len(sold) in {owner_share, 64 - owner_share} - {0}
+    assert all(answer.error == "RECEIPT_USED" for answer in answers if answer.status != 201)
+    owner = await database.fetchval(
+        "SELECT user_id FROM memberships WHERE id = $1", uuid.UUID(sold[0].membership["id"])
+    )
+    assert len(sold) == (owner_share if owner == "ada" else 64 - owner_share)
+
+
+async def test_a_device_and_an_address_are_taken_with_the_mint(stack: Stack, database: asyncpg.Connection) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        response = await client.post(
+            "/mint",
+            json={
+                "receipt_data": receipt(),
+                "user_id": "ada",
+                "email": "ada@example.org",
+                "device": {"device_id": "phone", "public_key": P256_PEM},
+            },
+        )
+    membership_id = uuid.UUID(response.json()["membership"]["id"])
+    assert await database.fetchval("SELECT device_id FROM devices WHERE membership_id = $1", membership_id) == "phone"
+    email = await database.fetchval("SELECT email FROM contacts WHERE membership_id = $1", membership_id)
+    assert email == "ada@example.org"
+
+
+async def test_a_drop_is_told_as_documented(stack: Stack, make_drop: MakeDrop) -> None:
+    drop = await make_drop(3)
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        response = await client.get(f"/drops/{drop['tier']}/{drop['year']}")
+        assert response.status_code == 200
+        assert response.json() == {
+            **drop,
+            "capacity": 3,
+            "minted": 0,
+            "remaining": 3,
+            "state": "OPEN",
+            "opens_at": "",
+            "closes_at": "",
+        }
+        for path, status, error in (
+            ("/drops/nowhere/2025", 404, "NOT_FOUND"),
+            ("/drops/genesis/99", 422, "INVALID_REQUEST"),
+            ("/drops/genesis", 404, "NOT_FOUND"),
+        ):
+            refused = await client.get(path)
+            assert (refused.status_code, refused.json()["error"]) == (status, error)
+
+
+async def test_a_watched_drop_is_told_at_once_and_when_it_changes(stack: Stack, make_drop: MakeDrop) -> None:
+    drop = await make_drop(2)
+    async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:
+        stub = mint_pb2_grpc.MintServiceStub(channel)
+        watching = stub.WatchDrop(mint_pb2.WatchDropRequest(**drop), timeout=20)
+        assert (await watching.read()).drop.remaining == 2
+        await stub.Mint(mint_pb2.MintRequest(receipt_data=receipt(), user_id="ada", **drop))
+        assert (await watching.read()).drop.remaining == 1
+        watching.cancel()

@@ -1,0 +1,70 @@
+"""The README's commands, pasted one after the other as they stand, against a running suite."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.local import Stack
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks_of_first_ten_minutes() -> list[str]:
+    """The shell blocks between that heading and the next."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## The first ten minutes")[1].split("\n## ")[0]
+    return BLOCK.findall(section)
+
+
+@pytest.fixture(scope="module")
+def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Everything that the commands print, run in one shell with the stack's ports in place of the default ones."""
+    blocks = blocks_of_first_ten_minutes()
+    assert len(blocks) >= 6
+    script = "set -eu\n" + "\n".join(blocks)
+    script = script.replace("localhost:3000", f"localhost:{stack.settings.gateway_port}")
+    script = script.replace('"$PWD/.venv/bin:$PATH"', f'"{Path(sys.executable).parent}:$PATH"')
+    finished = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path_factory.mktemp("newcomer"),
+        env={**os.environ, **stack.service_environment, "TERM": "dumb", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def answers(said: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+def test_the_first_mint_and_its_replay(said: str) -> None:
+    first, replay = answers(said)[:2]
+    assert first["status"] == "FULFILLED"
+    assert replay == {**first, "replayed": True}
+
+
+def test_the_first_error(said: str) -> None:
+    assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(said))
+
+
+def test_the_first_encounter_and_its_replay(said: str) -> None:
+    assert any(answer.get("status") == "VERIFIED" for answer in answers(said))
+    assert any(answer.get("error") == "CONFLICT" for answer in answers(said))
+
+
+def test_the_membership_moves_to_the_new_phone(said: str) -> None:
+    told = answers(said)
+    assert any(answer.get("status") == "PENDING" for answer in told)
+    assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in told)

@@ -1,0 +1,103 @@
+"""The page behind the mail's link in a real browser: read, confirmed, without JavaScript, in light and dark."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stack.local import Stack
+from tests.acceptance.reforge.journey import Journey, new_device
+from tests.browser.chromium import Browser, chromium_path
+
+REQUIRED = os.environ.get("VYRIS_BROWSER") == "required"
+MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
+
+pytestmark = pytest.mark.skipif(chromium_path() is None and not REQUIRED, reason=MISSING)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    path = chromium_path()
+    assert path is not None, MISSING
+    with Browser(path) as running:
+        running.size(900, 900)
+        yield running
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def journey(stack: Stack) -> Journey:
+    journey = Journey(stack)
+    old = new_device("device-A")
+    journey.mint(old)
+    journey.init(new_device("Ada's new phone"), old)
+    return journey
+
+
+def brightness(png: bytes) -> float:
+    """Mean of the picture, 0 black to 255 white."""
+    histogram = Image.open(io.BytesIO(png)).convert("L").histogram()
+    return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
+
+
+def test_the_page_is_read_and_confirmed_without_javascript(browser: Browser, journey: Journey, pictures: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    link = journey.base + journey.link("confirm")
+    for _ in range(2):  # as a mail scanner does
+        browser.open(link)
+    assert browser.names("heading") == ["Move your membership to a new device?"]
+    assert browser.names("button") == ["Yes, move it"]
+    assert browser.names("link") == ["This was not me"]
+    assert "Ada's new phone" in browser.text()
+    assert len(browser.nodes("main")) == 1
+    browser.press("button", "Yes, move it")
+    assert browser.names("heading") == ["Your membership has moved"]
+    browser.screenshot(pictures / "confirmed.png")
+    browser.open(link)
+    assert browser.names("heading") == ["This link no longer works"]
+    browser.screenshot(pictures / "used.png")
+
+
+def test_light_and_dark_follow_the_reader(browser: Browser, journey: Journey, pictures: Path) -> None:
+    link = journey.base + journey.link("confirm")
+    shades = {}
+    for scheme in ("light", "dark"):
+        browser.scheme(scheme)
+        browser.open(link)
+        shades[scheme] = brightness(browser.screenshot(pictures / f"confirm-{scheme}.png"))
+    assert shades["light"] > 200
+    assert shades["dark"] < 60
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(browser: Browser, journey: Journey, pictures: Path) -> None:
+    browser.size(320, 700)
+    browser.open(journey.base + journey.link("confirm"))
+    size = browser.call("Page.getLayoutMetrics")["cssContentSize"]
+    assert size["width"] <= 320
+    browser.screenshot(pictures / "confirm-narrow.png")
+
+
+def test_the_owner_can_refuse_from_the_page(browser: Browser, journey: Journey, pictures: Path) -> None:
+    browser.open(journey.base + journey.link("confirm"))
+    browser.press("link", "This was not me")
+    assert browser.names("heading") == ["Was this not you?"]
+    browser.screenshot(pictures / "refuse.png")
+    browser.press("button", "Refuse the move")
+    assert browser.names("heading") == ["Refused. Nothing has changed"]
+
+
+def test_the_browser_finds_nothing_that_the_policy_forbids(browser: Browser, journey: Journey) -> None:
+    browser.open(journey.base + journey.link("confirm"))
+    browser.press("button", "Yes, move it")
+    assert browser.problems == []

@@ -1,0 +1,60 @@
+"""Where members met is forgotten after the retention, that they met is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from services.encounter.location_retention import LOCK_CLASS, ROWS_A_ROUND, LocationRetention
+from services.storage.database import Database, PostgresSettings
+
+
+@pytest.fixture
+async def storage(database_url: str) -> AsyncIterator[Database]:
+    async with Database.open(PostgresSettings(database_url=database_url), "test") as database:
+        yield database
+
+
+async def fill(database: Database, count: int, days: int) -> None:
+    await database.execute(
+        "INSERT INTO encounters (id, initiator_id, receiver_id, signing_key, jti, encountered_at, verified_at,"
+        " latitude_hundredths, longitude_hundredths)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), repeat('k', 43), gen_random_uuid()::text,"
+        " now(), now() - make_interval(days => $2), 1, 2 FROM generate_series(1, $1)",
+        count,
+        days,
+    )
+
+
+async def located(database: Database) -> int:
+    rows = await database.fetch("SELECT FROM encounters WHERE latitude_hundredths IS NOT NULL")
+    return len(rows)
+
+
+async def test_old_locations_are_forgotten_in_bounded_rounds(storage: Database) -> None:
+    await fill(storage, ROWS_A_ROUND + 7, 31)
+    await fill(storage, 5, 29)
+    retention = LocationRetention(storage, 30)
+    assert [await retention.round() for _ in range(3)] == [ROWS_A_ROUND, 7, 0]
+    assert await located(storage) == 5
+    assert len(await storage.fetch("SELECT FROM encounters WHERE longitude_hundredths IS NULL")) == ROWS_A_ROUND + 7
+
+
+async def test_no_retention_forgets_all(storage: Database) -> None:
+    await fill(storage, 3, 0)
+    await LocationRetention(storage, 0).round()
+    assert await located(storage) == 0
+
+
+async def test_one_process_forgets_at_a_time(storage: Database, database_url: str) -> None:
+    await fill(storage, 3, 31)
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT pg_advisory_xact_lock($1, 0)", LOCK_CLASS)
+            assert await LocationRetention(storage, 30).round() == 0
+        assert await LocationRetention(storage, 30).round() == 3
+    finally:
+        await other.close()

@@ -1,0 +1,158 @@
+"""TLS towards callers and mutual TLS towards the services, with certificates that are replaced while running."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.integration.gateway.contract import assert_error
+from tests.integration.gateway.peers import make_settings, running_gateway, running_services
+from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+
+
+class Authority:
+    """A certificate authority for one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._folder = folder
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+        self.certificate = self._signed(self._name, self._key.public_key(), authority=True)
+        self.ca_file = folder / "ca.pem"
+        self.ca_file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _signed(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        names: tuple[str, ...] = (),
+        *,
+        authority: bool = False,
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        alternatives = [x509.DNSName(name) for name in names] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def issue(self, file: str, *names: str) -> tuple[Path, Path]:
+        """Certificate and key, written as PEM; an older pair of that name is replaced."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        certificate = self._signed(subject, key.public_key(), names)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        paths = self._folder / f"{file}.pem", self._folder / f"{file}.key"
+        for path, content in zip(paths, (certificate.public_bytes(serialization.Encoding.PEM), pem), strict=True):
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(content)
+            fresh.rename(path)
+        return paths
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def _server_credentials(authority: Authority, *names: str) -> grpc.ServerCredentials:
+    cert, key = authority.issue("service", *names)
+    pair = (key.read_bytes(), cert.read_bytes())
+    return grpc.ssl_server_credentials([pair], authority.ca_file.read_bytes(), require_client_auth=True)
+
+
+async def test_callers_reach_both_doors_over_tls(authority: Authority, tmp_path: Path) -> None:
+    cert, key = authority.issue("gateway", "localhost")
+    async with running_services() as services:
+        settings = make_settings(tmp_path, services, gateway_tls_cert_file=cert, gateway_tls_key_file=key)
+        context = ssl.create_default_context(cafile=str(authority.ca_file))
+        async with running_gateway(tmp_path, settings) as gateway:
+            async with httpx.AsyncClient(base_url=gateway.url, verify=context, http2=True) as client:
+                answer = await client.post("/mint", json={})
+                assert (answer.status_code, answer.http_version) == (201, "HTTP/2")
+                assert answer.headers["strict-transport-security"] == "max-age=31536000"
+            async with httpx.AsyncClient() as plain:
+                with pytest.raises(httpx.HTTPError):
+                    await plain.get(f"http://127.0.0.1:{settings.gateway_port}/health")
+            credentials = grpc.ssl_channel_credentials(authority.ca_file.read_bytes())
+            async with grpc.aio.secure_channel(gateway.grpc_target, credentials) as channel:
+                minted = await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest())
+                assert minted.status == "FULFILLED"
+
+
+async def test_a_renewed_certificate_is_served_without_a_restart(authority: Authority, tmp_path: Path) -> None:
+    cert, key = authority.issue("gateway", "localhost")
+
+    async def served_serial(port: int) -> int:
+        pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
+        return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+    async with running_services() as services:
+        settings = make_settings(tmp_path, services, gateway_tls_cert_file=cert, gateway_tls_key_file=key)
+        async with running_gateway(tmp_path, settings):
+            before = await served_serial(settings.gateway_port)
+            authority.issue("gateway", "localhost")
+            for _ in range(50):
+                if (after := await served_serial(settings.gateway_port)) != before:
+                    break
+                await asyncio.sleep(0.1)
+            assert after != before
+
+
+async def test_gateway_and_services_know_each_other(authority: Authority, tmp_path: Path) -> None:
+    cert, key = authority.issue("gateway-client", "gateway")
+    credentials = _server_credentials(authority, "mint", "encounter", "wallet", "reforge")
+    async with running_services(credentials=credentials) as services:
+        trust = {"gateway_upstream_ca_file": authority.ca_file}
+        own = {"gateway_upstream_cert_file": cert, "gateway_upstream_key_file": key}
+        settings = make_settings(tmp_path, services, **trust, **own)
+        async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+            assert (await client.post("/mint", json={})).status_code == 201
+        # Without a certificate of its own the gateway is refused.
+        anonymous = make_settings(tmp_path, services, **trust)
+        async with (
+            running_gateway(tmp_path, anonymous, wait_for=()) as gateway,
+            httpx.AsyncClient(base_url=gateway.url) as client,
+        ):
+            assert_error(await client.post("/mint", json={}), 503, "RETRYABLE", retryable=True)
+
+
+async def test_a_service_under_another_name_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
+    cert, key = authority.issue("gateway-client", "gateway")
+    async with running_services(credentials=_server_credentials(authority, "wallet")) as services:
+        settings = make_settings(
+            tmp_path,
+            services,
+            gateway_upstream_ca_file=authority.ca_file,
+            gateway_upstream_cert_file=cert,
+            gateway_upstream_key_file=key,
+        )
+        async with (
+            running_gateway(tmp_path, settings, wait_for=("wallet",)) as gateway,
+            httpx.AsyncClient(base_url=gateway.url) as client,
+        ):
+            assert (await client.post("/issue-pass", json={})).status_code == 200
+            answer = await client.post("/mint", json={})
+            assert_error(answer, 503, "RETRYABLE", retryable=True)
+            assert "certificate" not in answer.text.lower()

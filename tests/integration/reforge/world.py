@@ -1,0 +1,296 @@
+"""A reforge process of its own over real Postgres and real SMTP, and the hands to use it."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from services.es256 import public_key_from_text
+from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
+from vyris.error_wire import from_rpc_error
+from vyris.errors import VyrisError
+from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
+
+METHODS = reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
+START_LIMIT_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Device:
+    """A phone with a key."""
+
+    name: str
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+
+    @property
+    def pem(self) -> str:
+        return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def proof(self, method: str, request: Any, *, target: Target | None = None, **claims: Any) -> str:
+        return build_proof(self.key, request, target or grpc_target(METHODS[method]), **claims)
+
+
+class Mailbox:
+    """A mail server that can be away."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.messages: list[EmailMessage] = []
+        self.recipients: list[str] = []
+        self.refusal = ""
+        self._arrival = threading.Condition()
+        self._controller: Controller | None = None
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
+        if self.refusal:
+            return self.refusal
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        with self._arrival:
+            self.messages.append(message)
+            self.recipients.extend(envelope.rcpt_tos)
+            self._arrival.notify_all()
+        return "250 kept"
+
+    def open(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def close(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+
+    def to(self, address: str) -> list[EmailMessage]:
+        return [message for message in self.messages if message["To"] == address]
+
+    def wait_for(self, address: str, count: int = 1, limit_s: float = 15.0) -> EmailMessage:
+        """The `count`-th mail to an address."""
+        with self._arrival:
+            assert self._arrival.wait_for(lambda: len(self.to(address)) >= count, limit_s), f"no mail {count}"
+            return self.to(address)[count - 1]
+
+
+def text_of(message: EmailMessage) -> str:
+    body = message.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def token_in(message: EmailMessage, page: str = "confirm") -> str:
+    found = re.search(rf"/reforge/{page}\?token=([A-Za-z0-9_-]{{43}})\s", text_of(message))
+    assert found, f"no {page} link"
+    return found[1]
+
+
+class Process:
+    """`python -m services.reforge`, with its output kept."""
+
+    def __init__(self, database_url: str, smtp_port: int, folder: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.log_path = folder / f"reforge-{uuid.uuid4().hex[:8]}.log"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database_url,
+            "REFORGE_PORT": str(self.port),
+            "SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
+            "VYRIS_STATE_DIR": str(folder / "state"),
+            "MAIL_POLL_MS": "100",
+            "MAIL_RETRY_MS": "100",
+            "MAIL_RETRY_LIMIT_MS": "400",
+            "MAIL_TIMEOUT_MS": "1500",
+            "MAIL_LEASE_MS": "2000",
+            "DRAIN_DELAY_MS": "0",
+            "REFORGE_ADDRESS_LIMIT": "10000",
+            "LOG_LEVEL": "debug",
+            **settings,
+        }
+        self._log = self.log_path.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "services.reforge"], env=environment, stdout=self._log, stderr=subprocess.STDOUT
+        )
+
+    async def ready(self) -> None:
+        until = time.monotonic() + START_LIMIT_S
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            stub = reforge_pb2_grpc.ReforgeServiceStub(channel)
+            while True:
+                try:
+                    await stub.GetReforge(reforge_pb2.GetReforgeRequest(reforge_id="x"), timeout=1)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is grpc.StatusCode.NOT_FOUND:
+                        return
+                assert self._process.poll() is None, self.log()
+                assert time.monotonic() < until, self.log()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._log.close()
+
+
+@dataclass
+class World:
+    """One database, one mailbox, one process, and calls that raise what the caller is told."""
+
+    database: asyncpg.Pool
+    database_url: str
+    mailbox: Mailbox
+    process: Process
+    stub: Any
+    drop_id: int
+
+    async def member(
+        self, device: Device | None = None, *, email_address: str | None = "auto", user: str = "ada"
+    ) -> str:
+        """A membership as mint writes one; its id."""
+        membership_id = uuid.uuid4()
+        if email_address == "auto":
+            email_address = self.address(membership_id)
+        async with self.database.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)"
+                " VALUES ($1, $2, nextval('numbers'), $3, $4, $5)",
+                membership_id,
+                self.drop_id,
+                user,
+                os.urandom(32),
+                uuid.uuid4(),
+            )
+            if device is not None:
+                key = public_key_from_text(device.pem)
+                await connection.execute(
+                    "INSERT INTO devices (membership_id, device_id, public_key, thumbprint) VALUES ($1, $2, $3, $4)",
+                    membership_id,
+                    device.name,
+                    key.canonical,
+                    key.thumbprint,
+                )
+            if email_address is not None:
+                await connection.execute(
+                    "INSERT INTO contacts (membership_id, email) VALUES ($1, $2)", membership_id, email_address
+                )
+        return str(membership_id)
+
+    def address(self, membership_id: object) -> str:
+        return f"owner-{membership_id}@mail.example"
+
+    async def init(
+        self, membership_id: str, new: Device, *, old: str = "", proven_by: Device | None = None, **changes: str
+    ) -> Any:
+        request = reforge_pb2.InitReforgeRequest(
+            membership_id=membership_id,
+            user_id=changes.pop("user_id", "ada"),
+            new_device_id=changes.pop("new_device_id", new.name),
+            new_public_key=changes.pop("new_public_key", new.pem),
+            old_device_id=old,
+        )
+        assert not changes
+        proof = proven_by.proof("InitReforge", request) if proven_by else None
+        return await self.call("InitReforge", request, proof)
+
+    async def confirm(self, token: str, code: str = "") -> Any:
+        return await self.call("ConfirmReforge", reforge_pb2.ConfirmReforgeRequest(token=token, confirmation_code=code))
+
+    async def call_undo(self, token: str) -> Any:
+        return await self.call("UndoReforge", reforge_pb2.UndoReforgeRequest(token=token))
+
+    async def call(self, method: str, request: Any, proof: str | None = None) -> Any:
+        metadata = (("x-forwarded-for", "198.51.100.7, 203.0.113.9"), *(((METADATA_KEY, proof),) if proof else ()))
+        try:
+            return await getattr(self.stub, method)(request, metadata=metadata, timeout=20)
+        except grpc.aio.AioRpcError as error:
+            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            if told is None:
+                raise
+            raise told from None
+
+    async def active(self, membership_id: str) -> list[str]:
+        rows = await self.database.fetch(
+            "SELECT device_id FROM devices WHERE membership_id = $1 AND retired_at IS NULL", uuid.UUID(membership_id)
+        )
+        return [row["device_id"] for row in rows]
+
+    async def moved(self, membership_id: str, old: Device | None, new: Device) -> str:
+        """A whole move; the id of its request."""
+        begun = await self.init(membership_id, new, old=old.name if old else "")
+        count = len(self.mailbox.to(self.address(membership_id))) or 1
+        mail = await self.mail_with(membership_id, "confirm", at_least=count)
+        await self.confirm(token_in(mail))
+        return str(begun.reforge_id)
+
+    async def mail_with(self, membership_id: str, page: str, *, at_least: int = 1) -> EmailMessage:
+        """The newest mail to the owner with a link to `page`, once there are so many mails."""
+        import asyncio
+
+        address, until = self.address(membership_id), time.monotonic() + 15
+        while time.monotonic() < until:
+            mails = self.mailbox.to(address)
+            fitting = [mail for mail in mails if f"/reforge/{page}?token=" in text_of(mail)]
+            if len(mails) >= at_least and fitting:
+                return fitting[-1]
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"no mail with a {page} link")
+
+
+@asynccontextmanager
+async def world(database_url: str, folder: Path, **settings: str) -> AsyncIterator[World]:
+    mailbox = Mailbox()
+    mailbox.open()
+    process = Process(database_url, mailbox.port, folder, **settings)
+    pool = await asyncpg.create_pool(database_url, min_size=1, max_size=4)
+    try:
+        await pool.execute("CREATE SEQUENCE IF NOT EXISTS numbers")
+        drop_id = await pool.fetchval(
+            "INSERT INTO drops (tier, year, capacity) VALUES ('genesis', '2025', 999)"
+            " ON CONFLICT (tier, year, environment) DO UPDATE SET capacity = 999 RETURNING id"
+        )
+        await process.ready()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            stub = reforge_pb2_grpc.ReforgeServiceStub(channel)
+            yield World(pool, database_url, mailbox, process, stub, drop_id)
+    finally:
+        process.stop()
+        mailbox.close()
+        await pool.close()
+
+
+__all__ = ["Device", "Mailbox", "Process", "VyrisError", "World", "text_of", "token_in", "world"]

@@ -1,0 +1,240 @@
+"""The outbox: every update's push is sent, at least once and not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from services.storage.database import Database
+from services.wallet.apns import ApnsClient
+from services.wallet.membership_events import EventFollower
+from services.wallet.push_outbox import LONGEST_PAUSE_S, PushOutbox, pause_s
+from services.wallet.settings import WalletSettings
+from services.wallet.signing import SigningCredentials
+from services.wallet.signing_setup import credentials_from
+from tests.integration.wallet.apns_peer import ApnsPeer, apns_peer
+from tests.integration.wallet.conftest import World
+
+PASS_TYPE = "pass.app.vyris.membership"
+
+
+class Outbox:
+    """The two workers, moved by hand."""
+
+    def __init__(self, database: Database, apns: ApnsClient, world: World) -> None:
+        self.database, self.world = database, world
+        self.follower = EventFollower(database, 0.01)
+        self.outbox = PushOutbox(database, apns, interval_s=0.01, attempt_limit=3)
+
+    async def holder(self, push_token: str, device: str = "library") -> UUID:
+        """A membership whose pass is on a device."""
+        membership = await self.world.mint()
+        await self.world.connection.execute(
+            "INSERT INTO passes (serial, membership_id, generation, public_id) "
+            "VALUES ($1, $2, 0, substr(md5(random()::text), 1, 22))",
+            *(membership.pass_serial, membership.id),
+        )
+        await self.world.connection.execute(
+            "INSERT INTO pass_registrations (device_library_id, serial, push_token) VALUES ($1, $2, $3)",
+            *(device, membership.pass_serial, push_token),
+        )
+        await self.world.revoke(membership)
+        return membership.pass_serial
+
+    async def owed(self) -> list[tuple[str, int]]:
+        rows = await self.world.connection.fetch("SELECT push_token, attempts FROM pass_pushes ORDER BY push_token")
+        return [(row["push_token"], row["attempts"]) for row in rows]
+
+    async def due_now(self) -> None:
+        await self.world.connection.execute("UPDATE pass_pushes SET due_at = now()")
+
+
+@pytest.fixture
+def credentials(settings: WalletSettings) -> SigningCredentials:
+    return credentials_from(settings)
+
+
+@pytest.fixture
+async def peer(tmp_path: Path, settings: WalletSettings, credentials: SigningCredentials) -> AsyncIterator[ApnsPeer]:
+    async with apns_peer(tmp_path, settings.vyris_state_dir / "keys" / "pass_root.pem") as running:
+        yield running
+
+
+@pytest.fixture
+async def outbox(
+    settings: WalletSettings, credentials: SigningCredentials, peer: ApnsPeer, world: World
+) -> AsyncIterator[Outbox]:
+    async with (
+        Database.open(settings, "test") as database,
+        ApnsClient(peer.origin, credentials, PASS_TYPE, trusted=peer.ca) as apns,
+    ):
+        yield Outbox(database, apns, world)
+
+
+async def test_one_push_for_a_device_however_many_of_its_passes_changed(outbox: Outbox, peer: ApnsPeer) -> None:
+    for _ in range(3):
+        await outbox.holder("aa")
+    await outbox.follower.follow()
+    assert await outbox.outbox.send_due() == 1
+    assert peer.tokens() == ["aa"]
+    assert await outbox.owed() == []
+
+
+async def test_a_change_and_its_push_are_written_together_or_not_at_all(outbox: Outbox, world: World) -> None:
+    await outbox.holder("aa")
+    await world.connection.execute("ALTER TABLE pass_pushes ADD CONSTRAINT refuse CHECK (push_token <> 'aa')")
+    with pytest.raises(Exception, match="SQLSTATE"):
+        await outbox.follower.follow()
+    assert await world.connection.fetchval("SELECT count(*) FROM passes WHERE state = 'REVOKED'") == 0
+    await world.connection.execute("ALTER TABLE pass_pushes DROP CONSTRAINT refuse")
+    await outbox.follower.follow()
+    assert await world.connection.fetchval("SELECT count(*) FROM passes WHERE state = 'REVOKED'") == 1
+    assert await outbox.owed() == [("aa", 0)]
+
+
+async def test_events_that_are_read_again_change_and_owe_nothing(outbox: Outbox, world: World) -> None:
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    await world.connection.execute("UPDATE wallet_cursor SET transaction = '0', event_id = 0")
+    assert await outbox.follower.follow() == 1
+    assert await outbox.owed() == []
+    assert await outbox.follower.follow() == 0
+
+
+async def test_two_followers_never_handle_the_same_events_at_once(outbox: Outbox, world: World) -> None:
+    for index in range(5):
+        await outbox.holder(f"a{index}", device=f"library-{index}")
+    second = EventFollower(outbox.database, 0.01)
+    read = await asyncio.gather(*(follower.follow() for follower in (outbox.follower, second) for _ in range(5)))
+    assert sum(read) == 5
+    assert await world.connection.fetchval("SELECT count(DISTINCT update_tag) FROM passes WHERE update_tag > 0") == 5
+
+
+async def test_an_event_of_an_open_transaction_is_not_skipped(outbox: Outbox, world: World, database_url: str) -> None:
+    import asyncpg
+
+    serial = await outbox.holder("aa")  # committed
+    slow = await asyncpg.connect(database_url)
+    transaction = slow.transaction()
+    await transaction.start()
+    membership = await world.mint()
+    await world.connection.execute(
+        "INSERT INTO passes (serial, membership_id, generation, public_id) VALUES ($1, $2, 0, $3)",
+        *(membership.pass_serial, membership.id, "x" * 22),
+    )
+    await slow.execute("UPDATE memberships SET revoked_at = now() WHERE id = $1", membership.id)
+    await slow.execute(
+        "INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'revoked')", membership.id
+    )  # older transaction, still open
+    await outbox.holder("bb", device="library-2")  # younger, committed
+    await outbox.follower.follow()
+    await transaction.commit()
+    await slow.close()
+    while await outbox.follower.follow():
+        pass
+    states = await world.connection.fetch("SELECT serial, state::text FROM passes")
+    assert {row["state"] for row in states} == {"REVOKED"}
+    assert len(states) == 3
+    assert serial in {row["serial"] for row in states}
+
+
+async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+    await outbox.holder("dead", device="library-1")
+    await outbox.holder("alive", device="library-2")
+    gone_at_ms = int((time.time() + 5) * 1000)
+    peer.answer = lambda token: (
+        (410, {"reason": "Unregistered", "timestamp": gone_at_ms}) if token == "dead" else (200, {})
+    )
+    await outbox.follower.follow()
+    assert await outbox.outbox.send_due() == 2
+    assert await outbox.owed() == []
+    assert await world.connection.fetch("SELECT push_token FROM pass_registrations") == [("alive",)]
+
+
+async def test_a_registration_newer_than_gone_stays(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+    await outbox.holder("back")
+    peer.answer = lambda _: (410, {"reason": "Unregistered", "timestamp": 1_000_000})
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    assert await outbox.owed() == []
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
+
+
+async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbox, peer: ApnsPeer) -> None:
+    await outbox.holder("aa")
+    peer.answer = lambda _: (503, {"reason": "ServiceUnavailable"})
+    await outbox.follower.follow()
+    for attempt in (1, 2):
+        assert await outbox.outbox.send_due() == 1
+        assert await outbox.outbox.send_due() == 0, "it waits"
+        assert await outbox.owed() == [("aa", attempt)]
+        await outbox.due_now()
+    assert await outbox.outbox.send_due() == 1
+    assert await outbox.owed() == []
+    assert peer.tokens() == ["aa"] * 3
+
+
+async def test_an_unreachable_apns_loses_nothing(
+    outbox: Outbox, peer: ApnsPeer, credentials: SigningCredentials
+) -> None:
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    async with ApnsClient("https://127.0.0.1:1", credentials, PASS_TYPE, trusted=peer.ca) as nobody:
+        lame = PushOutbox(outbox.database, nobody, interval_s=0.01, attempt_limit=3)
+        assert await lame.send_due() == 1
+    assert await outbox.owed() == [("aa", 1)]
+    await outbox.due_now()
+    await outbox.outbox.send_due()
+    assert peer.tokens() == ["aa"]
+    assert await outbox.owed() == []
+
+
+async def test_a_push_that_is_owed_again_while_one_is_on_its_way_is_sent_again(
+    outbox: Outbox, peer: ApnsPeer, world: World
+) -> None:
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    rows = await world.connection.fetch(
+        "UPDATE pass_pushes SET due_at = now() + interval '1 minute', attempts = 1 "
+        "RETURNING push_token, version, attempts"
+    )  # taken by another process
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    await outbox.outbox._send(rows[0])
+    assert await outbox.outbox.send_due() == 1
+    assert peer.tokens() == ["aa", "aa"]
+    assert await outbox.owed() == []
+
+
+async def test_what_a_dead_process_had_taken_is_due_again_when_its_lease_ends(outbox: Outbox, world: World) -> None:
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    await world.connection.execute("UPDATE pass_pushes SET due_at = now() + interval '0.2 seconds', attempts = 1")
+    assert await outbox.outbox.send_due() == 0
+    await asyncio.sleep(0.25)
+    assert await outbox.outbox.send_due() == 1
+
+
+async def test_apns_refuses_a_caller_without_the_pass_certificate(
+    outbox: Outbox, peer: ApnsPeer, tmp_path: Path
+) -> None:
+    from services.wallet.development_certificates import development_credentials
+
+    stranger = development_credentials(tmp_path / "k", pass_type_identifier=PASS_TYPE, team_identifier="STRANGER01")
+    async with ApnsClient(peer.origin, stranger, PASS_TYPE, trusted=peer.ca) as apns:
+        answer = await apns.push("aa")
+    assert answer.outcome.value == "retry"
+    assert peer.received == []
+
+
+def test_pauses_double_and_end_at_an_hour() -> None:
+    pauses = [pause_s(attempt) for attempt in range(1, 31)]
+    assert 0.75 <= pauses[0] <= 1.25
+    assert all(pause <= LONGEST_PAUSE_S * 1.25 for pause in pauses)
+    assert pauses[-1] >= LONGEST_PAUSE_S * 0.75

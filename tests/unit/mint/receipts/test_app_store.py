@@ -1,0 +1,324 @@
+"""App Store receipts under certificates of Apple's form, judged by Apple's library with its strict checks on."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from services.mint.receipts.app_store import AppStoreVerifier
+from services.mint.receipts.app_store_signatures import AppStoreSignatures
+from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
+from services.mint.refunds.app_store import AppStoreNotices
+from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms, transaction_claims
+from vyris.errors import InvalidReceipt, Retryable, Unauthorized
+
+USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"
+
+
+@pytest.fixture(scope="module")
+def store() -> AppStoreSigner:
+    return AppStoreSigner()
+
+
+def verifier_of(store: AppStoreSigner, **settings: Any) -> AppStoreVerifier:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    return AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")}, **settings)
+
+
+@pytest.fixture
+async def verifier(store: AppStoreSigner) -> AsyncIterator[AppStoreVerifier]:
+    made = verifier_of(store)
+    yield made
+    made._signatures.close()
+
+
+async def verified(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> Any:
+    return await verifier.verify(ReceiptClaim(receipt, user, original))
+
+
+async def refusal(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> str:
+    """Why it is refused: at first sight, and again once the chain is proven."""
+    assert verifier.recognises(receipt)
+    with pytest.raises(InvalidReceipt) as first:
+        await verified(verifier, receipt, user, original)
+    return first.value.message
+
+
+@pytest.fixture
+def prove_chain(store: AppStoreSigner, verifier: AppStoreVerifier) -> Any:
+    async def prove() -> None:
+        await verified(verifier, store.transaction(USER))
+
+    return prove
+
+
+async def test_a_genuine_purchase_is_accepted_and_names_its_drop(
+    store: AppStoreSigner, verifier: AppStoreVerifier
+) -> None:
+    receipt = store.transaction(USER, transactionId="1000")
+    first = await verified(verifier, receipt)
+    assert first == VerifiedReceipt(first.key, "app-store", "1000", "production", ("genesis", "2025"))
+    assert await verified(verifier, f" {receipt}\n", USER.upper(), "1000") == first
+
+
+async def test_the_key_is_the_purchase_and_not_the_text_that_was_signed(
+    store: AppStoreSigner, verifier: AppStoreVerifier
+) -> None:
+    other_leaf = store.new_leaf()
+    restored = [
+        store.transaction(USER, transactionId="2000", signedDate=now_ms() - 5_000),
+        store.transaction(USER, transactionId="2001", originalTransactionId="2000", leaf=other_leaf),
+    ]
+    assert restored[0] != restored[1]
+    keys = {(await verified(verifier, receipt)).key for receipt in restored}
+    assert len(keys) == 1
+    bought_again = store.transaction(USER, transactionId="2001", originalTransactionId="2000", type="Consumable")
+    assert (await verified(verifier, bought_again)).key not in keys
+    in_sandbox = store.transaction(USER, transactionId="2000", environment="Sandbox")
+    assert (await verified(verifier, in_sandbox)).key not in keys
+
+
+async def test_a_sandbox_purchase_is_told_apart(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
+    receipt = store.transaction(USER, environment="Sandbox")
+    assert (await verified(verifier, receipt)).environment == "sandbox"
+    strict = verifier_of(store, accepts_sandbox=False)
+    assert "test purchase" in await refusal(strict, receipt)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"bundleId": "app.somebody.else"}, "another app"),
+    ({"environment": "Xcode"}, "developer's machine"),
+    ({"environment": "LocalTesting"}, "developer's machine"),
+    ({"environment": "Moon"}, "none of the App Store's environments"),
+    ({"environment": ["Production"]}, "none of the App Store's environments"),
+    ({"environment": {}}, "none of the App Store's environments"),
+    ({"environment": None}, "none of the App Store's environments"),
+    ({"revocationDate": 1_700_000_000_000}, "refunded or revoked"),
+    ({"revocationReason": 0}, "refunded or revoked"),
+    ({"inAppOwnershipType": "FAMILY_SHARED"}, "shared by a family member"),
+    ({"inAppOwnershipType": "SOMETHING_NEW"}, "does not say that this account made the purchase"),
+    ({"inAppOwnershipType": None}, "does not say that this account made the purchase"),
+    ({"quantity": 2}, "exactly one"),
+    ({"quantity": "1"}, "exactly one"),
+    ({"quantity": True}, "exactly one"),
+    ({"quantity": None}, "exactly one"),
+    ({"productId": "app.vyris.coins"}, "another product"),
+    ({"type": "Auto-Renewable Subscription"}, "another product"),
+    ({"type": None}, "another product"),
+    ({"appAccountToken": str(uuid.UUID(int=7))}, "another account"),
+    ({"appAccountToken": None}, "names no account"),
+    ({"appAccountToken": "not-a-uuid"}, "names no account"),
+    ({"transactionId": "x" * 129}, "transactionId does not have"),
+    ({"originalTransactionId": None}, "originalTransactionId does not have"),
+    ({"signedDate": None}, "does not say when"),
+    ({"signedDate": -1}, "does not say when"),
+]
+
+
+@pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
+@pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=[str(changes) for changes, _ in REFUSED])
+async def test_what_is_not_a_membership_of_this_user_is_refused_with_its_reason(
+    store: AppStoreSigner,
+    verifier: AppStoreVerifier,
+    prove_chain: Any,
+    proven: bool,
+    changes: dict[str, Any],
+    reason: str,
+) -> None:
+    if proven:
+        await prove_chain()
+    receipt = store.transaction(USER, **changes)
+    message = await refusal(verifier, receipt)
+    assert reason in message
+    for value in changes.values():
+        assert not isinstance(value, str) or len(value) < 3 or value not in message
+
+
+async def test_original_transaction_id_must_agree_where_it_is_sent(
+    store: AppStoreSigner, verifier: AppStoreVerifier
+) -> None:
+    receipt = store.transaction(USER, transactionId="3000")
+    assert "original_transaction_id" in await refusal(verifier, receipt, original="3001")
+
+
+async def test_users_without_uuids_are_known_by_a_name_based_one(store: AppStoreSigner) -> None:
+    namespace = uuid.UUID("5f2b1e0c-51bb-4a4c-8f2c-6a7b8c9d0e1f")
+    verifier = verifier_of(store, account_namespace=namespace)
+    receipt = store.transaction(str(uuid.uuid5(namespace, "auth0|77")))
+    assert (await verified(verifier, receipt, "auth0|77")).kind == "app-store"
+    assert "another account" in await refusal(verifier, receipt, "auth0|78")
+    assert "another account" in await refusal(verifier_of(store), receipt, "auth0|77")
+
+
+@pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
+async def test_a_forged_signature_under_a_genuine_chain_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, prove_chain: Any, proven: bool
+) -> None:
+    if proven:
+        await prove_chain()
+    forged = store.sign(transaction_claims(USER), by=ec.generate_private_key(ec.SECP256R1()))
+    assert "not signed by the App Store" in await refusal(verifier, forged)
+    header, payload, signature = store.transaction(USER).split(".")
+    other = store.transaction(USER).split(".")[1]
+    assert "not signed by the App Store" in await refusal(verifier, f"{header}.{other}.{signature}")
+    assert payload != other
+
+
+@pytest.mark.parametrize("environment", ["Production", "Xcode", "LocalTesting"])
+async def test_an_unsigned_receipt_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, environment: str
+) -> None:
+    claims = transaction_claims(USER, environment=environment)
+    unsigned = jwt.encode(claims, None, algorithm="none", headers={"x5c": store.chain()})
+    assert "alg is not ES256" in await refusal(verifier, unsigned)
+
+
+async def test_a_receipt_signed_with_a_shared_secret_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier
+) -> None:
+    shared = jwt.encode(transaction_claims(USER), "s" * 32, algorithm="HS256", headers={"x5c": store.chain()})
+    assert "alg is not ES256" in await refusal(verifier, shared)
+
+
+async def test_a_chain_that_leads_to_another_root_is_refused(verifier: AppStoreVerifier) -> None:
+    same_names = AppStoreSigner()
+    assert "not signed by the App Store" in await refusal(verifier, same_names.transaction(USER))
+    other_names = AppStoreSigner(name="Somebody")
+    assert "not signed by the App Store" in await refusal(verifier, other_names.transaction(USER))
+
+
+async def test_the_leaf_of_a_proven_chain_does_not_vouch_for_another_leaf(
+    store: AppStoreSigner, verifier: AppStoreVerifier, prove_chain: Any
+) -> None:
+    await prove_chain()
+    stranger = AppStoreSigner()
+    chain = [stranger.chain()[0], *store.chain()[1:]]
+    forged = jwt.encode(transaction_claims(USER), stranger.leaf.key, algorithm="ES256", headers={"x5c": chain})
+    assert "not signed by the App Store" in await refusal(verifier, forged)
+
+
+@pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
+async def test_a_chain_that_had_expired_when_it_signed_is_refused(proven: bool) -> None:
+    old = AppStoreSigner(valid_from=datetime.now(UTC) - timedelta(days=20), days=10)
+    verifier = verifier_of(old)
+    while_valid = now_ms() - 15 * 86_400_000
+    if proven:
+        # Signed while the chain was valid, and sent long after: genuine.
+        await verified(verifier, old.transaction(USER, signedDate=while_valid))
+    assert "was not valid at that time" in await refusal(verifier, old.transaction(USER))
+    too_early = old.transaction(USER, signedDate=now_ms() - 30 * 86_400_000)
+    assert "was not valid at that time" in await refusal(verifier, too_early)
+
+
+async def test_certificates_without_apples_marks_are_refused(store: AppStoreSigner) -> None:
+    unmarked = AppStoreSigner()
+    unmarked.leaf = unmarked._issue("No mark", ec.SECP256R1(), unmarked.intermediate, None, leaf=True)
+    assert "not signed by the App Store" in await refusal(verifier_of(unmarked), unmarked.transaction(USER))
+
+
+@pytest.mark.parametrize(
+    "chain", [[], ["x"], ["x", "y", "z"], [1, 2, 3], "text", None, [["a"], "b", "c"], ["A" * 5000] * 3]
+)
+async def test_a_header_that_brings_no_three_certificates_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, chain: Any
+) -> None:
+    receipt = jwt.encode(transaction_claims(USER), store.leaf.key, algorithm="ES256", headers={"x5c": chain})
+    assert "App Store" in await refusal(verifier, receipt)
+
+
+def raw(header: Any, payload: bytes, store: AppStoreSigner) -> str:
+    def coded(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    text = f"{coded(json.dumps(header).encode())}.{coded(payload)}"
+    signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(text.encode(), store.leaf.key)
+    return f"{text}.{coded(signature)}"
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"a":1,"a":2}', b"\xff", b'{"bundleId":"\\ud800"}', b"{}"])
+async def test_a_payload_that_is_no_plain_object_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, payload: bytes
+) -> None:
+    await refusal(verifier, raw({"alg": "ES256", "x5c": store.chain()}, payload, store))
+
+
+async def test_a_text_with_a_second_spelling_is_refused(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
+    receipt = store.transaction(USER)
+    await verified(verifier, receipt)
+    assert "base64url" in await refusal(verifier, receipt + "==")
+
+
+async def test_a_chain_is_proven_once_for_all_receipts_that_it_signs(
+    store: AppStoreSigner, verifier: AppStoreVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = []
+    genuine = SignedDataVerifier.verify_and_decode_signed_transaction
+
+    def counted(self: SignedDataVerifier, text: str) -> Any:
+        proven.append(text)
+        return genuine(self, text)
+
+    monkeypatch.setattr(SignedDataVerifier, "verify_and_decode_signed_transaction", counted)
+    receipts = [store.transaction(USER) for _ in range(50)]
+    await asyncio.gather(*(verified(verifier, receipt) for receipt in receipts))
+    assert len(proven) == 1
+
+
+def words(message: str) -> Iterator[str]:
+    yield from re.findall(r"[A-Za-z_]+", message)
+
+
+@pytest.mark.parametrize("changes", [{"price": "abc"}, {"quantity": {}}, {"revocationReason": []}], ids=str)
+async def test_signed_claims_of_the_wrong_type_are_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, changes: dict[str, Any]
+) -> None:
+    await refusal(verifier, store.transaction(USER, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"environment": ["Production"]}},
+        {"data": {"environment": "Production", "bundleId": BUNDLE_ID, "appAppleId": "x"}},
+        {"data": "text"},
+        {"data": None},
+        {"summary": 7},
+        {"signedDate": "x"},
+        {"signedDate": 10**30},
+    ],
+    ids=str,
+)
+async def test_a_notification_of_another_form_is_unauthorized(store: AppStoreSigner, changes: dict[str, Any]) -> None:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    notification = store.notification("REFUND", store.transaction(USER), **changes)
+    with pytest.raises(Unauthorized):
+        await AppStoreNotices(signatures, frozenset({PRODUCT})).read(notification)
+    signatures.close()
+
+
+async def test_with_online_checks_an_unreachable_responder_means_later_and_not_refused() -> None:
+    store = AppStoreSigner(ocsp_url="http://127.0.0.1:1/ocsp")
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
+    verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
+    for _ in range(2):
+        with pytest.raises(Retryable):
+            await verified(verifier, store.transaction(USER))
+
+
+async def test_no_refusal_echoes_the_receipt(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
+    secret = "SECRETWORDOFTHECALLER"
+    for changes in ({"bundleId": secret}, {"environment": secret}, {"productId": secret}, {"appAccountToken": secret}):
+        message = await refusal(verifier, store.transaction(USER, **changes))
+        assert secret not in message
+        assert len(list(words(message))) > 5
