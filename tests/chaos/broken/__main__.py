@@ -51,7 +51,7 @@ def caught(stack: Stack, name: str) -> list[Violation]:
 
 
 def _seeds(variant: Variant) -> Iterator[int]:
-    """All seeds; for a mistake that shows only when numbers come back to a drop that was sold out, those where they do."""
+    """All seeds; for a mistake that shows only when numbers come back to a sold-out drop, those where they do."""
     for seed in count(1):
         plan = Plan.drawn(random.Random(seed), CAPACITY_LIMIT, "")
         if not variant.needs_freed_numbers or (plan.revocations and len(plan.purchases) > 1.2 * plan.capacity):
