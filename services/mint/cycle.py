@@ -89,6 +89,7 @@ class MintCycle:
             first, second = _halves(batch)
             return await self._enter(first) + await self._enter(second)
         await failpoints.reach("mint.entered")
+        sold_out = sold_out and self._stock.may_say_sold_out
         open_groups, again, closed = [], [], []
         for group in batch:
             entry = entries[group.key]
@@ -174,6 +175,8 @@ class MintCycle:
             sold_out, refused = await self._ledger.refuse_if_sold_out(self._drop.id, _keys(groups))
         await failpoints.reach("mint.refused")
         self._stock.saw(sold_out=sold_out, at_s=began_s)
+        if sold_out and not self._stock.may_say_sold_out:
+            return groups
         for group in groups:
             if group.key in refused:
                 group.settle_all(SoldOut())
