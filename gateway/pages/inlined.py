@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import jinja2
 
-from gateway.pages.words import code_marked
+from gateway.pages.words import breakable, code_marked
 
 SOURCES: Final = Path(__file__).with_name("sources")
 
@@ -36,7 +36,7 @@ def rendered(name: str, facts: Mapping[str, Any]) -> HtmlPage:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["marked"] = code_marked
+    environment.filters |= {"marked": code_marked, "breakable": breakable}
     text = environment.get_template(f"{name}.html.j2").render(facts, style=style, script=script)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; connect-src 'self'; "

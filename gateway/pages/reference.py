@@ -12,10 +12,7 @@ from vyris.errors import ERRORS_BY_REASON
 Object = dict[str, Any]
 
 _PROOFS: Final = {"DeviceProof": "DPoP", "ApplePass": "Authorization"}
-# Fields of these forms are told in words beside the type.
-_LIMITS: Final = (("minLength", "from {} characters"), ("maxLength", "up to {} characters"))
-_NUMBER_LIMITS: Final = (("minimum", "from {}"), ("maximum", "to {}"))
-# What the gateway adds to its own OpenAPI for pages a reader sees anyway.
+# Pages that a reader opens rather than sends requests to.
 _NOT_TRIED: Final = ("getOpenApi", "getDocs", "getLiveView")
 
 
@@ -116,14 +113,12 @@ class _Reader:
             yield from self._fields(inner, f"{prefix}{name}{mark}")
 
     def _type(self, schema: Object) -> str:
+        """A word or two. Bounds stand in the description, whence they came."""
         words = [str(schema.get("format") if schema.get("format") == "uuid" else schema.get("type", "any"))]
         if words == ["array"]:
             words = ["list of " + self._type(self._resolved(schema["items"]))]
         if "enum" in schema:
             words.append(" | ".join(str(value) for value in schema["enum"]))
-        for key, form in (*_LIMITS, *_NUMBER_LIMITS):
-            if key in schema:
-                words.append(form.format(f"{schema[key]:,}"))
         return ", ".join(words)
 
     def _answer(self, status: str, answer: Object) -> Object:

@@ -10,6 +10,11 @@ from markupsafe import Markup, escape
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
+def breakable(path: str) -> Markup:
+    """A path that may break after a slash."""
+    return Markup("/<wbr>").join(path.split("/"))
+
+
 def code_marked(text: str) -> Markup:
     """Escape `text`; what stands in backticks becomes code, an empty line begins a paragraph."""
     pieces = [

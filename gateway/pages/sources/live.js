@@ -58,7 +58,7 @@
     if (count.textContent === text) return;
     count.textContent = text;
     const words = /[a-z]/i.test(text);
-    count.dataset.length = words ? "words" : text.length > 7 ? "longer" : text.length > 4 ? "long" : "short";
+    count.dataset.length = words ? (text.length > 9 ? "sentence" : "words") : text.length > 7 ? "longer" : text.length > 4 ? "long" : "short";
   }
 
   function draw() {
@@ -88,6 +88,7 @@
     at("bar").setAttribute("aria-valuenow", String(Math.floor(share * 100)));
     withUnit(at("minted"), [number.format(drop.minted), `of ${number.format(drop.capacity)}`]);
     withUnit(at("rate"), rateWords());
+    at("rate").parentElement.hidden = drop.state !== "OPEN";
     drawWhen(opensIn, closesIn);
     document.title = `${at("count").textContent} · ${names.join(" ")} · VYRIS`;
     speak();
@@ -119,6 +120,7 @@
     if (!lost) { link.textContent = drop ? "Live, from the ledger itself" : "Connecting …"; return; }
     const why = navigator.onLine === false ? "This device is offline" : trouble || "Connection lost";
     const since = drop ? ` · last seen ${age(Date.now() - seen)} ago` : "";
+    if (drop) at("state").textContent = `${STATES[drop.state] || drop.state} when last seen`;
     link.textContent = `${why}${since} · trying again`;
     if (!drop) { at("state").textContent = "Not connected"; at("caption").textContent = "The numbers are not known right now"; }
   }
