@@ -23,7 +23,7 @@ from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
 from tests.bench import tools
 from tests.bench.background import background
-from tests.bench.drops import BenchDrop, create_for_baseline, create_for_suite
+from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
 from tests.bench.empty_rpc import plain_envoy
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
 from tests.bench.usage import Watched
@@ -44,10 +44,14 @@ class Arena:
     def create_drop(self, drop: BenchDrop, only: str = "") -> None:
         """Create the drop for every subject that has a database, or for one alone."""
         if SUITE in self.subjects and only in {"", SUITE}:
-            asyncio.run(create_for_suite(self.stack.database_url, self.stack.redis_url, drop))
+            create_suite_drop(self.stack, drop)
         if BASELINE in self.subjects and only in {"", BASELINE}:
             url = with_database(self.stack.database_url, BASELINE_DATABASE)
             asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
+
+    def refreshed_suite(self) -> Subject:
+        """The suite with the processes that run now: some may have been started again."""
+        return _suite(self.stack)
 
 
 @contextmanager
@@ -59,8 +63,10 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
         # The wheel's Valkey is ours alone: what an earlier run counted is gone.
         with redis.from_url(stack.redis_url) as client:
             client.ping()
-        make = {SUITE: _suite, BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
-        subjects = {name: make[name](stack, folder, running_parts) for name in names}
+        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
+        subjects = {
+            name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
+        }
         yield Arena(stack, folder, subjects)
 
 
@@ -69,17 +75,22 @@ def storage_processes(stack: Stack) -> list[Watched]:
     return [Watched("postgres", stack.pid("postgres")), Watched("valkey", stack.pid("valkey"))]
 
 
-def stack_processes(stack: Stack) -> list[Watched]:
-    """The processes of the suite, and the supervisor that carries their logs."""
+def stack_processes(stack: Stack, storage: Stack | None = None) -> list[Watched]:
+    """The processes of a suite and the supervisor that carries their logs; `storage` is whose databases it uses."""
     services = [Watched(name, stack.pid(name)) for name in stack.processes if name.split("-")[0] in SERVICES]
-    return [Watched("gateway", stack.pid("gateway")), *services, *storage_processes(stack), _supervisor(stack)]
+    return [
+        Watched("gateway", stack.pid("gateway")),
+        *services,
+        *storage_processes(storage or stack),
+        _supervisor(stack),
+    ]
 
 
 def _supervisor(stack: Stack) -> Watched:
     return Watched("supervisor", psutil.Process(stack.pid("gateway")).ppid(), with_children=False)
 
 
-def _suite(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+def _suite(stack: Stack) -> Subject:
     return Subject(
         SUITE,
         stack.gateway_url,
