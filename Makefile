@@ -2,15 +2,22 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The first Python that is new enough; `make PYTHON=… run` names another.
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+# The first Python that is new enough; `make PYTHON=… run` names another. Looked for before .venv comes into the PATH.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$python >/dev/null 2>&1 && \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done || echo python3)
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v $$python && break; \
+	done || echo python3)
+endif
+export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# A copy of what was installed; it differs from the lock when the lock has changed.
-STAMP := $(VENV)/installed.txt
+# Copies of what was installed: the lock of the packages, and what says how our own is called.
+LOCK_STAMP := $(VENV)/installed-requirements.txt
+PROJECT_STAMP := $(VENV)/installed-pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+FAILED := { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 PYTEST_ARGUMENTS ?=
 
 .PHONY: help
@@ -79,15 +86,20 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 
 .PHONY: venv
 venv:
-	@cat requirements-dev.txt pyproject.toml | cmp -s - $(STAMP) || $(MAKE) --no-print-directory install
+	@cmp -s requirements-dev.txt $(LOCK_STAMP) || $(MAKE) --no-print-directory install-packages
+	@cmp -s pyproject.toml $(PROJECT_STAMP) || $(MAKE) --no-print-directory install-project
 
-.PHONY: install
-install:
+.PHONY: install-packages
+install-packages:
+	@command -v $(PYTHON) >/dev/null || { echo "vyris: there is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) stack/preflight.py
 	@echo "Installing into $(VENV), which takes a minute or two the first time …"
-	@rm -f $(STAMP)
-	@{ $(PYTHON) -m venv --clear $(VENV) \
-	&& $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.txt \
-	&& $(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation -e . ; } \
-	|| { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
-	@cat requirements-dev.txt pyproject.toml > $(STAMP)
+	@rm -f $(LOCK_STAMP) $(PROJECT_STAMP)
+	@{ $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } || $(FAILED)
+	@$(PIP) --quiet --require-hashes -r requirements-dev.txt || $(FAILED)
+	@cp requirements-dev.txt $(LOCK_STAMP)
+
+.PHONY: install-project
+install-project:
+	@$(PIP) -qq --no-deps --no-build-isolation -e . || $(FAILED)
+	@cp pyproject.toml $(PROJECT_STAMP)

@@ -14,6 +14,7 @@ GROUPS = {
     "drop": "cli.drop",
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
+    "receipts": "cli.receipts",
     "dev": "cli.dev",
     "pass": "cli.passes",
 }
@@ -32,7 +33,9 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The subcommand of that name, or None."""
         if cmd_name in GROUPS:
-            return typer.main.get_group(import_module(GROUPS[cmd_name]).app)
+            group = typer.main.get_group(import_module(GROUPS[cmd_name]).app)
+            group.name = cmd_name
+            return group
         if cmd_name in COMMANDS:
             single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             single.command(cmd_name)(getattr(import_module(COMMANDS[cmd_name]), cmd_name))

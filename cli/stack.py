@@ -38,9 +38,8 @@ def run() -> None:
             _show(LogFollower(stack.log_file(name) for name in stack.processes), stack)
             typer.echo("The stack was stopped from elsewhere.")
         except KeyboardInterrupt:
-            typer.echo("\nStopping …")
-            stack.stop()
-            typer.echo("Everything is stopped.")
+            typer.echo("\nStopping … (Ctrl-C again: at once)")
+            _stop(stack)
 
 
 @app.command()
@@ -130,6 +129,17 @@ def _start(stack: Stack, *, detached: bool) -> None:
     began = time.monotonic()
     stack.start(detached=detached, on_progress=lambda what: typer.echo(f"{time.monotonic() - began:5.1f} s  {what}"))
     typer.echo(f"\n{stack.welcome()}\n")
+
+
+def _stop(stack: Stack) -> None:
+    """Stop everything; whoever presses Ctrl-C once more has it killed."""
+    try:
+        stack.stop()
+    except KeyboardInterrupt:
+        # Whatever the interruption left, with no more interruptions.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stack.stop()
+    typer.echo("Everything is stopped.")
 
 
 def _show(follower: LogFollower, stack: Stack) -> None:

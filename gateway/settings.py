@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -48,7 +48,7 @@ class GatewaySettings(BaseSettings):
     """Settings of the gateway. Each is an environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+        env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
     )
 
     gateway_listen_host: str = "127.0.0.1"
@@ -126,7 +126,8 @@ class GatewaySettings(BaseSettings):
     gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
     """Share of the requests that are traced where the caller did not decide."""
 
-    vyris_env: str = "development"
+    vyris_env: Literal["development", "production"] = "development"
+    """Production has no gRPC reflection."""
 
     @field_validator("gateway_cors_origins", mode="before")
     @classmethod

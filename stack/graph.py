@@ -141,6 +141,8 @@ def _gateway(
             *("--config-path", str(state.gateway_configuration)),
             *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", DEFAULT_CONCURRENCY)),
             *("--log-level", "warning"),
+            # Access log lines are on disk within a second.
+            *("--file-flush-interval-msec", "1000"),
         ),
         environment=system,
         is_ready=lambda: answers_http(settings.gateway_port, "/health"),

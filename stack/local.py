@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,10 +27,13 @@ from stack.steps import Step
 from stack.supervision import Supervisor
 from stack.welcome import welcome
 
-READY_LIMIT_S = 60.0
-# A process that still fails to stay up after this long will not: its log says why.
-CRASHING_LIMIT_S = 4.0
-GENERATE_LIMIT_S = 30.0
+# Far more than a machine needs that has nothing else to do.
+READY_LIMIT_S = 90.0
+# sysexits.h: a port that is taken, a wrong setting. Starting again mends neither.
+FINAL_EXITS = frozenset({69, 78})
+# A process that ended this often while it should have become ready will not.
+ATTEMPTS_LIMIT = 3
+GENERATE_LIMIT_S = 60.0
 # A drop of ten million numbers takes minutes.
 DROP_LIMIT_S = 900.0
 POLL_S = 0.03
@@ -218,9 +222,21 @@ class Stack:
         """Stop one process in order and keep it down."""
         self._supervisor.stop_process(self._spec(process))
 
-    def start_process(self, process: str, *, environment: Mapping[str, str] | None = None, wait: bool = True) -> None:
-        """Start a process that was stopped; `environment` adds to its settings until its next start."""
+    def start_process(
+        self,
+        process: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        argv: Sequence[str] | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Start a process that was stopped; `environment` adds to its settings, `argv` replaces its command.
+
+        Both hold until the next call; a process that died is started again with them.
+        """
         spec = self._spec(process)
+        if argv is not None:
+            spec = replace(spec, argv=tuple(argv))
         if spec.name == "postgres":
             postgres.prepare(self.state, spec)
         self._supervisor.write_launch(spec, environment)
@@ -300,20 +316,30 @@ class Stack:
         return Step(module, *arguments, environment=environment, directory=self._directory)
 
     def _wait(self, specs: list[ProcessSpec], limit_s: float, on_progress: Progress = lambda _: None) -> None:
-        began = time.monotonic()
+        deadline = time.monotonic() + limit_s
         waiting = list(specs)
+        attempts: dict[str, set[int]] = {spec.name: set() for spec in specs}
         while waiting:
             for spec in [spec for spec in waiting if spec.is_ready()]:
                 waiting.remove(spec)
                 on_progress(f"{spec.name} is ready")
-            elapsed = time.monotonic() - began
-            if waiting and (elapsed > limit_s or (elapsed > CRASHING_LIMIT_S and self._crashing(waiting))):
-                raise StackRefused(self._last_words(waiting[0]))
+            hopeless = self._hopeless(waiting, attempts)
+            if waiting and (hopeless or time.monotonic() > deadline):
+                raise StackRefused(self._last_words(hopeless or waiting[0]))
             time.sleep(POLL_S if waiting else 0)
 
-    def _crashing(self, specs: list[ProcessSpec]) -> bool:
+    def _hopeless(self, waiting: list[ProcessSpec], attempts: dict[str, set[int]]) -> ProcessSpec | None:
+        """A process that will not become ready; `attempts` collects the process ids that each one had."""
         states = self._supervisor.states()
-        return any(states[spec.name]["statename"] in {"BACKOFF", "FATAL", "EXITED"} for spec in specs)
+        for spec in waiting:
+            info = states[spec.name]
+            if info["pid"]:
+                attempts[spec.name].add(int(info["pid"]))
+            elif info["statename"] in {"BACKOFF", "EXITED", "FATAL"} and (
+                info["exitstatus"] in FINAL_EXITS or len(attempts[spec.name]) >= ATTEMPTS_LIMIT
+            ):
+                return spec
+        return None
 
     def _last_words(self, spec: ProcessSpec) -> str:
         log = self.log_file(spec.name)

@@ -32,7 +32,7 @@ OWNER = "vyris"
 DATABASE = "vyris"
 PORT = 5432
 CONFIGURATION = "vyris.conf"
-INIT_LIMIT_S = 60
+INIT_LIMIT_S = 120
 
 # Durable as in production (fsync and synchronous_commit stay on); sized for a laptop. Statements are logged without
 # parameters and errors without DETAIL, which would quote keys and rows.

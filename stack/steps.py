@@ -26,16 +26,16 @@ class Step:
         )
 
     def finish(self, limit_s: float) -> str:
-        """Wait for the end; what the command said. Raises StackRefused with its last line when it failed."""
+        """Wait for the end; the last line of what was said. Raises StackRefused with that line when it failed."""
         try:
             said, _ = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as failure:
             self.abandon()
             raise StackRefused(f"`{self._module}` did not finish within {limit_s:.0f} s.") from failure
+        last = (said.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
         if self._process.returncode != 0:
-            last = (said.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
             raise StackRefused(f"`{self._module}` failed: {last}")
-        return said.strip()
+        return last
 
     def abandon(self) -> None:
         """End the command if it still runs."""

@@ -33,7 +33,7 @@ LOG_LIMIT = "10MB"
 LOG_BACKUPS = 3
 # A process killed over and over is started again with a pause that grows by a second each time.
 START_RETRIES = 30
-START_LIMIT_S = 10.0
+START_LIMIT_S = 30.0
 STOP_LIMIT_S = 60.0
 KILL_LIMIT_S = 5.0
 POLL_S = 0.02
@@ -109,28 +109,53 @@ class Supervisor:
         return {info["name"]: info for info in self._call("getAllProcessInfo")}
 
     def stop(self) -> None:
-        """Stop every process and supervisord; whatever outlives its time is killed. Does nothing when none runs."""
-        pid = self.pid()
-        if pid is None:
-            return
-        family = _family(pid)
+        """Stop every process and supervisord; whatever outlives its time is killed. Does nothing when none runs.
+
+        Interrupted by a KeyboardInterrupt it kills at once and raises that.
+        """
+        family = self._family()
+        try:
+            # A paused process would not hear that it should stop.
+            _signal(family, signal.SIGCONT)
+            if family:
+                self._shut_down(family[0])
+            _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        except KeyboardInterrupt:
+            self._kill(family)
+            raise
+        self._kill(alive)
+
+    def _shut_down(self, supervisor: psutil.Process) -> None:
         try:
             self._call("shutdown")
         except (OSError, xmlrpc.client.Error):
-            family[-1].terminate()
-        try:
-            _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
-        except KeyboardInterrupt:
-            # Asked twice: no more waiting.
-            alive = family
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=KILL_LIMIT_S)
+            _signal([supervisor], signal.SIGTERM)
+
+    def _kill(self, family: list[psutil.Process]) -> None:
+        # supervisord is the first, so that it starts nothing again.
+        _signal(family, signal.SIGKILL)
+        psutil.wait_procs(family, timeout=KILL_LIMIT_S)
         if self._child is not None:
             self._child.poll()
         for launch_file in self._state.run.glob("*.launch.json"):
             launch_file.unlink(missing_ok=True)
+
+    def _family(self) -> list[psutil.Process]:
+        """Supervisord and every descendant; empty when it does not run. Found even while it no longer answers."""
+        pid = self.pid() or self._recorded_pid()
+        try:
+            root = psutil.Process(pid) if pid else None
+            return [root, *root.children(recursive=True)] if root else []
+        except psutil.NoSuchProcess:
+            return []
+
+    def _recorded_pid(self) -> int | None:
+        """The process id in supervisord's file, if that process is our supervisord."""
+        try:
+            pid = int((self._state.run / "supervisord.pid").read_text(encoding="ascii"))
+            return pid if str(self._state.supervisor_configuration) in psutil.Process(pid).cmdline() else None
+        except (OSError, ValueError, psutil.Error):
+            return None
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")  # type: ignore[no-untyped-call]
@@ -224,10 +249,7 @@ def _escaped(word: str) -> str:
     return shlex.quote(word).replace("%", "%%")
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    """Every descendant of `pid`, and itself last."""
-    try:
-        root = psutil.Process(pid)
-        return [*root.children(recursive=True), root]
-    except psutil.NoSuchProcess:
-        return []
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

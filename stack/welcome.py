@@ -21,7 +21,7 @@ VYRIS is ready.
 Mint a membership:
 
 curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json' \
- -d '{{"receipt_data":"receipt-1","user_id":"user-1"}}'"""
+-d '{{"receipt_data":"receipt-1","user_id":"user-1"}}'"""
 
 
 def welcome(settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str]) -> str:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 BUNDLE_ID = "app.vyris.test"
 APP_ID = 1_234_567_890
@@ -34,7 +34,15 @@ class Signer(NamedTuple):
 class AppStoreSigner:
     """Root (P-384), intermediate (P-384) and leaf (P-256), valid from two days ago for `days`."""
 
-    def __init__(self, *, valid_from: datetime | None = None, days: int = 365, name: str = "Test") -> None:
+    def __init__(
+        self,
+        *,
+        valid_from: datetime | None = None,
+        days: int = 365,
+        name: str = "Test",
+        ocsp_url: str | None = None,
+    ) -> None:
+        self._ocsp_url = ocsp_url
         self._from = valid_from or datetime.now(UTC) - timedelta(days=2)
         self._until = self._from + timedelta(days=days)
         self.root = self._issue(f"{name} Root CA - G3", ec.SECP384R1(), None, None)
@@ -113,6 +121,11 @@ class AppStoreSigner:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing.key.public_key()), critical=False)
             .add_extension(_usage(leaf=leaf), critical=True)
         )
+        if self._ocsp_url is not None and issuer is not None:
+            place = x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(self._ocsp_url)
+            )
+            builder = builder.add_extension(x509.AuthorityInformationAccess([place]), critical=False)
         if mark is not None:
             builder = builder.add_extension(x509.UnrecognizedExtension(mark, b"\x05\x00"), critical=False)
         return Signer(key, builder.sign(issuing.key, hashes.SHA384()))

@@ -45,6 +45,8 @@ CREATE TABLE reforge_requests (
 );
 -- A newer request supersedes the older of its kind: an unproven one never a proven one.
 CREATE UNIQUE INDEX reforge_requests_one_pending ON reforge_requests (membership_id, proven) WHERE state = 'PENDING';
+-- By age, to be forgotten.
+CREATE INDEX reforge_requests_age ON reforge_requests (created_at);
 -- What the limits count.
 CREATE INDEX reforge_requests_by_membership ON reforge_requests (membership_id, created_at);
 CREATE INDEX reforge_requests_by_email ON reforge_requests (lower(email), created_at);

@@ -25,7 +25,8 @@ class DeviceProofSettings(BaseSettings):
     gateway_port: int = Field(3000, ge=1, le=65_535, description="HTTP port of the gateway in the local stack")
     public_base_url: str = Field(
         default_factory=lambda data: f"http://localhost:{data['gateway_port']}",
-        description="what callers reach the gateway by; `htu` of a device proof begins with it",
+        description="what callers reach the gateway by, and what `htu` of a device proof begins with; "
+        "by default http://localhost and GATEWAY_PORT; https in production",
     )
 
     @field_validator("public_base_url")

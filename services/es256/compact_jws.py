@@ -67,7 +67,7 @@ def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     return token.claims
 
 
-@lru_cache(maxsize=256)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
+@lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
 def _header(segment: str, typ: frozenset[str | None]) -> dict[str, Any]:
     header = _object(segment, "header")
     _check_header(header, typ)

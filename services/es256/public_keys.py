@@ -75,14 +75,18 @@ def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
         raise KeyRefused("The JWK is not a P-256 key (kty EC, crv P-256)")
     if jwk.get("use", "sig") != "sig" or jwk.get("alg", "ES256") != "ES256" or not _may_verify(jwk):
         raise KeyRefused("The JWK is not meant for ES256 signatures")
-    numbers = ec.EllipticCurvePublicNumbers(_coordinate(jwk, "x"), _coordinate(jwk, "y"), ec.SECP256R1())
+    return _from_point(_coordinate(jwk, "x"), _coordinate(jwk, "y"))
+
+
+@lru_cache(maxsize=8192)  # About 1 kB each; a device's key is parsed once, not once a call.
+def _from_point(x: int, y: int) -> PublicKey:
     try:
-        return _checked(numbers.public_key())
+        return _checked(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
     except ValueError:
         raise KeyRefused("The JWK's point is not on the curve P-256") from None
 
 
-@lru_cache(maxsize=8192)  # About 1 kB each; a key is parsed once, not once a call.
+@lru_cache(maxsize=8192)
 def stored_public_key(canonical: str) -> PublicKey:
     """Key from its stored form. Raises `KeyRefused` if that was tampered with."""
     key = public_key_from_text(canonical)

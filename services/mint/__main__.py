@@ -20,8 +20,11 @@ from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
+from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2
+from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
+from vyris.wallet.v1 import wallet_pb2
 
 
 @asynccontextmanager
@@ -54,6 +57,11 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=database.answers,
+                described=[
+                    encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
+                    wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
+                    reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
+                ],
             )
         finally:
             looking.cancel()

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import structlog
 
+from services import failpoints
 from services.batching.batcher import Group
 from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
@@ -87,6 +88,7 @@ class MintCycle:
                 return await self._poisoned(batch[0])
             first, second = _halves(batch)
             return await self._enter(first) + await self._enter(second)
+        await failpoints.reach("mint.entered")
         open_groups, again, closed = [], [], []
         for group in batch:
             entry = entries[group.key]
@@ -123,9 +125,11 @@ class MintCycle:
         """Steps 3 and 4: whatever happens, what was granted and not used goes back."""
         used = 0
         try:
+            await failpoints.reach("mint.granted")
             claim = await self._claim(admitted) if admitted else Claim()
             used = claim.used
         finally:
+            await failpoints.reach("mint.giving_back")
             with metrics.STEP_SECONDS.labels("give_back").time():
                 await self._bouncer.give_back(self._count_key, len(admitted) - used)
         return claim
@@ -142,6 +146,7 @@ class MintCycle:
                 return Claim()
             first, second = _halves(groups)
             return (await self._claim(first)).joined_by(await self._claim(second))
+        await failpoints.reach("mint.fulfilled")
         if done.last_sort_order is not None:
             self._stock.claimed_up_to = done.last_sort_order
         undecided = []
@@ -167,6 +172,7 @@ class MintCycle:
         began_s = time.monotonic()
         with metrics.STEP_SECONDS.labels("refuse").time():
             sold_out, refused = await self._ledger.refuse_if_sold_out(self._drop.id, _keys(groups))
+        await failpoints.reach("mint.refused")
         self._stock.saw(sold_out=sold_out, at_s=began_s)
         for group in groups:
             if group.key in refused:

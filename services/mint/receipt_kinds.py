@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -36,18 +36,18 @@ class ReceiptKinds:
 async def ready_kinds(settings: ReceiptSettings, *, production: bool) -> AsyncIterator[ReceiptKinds]:
     """Raises WrongSetting."""
     kinds = ReceiptKinds()
-    with ExitStack() as closing:
+    async with AsyncExitStack() as closing:
         for name in accepted_kinds(settings):
             if name == "app-store":
                 _add_app_store(kinds, settings, closing)
             elif name == "merchant":
-                await _add_merchant(kinds, settings, production=production)
+                await _add_merchant(kinds, settings, closing, production=production)
             else:
                 _add_opaque(kinds, production=production)
         yield kinds
 
 
-def _add_app_store(kinds: ReceiptKinds, settings: ReceiptSettings, closing: ExitStack) -> None:
+def _add_app_store(kinds: ReceiptKinds, settings: ReceiptSettings, closing: AsyncExitStack) -> None:
     if not settings.app_store_bundle_id or settings.app_store_app_id is None:
         raise WrongSetting("RECEIPT_KINDS names app-store, so APP_STORE_BUNDLE_ID and APP_STORE_APP_ID must be set")
     signatures = AppStoreSignatures(
@@ -69,13 +69,16 @@ def _add_app_store(kinds: ReceiptKinds, settings: ReceiptSettings, closing: Exit
     kinds.app_store_notices = AppStoreNotices(signatures, frozenset(sold))
 
 
-async def _add_merchant(kinds: ReceiptKinds, settings: ReceiptSettings, *, production: bool) -> None:
+async def _add_merchant(
+    kinds: ReceiptKinds, settings: ReceiptSettings, closing: AsyncExitStack, *, production: bool
+) -> None:
     source = settings.merchant_jwks
     if not settings.merchant_issuer or not source:
         raise WrongSetting("RECEIPT_KINDS names merchant, so MERCHANT_ISSUER and MERCHANT_JWKS must be set")
     if production and source.startswith("http://"):
         raise WrongSetting("MERCHANT_JWKS must be an https URL or a file: whoever forges it mints for nothing")
     keys = MerchantKeys(source)
+    closing.push_async_callback(keys.close)
     try:
         await keys.read()
     except KeySetUnreadable as failure:

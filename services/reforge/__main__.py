@@ -38,7 +38,11 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
     keys = token_key(settings)
     async with Database.open(settings, "vyris-reforge") as database:
         mail = _mail_worker(database, settings, keys)
-        house = Housekeeping(database, mail_retention_d=settings.mail_retention_d)
+        house = Housekeeping(
+            database,
+            mail_retention_d=settings.mail_retention_d,
+            request_retention_d=settings.reforge_retention_d,
+        )
         tasks = [asyncio.create_task(house.run(), name="housekeeping")]
         if settings.smtp_url:
             tasks.append(asyncio.create_task(mail.run(), name="mail worker"))

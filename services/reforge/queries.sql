@@ -205,3 +205,11 @@ DELETE FROM mail_outbox WHERE id IN (
   WHERE (sent_at IS NOT NULL OR gave_up_at IS NOT NULL) AND created_at < now() - make_interval(days => $1)
   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );
+
+-- name: purge_requests
+-- Forgets requests that nobody asks about any more; undo ends days before.
+DELETE FROM reforge_requests WHERE id IN (
+  SELECT id FROM reforge_requests
+  WHERE created_at < now() - make_interval(days => $1)
+  ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+);

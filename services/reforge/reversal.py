@@ -128,8 +128,9 @@ async def _restore(connection: Connection, request: asyncpg.Record) -> None:
     if request["old_thumbprint"] is not None:
         await connection.execute(QUERIES["reactivate_device"], membership_id, request["old_thumbprint"])
     await connection.execute(QUERIES["mark_undone"], request["id"])
-    await connection.execute(QUERIES["supersede_pending"], membership_id, True)
+    # In this order, which is also that of a change of address taking effect: no deadlock.
     await connection.execute(QUERIES["drop_open_email_change"], membership_id)
+    await connection.execute(QUERIES["supersede_pending"], membership_id, True)
     await enqueue(
         connection,
         MailKind.UNDONE,

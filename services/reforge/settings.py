@@ -42,6 +42,9 @@ class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
     reforge_address_limit: int = Field(
         30, ge=1, le=10_000, description="requests an hour whose mail goes to one address, unproven and proven each"
     )
+    reforge_retention_d: int = Field(
+        365, ge=8, le=3_650, description="days for which requests, and the addresses in them, are kept"
+    )
     smtp_url: str = Field(
         "", description="smtps://, smtp+starttls:// or smtp:// with user:password@host:port; empty: mail waits"
     )

@@ -18,10 +18,13 @@ from typing import TypeVar
 import grpc
 import structlog
 import uvloop
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
+from services import failpoints
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
@@ -39,6 +42,8 @@ class Hosted:
 
     endpoints: Sequence[Endpoint]
     ready: Callable[[], Awaitable[bool]]
+    # Services of other processes that reflection describes here too: the gateway asks one process for all.
+    described: Sequence[ServiceDescriptor] = ()
     authenticate: Authenticate | None = None
 
 
@@ -49,6 +54,9 @@ def run(name: str, settings: S, port: int, build: Build[S]) -> None:
     """Serve what `build(settings)` yields on `port` until told to stop."""
     logs.configure(settings.log_level, name)
     try:
+        if settings.production and settings.failpoints_file is not None:
+            raise WrongSetting("FAILPOINTS_FILE is set, which provokes faults; VYRIS_ENV=production never does")
+        failpoints.switch_on(settings.failpoints_file)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(name, settings, port, build))
     except WrongSetting as problem:
@@ -62,23 +70,23 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics.serve(settings.listen_host, settings.metrics_port)
     async with build(settings) as hosted:
-        health = HealthServicer()
-        server = _server(settings, hosted, health)
+        health_servicer = HealthServicer()
+        server = _server(settings, hosted, health_servicer)
         _listen(server, f"{settings.listen_host}:{port}", name)
         await server.start()
         log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
-        readiness = asyncio.create_task(_keep_readiness(hosted, health))
+        readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
         await stop.wait()
         readiness.cancel()
         with suppress(asyncio.CancelledError):
             await readiness
-        await _announce(hosted, health, ready=False)
+        await _announce(hosted, health_servicer, ready=False)
         await asyncio.sleep(settings.drain_delay_ms / 1000)
         await server.stop(settings.drain_limit_ms / 1000)
     log.info("stopped")
 
 
-def _server(settings: ServiceSettings, hosted: Hosted, health: HealthServicer) -> grpc.aio.Server:
+def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
             # A port that is taken is an error, not a second listener.
@@ -97,9 +105,10 @@ def _server(settings: ServiceSettings, hosted: Hosted, health: HealthServicer) -
         for endpoint in hosted.endpoints
     ]
     server.add_generic_rpc_handlers(handlers)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if not settings.production:
-        names = (*service_names(hosted.endpoints), "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        described = (service.full_name for service in hosted.described)
+        names = (*service_names(hosted.endpoints), *described, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)  # type: ignore[no-untyped-call]
     return server
 
@@ -114,14 +123,14 @@ def _listen(server: grpc.aio.Server, address: str, name: str) -> None:
         raise SystemExit(EXIT_PORT_TAKEN) from None
 
 
-async def _keep_readiness(hosted: Hosted, health: HealthServicer) -> None:
+async def _keep_readiness(hosted: Hosted, health_servicer: HealthServicer) -> None:
     """Tell health what is true, again and again. The empty name says that the process is alive."""
-    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     was_ready: bool | None = None
     async for ready in _readiness(hosted):
         if ready != was_ready:
             log.info("readiness", ready=ready)
-            await _announce(hosted, health, ready=ready)
+            await _announce(hosted, health_servicer, ready=ready)
             was_ready = ready
 
 
@@ -134,7 +143,7 @@ async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
         await asyncio.sleep(READINESS_INTERVAL_S)
 
 
-async def _announce(hosted: Hosted, health: HealthServicer, *, ready: bool) -> None:
+async def _announce(hosted: Hosted, health_servicer: HealthServicer, *, ready: bool) -> None:
     response = health_pb2.HealthCheckResponse
     for service in service_names(hosted.endpoints):
-        await health.set(service, response.SERVING if ready else response.NOT_SERVING)
+        await health_servicer.set(service, response.SERVING if ready else response.NOT_SERVING)

@@ -4,7 +4,7 @@ Three rates over 64 connections, one after the other on the same machine: POST /
 gateway; beside it a call through the same gateway that does next to nothing (GET /drops/…, answered from memory),
 which is what the gateway and Python's gRPC leave; and a conventional Node service (Fastify, jose, pg) of the same
 flow over the same Postgres, which has no gateway before it. Tokens are signed beforehand. Durable commits
-throughout. The load shares the processor, so read ratios.
+throughout. The load shares the processor, so read ratios; processor time an answer holds on a busy machine too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import psutil
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.es256 import public_key_from_text
 from stack.local import Stack
-from tests.bench.http_load import Outcome, get, load, post
+from tests.bench.http_load import get, load, post
 from tests.encounter_service import add_member
 from tests.encounter_tokens import Signer
 
@@ -67,31 +68,63 @@ async def measure(stack: Stack, seconds: float, rounds: int) -> None:
     gateway = stack.settings.gateway_port
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}, {CONNECTIONS} connections, {seconds:g} s each")
-        row(
-            "GET /drops/… through the gateway",
-            await run(gateway, itertools.repeat(get("/drops/genesis/2025")), seconds),
-            200,
-        )
-        row("encounters through the gateway", await run(gateway, signed(key, members, seconds), seconds), 201)
+        drops = itertools.repeat(get("/drops/genesis/2025"))
+        meter = Meter({name: stack.pid(name) for name in ("mint", "gateway", "postgres")})
+        await run("GET /drops/… through the gateway", gateway, drops, seconds, 200, meter)
+        meter = Meter({name: stack.pid(name) for name in ("encounter", "gateway", "postgres")})
+        await run("encounters through the gateway", gateway, signed(key, members, seconds), seconds, 201, meter)
         try:
-            with peer(stack, key) as port:
-                row("encounters, the Node service alone", await run(port, signed(key, members, seconds), seconds), 201)
+            with peer(stack, key) as (port, pid):
+                meter = Meter({"node": pid, "postgres": stack.pid("postgres")})
+                await run("encounters, Node alone", port, signed(key, members, seconds), seconds, 201, meter)
         except Skipped as reason:
             print(f"  the Node service: skipped, {reason}")
 
 
-async def run(port: int, requests: Iterator[bytes], seconds: float) -> Outcome:
-    """One rate, after a warm-up."""
+class Meter:
+    """Processor time of some processes, children included, since it was last read."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._pids = pids
+        self._seen_s = self._used_s()
+
+    def restart(self) -> None:
+        """Count from here."""
+        self._seen_s = self._used_s()
+
+    def per_answer(self, answers: int) -> str:
+        """Milliseconds for each of so many answers."""
+        used = {name: seconds - self._seen_s[name] for name, seconds in self._used_s().items()}
+        return ", ".join(f"{name} {seconds * 1_000 / max(answers, 1):.2f}" for name, seconds in used.items())
+
+    def _used_s(self) -> dict[str, float]:
+        return {name: sum(map(_cpu_s, _tree(pid))) for name, pid in self._pids.items()}
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+async def run(name: str, port: int, requests: Iterator[bytes], seconds: float, wanted: int, meter: Meter) -> None:
+    """Measure and print one rate, after a warm-up; answers that were not wanted are told, not hidden."""
     await load(port, itertools.islice(requests, WARM_UP_REQUESTS), connections=CONNECTIONS, limit_s=seconds)
-    return await load(port, requests, connections=CONNECTIONS, limit_s=seconds)
-
-
-def row(name: str, outcome: Outcome, wanted: int) -> None:
-    """Print one line; answers that were not wanted are told, not hidden."""
+    meter.restart()
+    outcome = await load(port, requests, connections=CONNECTIONS, limit_s=seconds)
     others = {status: count for status, count in outcome.statuses.items() if status != wanted}
     print(
-        f"  {name:<36} {outcome.rate(wanted):>7,.0f}/s   median {outcome.percentile_ms(0.5):6.1f} ms"
-        f"   99 % {outcome.percentile_ms(0.99):6.1f} ms{f'   other answers: {others}' if others else ''}"
+        f"  {name:<34} {outcome.rate(wanted):>6,.0f}/s   median {outcome.percentile_ms(0.5):6.1f} ms"
+        f"   99 % {outcome.percentile_ms(0.99):6.1f} ms"
+        f"   CPU ms an answer: {meter.per_answer(len(outcome.latencies_s))}"
+        f"{f'   other answers: {others}' if others else ''}"
     )
 
 
@@ -109,8 +142,8 @@ def signed(key: ec.EllipticCurvePrivateKey, members: list[str], seconds: float) 
 
 
 @contextmanager
-def peer(stack: Stack, key: ec.EllipticCurvePrivateKey) -> Iterator[int]:
-    """The Node service on a free port. Raises Skipped."""
+def peer(stack: Stack, key: ec.EllipticCurvePrivateKey) -> Iterator[tuple[int, int]]:
+    """Port and process id of the Node service. Raises Skipped."""
     node = _installed()
     signer = Signer("", "", key)
     with socket.socket() as probe:
@@ -132,7 +165,7 @@ def peer(stack: Stack, key: ec.EllipticCurvePrivateKey) -> Iterator[int]:
     )
     try:
         _wait_listening(port, process)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(10)

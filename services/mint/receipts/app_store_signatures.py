@@ -36,8 +36,9 @@ T = TypeVar("T")
 TEXT_LIMIT_BYTES: Final = 49_152
 CHAIN_LENGTH: Final = 3
 CERTIFICATE_LIMIT: Final = 4_096  # characters of base64; Apple's have about 1,500
+PROOF_LIMIT_S: Final = 5.0  # Apple's OCSP responder, where it is asked, may keep the thread longer
 UNPROVEN_LIMIT: Final = 256  # texts that wait for the thread
-PIECES_A_TURN: Final = 16
+PIECES_A_TURN: Final = 8
 MILLISECONDS: Final = 1_000
 
 _TYP: Final = frozenset({None, "jwt"})
@@ -130,12 +131,15 @@ class AppStoreSignatures:
 
     async def _in_thread(self, prove: Callable[[], T], chain: Chain, signed_at_s: float) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, prove)
+            async with asyncio.timeout(PROOF_LIMIT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, prove)
+        except TimeoutError:
+            raise Retryable from None
         except VerificationException as failure:
             if failure.status == VerificationStatus.RETRYABLE_VERIFICATION_FAILURE:
                 raise Retryable from None
             reason = _REFUSALS.get(failure.status) or self._why_not_genuine(chain, signed_at_s)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, ExceptionGroup):
             # The library builds its models from what was signed; a claim of the wrong type ends here.
             reason = "its content does not have the App Store's form"
         raise NotSigned(reason) from None
@@ -147,7 +151,7 @@ class AppStoreSignatures:
 
 def known_environment(name: object) -> Environment:
     """Production or Sandbox. In the others nothing is signed, and the library would check nothing. Raises NotSigned."""
-    if name in {Environment.XCODE.value, Environment.LOCAL_TESTING.value}:
+    if isinstance(name, str) and name in {Environment.XCODE.value, Environment.LOCAL_TESTING.value}:
         raise NotSigned("it comes from a test on a developer's machine, where nothing is paid")
     for environment in (Environment.PRODUCTION, Environment.SANDBOX):
         if name == environment.value:

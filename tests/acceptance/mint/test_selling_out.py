@@ -60,7 +60,7 @@ async def sell_out(
     send: Send, drop: dict[str, str], meanwhile: Callable[[], Awaitable[None]] | None = None
 ) -> list[Answer]:
     trouble = asyncio.create_task(meanwhile()) if meanwhile else None
-    answers = await buy_all(send, requests(drop, DEMAND), at_once=128)
+    answers = await buy_all(send, requests(drop, DEMAND), at_once=128, patience_s=150)
     if trouble:
         await trouble
     return answers

@@ -22,7 +22,8 @@ from stack.local import Stack
 from stack.ports import PortTaker
 from tests.leftovers import processes_of, wait_until_none_is_left
 
-START_LIMIT_S = 60
+START_LIMIT_S = 120
+pytestmark = pytest.mark.timeout(400)
 PORT_SETTINGS = ("GATEWAY_PORT", "GATEWAY_GRPC_PORT", "MINT_PORT", "ENCOUNTER_PORT", "WALLET_PORT", "REFORGE_PORT")
 
 
@@ -50,10 +51,10 @@ class Terminal:
             time.sleep(0.05)
         return self.printed
 
-    def press_ctrl_c(self) -> int:
+    def press_ctrl_c(self, *, wait: bool = True) -> int | None:
         """Interrupt the whole foreground group, as a terminal does; the exit status."""
         os.killpg(self._process.pid, signal.SIGINT)
-        return self._process.wait(START_LIMIT_S)
+        return self._process.wait(START_LIMIT_S) if wait else None
 
     def kill(self) -> None:
         """Kill the command alone, so that it cannot clean up."""
@@ -132,6 +133,16 @@ def test_up_and_down_keep_what_was_minted(environment: dict[str, str], tmp_path:
     replayed = paste(again.stdout).json()
     assert replayed == {**minted, "replayed": True}
     assert vyris(environment, "down").returncode == 0
+
+
+def test_an_impatient_second_ctrl_c_leaves_nothing_either(environment: dict[str, str], tmp_path: Path) -> None:
+    terminal = Terminal(environment, "run")
+    terminal.wait_for("postgres is ready")
+    terminal.press_ctrl_c(wait=False)
+    terminal.wait_for("Stopping")
+    terminal.press_ctrl_c()
+    assert "Traceback" not in terminal.printed
+    assert wait_until_none_is_left(tmp_path / "state") == []
 
 
 def test_nothing_is_left_when_the_command_itself_is_killed(environment: dict[str, str], tmp_path: Path) -> None:

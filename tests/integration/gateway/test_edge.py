@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2
 
 from gateway.settings import GatewaySettings
 from tests.integration.gateway.contract import assert_error
@@ -116,6 +117,24 @@ async def test_without_mint_health_is_unhealthy(services: Services, tmp_path: Pa
         assert (answer.status_code, answer.json()) == (503, {"status": "unhealthy"})
         assert_error(await client.post("/health"), 404, "NOT_FOUND")
         assert_error(await client.post("/mint", json={}), 503, "RETRYABLE", retryable=True)
+
+
+async def test_with_nobody_ready_the_service_itself_tells_what_is_wrong(
+    services: Services, gateway: Gateway, json_api: httpx.AsyncClient
+) -> None:
+    name = "vyris.reforge.v1.ReforgeService"
+    await services.health["reforge"].set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    try:
+        async with httpx.AsyncClient(base_url=gateway.admin) as admin:
+            for _ in range(100):
+                if "cluster.reforge.membership_healthy: 0" in (await admin.get("/stats?filter=reforge.member")).text:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError("the gateway did not see it")
+        assert (await json_api.post("/devices/reforge/init", json={})).status_code == 202
+    finally:
+        await services.health["reforge"].set(name, health_pb2.HealthCheckResponse.SERVING)
 
 
 async def test_replicas_are_found_by_name_and_by_list(services: Services, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Whatever HTTP shape a proto may yet ask for is carried: Apple's web service, forms, pages.
+"""Whatever HTTP shape a proto may ask for is carried: Apple's web service, forms, pages.
 
-A scratch proto stands for the ones to come; the generator is the same.
+A scratch proto stands for all of them; the generator is the same.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ import "vyris/gateway/v1/http_policy.proto";
 
 service PassKitService {
   rpc Register(RegisterRequest) returns (google.api.HttpBody) {
-    option (google.api.http) = {post: "/v1/devices/{device}/registrations/{type}/{serial}" body: "*"};
+    option (google.api.http) = {post: "/scratch/v1/devices/{device}/registrations/{type}/{serial}" body: "*"};
     option (vyris.gateway.v1.http_policy) = {status_from_service: true};
   }
   rpc Unregister(UnregisterRequest) returns (google.api.HttpBody) {
-    option (google.api.http) = {delete: "/v1/devices/{device}/registrations/{type}/{serial}"};
+    option (google.api.http) = {delete: "/scratch/v1/devices/{device}/registrations/{type}/{serial}"};
     option (vyris.gateway.v1.http_policy) = {status_from_service: true};
   }
   rpc ListSerials(ListRequest) returns (google.api.HttpBody) {
-    option (google.api.http) = {get: "/v1/devices/{device}/registrations/{type}"};
+    option (google.api.http) = {get: "/scratch/v1/devices/{device}/registrations/{type}"};
     option (vyris.gateway.v1.http_policy) = {status_from_service: true query_parameters: ["passesUpdatedSince"]};
   }
   rpc Page(PageRequest) returns (google.api.HttpBody) {
-    option (google.api.http) = {get: "/reforge/confirm"};
+    option (google.api.http) = {get: "/scratch/reforge/confirm"};
     option (vyris.gateway.v1.http_policy) = {html: true query_parameters: ["token"] media_type: "text/html"};
   }
   rpc Submit(google.api.HttpBody) returns (google.api.HttpBody) {
-    option (google.api.http) = {post: "/reforge/confirm" body: "*"};
+    option (google.api.http) = {post: "/scratch/reforge/confirm" body: "*"};
     option (vyris.gateway.v1.http_policy) = {html: true media_type: "text/html"};
   }
   rpc Notify(NotifyRequest) returns (google.api.HttpBody) {
-    option (google.api.http) = {post: "/notifications/{kind}" body: "content"};
+    option (google.api.http) = {post: "/scratch/notifications/{kind}" body: "content"};
   }
 }
 message RegisterRequest {
@@ -122,7 +122,7 @@ async def json_api(_world: tuple[Services, str]) -> AsyncIterator[httpx.AsyncCli
         yield client
 
 
-REGISTRATION = "/v1/devices/d%20e%3Fv/registrations/pass.com.vyris/s-1"
+REGISTRATION = "/scratch/v1/devices/d%20e%3Fv/registrations/pass.com.vyris/s-1"
 
 
 @pytest.mark.parametrize("status", [200, 201, 401])
@@ -174,7 +174,7 @@ async def test_a_refusal_still_has_three_keys(services: Services, json_api: http
 async def test_a_page_gets_its_token_and_keeps_its_headers(services: Services, json_api: httpx.AsyncClient) -> None:
     policy = ("content-security-policy", "default-src 'none'")
     services.on("Page", answering(PAGE, ("referrer-policy", "no-referrer"), policy))
-    answer = await json_api.get("/reforge/confirm?token=a-b_c&utm=x")
+    answer = await json_api.get("/scratch/reforge/confirm?token=a-b_c&utm=x")
     assert services.calls[-1].request.token == "a-b_c"
     assert (answer.status_code, answer.content) == (200, PAGE.data)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -185,7 +185,7 @@ async def test_a_page_gets_its_token_and_keeps_its_headers(services: Services, j
 @pytest.mark.parametrize("status", [404, 410, 503])
 async def test_a_page_may_say_what_is_wrong(services: Services, json_api: httpx.AsyncClient, status: int) -> None:
     services.on("Page", answering(PAGE, ("x-http-status", str(status))))
-    answer = await json_api.get("/reforge/confirm?token=x")
+    answer = await json_api.get("/scratch/reforge/confirm?token=x")
     assert (answer.status_code, answer.content) == (status, PAGE.data)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert_nothing_private(answer)
@@ -193,7 +193,7 @@ async def test_a_page_may_say_what_is_wrong(services: Services, json_api: httpx.
 
 async def test_a_form_arrives_as_it_was_sent(services: Services, json_api: httpx.AsyncClient) -> None:
     form = {"token": "a-b_c+/= ü", "code": "12"}
-    answer = await json_api.post("/reforge/confirm", data=form)
+    answer = await json_api.post("/scratch/reforge/confirm", data=form)
     assert answer.content == PAGE.data
     request = services.calls[-1].request
     assert request.content_type == "application/x-www-form-urlencoded"
@@ -202,19 +202,21 @@ async def test_a_form_arrives_as_it_was_sent(services: Services, json_api: httpx
 
 async def test_an_empty_form_arrives(services: Services, json_api: httpx.AsyncClient) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded"}
-    assert (await json_api.post("/reforge/confirm", content=b"", headers=kind)).status_code == 200
+    assert (await json_api.post("/scratch/reforge/confirm", content=b"", headers=kind)).status_code == 200
     assert services.calls[-1].request.data == b""
 
 
 async def test_a_raw_body_is_bound_beside_a_path_variable(services: Services, json_api: httpx.AsyncClient) -> None:
     data = b'{"signedPayload":"x", "n": 9007199254740993}'
-    answer = await json_api.post("/notifications/app-store", content=data, headers={"content-type": "application/json"})
+    answer = await json_api.post(
+        "/scratch/notifications/app-store", content=data, headers={"content-type": "application/json"}
+    )
     assert answer.status_code == 200
     request = services.calls[-1].request
     assert (request.kind, request.content.data, request.content.content_type) == ("app-store", data, "application/json")
 
 
 async def test_a_raw_body_has_the_same_limit(services: Services, json_api: httpx.AsyncClient) -> None:
-    assert (await json_api.post("/reforge/confirm", content=b"a" * 65536)).status_code == 200
+    assert (await json_api.post("/scratch/reforge/confirm", content=b"a" * 65536)).status_code == 200
     assert services.calls[-1].request.data == b"a" * 65536
-    assert_error(await json_api.post("/reforge/confirm", content=b"a" * 65537), 413, "INVALID_REQUEST")
+    assert_error(await json_api.post("/scratch/reforge/confirm", content=b"a" * 65537), 413, "INVALID_REQUEST")

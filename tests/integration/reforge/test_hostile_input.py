@@ -24,9 +24,9 @@ async def test_every_hostile_key_is_an_invalid_request(reforge: World) -> None:
     member = await reforge.member()
     assert len(HOSTILE_KEYS) >= 20
     for name, (text, _) in HOSTILE_KEYS.items():
+        print(name)
         with pytest.raises(InvalidRequest):
             await reforge.init(member, Device("B"), new_public_key=text)
-            pytest.fail(name)
 
 
 def changed_claims(old: Device, request: Any) -> dict[str, dict[str, Any]]:
@@ -95,9 +95,9 @@ async def test_every_hostile_proof_is_unauthorized(reforge: World) -> None:
     cases["DER signature"] = with_der_signature(genuine, old)
     assert len(cases) >= 20
     for name, proof in cases.items():
+        print(name)
         with pytest.raises(Unauthorized):
             await reforge.call("InitReforge", request, proof)
-            pytest.fail(name)
     assert (await reforge.call("InitReforge", request, genuine)).status == "PENDING"
     for again in (genuine, twin(genuine, old)):
         with pytest.raises(Unauthorized, match="used before"):

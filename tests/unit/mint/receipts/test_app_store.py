@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
+from services.mint.refunds.app_store import AppStoreNotices
 from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms, transaction_claims
-from vyris.errors import InvalidReceipt
+from vyris.errors import InvalidReceipt, Retryable, Unauthorized
 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"
 
@@ -100,6 +101,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"environment": "Xcode"}, "developer's machine"),
     ({"environment": "LocalTesting"}, "developer's machine"),
     ({"environment": "Moon"}, "none of the App Store's environments"),
+    ({"environment": ["Production"]}, "none of the App Store's environments"),
+    ({"environment": {}}, "none of the App Store's environments"),
     ({"environment": None}, "none of the App Store's environments"),
     ({"revocationDate": 1_700_000_000_000}, "refunded or revoked"),
     ({"revocationReason": 0}, "refunded or revoked"),
@@ -274,6 +277,43 @@ async def test_a_chain_is_proven_once_for_all_receipts_that_it_signs(
 
 def words(message: str) -> Iterator[str]:
     yield from re.findall(r"[A-Za-z_]+", message)
+
+
+@pytest.mark.parametrize("changes", [{"price": "abc"}, {"quantity": {}}, {"revocationReason": []}], ids=str)
+async def test_signed_claims_of_the_wrong_type_are_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, changes: dict[str, Any]
+) -> None:
+    await refusal(verifier, store.transaction(USER, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"environment": ["Production"]}},
+        {"data": {"environment": "Production", "bundleId": BUNDLE_ID, "appAppleId": "x"}},
+        {"data": "text"},
+        {"data": None},
+        {"summary": 7},
+        {"signedDate": "x"},
+        {"signedDate": 10**30},
+    ],
+    ids=str,
+)
+async def test_a_notification_of_another_form_is_unauthorized(store: AppStoreSigner, changes: dict[str, Any]) -> None:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    notification = store.notification("REFUND", store.transaction(USER), **changes)
+    with pytest.raises(Unauthorized):
+        await AppStoreNotices(signatures, frozenset({PRODUCT})).read(notification)
+    signatures.close()
+
+
+async def test_with_online_checks_an_unreachable_responder_means_later_and_not_refused() -> None:
+    store = AppStoreSigner(ocsp_url="http://127.0.0.1:1/ocsp")
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
+    verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
+    for _ in range(2):
+        with pytest.raises(Retryable):
+            await verified(verifier, store.transaction(USER))
 
 
 async def test_no_refusal_echoes_the_receipt(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -64,10 +64,10 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def keys(shop: Shop) -> MerchantKeys:
-    clock = Clock()
-    made = MerchantKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", clock)
-    return made
+async def keys(shop: Shop) -> AsyncIterator[MerchantKeys]:
+    made = MerchantKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", Clock())
+    yield made
+    await made.close()
 
 
 async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: MerchantKeys) -> None:

@@ -1,0 +1,70 @@
+"""The operator's desk: who paid and got no membership, and what has been paid back.
+
+    FAILED ──export──▶ REFUND_DUE ──paid back──▶ REFUNDED
+
+A store's or merchant's own notification moves a receipt to REFUNDED as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from services.mint.ledger import QUERIES as LEDGER_QUERIES
+from services.mint.refunds.application import QUERIES
+from services.storage.database import Connection, Database
+
+ROWS_LIMIT: Final = 10_000
+KEY_BYTES: Final = 32
+
+
+class RefundDesk:
+    """Lists and marks receipts; each change leaves a line in the audit log. Every method raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database, actor: str) -> None:
+        """`actor` is who does it."""
+        self._database = database
+        self._actor = actor
+
+    async def failed(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
+        """Receipts that got no membership and are not marked for refund, oldest first."""
+        return await self._database.fetch(LEDGER_QUERIES["list_receipts"], "FAILED", limit)
+
+    async def due(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
+        """Those who paid and got no membership, exported already or not."""
+        return await self._database.fetch(QUERIES["list_refunds_due"], limit)
+
+    async def not_restored(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
+        """Those whose refund was taken back after their number had gone."""
+        return await self._database.fetch(QUERIES["list_not_restored"], limit)
+
+    async def export(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
+        """Mark what is due, so that it never mints, and return what was marked."""
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            rows = await connection.fetch(QUERIES["export_refunds_due"], limit)
+            await self._note(connection, "receipts.export", [row["receipt_key"] for row in rows])
+            return rows
+
+        return await self._database.in_transaction(work)
+
+    async def mark_refunded(self, keys: Sequence[bytes]) -> set[str]:
+        """Note that exported receipts were paid back; the keys, in hex, of those that were waiting for it."""
+
+        async def work(connection: Connection) -> list[str]:
+            rows = await connection.fetch(QUERIES["mark_refunded"], sorted(set(keys)))
+            marked = [row["receipt_key"] for row in rows]
+            await self._note(connection, "receipts.refunded", marked)
+            return marked
+
+        return set(await self._database.in_transaction(work))
+
+    async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
+        if keys:
+            details = json.dumps({"receipt_keys": keys})
+            await connection.execute(
+                LEDGER_QUERIES["append_audit"], self._actor, action, f"{len(keys)} receipts", "by command", details
+            )

@@ -1,0 +1,159 @@
+"""`vyris receipts` on real Postgres, as the operator runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from services.mint.drops import NewDrop, create_drop, resize_drop
+from services.mint.refunds.desk import RefundDesk
+from services.mint.refunds.notice import Notice
+from tests.integration.mint.conftest import Mint, MintMaker, order
+from tests.integration.mint.receipts.test_refunds import START, mint_of, notice, told
+from vyris.errors import InvalidReceipt, SoldOut
+
+
+async def vyris(database_url: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, output and what was said beside it."""
+    environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(folder / "state"), "COLUMNS": "250"}
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["receipts", *arguments], env=environment)
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def sold_out(mint: Mint, *purchases: str, user: str = "buyer") -> None:
+    for purchase in purchases:
+        with pytest.raises(SoldOut):
+            await mint_of(mint, purchase, user)
+
+
+async def test_who_paid_and_got_nothing_is_listed_exported_and_never_mints(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=1)
+    await mint_of(mint, "p")
+    await sold_out(mint, "q")
+    await sold_out(mint, "r", user="=HYPERLINK(1)")
+    status, out, _ = await vyris(database_url, tmp_path, "--failed")
+    assert status == 0
+    assert out.count("SOLD_OUT") == 2
+    status, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--json")
+    assert {row["transaction_id"]: row["state"] for row in json.loads(out)} == {"q": "FAILED", "r": "FAILED"}
+    assert await mint.ledger() == {"FULFILLED": 1, "FAILED SOLD_OUT": 2}
+
+    status, out, err = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
+    assert status == 0, err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(row["transaction_id"], row["state"], row["reason"]) for row in rows] == [
+        ("q", "REFUND_DUE", "SOLD_OUT"),
+        ("r", "REFUND_DUE", "SOLD_OUT"),
+    ]
+    assert rows[1]["user_id"] == "'=HYPERLINK(1)"
+    assert await mint.ledger() == {"FULFILLED": 1, "REFUND_DUE SOLD_OUT": 2}
+    with pytest.raises(InvalidReceipt):
+        await mint_of(mint, "q")
+    exported = tmp_path / "due.csv"
+    exported.write_text(out)
+
+    # Exported a second time there is nothing new; the list still shows them.
+    _, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
+    assert list(csv.DictReader(io.StringIO(out))) == []
+    _, out, _ = await vyris(database_url, tmp_path, "refunds-due")
+    assert out.count("REFUND_DUE") == 2
+
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(exported))
+    assert (status, "Marked 2 receipts" in err) == (0, True)
+    assert await mint.ledger() == {"FULFILLED": 1, "REFUNDED SOLD_OUT": 2}
+    status, _, err = await vyris(database_url, tmp_path, "refunded", rows[0]["receipt_key"])
+    assert (status, "unchanged" in err) == (1, True)
+    with pytest.raises(InvalidReceipt):
+        await mint_of(mint, "q")
+    audited = await mint.database.fetch("SELECT action FROM audit_log ORDER BY id")
+    assert [row["action"] for row in audited] == ["receipts.export", "receipts.refunded"]
+
+
+async def test_test_purchases_cost_nothing_and_are_not_refunded(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=0)
+    created = await mint.database.in_transaction(
+        lambda connection: create_drop(connection, NewDrop(mint.drop.tier, "2025", 0, "sandbox"))
+    )
+    await mint.database.execute(
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, reason) "
+        "VALUES ($1, 'FAILED', $2, 'tester', 'app-store', 'SOLD_OUT')",
+        order("s").receipt.key,
+        created,
+    )
+    status, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
+    assert (status, len(out.splitlines())) == (0, 1)
+    assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
+
+
+async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=0, mint_batch_limit=8)
+    purchases = [f"p{number}" for number in range(40)]
+    await sold_out(mint, *purchases)
+    await mint.database.in_transaction(lambda connection: resize_drop(connection, mint.drop.id, 40))
+    await asyncio.sleep(1)  # SOLD_OUT may be said for a second.
+    desk = RefundDesk(mint.database, "operator")
+    answers = await asyncio.gather(
+        *(mint_of(mint, purchase) for purchase in purchases),
+        *(desk.export(5) for _ in range(4)),
+        return_exceptions=True,
+    )
+    minted = {answer[0].id for answer in answers if isinstance(answer, tuple)}
+    exported = [row["transaction_id"] for answer in answers if isinstance(answer, list) for row in answer]
+    assert len(minted) + len(exported) == 40, set(map(repr, answers))
+    assert len(set(exported)) == len(exported)
+    assert await mint.value("SELECT count(*) FROM memberships") == len(minted)
+
+
+async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=0)
+    await sold_out(mint, "q")
+    await RefundDesk(mint.database, "operator").export()
+    assert await told(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
+    assert await mint.ledger() == {"REFUNDED REFUND": 1}
+    assert await told(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
+    assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 1}
+
+
+async def test_what_the_operator_paid_back_stays_refunded_whatever_the_store_tells(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=0)
+    await sold_out(mint, "q")
+    await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
+    assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
+    desk = RefundDesk(mint.database, "operator")
+    await desk.mark_refunded([bytes.fromhex(row["receipt_key"]) for row in await desk.export()])
+    await told(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
+    assert await mint.ledger() == {"REFUNDED SOLD_OUT": 1}
+
+
+async def test_a_reversal_without_a_number_is_listed_for_the_operator(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=1)
+    await mint.database.execute("UPDATE drops SET refund_frees_number = true")
+    membership, _ = await mint_of(mint, "p", "first owner")
+    refund: Notice = notice("REFUND", "p", 1)
+    assert refund.signed_at > START
+    await told(mint, refund)
+    await mint_of(mint, "q", "second owner")
+    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
+    status, out, _ = await vyris(database_url, tmp_path, "not-restored", "--json")
+    assert status == 0
+    assert [(row["membership_id"], row["user_id"]) for row in json.loads(out)] == [(membership.id, "first owner")]
+
+
+@pytest.mark.parametrize("arguments", [["xyz"], ["00"], []])
+async def test_keys_that_are_none_are_refused(database_url: str, tmp_path: Path, arguments: list[str]) -> None:
+    status, _, err = await vyris(database_url, tmp_path, "refunded", *arguments)
+    assert status == 1
+    assert "Traceback" not in err

@@ -1,0 +1,46 @@
+"""A process that must not start says which setting is to blame."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PRODUCTION = {
+    "VYRIS_ENV": "production",
+    "DATABASE_URL": "postgresql://vyris@127.0.0.1:1/vyris",
+    "REFORGE_TOKEN_KEY": "k" * 32,
+    "REFORGE_BASE_URL": "https://club.example",
+    "PUBLIC_BASE_URL": "https://api.club.example",
+    "REFORGE_FROM_EMAIL": "Club <no-reply@club.example>",
+    "SMTP_URL": "smtps://mail.club.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "blamed"),
+    [
+        ({"REFORGE_TOKEN_KEY": ""}, "REFORGE_TOKEN_KEY is not set"),
+        ({"REFORGE_TOKEN_KEY": "short-secret"}, "REFORGE_TOKEN_KEY"),
+        ({"SMTP_URL": "smtp://127.0.0.1:25"}, "SMTP_URL"),
+        ({"REFORGE_BASE_URL": "http://club.example"}, "REFORGE_BASE_URL"),
+    ],
+)
+def test_production_refuses_to_start_with_a_development_convenience(
+    tmp_path: Path, changes: dict[str, str], blamed: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "services.reforge"],
+        env={"PATH": os.environ["PATH"], "VYRIS_STATE_DIR": str(tmp_path), **PRODUCTION, **changes},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 78
+    assert blamed in done.stderr
+    assert "short-secret" not in done.stderr
+    assert "Traceback" not in done.stderr
