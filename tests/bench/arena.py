@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import httpx
 import psutil
 import redis
 
@@ -113,7 +116,9 @@ def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
         "PGUSER": server.username or "",
         "PGHOST": parse_qs(server.query)["host"][0],
         "REDIS_SOCKET": socket.path,
-        "ENCOUNTER_JWT_PUBLIC_KEY_FILE": _encounter_key(stack),
+        "ENCOUNTER_JWT_PUBLIC_KEY_FILE": str(stack.state.keys / "encounter_public.pem"),
+        "PASS_FOLDER": str(_unpacked_pass(stack, folder)),
+        "KEYS_FOLDER": str(stack.state.keys),
     }
     pid = parts.enter_context(
         background(
@@ -129,9 +134,18 @@ def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
     )
 
 
-def _encounter_key(stack: Stack) -> str:
-    key = stack.state.keys / "encounter_public.pem"
-    return str(key) if key.exists() else ""
+def _unpacked_pass(stack: Stack, folder: Path) -> Path:
+    """A pass of the suite's own, from which the baseline takes text and images."""
+    owner = {"user_id": "pattern"}
+    minted = httpx.post(
+        f"{stack.gateway_url}/mint", json={**owner, "receipt_data": "pattern"}, timeout=15, trust_env=False
+    )
+    asked = {**owner, "membership_id": minted.json()["membership"]["id"]}
+    issued = httpx.post(f"{stack.gateway_url}/issue-pass", json=asked, timeout=15, trust_env=False).raise_for_status()
+    target = folder / "pattern.pass"
+    with zipfile.ZipFile(io.BytesIO(issued.content)) as package:
+        package.extractall(target)
+    return target
 
 
 async def _create_baseline_schema(server_url: str, url: str) -> None:
