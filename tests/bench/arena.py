@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import httpx
 import psutil
 import redis
 
@@ -23,7 +26,7 @@ from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
 from tests.bench import tools
 from tests.bench.background import background
-from tests.bench.drops import BenchDrop, create_for_baseline, create_for_suite
+from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
 from tests.bench.empty_rpc import plain_envoy
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
 from tests.bench.usage import Watched
@@ -44,10 +47,14 @@ class Arena:
     def create_drop(self, drop: BenchDrop, only: str = "") -> None:
         """Create the drop for every subject that has a database, or for one alone."""
         if SUITE in self.subjects and only in {"", SUITE}:
-            asyncio.run(create_for_suite(self.stack.database_url, self.stack.redis_url, drop))
+            create_suite_drop(self.stack, drop)
         if BASELINE in self.subjects and only in {"", BASELINE}:
             url = with_database(self.stack.database_url, BASELINE_DATABASE)
             asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
+
+    def refreshed_suite(self) -> Subject:
+        """The suite with the processes that run now: some may have been started again."""
+        return _suite(self.stack)
 
 
 @contextmanager
@@ -59,8 +66,10 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
         # The wheel's Valkey is ours alone: what an earlier run counted is gone.
         with redis.from_url(stack.redis_url) as client:
             client.ping()
-        make = {SUITE: _suite, BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
-        subjects = {name: make[name](stack, folder, running_parts) for name in names}
+        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
+        subjects = {
+            name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
+        }
         yield Arena(stack, folder, subjects)
 
 
@@ -69,17 +78,22 @@ def storage_processes(stack: Stack) -> list[Watched]:
     return [Watched("postgres", stack.pid("postgres")), Watched("valkey", stack.pid("valkey"))]
 
 
-def stack_processes(stack: Stack) -> list[Watched]:
-    """The processes of the suite, and the supervisor that carries their logs."""
+def stack_processes(stack: Stack, storage: Stack | None = None) -> list[Watched]:
+    """The processes of a suite and the supervisor that carries their logs; `storage` is whose databases it uses."""
     services = [Watched(name, stack.pid(name)) for name in stack.processes if name.split("-")[0] in SERVICES]
-    return [Watched("gateway", stack.pid("gateway")), *services, *storage_processes(stack), _supervisor(stack)]
+    return [
+        Watched("gateway", stack.pid("gateway")),
+        *services,
+        *storage_processes(storage or stack),
+        _supervisor(stack),
+    ]
 
 
 def _supervisor(stack: Stack) -> Watched:
     return Watched("supervisor", psutil.Process(stack.pid("gateway")).ppid(), with_children=False)
 
 
-def _suite(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+def _suite(stack: Stack) -> Subject:
     return Subject(
         SUITE,
         stack.gateway_url,
@@ -102,7 +116,9 @@ def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
         "PGUSER": server.username or "",
         "PGHOST": parse_qs(server.query)["host"][0],
         "REDIS_SOCKET": socket.path,
-        "ENCOUNTER_JWT_PUBLIC_KEY_FILE": _encounter_key(stack),
+        "ENCOUNTER_JWT_PUBLIC_KEY_FILE": str(stack.state.keys / "encounter_public.pem"),
+        "PASS_FOLDER": str(_unpacked_pass(stack, folder)),
+        "KEYS_FOLDER": str(stack.state.keys),
     }
     pid = parts.enter_context(
         background(
@@ -118,9 +134,18 @@ def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
     )
 
 
-def _encounter_key(stack: Stack) -> str:
-    key = stack.state.keys / "encounter_public.pem"
-    return str(key) if key.exists() else ""
+def _unpacked_pass(stack: Stack, folder: Path) -> Path:
+    """A pass of the suite's own, from which the baseline takes text and images."""
+    owner = {"user_id": "pattern"}
+    minted = httpx.post(
+        f"{stack.gateway_url}/mint", json={**owner, "receipt_data": "pattern"}, timeout=15, trust_env=False
+    )
+    asked = {**owner, "membership_id": minted.json()["membership"]["id"]}
+    issued = httpx.post(f"{stack.gateway_url}/issue-pass", json=asked, timeout=15, trust_env=False).raise_for_status()
+    target = folder / "pattern.pass"
+    with zipfile.ZipFile(io.BytesIO(issued.content)) as package:
+        package.extractall(target)
+    return target
 
 
 async def _create_baseline_schema(server_url: str, url: str) -> None:

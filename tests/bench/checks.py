@@ -136,7 +136,7 @@ class RevokedDuringRun:
         """Called while the load is on."""
         before = self._ask(201)
         sql_revoke(self._subject, self._membership_id)
-        status = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15).status_code
+        status = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15, trust_env=False).status_code
         self._checks.note(
             f"{self._subject.name}: a receipt revoked during the run is refused on replay",
             passed=before["replayed"] is True and status == 422,
@@ -144,7 +144,7 @@ class RevokedDuringRun:
         )
 
     def _ask(self, expected: int) -> dict[str, Any]:
-        answer = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15)
+        answer = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15, trust_env=False)
         if answer.status_code != expected:
             raise RuntimeError(f"{self._subject.name} answered {answer.status_code}: {answer.text}")
         told: dict[str, Any] = answer.json()

@@ -88,7 +88,7 @@ class Core:
 
     def issue_pass(self) -> None:
         """Signed passes of members."""
-        self._measure([self._passes(subject) for subject in self._named(SUITE)])
+        self._measure([self._passes(subject) for subject in self._named(SUITE, BASELINE)])
 
     def drop_day(self) -> None:
         """All of it at once, most of it sold out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import asyncpg
@@ -9,6 +10,7 @@ import redis
 
 from services.mint.bouncer import count_key
 from services.mint.ledger import QUERIES
+from stack.local import Stack
 
 YEAR = "2025"
 
@@ -44,6 +46,11 @@ async def create_for_suite(database_url: str, redis_url: str, drop: BenchDrop) -
         await connection.close()
     _write_count(redis_url, count_key(drop.tier, drop.year, "production"), drop.capacity)
     return drop_id
+
+
+def create_suite_drop(stack: Stack, drop: BenchDrop) -> int:
+    """Create the drop in the suite of this stack; its id."""
+    return asyncio.run(create_for_suite(stack.database_url, stack.redis_url, drop))
 
 
 async def create_for_baseline(database_url: str, redis_url: str, drop: BenchDrop) -> int:

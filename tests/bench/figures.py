@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.bench.checks import Check
 from tests.bench.database_limit import DatabaseLimit
+from tests.bench.full import PlannedClaim
 from tests.bench.growth import Curve
 from tests.bench.machine import Machine
 from tests.bench.measurement import Summary
@@ -49,8 +50,16 @@ class FullFigures:
     finished_at: str
     machine: Machine
     curves: list[Curve]
+    claims: list[PlannedClaim]
     soak: list[Sample]
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Check]
+
+    def size_ratio(self) -> float | None:
+        """The rate with the largest pool and ledger, in ratio to the smallest."""
+        for curve in self.curves:
+            if curve.name == "growth-size":
+                return curve.points[-1].rate / curve.points[0].rate
+        return None
 
 
 def now() -> str:
@@ -97,6 +106,7 @@ def read_full(path: Path = FULL) -> FullFigures | None:
         told["finished_at"],
         Machine(**told["machine"]),
         [Curve.from_json(one) for one in told["curves"]],
+        [PlannedClaim(**one) for one in told["claims"]],
         [Sample(**one) for one in told["soak"]],
         [Check(**one) for one in told["checks"]],
     )

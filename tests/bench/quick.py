@@ -62,6 +62,8 @@ def show(found: list[Summary]) -> None:
         console.print(
             f"{one.subject}: {one.answers} answers, {one.refusals} refusals, {one.failures} failures; MiB: {memory}"
         )
+    if len({(one.workload, one.connections) for one in found}) > 1:
+        return
     by_name = {one.subject: one for one in found}
     suite = by_name.get(SUITE)
     for other in (BASELINE, CEILING):

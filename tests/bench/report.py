@@ -28,6 +28,7 @@ def write() -> list[Path]:
         full=full,
         machine=_machine,
         targets=verdict.targets(core) if core else [],
+        growth_targets=verdict.growth_targets(full) if full else [],
         checks=verdict.worthiness(core) + core.checks if core else [],
     )
     PAGE.parent.mkdir(parents=True, exist_ok=True)

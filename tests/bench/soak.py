@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from tests.bench import loads
@@ -21,6 +22,10 @@ class Sample:
     memory_mib: dict[str, float]
 
 
+# The databases fill with what is minted; the services must not.
+SERVICES = ("mint", "encounter", "wallet", "reforge", "gateway")
+
+
 def soak(
     subject: Subject, tier: str, *, connections: int, minutes: float, sample_s: int, on_progress: Progress
 ) -> list[Sample]:
@@ -35,3 +40,15 @@ def soak(
         )
         on_progress(f"soak, minute {elapsed_s / 60:.1f}: {seen.load.rate:.0f}/s")
     return samples
+
+
+def memory_growth(samples: list[Sample]) -> dict[str, float]:
+    """Memory of each service in the last third of the soak, in ratio to the first third but the first sample."""
+    third = max(1, len(samples) // 3)
+    first, last = samples[1 : 1 + third] or samples, samples[-third:]
+    return {
+        name: statistics.median(one.memory_mib[name] for one in last)
+        / statistics.median(one.memory_mib[name] for one in first)
+        for name in SERVICES
+        if name in samples[0].memory_mib
+    }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.checks import Check
-from tests.bench.figures import CoreFigures
+from tests.bench.figures import CoreFigures, FullFigures
 from tests.bench.loads import BESIDE_NATIVE, NATIVE
 from tests.bench.measurement import Summary
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE
@@ -82,6 +82,18 @@ def targets(core: CoreFigures) -> list[Target]:
     """All lines that the core run can judge."""
     lines = [*(ratio.judged(core) for ratio in RATIOS), _added_cpu(core), _memory(core)]
     return [line for line in lines if line is not None]
+
+
+def growth_targets(full: FullFigures) -> list[Target]:
+    """All lines that the full run can judge."""
+    lines = []
+    ratio = full.size_ratio()
+    if ratio is not None:
+        lines.append(Target("pool and ledger of 10^7, of the rate at 10^4", ratio, 0.9, 0.97))
+    if full.soak:
+        largest = max(sample.memory_mib.get(name, 0.0) for sample in full.soak for name in SERVICES)
+        lines.append(Target("memory of the largest service over the soak", largest, 150, 100, "MB", True))
+    return lines
 
 
 def _added_cpu(core: CoreFigures) -> Target | None:

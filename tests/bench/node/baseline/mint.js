@@ -10,6 +10,7 @@ const enterReceipt = statement("enter_receipt", `
   ON CONFLICT (receipt_hash) DO UPDATE SET receipt_hash = excluded.receipt_hash
   RETURNING state`);
 
+// One round trip: a slot that nobody else is claiming becomes a membership, and the receipt is fulfilled.
 const claimSlot = statement("claim_slot", `
   WITH slot AS (
     SELECT sequence_num FROM slots
@@ -20,14 +21,15 @@ const claimSlot = statement("claim_slot", `
     UPDATE slots s SET membership_id = $2 FROM slot
     WHERE s.drop_id = $1 AND s.sequence_num = slot.sequence_num
     RETURNING s.sequence_num
+  ), minted AS (
+    INSERT INTO memberships (id, drop_id, sequence_num, user_id, pass_serial)
+    SELECT $2, $1, sequence_num, $3, $4 FROM claimed
+    RETURNING sequence_num
+  ), fulfilled AS (
+    UPDATE receipt_ledger SET state = 'FULFILLED', user_id = $3, membership_id = $2, reason = NULL, updated_at = now()
+    WHERE receipt_hash = $5 AND EXISTS (SELECT FROM claimed)
   )
-  INSERT INTO memberships (id, drop_id, sequence_num, user_id, pass_serial)
-  SELECT $2, $1, sequence_num, $3, $4 FROM claimed
-  RETURNING sequence_num`);
-
-const fulfilReceipt = statement("fulfil_receipt", `
-  UPDATE receipt_ledger SET state = 'FULFILLED', user_id = $2, membership_id = $3, reason = NULL, updated_at = now()
-  WHERE receipt_hash = $1`);
+  SELECT sequence_num FROM minted`);
 
 const failReceipt = statement("fail_receipt", `
   UPDATE receipt_ledger SET state = 'FAILED', reason = $2, updated_at = now() WHERE receipt_hash = $1`);
@@ -111,12 +113,11 @@ export function mintHandler(pool, bouncer) {
     if (state === "FULFILLED") return replay(client, hash, userId);
     const id = randomUUID();
     const passSerial = randomUUID();
-    const { rows } = await client.query(claimSlot([drop.id, id, userId, passSerial]));
+    const { rows } = await client.query(claimSlot([drop.id, id, userId, passSerial, hash]));
     if (rows.length === 0) {
       await client.query(failReceipt([hash, "SOLD_OUT"]));
       return null;
     }
-    await client.query(fulfilReceipt([hash, userId, id]));
     const membership = { id, tier: drop.tier, year: drop.year, sequence_num: rows[0].sequence_num, pass_serial: passSerial };
     return { status: "FULFILLED", membership, replayed: false };
   }

@@ -5,6 +5,7 @@ import { openBouncer } from "./bouncer.js";
 import { openPool } from "./database.js";
 import { encounterHandler, encounterSchema } from "./encounters.js";
 import { mintHandler, mintSchema } from "./mint.js";
+import { passHandler, passSchema } from "./passes.js";
 import { Refusal } from "./refusals.js";
 
 const pool = openPool();
@@ -25,6 +26,9 @@ server.post("/mint", { schema: mintSchema }, mintHandler(pool, bouncer));
 if (process.env.ENCOUNTER_JWT_PUBLIC_KEY_FILE) {
   const key = readFileSync(process.env.ENCOUNTER_JWT_PUBLIC_KEY_FILE, "utf8");
   server.post("/encounters/verify", { schema: encounterSchema }, encounterHandler(pool, key));
+}
+if (process.env.PASS_FOLDER) {
+  server.post("/issue-pass", { schema: passSchema }, passHandler(pool, process.env.PASS_FOLDER, process.env.KEYS_FOLDER));
 }
 server.get("/health", async (request, reply) => {
   await pool.query("SELECT 1");
