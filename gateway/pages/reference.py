@@ -124,7 +124,8 @@ class _Reader:
     def _answer(self, status: str, answer: Object) -> Object:
         answer = self._resolved(answer)
         content = answer.get("content", {})
-        media_type, first = next(iter(content.items()), ("", {}))
+        media_type = next(iter(content), "")
+        first = content.get(media_type, {})
         examples = _examples(next((part for part in content.values() if "examples" in part or "example" in part), {}))
         return {
             "status": status,
