@@ -72,8 +72,12 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m cli.settings_reference --check
 
 .PHONY: bench
-bench: venv ## Measure throughput and latency
+bench: venv ## Measure the suite beside a baseline and its own ceiling, about five minutes
 	@$(BIN)/python -m tests.bench
+
+.PHONY: bench-full
+bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes an hour and a half
+	@$(BIN)/python -m tests.bench --full
 
 .PHONY: chaos
 chaos: venv ## Break things under load and check that nothing is lost

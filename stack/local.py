@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -221,9 +222,21 @@ class Stack:
         """Stop one process in order and keep it down."""
         self._supervisor.stop_process(self._spec(process))
 
-    def start_process(self, process: str, *, environment: Mapping[str, str] | None = None, wait: bool = True) -> None:
-        """Start a process that was stopped; `environment` adds to its settings until its next start."""
+    def start_process(
+        self,
+        process: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        argv: Sequence[str] | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Start a process that was stopped; `environment` adds to its settings, `argv` replaces its command.
+
+        Both hold until the next call; a process that died is started again with them.
+        """
         spec = self._spec(process)
+        if argv is not None:
+            spec = replace(spec, argv=tuple(argv))
         if spec.name == "postgres":
             postgres.prepare(self.state, spec)
         self._supervisor.write_launch(spec, environment)

@@ -21,7 +21,7 @@ class AuthoritySettings(ServiceSettings):
     )
 
 
-class EncounterSettings(AuthoritySettings, PostgresSettings, DeviceProofSettings):
+class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings):
     """What the encounter process needs to know."""
 
     encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")

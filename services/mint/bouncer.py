@@ -66,6 +66,7 @@ class Bouncer:
         self._closed_until_s = 0.0
         folder = Path(__file__).parent
         self._take = client.register_script((folder / "take_slots.lua").read_text(encoding="utf-8"))
+        self._write = client.register_script((folder / "write_count.lua").read_text(encoding="utf-8"))
         self._give_back = client.register_script((folder / "give_back_slots.lua").read_text(encoding="utf-8"))
 
     async def take(self, key: str, wanted: int) -> int | None:
@@ -83,15 +84,14 @@ class Bouncer:
 
     async def write(self, key: str, remaining: int) -> int | None:
         """Overwrite a count by Postgres' (the recount); the count before, None where there was none or no Redis."""
-        before = await self._guarded(
-            lambda: cast("Awaitable[bytes | None]", self._client.set(key, remaining, get=True))
+        return _whole(
+            await self._guarded(lambda: cast("Awaitable[bytes | None]", self._write(keys=[key], args=[remaining])))
         )
-        return int(before) if before is not None else None
 
     async def read(self, key: str) -> int | None:
-        """The count, or None where it is missing or Redis away."""
+        """The count, or None where it is missing, no number, or Redis away."""
         value = await self._guarded(lambda: cast("Awaitable[bytes | None]", self._client.get(key)))
-        return int(value) if value is not None else None
+        return _whole(value)
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""
@@ -114,3 +114,11 @@ class Bouncer:
             return None
         metrics.BOUNCER_UP.set(1)
         return answer
+
+
+def _whole(count: bytes | None) -> int | None:
+    """None for whatever is no count."""
+    try:
+        return None if count is None else int(count)
+    except ValueError:
+        return None

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services import failpoints
 from services.mint import metrics
 from services.mint.ledger import QUERIES
 from services.storage.database import Connection, Database, DatabaseUnavailable
@@ -40,10 +41,13 @@ class Reaper:
                     log.warning("receipts_reaped", receipts=reaped)
             except DatabaseUnavailable as error:
                 log.warning("reaper_failed", error=error.cause)
+            except Exception:  # Whatever it was: without this repair nothing else is mended.
+                log.exception("reaper_failed")
             await asyncio.sleep(self._interval_s)
 
     async def _reap(self, connection: Connection) -> int:
         if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
             return 0
         reaped = await connection.fetch(QUERIES["reap_abandoned"], self._grace_s, LOOK_BACK_S, RECEIPTS_A_ROUND)
+        await failpoints.reach("reaper.reaped")
         return len(reaped)

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from services import failpoints
 from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
@@ -39,6 +40,8 @@ class Recounter:
                 await self._recount(None, "interval")
             except DatabaseUnavailable as error:
                 log.warning("recount_failed", error=error.cause)
+            except Exception:  # Whatever it was: without this repair nothing else is mended.
+                log.exception("recount_failed")
             await asyncio.sleep(self._interval_s)
 
     async def recount(self, drop: Drop) -> None:
@@ -55,10 +58,12 @@ class Recounter:
                 return
             for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids):
                 labels = (row["tier"], row["year"], row["environment"])
+                await failpoints.reach("recount.read")
                 before = await self._bouncer.write(count_key(*labels), row["remaining"])
                 metrics.SLOTS_REMAINING.labels(*labels).set(row["remaining"])
                 if before is not None:
                     metrics.BOUNCER_DRIFT.labels(*labels).set(before - row["remaining"])
+            await failpoints.reach("recount.written")
             metrics.RECOUNTS.labels(cause).inc()
 
         await self._database.in_transaction(locked)

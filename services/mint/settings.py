@@ -10,7 +10,7 @@ from services.runtime.settings import ServiceSettings
 from services.storage.database import PostgresSettings
 
 
-class MintSettings(ServiceSettings, PostgresSettings, BouncerSettings, ReceiptSettings):
+class MintSettings(ReceiptSettings, BouncerSettings, PostgresSettings, ServiceSettings):
     """What the mint process needs to know."""
 
     mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")

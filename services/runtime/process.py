@@ -24,6 +24,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
+from services import failpoints
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
@@ -53,6 +54,9 @@ def run(name: str, settings: S, port: int, build: Build[S]) -> None:
     """Serve what `build(settings)` yields on `port` until told to stop."""
     logs.configure(settings.log_level, name)
     try:
+        if settings.production and settings.failpoints_file is not None:
+            raise WrongSetting("FAILPOINTS_FILE is set, which provokes faults; VYRIS_ENV=production never does")
+        failpoints.switch_on(settings.failpoints_file)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(name, settings, port, build))
     except WrongSetting as problem:

@@ -34,6 +34,9 @@ class ServiceSettings(BaseSettings):
     drain_delay_ms: int = Field(
         200, ge=0, le=60_000, description="after SIGTERM: time for the gateway to notice before calls are refused"
     )
+    failpoints_file: Path | None = Field(
+        None, description="faults to be provoked, for tests (see services/failpoints); production refuses it"
+    )
     drain_limit_ms: int = Field(10_000, ge=100, le=120_000, description="after SIGTERM: time for calls in flight")
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -22,6 +22,13 @@ from vyris.errors import Retryable
 
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
+CONNECTION_FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 # Generic for the type checker alone.
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -76,6 +83,8 @@ class Database:
                 "statement_timeout": str(settings.postgres_statement_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
                 "jit": "off",
+                # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
+                "enable_seqscan": "off",
             },
         )
         return cls(pool, settings)
@@ -142,19 +151,23 @@ class Database:
             if not done:
                 _abandon(connection, running)
                 raise DatabaseUnavailable("no answer within the time limit")
+            if isinstance(running.exception(), asyncpg.InternalClientError):
+                connection.terminate()  # or the pool would hand out a connection that never works again
             return _result(running)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         try:
             connection = await self._pool.acquire(timeout=self._connect_timeout_s)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except CONNECTION_FAILURES as error:
             raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
         try:
             yield connection
         finally:
-            # Shielded by asyncpg; a connection that was terminated is replaced by the pool.
-            await self._pool.release(connection)
+            # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
+            # stands, also where it was lost just now and its place in the pool is free already.
+            with suppress(*CONNECTION_FAILURES):
+                await self._pool.release(connection, timeout=self._connect_timeout_s)
 
 
 async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -176,7 +189,8 @@ def _result(finished: asyncio.Future[T]) -> T:
         return finished.result()
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "")[:2] in {"22", "23"}:
-            raise DataRejected(f"SQLSTATE {error.sqlstate}") from error
+            raise DataRejected(f"SQLSTATE {error.sqlstate}") from None  # its text holds the data
         raise DatabaseUnavailable(f"SQLSTATE {error.sqlstate}") from error
-    except (asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # InternalClientError: the server ended the session while nothing was asked, and asyncpg is still reading that.
         raise DatabaseUnavailable(type(error).__name__) from error

@@ -52,7 +52,7 @@ class GoogleWalletSettings(ServiceSettings):
     )
 
 
-class WalletSettings(PushSettings, GoogleWalletSettings, PostgresSettings, DeviceProofSettings):
+class WalletSettings(DeviceProofSettings, PostgresSettings, GoogleWalletSettings, PushSettings):
     """What the wallet process needs to know."""
 
     wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")

@@ -115,8 +115,8 @@ async def _refund(connection: Connection, notice: Notice, undone: _Undone) -> tu
     if receipt is None:
         return "IGNORED", undone
     if receipt["state"] == "REFUNDED":
-        # By the operator's hand, or because a reversal could not restore: what that would bring back stays.
-        return "UNCHANGED", undone if undone.state else _Undone("REFUNDED", receipt["reason"], None)
+        # Because a reversal could not restore (what that would have brought back stays), or by the operator's hand.
+        return "UNCHANGED", undone if undone.membership_id else _Undone("REFUNDED", receipt["reason"], None)
     await connection.execute(QUERIES["set_receipt_state"], key, "REFUNDED", notice.event)
     membership = await connection.fetchrow(QUERIES["find_receipt_membership"], key)
     before = _Undone(receipt["state"], receipt["reason"], None)

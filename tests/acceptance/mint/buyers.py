@@ -49,7 +49,7 @@ async def json_sender(base_url: str) -> AsyncIterator[Send]:
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(request: dict[str, Any]) -> Answer:
-        body = json.dumps(request).encode()
+        body = json.dumps(request, ensure_ascii=False).encode()
         head = f"POST /mint HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
         reader, writer = idle.pop() if idle else await asyncio.open_connection(host, int(port))
         try:

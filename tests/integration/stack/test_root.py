@@ -65,8 +65,8 @@ def test_where_root_cannot_shed_its_id_one_sentence_says_what_to_do(tmp_path: Pa
          sys.executable, "-c", START, str(tmp_path / "state")],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    if "unshare:" in finished.stderr:
-        pytest.skip("this machine has no user namespaces")
+    if "unshare:" in finished.stderr or "Permission denied" in finished.stderr:
+        pytest.skip("this machine has no user namespaces, or the project lies where only another user may enter")
     assert finished.stdout.startswith("refused: Postgres does not run as root, and this machine lets root neither")
     assert wait_until_none_is_left(tmp_path / "state") == []
 

@@ -125,6 +125,17 @@ async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint
     assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 1}
 
 
+async def test_what_the_operator_paid_back_stays_refunded_whatever_the_store_tells(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=0)
+    await sold_out(mint, "q")
+    await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
+    assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
+    desk = RefundDesk(mint.database, "operator")
+    await desk.mark_refunded([bytes.fromhex(row["receipt_key"]) for row in await desk.export()])
+    await told(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
+    assert await mint.ledger() == {"REFUNDED SOLD_OUT": 1}
+
+
 async def test_a_reversal_without_a_number_is_listed_for_the_operator(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:

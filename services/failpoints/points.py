@@ -1,0 +1,62 @@
+"""Failpoints: `await reach("mint.granted")` does nothing, unless a file says what should go wrong there.
+
+The file is JSON, read anew at every point so that faults come and go while a process runs:
+
+    {"mint.granted": {"action": "kill", "share": 0.1}, "recount.read": {"action": "delay", "delay_s": 0.5}}
+
+`share` is how often of 1 (default 1). Actions: `kill` (SIGKILL to this process), `raise` (an
+OSError, as from a full disk), `delay`. A file that is missing, empty or half written means: nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any, Final
+
+KILL: Final = "kill"
+RAISE: Final = "raise"
+DELAY: Final = "delay"
+DELAY_LIMIT_S: Final = 30.0
+
+_files: list[Path] = []
+
+
+class FailpointRaised(OSError):
+    """What a failpoint raises: no space left on device."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(errno.ENOSPC, f"failpoint {name}")
+
+
+def switch_on(file: Path | None) -> None:
+    """Obey `file` from here on; None switches all failpoints off."""
+    _files[:] = [file] if file is not None else []
+
+
+async def reach(name: str) -> None:
+    """Pass the point `name`. Raises FailpointRaised where that is switched on; kills or delays likewise."""
+    if not _files:
+        return
+    fault = _faults(_files[0]).get(name)
+    if fault is None or random.random() >= fault.get("share", 1.0):  # noqa: S311 - chance, not secrecy
+        return
+    if fault["action"] == KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault["action"] == RAISE:
+        raise FailpointRaised(name)
+    elif fault["action"] == DELAY:
+        await asyncio.sleep(min(float(fault["delay_s"]), DELAY_LIMIT_S))
+
+
+def _faults(file: Path) -> dict[str, Any]:
+    try:
+        faults = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return faults if isinstance(faults, dict) else {}

@@ -1,0 +1,111 @@
+"""`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
+
+python -m tests.bench                    the core table, about five minutes
+python -m tests.bench --full             how cost grows, and the soak, about two hours
+python -m tests.bench --report           write docs/performance.md and its plots anew from the figures
+python -m tests.bench --quick mint       one workload briefly, nothing is written
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tests.bench import core, figures, full, machine, quick, report, tools, verdict
+from tests.bench.checks import Check
+
+console = Console(width=140, highlight=False)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    quick_look: Annotated[str, typer.Option("--quick", help="One workload briefly: mint, replay or sold-out.")] = "",
+    full_run: Annotated[bool, typer.Option("--full", help="How cost grows, and the soak.")] = False,
+    soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
+    write_report: Annotated[bool, typer.Option("--report", help="Only write the report anew.")] = False,
+    connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
+    seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,
+    only: Annotated[str, typer.Option(help="Sections of the core table, divided by commas; nothing is written.")] = "",
+    subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain.")] = "",
+) -> None:
+    """Measure; without options, the core table."""
+    try:
+        if quick_look:
+            names = [name for name in subjects.split(",") if name]
+            quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds)
+        elif write_report:
+            _report()
+        elif full_run:
+            _full(seconds, rounds, soak_minutes)
+        elif only:
+            _core(core.Length(seconds, rounds, tuple(only.split(","))), keep=False)
+        else:
+            _core(core.Length(seconds, rounds), keep=True)
+    except (tools.MissingTool, FileNotFoundError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        raise typer.Exit(1) from None
+
+
+def _core(length: core.Length, *, keep: bool) -> None:
+    for tool in ("wrk", "node", "npm", "ghz"):
+        tools.find(tool)
+    where = machine.describe()
+    measured = core.run(length, console.print)
+    found = figures.CoreFigures(
+        command=f"python -m tests.bench --seconds {length.seconds} --rounds {length.rounds}",
+        finished_at=figures.now(),
+        machine=where,
+        summaries=measured.summaries,
+        database=figures.medians(measured.limits),
+        checks=measured.checks.condensed(),
+    )
+    if keep:
+        figures.write(found, figures.CORE)
+        _report()
+    else:
+        quick.show(found.summaries)
+    _conclude(verdict.targets(found), [*verdict.worthiness(found), *found.checks])
+
+
+def _conclude(targets: list[verdict.Target], checks: list[Check]) -> None:
+    for line in targets:
+        console.print(f"{line.what}: {line.figure:.2f} {line.unit} (must {line.must}, aim {line.aim}): {line.verdict}")
+    failed = [check for check in checks if not check.passed]
+    for check in failed:
+        console.print(f"this run does not count: {check.what} ({check.detail})", style="red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _full(seconds: int, rounds: int, soak_minutes: float) -> None:
+    tools.find("wrk")
+    where = machine.describe()
+    measured = full.run(seconds=seconds, rounds=rounds, soak_minutes=soak_minutes, on_progress=console.print)
+    found = figures.FullFigures(
+        command=f"python -m tests.bench --full --seconds {seconds} --rounds {rounds} --soak-minutes {soak_minutes:g}",
+        finished_at=figures.now(),
+        machine=where,
+        curves=measured.curves,
+        claims=measured.claims,
+        soak=measured.soak,
+        checks=measured.checks.condensed(),
+    )
+    figures.write(found, figures.FULL)
+    _report()
+    _conclude(verdict.growth_targets(found), found.checks)
+
+
+def _report() -> None:
+    for path in report.write():
+        console.print(f"wrote {path.relative_to(tools.REPOSITORY)}")
+
+
+if __name__ == "__main__":
+    app()

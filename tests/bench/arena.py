@@ -1,0 +1,212 @@
+"""Everything that is measured, running side by side on one Postgres and one Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import httpx
+import psutil
+import redis
+
+from gateway.launch import envoy_binary
+from stack.graph import SERVICES, SYSTEM_VARIABLES
+from stack.local import Stack
+from stack.ports import PortTaker
+from stack.probes import answers_http, serves_grpc
+from tests.bench import tools
+from tests.bench.background import background
+from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
+from tests.bench.empty_rpc import plain_envoy
+from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
+from tests.bench.usage import Watched
+from tests.fresh_database import with_database
+
+BASELINE_DATABASE = "baseline"
+MINT_SERVICE = "vyris.mint.v1.MintService"
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The suite's stack and all subjects by name."""
+
+    stack: Stack
+    folder: Path
+    subjects: dict[str, Subject]
+
+    def create_drop(self, drop: BenchDrop, only: str = "") -> None:
+        """Create the drop for every subject that has a database, or for one alone."""
+        if SUITE in self.subjects and only in {"", SUITE}:
+            create_suite_drop(self.stack, drop)
+        if BASELINE in self.subjects and only in {"", BASELINE}:
+            url = with_database(self.stack.database_url, BASELINE_DATABASE)
+            asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
+
+    def refreshed_suite(self) -> Subject:
+        """The suite with the processes that run now: some may have been started again."""
+        return _suite(self.stack)
+
+
+@contextmanager
+def running(names: list[str], environment: dict[str, str] | None = None) -> Iterator[Arena]:
+    """Start the suite and the named subjects; `environment` adds to the suite's settings."""
+    with tempfile.TemporaryDirectory(prefix="vyris-bench-") as scratch, ExitStack() as running_parts:
+        folder = Path(scratch)
+        stack = running_parts.enter_context(Stack.isolated(folder / "suite", environment=environment))
+        # The wheel's Valkey is ours alone: what an earlier run counted is gone.
+        with redis.from_url(stack.redis_url) as client:
+            client.ping()
+        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
+        subjects = {
+            name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
+        }
+        yield Arena(stack, folder, subjects)
+
+
+def storage_processes(stack: Stack) -> list[Watched]:
+    """The databases, which the suite and the baseline share."""
+    return [Watched("postgres", stack.pid("postgres")), Watched("valkey", stack.pid("valkey"))]
+
+
+def stack_processes(stack: Stack, storage: Stack | None = None) -> list[Watched]:
+    """The processes of a suite and the supervisor that carries their logs; `storage` is whose databases it uses."""
+    services = [Watched(name, stack.pid(name)) for name in stack.processes if name.split("-")[0] in SERVICES]
+    return [
+        Watched("gateway", stack.pid("gateway")),
+        *services,
+        *storage_processes(storage or stack),
+        _supervisor(stack),
+    ]
+
+
+def _supervisor(stack: Stack) -> Watched:
+    return Watched("supervisor", psutil.Process(stack.pid("gateway")).ppid(), with_children=False)
+
+
+def _suite(stack: Stack) -> Subject:
+    return Subject(
+        SUITE,
+        stack.gateway_url,
+        stack_processes(stack),
+        database_url=stack.database_url,
+        grpc_target=stack.gateway_grpc_target,
+    )
+
+
+def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    tools.install_baseline()
+    url = with_database(stack.database_url, BASELINE_DATABASE)
+    asyncio.run(_create_baseline_schema(stack.database_url, url))
+    port = PortTaker(set()).free_port()
+    server, socket = urlsplit(url), urlsplit(stack.redis_url)
+    environment = {
+        "PORT": str(port),
+        "NODE_ENV": "production",
+        "PGDATABASE": BASELINE_DATABASE,
+        "PGUSER": server.username or "",
+        "PGHOST": parse_qs(server.query)["host"][0],
+        "REDIS_SOCKET": socket.path,
+        "ENCOUNTER_JWT_PUBLIC_KEY_FILE": str(stack.state.keys / "encounter_public.pem"),
+        "PASS_FOLDER": str(_unpacked_pass(stack, folder)),
+        "KEYS_FOLDER": str(stack.state.keys),
+    }
+    pid = parts.enter_context(
+        background(
+            [tools.find("node"), str(tools.BASELINE / "server.js")],
+            environment,
+            folder,
+            "baseline.log",
+            lambda: answers_http(port, "/health"),
+        )
+    )
+    return Subject(
+        BASELINE, f"http://127.0.0.1:{port}", [Watched("node", pid), *storage_processes(stack)], database_url=url
+    )
+
+
+def _unpacked_pass(stack: Stack, folder: Path) -> Path:
+    """A pass of the suite's own, from which the baseline takes text and images."""
+    owner = {"user_id": "pattern"}
+    minted = httpx.post(
+        f"{stack.gateway_url}/mint", json={**owner, "receipt_data": "pattern"}, timeout=15, trust_env=False
+    )
+    asked = {**owner, "membership_id": minted.json()["membership"]["id"]}
+    issued = httpx.post(f"{stack.gateway_url}/issue-pass", json=asked, timeout=15, trust_env=False).raise_for_status()
+    target = folder / "pattern.pass"
+    with zipfile.ZipFile(io.BytesIO(issued.content)) as package:
+        package.extractall(target)
+    return target
+
+
+async def _create_baseline_schema(server_url: str, url: str) -> None:
+    connection = await asyncpg.connect(server_url)
+    try:
+        await connection.execute(f"CREATE DATABASE {BASELINE_DATABASE}")
+    finally:
+        await connection.close()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute((tools.BASELINE / "schema.sql").read_text(encoding="utf-8"))
+    finally:
+        await connection.close()
+
+
+def _ceiling(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    """The same gateway, generated by the same package from the same protos, before an empty mint service."""
+    ports = PortTaker(set(stack.settings.fixed_ports().values()))
+    settings = stack.settings.model_copy(
+        update={
+            "mint_port": ports.free_port(),
+            "gateway_port": ports.free_port(),
+            "gateway_grpc_port": ports.free_port(),
+            "vyris_state_dir": folder / "ceiling",
+        }
+    )
+    pid = _empty_rpc("shipped", settings.mint_port, folder, parts)
+    system = {name: os.environ[name] for name in SYSTEM_VARIABLES if name in os.environ}
+    gateway = parts.enter_context(Stack(settings, system, only={"gateway"}, directory=folder))
+    processes = [Watched("gateway", gateway.pid("gateway")), Watched("mint", pid), _supervisor(gateway)]
+    return Subject(CEILING, gateway.gateway_url, processes, grpc_target=gateway.gateway_grpc_target)
+
+
+def _plain(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    """What a tutorial would build: plain `grpc.aio` with initial metadata on each call, one Envoy worker."""
+    ports = PortTaker(set())
+    upstream_port, port = ports.free_port(), ports.free_port()
+    server = _empty_rpc("plain", upstream_port, folder, parts)
+    written = folder / "plain-envoy.json"
+    written.write_text(plain_envoy.configuration(port, upstream_port), encoding="utf-8")
+    arguments = [envoy_binary(), "--disable-hot-restart", "--config-path", str(written), "--concurrency", "1"]
+    # Envoy has no /health here: any answer says that it listens.
+    envoy = parts.enter_context(
+        background([*arguments, "--log-level", "warning"], {}, folder, "plain-envoy.log", lambda: _listens(port))
+    )
+    return Subject(PLAIN, f"http://127.0.0.1:{port}", [Watched("gateway", envoy), Watched("mint", server)])
+
+
+def _empty_rpc(module: str, port: int, folder: Path, parts: ExitStack) -> int:
+    # The plain server has no health service; a listening port has to do.
+    ready = (lambda: serves_grpc(port, MINT_SERVICE)) if module == "shipped" else (lambda: _listens(port))
+    return parts.enter_context(
+        background(
+            [sys.executable, "-m", f"tests.bench.empty_rpc.{module}"],
+            {"MINT_PORT": str(port)},
+            folder,
+            f"empty-rpc-{module}.log",
+            ready,
+        )
+    )
+
+
+def _listens(port: int) -> bool:
+    return any(c.laddr.port == port for c in psutil.net_connections("tcp") if c.laddr and c.status == "LISTEN")

@@ -1,0 +1,78 @@
+"""What the claim statement costs inside Postgres: its plan and the pages it touches, as EXPLAIN tells."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from services.mint.ledger import QUERIES
+from tests.bench.drops import SLOTS, YEAR
+
+TALLY_WRITER = 0
+FROM_THE_START = -1
+
+
+@dataclass(frozen=True)
+class ClaimCost:
+    """One execution of `fulfil_receipts`."""
+
+    nodes: tuple[str, ...]  # kind, index and table of each node, in the plan's order
+    claimed: int
+    pages: int  # of shared buffers, found or read
+    milliseconds: float
+    wal_bytes: int
+
+    @property
+    def pages_a_row(self) -> float:
+        """Pages touched for each slot that was claimed."""
+        return self.pages / self.claimed
+
+
+async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: int) -> int:
+    """A drop whose statistics are fresh; its id."""
+    drop_id: int = await connection.fetchval(
+        QUERIES["create_drop"], tier, YEAR, "production", capacity, None, None, False
+    )
+    await connection.execute(QUERIES["create_tallies"], drop_id)
+    await connection.execute(SLOTS, drop_id, capacity)
+    await connection.execute("VACUUM ANALYZE slots")
+    return drop_id
+
+
+async def claim(connection: asyncpg.Connection[Any], drop_id: int, receipts: int) -> ClaimCost:
+    """Enter so many new receipts and fulfil them in one statement, explained. They stay minted."""
+    keys = sorted(os.urandom(32) for _ in range(receipts))
+    users, nothing = ["buyer"] * receipts, [None] * receipts
+    await connection.execute(
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "
+        "SELECT key, 'PENDING', $1, 'buyer', 'opaque' FROM unnest($2::bytea[]) AS key",
+        drop_id,
+        keys,
+    )
+    ids, serials = [uuid4() for _ in keys], [uuid4() for _ in keys]
+    told = await connection.fetchval(
+        f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {QUERIES['fulfil_receipts']}",
+        drop_id, keys, users, ids, serials, nothing, nothing, nothing, nothing, FROM_THE_START, TALLY_WRITER,
+    )  # fmt: skip
+    explained = json.loads(told)[0]
+    plan = explained["Plan"]
+    return ClaimCost(
+        nodes=tuple(_nodes(plan)),
+        claimed=int(plan["Actual Rows"]),
+        pages=plan["Shared Hit Blocks"] + plan["Shared Read Blocks"],
+        milliseconds=explained["Execution Time"],
+        wal_bytes=plan["WAL Bytes"],
+    )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[str]:
+    words = [plan["Node Type"], plan.get("Operation", ""), plan.get("Relation Name", ""), plan.get("Index Name", "")]
+    yield " ".join(word for word in words if word)
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

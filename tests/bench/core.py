@@ -1,0 +1,201 @@
+"""The core table: every workload, suite, baseline and ceiling side by side, in about five minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tests.bench import arena, database_limit, encounter_tokens, loads, passes
+from tests.bench.arena import Arena
+from tests.bench.checks import Checks, RevokedDuringRun
+from tests.bench.drops import BenchDrop
+from tests.bench.loads import Load
+from tests.bench.measurement import Measurement, Summary, measure
+from tests.bench.rounds import WARM_UP_S, Contender, Progress, interleaved, new_run, summaries
+from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
+
+TIER, SOLD_OUT_TIER, PGBENCH_TIER = "bench", "bench-sold-out", "bench-database"
+# Twice what a machine of today mints in such a run.
+MINTS_A_SECOND = 8_000
+MINT_CONNECTIONS = (1, 16, 64, 256)
+CONNECTIONS = 64
+SEED_S = 3
+# What is signed beforehand for one second of encounters; no machine of today verifies more.
+ENCOUNTERS_A_SECOND = 6_000
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to measure, and what."""
+
+    seconds: int = 3
+    rounds: int = 3
+    sections: tuple[str, ...] = ("mint", "native", "replay", "sold-out", "encounter", "issue-pass", "drop-day")
+
+
+@dataclass
+class Core:
+    """One run of the core table."""
+
+    arena: Arena
+    length: Length
+    on_progress: Progress
+    checks: Checks = field(default_factory=Checks)
+    seen: list[Measurement] = field(default_factory=list)
+    limits: list[database_limit.DatabaseLimit] = field(default_factory=list)
+    # By subject: the run whose receipts are replayed, and how many of them.
+    seeded: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Measure everything."""
+        measurements = self.length.rounds * (len(MINT_CONNECTIONS) + 2)
+        self.arena.create_drop(BenchDrop(TIER, measurements * (self.length.seconds + WARM_UP_S) * MINTS_A_SECOND))
+        self.arena.create_drop(BenchDrop(SOLD_OUT_TIER, 0))
+        pgbench_slots = len(MINT_CONNECTIONS) * database_limit.receipts_needed()
+        self.arena.create_drop(BenchDrop(PGBENCH_TIER, pgbench_slots), only=SUITE)
+        self.on_progress("the drops are there")
+        self.checks.durable(self.arena.stack.database_url)
+        for subject in self.arena.subjects.values():
+            self._seed(subject)
+        for name in self.length.sections:
+            SECTIONS[name](self)
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """Medians over the rounds."""
+        return summaries(self.seen)
+
+    def mint(self) -> None:
+        """Mints at 1 to 256 connections, and what Postgres alone does in between."""
+        for connections in MINT_CONNECTIONS:
+            plain = [PLAIN] if connections == CONNECTIONS else []
+            self._mints([SUITE, BASELINE, CEILING, *plain], connections)
+            self._database()
+
+    def replay(self) -> None:
+        """Receipts that were fulfilled before."""
+        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+
+    def sold_out(self) -> None:
+        """New receipts for a drop that is sold out."""
+        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+
+    def encounter(self) -> None:
+        """Encounter tokens, each new."""
+        self._measure([self._encounters(subject) for subject in self._named(SUITE, BASELINE)])
+
+    def issue_pass(self) -> None:
+        """Signed passes of members."""
+        self._measure([self._passes(subject) for subject in self._named(SUITE, BASELINE)])
+
+    def drop_day(self) -> None:
+        """All of it at once, most of it sold out."""
+        self._measure([self._drop_day(subject) for subject in self._named(SUITE, BASELINE)])
+
+    def _database(self) -> None:
+        self.limits += database_limit.measure(self.arena.stack, PGBENCH_TIER)
+
+    def _named(self, *names: str) -> list[Subject]:
+        return [self.arena.subjects[name] for name in names if name in self.arena.subjects]
+
+    def _measure(self, contenders: list[Contender], connections: int = CONNECTIONS) -> None:
+        self.seen += interleaved(
+            contenders,
+            connections=connections,
+            seconds=self.length.seconds,
+            rounds=self.length.rounds,
+            on_progress=self.on_progress,
+        )
+
+    def _seed(self, subject: Subject) -> None:
+        """Mint what replays ask for, warm everything up, and revoke one receipt beside the load."""
+        run = new_run()
+        revoked = RevokedDuringRun(subject, self.checks, run, TIER) if subject.database_url else None
+        load = loads.mints(run, TIER)
+        measured = measure(subject, load, connections=CONNECTIONS, seconds=SEED_S, during=revoked)
+        self.seeded[subject.name] = (run, max(1, measured.load.answers - CONNECTIONS))
+
+    def _mints(self, names: list[str], connections: int) -> None:
+        self._measure(
+            [
+                Contender(subject, partial(loads.mints, tier=TIER), partial(self.checks.mints, subject))
+                for subject in self._named(*names)
+            ],
+            connections,
+        )
+
+    def native(self) -> None:
+        """Native callers beside JSON callers, both through the gateway."""
+        suite = self._named(SUITE)[0]
+        json_mints = partial(loads.mints, tier=TIER, workload=loads.BESIDE_NATIVE)
+        native_mints: Callable[[str], Load] = lambda run: loads.NativeMints(run, TIER)  # noqa: E731
+        check = partial(self.checks.mints, suite)
+        self._measure([Contender(suite, json_mints, check), Contender(suite, native_mints, check)])
+
+    def _replays(self, subject: Subject) -> Contender:
+        run, receipts = self.seeded[subject.name]
+        return Contender(
+            subject,
+            lambda _: loads.replays(run, TIER, receipts),
+            lambda _, measured: self.checks.accepted(subject, measured),
+        )
+
+    def _sold_out(self, subject: Subject) -> Contender:
+        return Contender(
+            subject,
+            partial(loads.mints, tier=SOLD_OUT_TIER, workload="sold out"),
+            partial(self.checks.sold_out, subject),
+        )
+
+    def _encounters(self, subject: Subject) -> Contender:
+        known = encounter_tokens.members(subject)
+
+        def load(run: str) -> Load:
+            return loads.bodies("encounter verify", "/encounters/verify", str(self._tokens(known, run)))
+
+        return Contender(subject, load, lambda _, measured: self.checks.accepted(subject, measured))
+
+    def _tokens(self, known: list[str], run: str) -> Path:
+        file = self.arena.folder / f"encounters-{run}.txt"
+        encounter_tokens.write_bodies(self.arena.stack, known, file, self.length.seconds * ENCOUNTERS_A_SECOND)
+        return file
+
+    def _passes(self, subject: Subject) -> Contender:
+        file = self.arena.folder / f"passes-{subject.name}.txt"
+        passes.write_bodies(subject, file)
+        return Contender(
+            subject,
+            lambda _: loads.bodies("issue pass", "/issue-pass", str(file)),
+            lambda _, measured: self.checks.accepted(subject, measured),
+        )
+
+    def _drop_day(self, subject: Subject) -> Contender:
+        seeded_run, receipts = self.seeded[subject.name]
+        known = encounter_tokens.members(subject)
+
+        def load(run: str) -> Load:
+            file = self._tokens(known, run)
+            return loads.drop_day(run, TIER, SOLD_OUT_TIER, seeded_run, receipts, str(file))
+
+        return Contender(subject, load)
+
+
+SECTIONS: dict[str, Callable[[Core], None]] = {
+    "mint": Core.mint,
+    "native": Core.native,
+    "replay": Core.replay,
+    "sold-out": Core.sold_out,
+    "encounter": Core.encounter,
+    "issue-pass": Core.issue_pass,
+    "drop-day": Core.drop_day,
+}
+
+
+def run(length: Length, on_progress: Progress) -> Core:
+    """Start everything, measure, stop everything. Raises MissingTool."""
+    with arena.running([SUITE, BASELINE, CEILING, PLAIN]) as running:
+        core = Core(running, length, on_progress)
+        core.run()
+        return core

@@ -1,0 +1,74 @@
+# ruff: noqa: ARG002 - every RPC takes (request, call)
+"""`python -m tests.bench.empty_rpc.shipped`: the ceiling.
+
+`MintService/Mint` with nothing in it, served by the very process, boundary and messages of the suite. Whatever a mint
+takes longer than this, the mint service and the databases take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from google.api.httpbody_pb2 import HttpBody
+from pydantic import Field
+
+from services.runtime.boundary import Endpoint
+from services.runtime.call import Call
+from services.runtime.process import Hosted, run
+from services.runtime.settings import ServiceSettings, load
+from tests.bench.empty_rpc.answer import minted
+from vyris.errors import NotFound
+from vyris.mint.v1 import mint_pb2
+from vyris.suite.v1 import suite_pb2
+
+
+class EmptySettings(ServiceSettings):
+    """Where to listen."""
+
+    mint_port: int = Field(ge=1, le=65_535)
+
+
+class EmptyMint:
+    """Answers as a mint does, and does nothing."""
+
+    async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
+        return minted(request.tier, request.year)
+
+    def __getattr__(self, name: str) -> object:
+        """Nobody asks for the service's other RPCs here."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _refuse
+
+
+async def _refuse(request: object, call: Call) -> mint_pb2.MintResponse:
+    raise NotFound
+
+
+class AlwaysHealthy:
+    """Answers what the gateway's readiness asks."""
+
+    async def get_health(self, request: suite_pb2.GetHealthRequest, call: Call) -> HttpBody:
+        return HttpBody(content_type="application/json", data=b'{"status":"ok"}')
+
+
+async def _ready() -> bool:
+    return True
+
+
+@asynccontextmanager
+async def build(settings: EmptySettings) -> AsyncIterator[Hosted]:
+    """The two endpoints."""
+    yield Hosted(
+        endpoints=[
+            Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], EmptyMint()),
+            Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], AlwaysHealthy()),
+        ],
+        ready=_ready,
+    )
+
+
+if __name__ == "__main__":
+    empty_settings = load(EmptySettings)
+    run("empty-rpc", empty_settings, empty_settings.mint_port, build)

@@ -1,0 +1,50 @@
+"""The report: `docs/performance.md` and its plots, from the figures on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from tests.bench import figures, plots, verdict
+from tests.bench.machine import Machine
+from tests.bench.tools import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "performance.md"
+TEMPLATE = Path(__file__).with_name("performance.md.j2")
+LARGE = 10
+
+
+def write() -> list[Path]:
+    """Write the page and the plots; their paths. Raises FileNotFoundError where nothing was measured yet."""
+    core, full = figures.read_core(), figures.read_full()
+    if core is None and full is None:
+        raise FileNotFoundError("there are no figures yet: `make bench` makes them")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
+    environment.filters["figure"] = lambda value: f"{value:.0f}" if value >= LARGE else f"{value:.2f}"
+    environment.filters["parts"] = parts
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        core=core,
+        full=full,
+        machine=_machine,
+        targets=verdict.targets(core) if core else [],
+        growth_targets=verdict.growth_targets(full) if full else [],
+        checks=verdict.worthiness(core) + core.checks if core else [],
+    )
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page.rstrip() + "\n", encoding="utf-8")
+    return [PAGE, *plots.draw_all(core, full)]
+
+
+def parts(by_name: dict[str, float]) -> str:
+    """`mint 210, gateway 130`: the largest first, without what is nothing."""
+    shares = sorted(((value, name) for name, value in by_name.items() if value >= 1), reverse=True)
+    return ", ".join(f"{name} {value:.0f}" for value, name in shares)
+
+
+def _machine(machine: Machine) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return (
+        f"{machine.cores} cores of {machine.processor}, {machine.memory_gib} GiB, {machine.system}; load at the start "
+        f"{machine.load_at_start}. {versions}."
+    )

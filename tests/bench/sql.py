@@ -1,0 +1,43 @@
+"""Single statements for a benchmark that is not itself asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+Work = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
+
+
+def fetch(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """The rows of one statement, over a connection of its own."""
+
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def value(url: str, statement: str, *arguments: object) -> int:
+    """The one number that a statement answers."""
+    return int(fetch(url, statement, *arguments)[0][0])
+
+
+def in_transaction(url: str, work: Work) -> None:
+    """Run `work(connection)` in one transaction."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            async with connection.transaction():
+                await work(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())

@@ -1,0 +1,43 @@
+"""A slice of the benchmark that fits a test run: mints are not far from the empty RPC."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from tests.bench import arena, loads, rounds, tools
+from tests.bench.checks import Checks
+from tests.bench.drops import BenchDrop
+from tests.bench.subject import CEILING, SUITE
+
+CONNECTIONS, SECONDS, ROUNDS = 64, 1, 5
+CAPACITY = 60_000
+TIER = "slice"
+
+
+@pytest.mark.timeout(300)
+def test_mints_reach_half_the_rate_of_an_empty_rpc_through_the_same_gateway_and_every_answer_is_in_the_ledger() -> None:
+    try:
+        tools.find("wrk")
+    except tools.MissingTool as missing:
+        pytest.skip(str(missing))
+    checks = Checks()
+    with arena.running([SUITE, CEILING]) as running:
+        running.create_drop(BenchDrop(TIER, CAPACITY))
+        seen = rounds.interleaved(
+            [
+                rounds.Contender(
+                    subject,
+                    lambda run: loads.mints(run, TIER),
+                    lambda run, measured, subject=subject: checks.mints(subject, run, measured),  # type: ignore[misc]
+                )
+                for subject in running.subjects.values()
+            ],
+            connections=CONNECTIONS,
+            seconds=SECONDS,
+            rounds=ROUNDS,
+        )
+    rates = {name: statistics.median(one.load.rate for one in seen if one.subject == name) for name in (SUITE, CEILING)}
+    assert checks.passed, checks.condensed()
+    assert rates[SUITE] >= rates[CEILING] / 2, rates

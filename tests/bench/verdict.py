@@ -1,0 +1,127 @@
+"""The figures against what the suite must show and what it aims at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.bench.checks import Check
+from tests.bench.figures import CoreFigures, FullFigures
+from tests.bench.loads import BESIDE_NATIVE, NATIVE
+from tests.bench.measurement import Summary
+from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE
+
+# A well-written baseline made 1,600 to 1,750 mints a second where pgbench made 1,800 of one a transaction
+# (the architecture's own measurement); it is worthy from nine tenths of that ratio on.
+BASELINE_BY_PGBENCH = 1_675 / 1_800
+WORTHY = 0.9
+SERVICES = ("mint", "encounter", "wallet", "reforge")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line: a figure, what it must reach and what it aims at."""
+
+    what: str
+    figure: float
+    must: float
+    aim: float
+    unit: str = "x"
+    smaller_is_better: bool = False
+
+    def reaches(self, bound: float) -> bool:
+        """Whether the figure is on the right side of a bound."""
+        return self.figure <= bound if self.smaller_is_better else self.figure >= bound
+
+    @property
+    def verdict(self) -> str:
+        """`aim`, `must` or `missed`."""
+        return "aim" if self.reaches(self.aim) else "must" if self.reaches(self.must) else "missed"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of one line of the table in ratio to that of another."""
+
+    what: str
+    workload: str
+    connections: int
+    of: str  # subject
+    must: float
+    aim: float
+    field: str = "rate"
+    mine: str = SUITE
+    # Where the other line is one of another workload.
+    other_workload: str = ""
+
+    def judged(self, core: CoreFigures) -> Target | None:
+        """The line with its figure; None where the run did not measure it."""
+        first = core.find(self.workload, self.connections, self.mine)
+        second = core.find(self.other_workload or self.workload, self.connections, self.of)
+        if first is None or second is None:
+            return None
+        figure = getattr(first, self.field) / getattr(second, self.field)
+        return Target(self.what, figure, self.must, self.aim, smaller_is_better=self.field != "rate")
+
+
+RATIOS = (
+    Ratio("mint, 64 connections, of the baseline's rate", "mint", 64, BASELINE, 1.8, 2.5),
+    Ratio("mint, 256 connections, of the baseline's rate", "mint", 256, BASELINE, 2.5, 3.5),
+    Ratio("p99 at 64 connections, of the baseline's", "mint", 64, BASELINE, 0.7, 0.5, "p99_ms"),
+    Ratio("p99 at 256 connections, of the baseline's", "mint", 256, BASELINE, 0.7, 0.5, "p99_ms"),
+    Ratio("empty RPC, of plain grpc.aio's rate", "mint", 64, PLAIN, 1.3, 1.6, mine=CEILING),
+    Ratio("one connection, p50, of the baseline's", "mint", 1, BASELINE, 1.2, 1.0, "p50_ms"),
+    Ratio("sold-out storm, of the empty RPC's rate", "sold out", 64, CEILING, 0.7, 0.85),
+    Ratio("replay, of the empty RPC's rate", "replay", 64, CEILING, 0.75, 0.9),
+    Ratio("encounter verify, of the baseline's rate", "encounter verify", 64, BASELINE, 1.2, 1.6),
+    Ratio("native gRPC callers, of the JSON rate", NATIVE, 64, SUITE, 1.2, 1.5, other_workload=BESIDE_NATIVE),
+)
+
+
+def targets(core: CoreFigures) -> list[Target]:
+    """All lines that the core run can judge."""
+    lines = [*(ratio.judged(core) for ratio in RATIOS), _added_cpu(core), _memory(core)]
+    return [line for line in lines if line is not None]
+
+
+def growth_targets(full: FullFigures) -> list[Target]:
+    """All lines that the full run can judge."""
+    lines = []
+    ratio = full.size_ratio()
+    if ratio is not None:
+        lines.append(Target("pool and ledger of 10^7, of the rate at 10^4", ratio, 0.9, 0.97))
+    if full.soak:
+        largest = max(sample.memory_mib.get(name, 0.0) for sample in full.soak for name in SERVICES)
+        lines.append(Target("memory of the largest service over the soak", largest, 150, 100, "MB", True))
+    return lines
+
+
+def _added_cpu(core: CoreFigures) -> Target | None:
+    mine, empty = core.find("mint", 64, SUITE), core.find("mint", 64, CEILING)
+    if mine is None or empty is None:
+        return None
+    added = mine.all_cpu_us - empty.all_cpu_us
+    return Target("CPU that a mint adds to an empty RPC, all processes", added, 150, 90, "µs", smaller_is_better=True)
+
+
+def _memory(core: CoreFigures) -> Target | None:
+    mine = core.find("mint", 256, SUITE)
+    if mine is None:
+        return None
+    largest = max(mine.memory_mib.get(name, 0.0) for name in SERVICES)
+    return Target("memory of the largest service at 256 connections", largest, 150, 100, "MB", smaller_is_better=True)
+
+
+def worthiness(core: CoreFigures) -> list[Check]:
+    """Whether the baseline is worth comparing with."""
+    single = next((one.mints_per_s for one in core.database if one.batch == 1), None)
+    if single is None:
+        return []
+    needed = WORTHY * BASELINE_BY_PGBENCH
+    seen: list[Summary | None] = [core.find("mint", connections, BASELINE) for connections in (64, 256)]
+    describe: Callable[[Summary], Check] = lambda one: Check(  # noqa: E731
+        f"the baseline is worthy at {one.connections} connections",
+        one.rate / single >= needed,
+        f"{one.rate:.0f} mints/s are {one.rate / single:.2f} of pgbench's {single:.0f}; {needed:.2f} is needed",
+    )
+    return [describe(one) for one in seen if one is not None]

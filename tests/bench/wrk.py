@@ -1,0 +1,60 @@
+"""Runs wrk with one of our Lua scripts and reads what it reports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import tools
+from tests.bench.load_result import LoadResult
+
+LUA = Path(__file__).with_name("lua")
+ANSWER_LIMIT_S = 10
+END_LIMIT_S = 30
+
+
+def run(
+    script: str,
+    url: str,
+    arguments: list[str],
+    *,
+    connections: int,
+    seconds: float,
+    during: Callable[[], None] | None = None,
+) -> LoadResult:
+    """Send requests from `connections` connections for `seconds`; `during` is called half way, beside the load.
+
+    Raises MissingTool; RuntimeError where wrk reports nothing.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".lua", encoding="utf-8") as joined:
+        joined.write((LUA / "result.lua").read_text(encoding="utf-8"))
+        joined.write((LUA / f"{script}.lua").read_text(encoding="utf-8"))
+        joined.flush()
+        command = [
+            tools.find("wrk"),
+            "--threads", "1",
+            "--connections", str(connections),
+            "--duration", f"{seconds:.0f}s",
+            "--timeout", f"{ANSWER_LIMIT_S}s",
+            "--script", joined.name,
+            url,
+            "--",
+            *arguments,
+        ]  # fmt: skip
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            if during is not None:
+                time.sleep(max(0.0, began + seconds / 2 - time.monotonic()))
+                during()
+            said, complaints = process.communicate(timeout=seconds + END_LIMIT_S)
+        finally:
+            process.kill()
+    for line in said.splitlines():
+        if line.startswith("RESULT "):
+            return LoadResult(**json.loads(line.removeprefix("RESULT ")))
+    raise RuntimeError(f"wrk reported nothing: {complaints.strip() or said.strip()}")

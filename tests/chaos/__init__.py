@@ -1,0 +1,1 @@
+"""Campaigns that try to break the rules of the contract: `python -m tests.chaos`."""

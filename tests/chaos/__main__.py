@@ -1,0 +1,79 @@
+"""`python -m tests.chaos`: a campaign of seeded runs, and what it found."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+
+from tests.chaos.campaign import Results, campaign_stack, run_seeds
+from tests.chaos.checker import check
+from tests.chaos.history import History
+from tests.chaos.run import RunResult
+from tests.chaos.table import by_fault
+
+app = typer.Typer(no_args_is_help=False, add_completion=False)
+out = Console(width=150)
+
+Folder = Annotated[Path, typer.Option(help="Where results and failing runs are kept; a later campaign adds to them.")]
+CapacityLimit = Annotated[int, typer.Option(min=3, help="The largest drop; the smallest has a third of it.")]
+
+
+@app.callback(invoke_without_command=True)
+def campaign(
+    context: typer.Context,
+    runs: Annotated[
+        int, typer.Option(min=1, help="How many runs, beginning after the last seed of earlier ones.")
+    ] = 20,
+    seed: Annotated[int | None, typer.Option(help="Repeat the run of this seed alone.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Inflict these faults instead of the seed's.")] = None,
+    minutes: Annotated[float, typer.Option(help="Begin no further run after so many minutes.")] = 600.0,
+    capacity_limit: CapacityLimit = 1_500,
+    folder: Folder = Path(".vyris/chaos"),
+) -> None:
+    """Break things under load and check that nothing is lost."""
+    if context.invoked_subcommand:
+        return
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    results = Results(folder)
+    first = max((result.seed for result in results.read()), default=0) + 1
+    until_s = time.monotonic() + 60 * minutes
+    seeds = [seed] if seed is not None else range(first, first + runs)
+    with campaign_stack() as stack:
+        limited = (number for number in seeds if time.monotonic() < until_s)
+        run_seeds(stack, limited, results, _tell, capacity_limit=capacity_limit, kinds=tuple(kind or ()))
+    told = results.read()
+    out.print(by_fault(told))
+    out.print(f"Failing runs lie in {folder}; `python -m tests.chaos --seed N` repeats one.")
+    raise typer.Exit(any(result.violations for result in told))
+
+
+@app.command()
+def recheck(history: Path) -> None:
+    """Check a recorded history again."""
+    violations = check(History.load(history))
+    for violation in violations:
+        out.print(f"{violation.rule}: {violation.told}")
+    raise typer.Exit(bool(violations))
+
+
+def _tell(result: RunResult) -> None:
+    faults = ", ".join(kind for kind, count in result.faults.items() for _ in range(count))
+    out.print(
+        f"seed {result.seed}: {result.mints} mints of {result.capacity}, {result.operations} operations, "
+        f"{result.unknown} unknown, serving after {result.serving_after_s} s, drift 0 after "
+        f"{result.drift_zero_after_s} s, {result.took_s} s; {faults}",
+        highlight=False,
+    )
+    for violation in result.violations[:5]:
+        out.print(f"  VIOLATION {violation.rule}: {violation.told}", style="red", highlight=False)
+    if len(result.violations) > 5:
+        out.print(f"  … {len(result.violations)} in all")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,88 @@
+"""`python -m tests.chaos.broken`: runs each broken variant until the checker catches it, and says which rule did."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from typing import Annotated
+
+import asyncpg
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stack.local import Stack
+from tests.chaos.broken.variants import VARIANTS, Variant
+from tests.chaos.campaign import campaign_stack, run_seeds
+from tests.chaos.checker import Violation
+from tests.chaos.cluster import MINTS
+from tests.chaos.workload import Plan
+
+RUNS_A_VARIANT = 6
+CAPACITY_LIMIT = 400
+EMPTY = "TRUNCATE contacts, devices, membership_events, memberships, receipt_ledger CASCADE"
+
+out = Console(width=150)
+
+
+def caught(stack: Stack, name: str) -> list[Violation]:
+    """The violations of the first run that had any; empty where the checker was fooled."""
+    variant = VARIANTS[name]
+    asyncio.run(_execute(stack, variant.without))
+    try:
+        for seed in islice(_seeds(variant), RUNS_A_VARIANT):
+            (result,) = run_seeds(
+                stack,
+                (seed,),
+                None,
+                lambda _: None,
+                capacity_limit=CAPACITY_LIMIT,
+                mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
+                kinds=variant.kinds or ("network_delay",),
+            )
+            if {violation.rule for violation in result.violations} & variant.rules:
+                return result.violations
+    finally:
+        asyncio.run(_execute(stack, (EMPTY, *variant.restored)))
+    return []
+
+
+def _seeds(variant: Variant) -> Iterator[int]:
+    """All seeds; for a mistake that shows only when numbers come back to a sold-out drop, those where they do."""
+    for seed in count(1):
+        plan = Plan.drawn(random.Random(seed), CAPACITY_LIMIT, "")
+        if not variant.needs_freed_numbers or (plan.revocations and len(plan.purchases) > 1.2 * plan.capacity):
+            yield seed
+
+
+async def _execute(stack: Stack, statements: Sequence[str]) -> None:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def main(only: Annotated[list[str] | None, typer.Argument(help="Names of variants; default: all.")] = None) -> None:
+    """Run broken variants and show what caught them."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    table = Table("variant", "what is wrong", "caught by", "first words")
+    fooled = []
+    with campaign_stack() as stack:
+        for name in only or VARIANTS:
+            violations = caught(stack, name)
+            rules = sorted({violation.rule for violation in violations})
+            out.print(f"{name}: {', '.join(rules) or 'NOT CAUGHT'}")
+            table.add_row(name, VARIANTS[name].told, "\n".join(rules), violations[0].told[:60] if violations else "")
+            if not violations:
+                fooled.append(name)
+    out.print(table)
+    raise typer.Exit(bool(fooled))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""What can be broken, each as somebody might well have written it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.broken import cycles, statements
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One mistake: how it gets into the process, and the faults that bring it to light.
+
+    `rules` are those of the checker of which one at least must be found broken. `without` are
+    statements that take away the constraint which would otherwise catch it in Postgres, `restored`
+    those that put it back into an empty table.
+    """
+
+    told: str
+    break_it: Callable[[], None]
+    rules: frozenset[str]
+    kinds: tuple[str, ...] = ()
+    needs_freed_numbers: bool = False
+    without: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+
+
+VARIANTS: Final[dict[str, Variant]] = {
+    "no-row-lock": Variant(
+        "receipts are not locked before they are fulfilled, and no constraint says one receipt, one membership",
+        statements.no_row_lock,
+        frozenset({"one_membership_a_receipt"}),
+        without=("ALTER TABLE memberships DROP CONSTRAINT memberships_receipt_key_key",),
+        restored=("ALTER TABLE memberships ADD CONSTRAINT memberships_receipt_key_key UNIQUE (receipt_key)",),
+    ),
+    "missing-key-is-sold-out": Variant(
+        "a missing key in Redis is read as sold out, and Redis' no is believed",
+        cycles.missing_key_is_sold_out,
+        frozenset({"sold_out_was_true"}),
+        kinds=("redis_flushed", "kill_valkey"),
+    ),
+    "answer-before-commit": Variant(
+        "a mint is acknowledged when the statement has run and before it is committed",
+        cycles.answer_before_commit,
+        frozenset({"acknowledged_mints_stay"}),
+        kinds=("kill_both_mints", "kill_both_mints"),
+    ),
+    "no-compensation-no-recount": Variant(
+        "what was granted and not used is never given back, and nothing recounts",
+        cycles.no_compensation_no_recount,
+        frozenset({"redis_agrees_at_the_end"}),
+        kinds=("raise_at_mint_granted", "kill_at_mint_granted"),
+    ),
+    "unknown-reported-as-failed": Variant(
+        "a COMMIT that did not answer in time is reported as failed for good",
+        cycles.unknown_reported_as_failed,
+        frozenset({"refusals_stay_true"}),
+        kinds=("commit_outlasts_the_caller",),
+    ),
+    "one-key-twice-in-a-batch": Variant(
+        "copies of one request go into a batch as items of their own",
+        cycles.one_key_twice_in_a_batch,
+        frozenset({"acknowledged_mints_stay"}),
+    ),
+    "used-before-the-winner-commits": Variant(
+        "another user hears RECEIPT_USED while the first is still waiting for an outcome",
+        cycles.used_before_the_winner_commits,
+        frozenset({"refusals_stay_true"}),
+    ),
+    "sold-out-for-ever": Variant(
+        "sold out is remembered without end",
+        cycles.sold_out_for_ever,
+        frozenset({"sold_out_was_true"}),
+        needs_freed_numbers=True,
+    ),
+    "new-serial-on-replay": Variant(
+        "a replay makes up a new pass serial",
+        cycles.new_serial_on_replay,
+        frozenset({"acknowledged_mints_stay"}),
+    ),
+    "reaper-reaps-the-living": Variant(
+        "the reaper looks neither at the state nor at the age of a receipt",
+        statements.reaper_reaps_the_living,
+        frozenset({"ledger_accounts_for_all"}),
+    ),
+    "locked-is-sold-out": Variant(
+        "slots that others have merely locked count as sold",
+        statements.locked_is_sold_out,
+        frozenset({"sold_out_was_true"}),
+        kinds=("commit_outlasts_the_caller", "disk_full_at_commit"),
+    ),
+    "refused-receipts-forgotten": Variant(
+        "a receipt that is refused as sold out is removed from the ledger",
+        statements.refused_receipts_forgotten,
+        frozenset({"ledger_accounts_for_all"}),
+    ),
+    "tally-after-commit": Variant(
+        "the count of taken numbers is written after the commit, not with it",
+        cycles.tally_after_commit,
+        frozenset({"slots_are_conserved"}),
+        kinds=("kill_at_mint_fulfilled",),
+    ),
+}

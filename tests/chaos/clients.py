@@ -1,0 +1,139 @@
+"""Callers of the mint, over JSON and over gRPC, through the gateway. Every call becomes an Operation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+import httpx
+
+from services.mint.drops import Drop
+from tests.chaos.cluster import Cluster
+from tests.chaos.history import FULFILLED, UNKNOWN, Operation
+from vyris.error_wire import from_rpc_error
+from vyris.errors import Retryable
+from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+
+CALL_LIMIT_S: Final = 4.0
+MALFORMED: Final = "MALFORMED"
+RETRYABLE: Final = {"RETRYABLE", "RATE_LIMITED"}
+# What gRPC or Envoy say themselves, when the call did not get through or broke off.
+OWN_CODES: Final = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class Clients:
+    """Both ways in."""
+
+    def __init__(self, cluster: Cluster, drop: Drop) -> None:
+        self._cluster = cluster
+        self._drop = drop
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open the connections."""
+        proxies = self._cluster.proxies
+        self._http = await self._exits.enter_async_context(
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{proxies['client-gateway'].port}",
+                timeout=CALL_LIMIT_S,
+                limits=httpx.Limits(max_connections=64),
+                trust_env=False,
+            )
+        )
+        self._channel = await self._exits.enter_async_context(
+            grpc.aio.insecure_channel(
+                f"127.0.0.1:{proxies['client-gateway-grpc'].port}",
+                options=[("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 300)],
+            )
+        )
+        self._mint = mint_pb2_grpc.MintServiceStub(self._channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close them."""
+        await self._exits.aclose()
+
+    async def mint(self, via: str, receipt: str, user: str, device: Mapping[str, str] | None = None) -> Operation:
+        """Send a receipt once, `via` http or grpc."""
+        began_s = time.monotonic()
+        call = self._mint_http if via == "http" else self._mint_grpc
+        told = await call(receipt, user, device)
+        return Operation(
+            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+        )
+
+    async def _mint_http(self, receipt: str, user: str, device: Mapping[str, str] | None) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "receipt_data": receipt,
+            "user_id": user,
+            "tier": self._drop.tier,
+            "year": self._drop.year,
+        }
+        try:
+            answer = await self._http.post("/mint", json={**body, **({"device": dict(device)} if device else {})})
+            return _told_by_json(answer)
+        except httpx.HTTPError as error:
+            return {"outcome": UNKNOWN, "status": type(error).__name__}
+
+    async def _mint_grpc(self, receipt: str, user: str, device: Mapping[str, str] | None) -> dict[str, Any]:
+        request = mint_pb2.MintRequest(
+            receipt_data=receipt,
+            user_id=user,
+            tier=self._drop.tier,
+            year=self._drop.year,
+            device=mint_pb2.Device(**device) if device else None,
+        )
+        try:
+            answer = await self._mint.Mint(request, timeout=CALL_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            return _told_by_status(error)
+        return {
+            "outcome": FULFILLED,
+            "status": "OK",
+            "membership_id": answer.membership.id,
+            "sequence_num": answer.membership.sequence_num,
+            "pass_serial": answer.membership.pass_serial,
+            "replayed": answer.replayed,
+        }
+
+
+def _told_by_json(answer: httpx.Response) -> dict[str, Any]:
+    status = str(answer.status_code)
+    try:
+        body = answer.json()
+    except ValueError:
+        return {"outcome": MALFORMED, "status": status}
+    if answer.status_code == httpx.codes.CREATED:
+        membership = body["membership"]
+        return {
+            "outcome": FULFILLED if body["status"] == FULFILLED else MALFORMED,
+            "status": status,
+            "membership_id": membership["id"],
+            "sequence_num": membership["sequence_num"],
+            "pass_serial": membership["pass_serial"],
+            "replayed": body["replayed"],
+        }
+    if set(body) != {"error", "message", "retryable"}:
+        return {"outcome": MALFORMED, "status": status}
+    return {"outcome": UNKNOWN if body["error"] in RETRYABLE else body["error"], "status": status}
+
+
+def _told_by_status(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+    if refusal is None:
+        return {"outcome": UNKNOWN if error.code() in OWN_CODES else MALFORMED, "status": error.code().name}
+    unknown = isinstance(refusal, Retryable) or refusal.reason in RETRYABLE
+    return {"outcome": UNKNOWN if unknown else refusal.reason, "status": error.code().name}

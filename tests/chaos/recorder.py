@@ -1,0 +1,81 @@
+"""Writes a run's history down while it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import asyncpg
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from services.mint.bouncer import count_key
+from services.mint.drops import Drop
+from tests.chaos.cluster import Cluster
+from tests.chaos.history import History, Sample
+
+SAMPLE_EVERY_S = 0.1
+SAMPLE = """
+SELECT (SELECT count(*) FROM slots WHERE drop_id = $1) AS unclaimed,
+       (SELECT sum(taken) FROM drop_tallies WHERE drop_id = $1) AS tallied,
+       count(*) FILTER (WHERE revoked_at IS NULL) AS live,
+       count(*) FILTER (WHERE revoked_at IS NULL OR NOT number_freed) AS holding
+FROM memberships WHERE drop_id = $1
+"""
+
+
+class Sampler:
+    """Looks at the drop again and again, past the proxies."""
+
+    def __init__(self, cluster: Cluster, drop: Drop, history: History) -> None:
+        self._cluster = cluster
+        self._drop = drop
+        self._history = history
+        # Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit.
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let `run` end after the sample it is taking."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Sample until stopped; while Postgres is away there are no samples."""
+        while not self._stopping:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
+                    while not self._stopping:
+                        self._history.samples.append(await self._sample(connection, client))
+                        await asyncio.sleep(SAMPLE_EVERY_S)
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+    async def once(self) -> Sample:
+        """One more sample, now. Raises where Postgres does not answer."""
+        async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
+            sample = await self._sample(connection, client)
+        self._history.samples.append(sample)
+        return sample
+
+    async def _sample(self, connection: asyncpg.Connection[asyncpg.Record], client: redis.Redis) -> Sample:
+        began_s = time.monotonic()
+        row = await connection.fetchrow(SAMPLE, self._drop.id)
+        ended_s = time.monotonic()
+        assert row is not None
+        return Sample(
+            began_s=began_s,
+            ended_s=ended_s,
+            unclaimed=row["unclaimed"],
+            live=row["live"],
+            holding=row["holding"],
+            tallied=row["tallied"],
+            redis=await _count(client, self._drop),
+        )
+
+
+async def _count(client: redis.Redis, drop: Drop) -> int | None:
+    """Redis' count; None where it is missing, no number, or Redis does not answer."""
+    try:
+        value = await client.get(count_key(drop.tier, drop.year, drop.environment))
+        return None if value is None else int(value)
+    except (RedisError, OSError, TimeoutError, ValueError):
+        return None

@@ -1,0 +1,42 @@
+"""A session that Postgres ends is a failure that passes, at whatever moment it is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import asyncpg
+
+from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
+
+END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'"
+
+
+async def test_ended_sessions_are_told_as_database_unavailable_and_nothing_else(database_url: str) -> None:
+    settings = PostgresSettings(database_url=database_url, postgres_pool_size=4)
+    failures = 0
+    async with Database.open(settings, "ended") as database:
+        operator = await asyncpg.connect(database_url)
+        stop = asyncio.Event()
+
+        async def ask() -> None:
+            nonlocal failures
+            while not stop.is_set():
+                try:
+                    await database.fetch("SELECT $1::int", 1)
+                except DatabaseUnavailable:
+                    failures += 1
+
+        asking = [asyncio.create_task(ask()) for _ in range(4)]
+        try:
+            for _ in range(150):
+                await operator.execute(END)
+                await asyncio.sleep(0.005)
+        finally:
+            stop.set()
+            await asyncio.gather(*asking)
+            await operator.close()
+        with contextlib.suppress(DatabaseUnavailable):
+            await database.fetch("SELECT 1")
+        assert await database.answers()
+    assert failures

@@ -1,0 +1,348 @@
+"""The checker finds each way in which a rule can be broken, and nothing in a history where none is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.checker import RULES, check
+from tests.chaos.history import (
+    DONE,
+    FULFILLED,
+    UNKNOWN,
+    Drained,
+    History,
+    LedgerRow,
+    MembershipRow,
+    Operation,
+    Sample,
+)
+
+
+def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **told: Any) -> Operation:
+    number = int(receipt.removeprefix("r"))
+    membership = {"membership_id": f"m{number}", "sequence_num": number, "pass_serial": f"p{number}"}
+    return Operation(
+        **{
+            "kind": "mint",
+            "subject": receipt,
+            "user": f"u{number}",
+            "began_s": at_s,
+            "ended_s": at_s + 0.1,
+            "outcome": outcome,
+            **(membership if outcome == FULFILLED else {}),
+            **told,
+        }
+    )
+
+
+def row(number: int, **changes: Any) -> MembershipRow:
+    return replace(
+        MembershipRow(
+            id=f"m{number}",
+            sequence_num=number,
+            pass_serial=f"p{number}",
+            receipt=f"r{number}",
+            user=f"u{number}",
+            revoked=False,
+            number_freed=False,
+        ),
+        **changes,
+    )
+
+
+def entry(number: int, state: str = "FULFILLED", reason: str | None = None) -> LedgerRow:
+    return LedgerRow(receipt=f"r{number}", state=state, reason=reason, user=f"u{number}")
+
+
+def sample(at_s: float, unclaimed: int, **changes: Any) -> Sample:
+    return replace(
+        Sample(
+            began_s=at_s,
+            ended_s=at_s + 0.01,
+            unclaimed=unclaimed,
+            live=3 - unclaimed,
+            holding=3 - unclaimed,
+            tallied=3 - unclaimed,
+            redis=unclaimed,
+        ),
+        **changes,
+    )
+
+
+def sold_out_drop() -> History:
+    """Three numbers, three owners, one of them told twice; a fourth buyer is refused."""
+    return History(
+        name="sound",
+        operations=[
+            mint("r1"),
+            mint("r1", at_s=1.5, replayed=True),
+            mint("r2", UNKNOWN),
+            mint("r2", at_s=2, replayed=True),
+            mint("r3"),
+            mint("r3", "RECEIPT_USED", at_s=2, user="thief"),
+            mint("r4", "SOLD_OUT", at_s=3),
+        ],
+        samples=[sample(0.5, 3), sample(2.5, 0), sample(4, 0)],
+        drained=Drained(
+            capacity=3,
+            slots=(),
+            tallied=3,
+            redis=0,
+            memberships=(row(1), row(2), row(3)),
+            ledger=(entry(1), entry(2), entry(3), entry(4, "FAILED", "SOLD_OUT")),
+        ),
+    )
+
+
+def drained(history: History) -> Drained:
+    assert history.drained is not None
+    return history.drained
+
+
+def change(history: History, **changes: Any) -> None:
+    history.drained = replace(drained(history), **changes)
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert check(sold_out_drop()) == []
+
+
+def test_a_freed_number_that_is_sold_again_is_no_violation() -> None:
+    history = sold_out_drop()
+    history.operations += [
+        Operation(kind="revoke", subject="m1", user="operator", began_s=3.5, ended_s=3.6, outcome=DONE),
+        mint("r1", "INVALID_RECEIPT", at_s=3.8),
+        mint("r4", at_s=5, sequence_num=1),
+    ]
+    history.samples.append(sample(3.7, 1))
+    change(
+        history,
+        memberships=(row(1, revoked=True, number_freed=True), row(2), row(3), row(4, sequence_num=1)),
+        ledger=(entry(1), entry(2), entry(3), entry(4)),
+    )
+    assert check(history) == []
+
+
+def test_an_unknown_outcome_may_be_a_membership_or_none() -> None:
+    history = sold_out_drop()
+    history.operations[-1] = mint("r4", UNKNOWN, at_s=3)
+    assert check(history) == []
+    history.operations = [o for o in history.operations if o.subject != "r3"] + [mint("r3", UNKNOWN)]
+    assert check(history) == []
+
+
+Break = Callable[[History], None]
+BROKEN: list[tuple[str, str, Break]] = []
+
+
+def breaks(rule: str) -> Callable[[Break], Break]:
+    def registered(how: Break) -> Break:
+        BROKEN.append((rule, how.__name__, how))
+        return how
+
+    return registered
+
+
+@breaks("capacity_is_kept")
+def more_live_than_capacity_for_a_moment(history: History) -> None:
+    history.samples.append(sample(2.6, 0, live=4))
+
+
+@breaks("capacity_is_kept")
+def a_slot_is_lost(history: History) -> None:
+    change(history, memberships=(row(1), row(2)), slots=(3,), tallied=2)
+    history.operations = [o for o in history.operations if o.subject != "r3"] + [mint("r3", "SOLD_OUT")]
+
+
+@breaks("numbers_are_unique")
+def one_number_twice(history: History) -> None:
+    change(history, memberships=(row(1), row(2), row(3, sequence_num=2)))
+
+
+@breaks("numbers_are_unique")
+def one_serial_twice(history: History) -> None:
+    change(history, memberships=(row(1), row(2), row(3, pass_serial="p2")))
+
+
+@breaks("numbers_are_unique")
+def a_number_beyond_the_capacity(history: History) -> None:
+    change(history, memberships=(row(1), row(2), row(3, sequence_num=9)))
+
+
+@breaks("acknowledged_mints_stay")
+def an_acknowledged_mint_is_gone(history: History) -> None:
+    change(history, memberships=(row(1), row(2)))
+
+
+@breaks("acknowledged_mints_stay")
+def a_replay_differs(history: History) -> None:
+    history.operations.append(mint("r1", at_s=4, pass_serial="p9", replayed=True))
+
+
+@breaks("acknowledged_mints_stay")
+def a_membership_has_another_owner(history: History) -> None:
+    change(history, memberships=(row(1, user="thief"), row(2), row(3)))
+
+
+@breaks("acknowledged_mints_stay")
+def two_answers_are_the_first(history: History) -> None:
+    history.operations.append(mint("r1", at_s=4))
+
+
+@breaks("one_membership_a_receipt")
+def two_memberships_of_a_receipt(history: History) -> None:
+    change(history, memberships=(row(1), row(2), row(3, receipt="r2")))
+
+
+@breaks("refusals_stay_true")
+def sold_out_and_yet_a_membership(history: History) -> None:
+    history.operations.append(mint("r2", "SOLD_OUT", at_s=3))
+
+
+@breaks("refusals_stay_true")
+def used_and_nobody_has_it(history: History) -> None:
+    history.operations.append(mint("r4", "RECEIPT_USED", at_s=3))
+
+
+@breaks("refusals_stay_true")
+def used_and_it_is_theirs(history: History) -> None:
+    history.operations.append(mint("r1", "RECEIPT_USED", at_s=3))
+
+
+@breaks("refusals_stay_true")
+def invalid_and_yet_genuine(history: History) -> None:
+    history.operations.append(mint("r1", "INVALID_RECEIPT", at_s=3))
+
+
+@breaks("sold_out_was_true")
+def sold_out_while_a_slot_was_there(history: History) -> None:
+    history.operations.append(mint("r4", "SOLD_OUT", at_s=0.2))
+
+
+@breaks("sold_out_was_true")
+def sold_out_long_after_a_number_was_freed(history: History) -> None:
+    history.operations += [
+        Operation(kind="revoke", subject="m1", user="operator", began_s=3.5, ended_s=3.6, outcome=DONE),
+        mint("r4", "SOLD_OUT", at_s=8),
+    ]
+    history.samples.append(sample(9, 1))
+
+
+@breaks("slots_are_conserved")
+def unclaimed_and_claimed_are_not_the_capacity(history: History) -> None:
+    history.samples.append(sample(2.6, 1, holding=1, live=1, tallied=1))
+
+
+@breaks("slots_are_conserved")
+def the_tallies_are_wrong(history: History) -> None:
+    change(history, tallied=2)
+
+
+@breaks("slots_are_conserved")
+def the_tallies_are_wrong_for_a_moment(history: History) -> None:
+    history.samples.append(sample(2.6, 0, tallied=2))
+
+
+@breaks("slots_are_conserved")
+def a_number_is_sold_and_still_for_sale(history: History) -> None:
+    change(history, slots=(2,))
+
+
+@breaks("redis_agrees_at_the_end")
+def redis_never_agrees(history: History) -> None:
+    change(history, redis=7, drift_zero_after_s=None)
+
+
+@breaks("redis_agrees_at_the_end")
+def redis_agrees_late(history: History) -> None:
+    change(history, drift_zero_after_s=16.0)
+
+
+@breaks("ledger_accounts_for_all")
+def a_refused_receipt_is_not_in_the_ledger(history: History) -> None:
+    change(history, ledger=drained(history).ledger[:-1])
+
+
+@breaks("ledger_accounts_for_all")
+def a_receipt_is_pending_at_the_end(history: History) -> None:
+    change(history, ledger=(*drained(history).ledger[:-1], entry(4, "PENDING")))
+
+
+@breaks("ledger_accounts_for_all")
+def a_receipt_failed_without_a_reason(history: History) -> None:
+    change(history, ledger=(*drained(history).ledger[:-1], entry(4, "FAILED")))
+
+
+@breaks("ledger_accounts_for_all")
+def a_receipt_failed_and_has_a_membership(history: History) -> None:
+    change(history, ledger=(entry(1, "FAILED", "ABANDONED"), *drained(history).ledger[1:]))
+
+
+@breaks("ledger_accounts_for_all")
+def a_receipt_is_fulfilled_and_has_no_membership(history: History) -> None:
+    change(history, ledger=(*drained(history).ledger[:-1], entry(4)))
+
+
+@breaks("tokens_work_once")
+def two_devices_are_active(history: History) -> None:
+    change(history, active_devices=("m1", "m1"))
+
+
+@breaks("tokens_work_once")
+def an_encounter_takes_effect_twice(history: History) -> None:
+    met = Operation(kind="encounter", subject="t", user="u", began_s=1, ended_s=2, outcome=DONE)
+    history.operations += [met, met]
+    change(history, encounters=("t",))
+
+
+@breaks("tokens_work_once")
+def an_encounter_is_recorded_twice(history: History) -> None:
+    change(history, encounters=("t", "t"))
+
+
+@breaks("tokens_work_once")
+def an_accepted_reforge_is_never_mailed(history: History) -> None:
+    history.operations.append(Operation(kind="reforge", subject="f", user="u", began_s=1, ended_s=2, outcome=DONE))
+
+
+@breaks("answers_are_of_the_contract")
+def an_answer_makes_no_sense(history: History) -> None:
+    history.operations.append(mint("r4", "NOT_FOUND", at_s=3))
+
+
+@breaks("recovery_is_quick")
+def it_serves_late(history: History) -> None:
+    change(history, serving_after_s=5.1)
+
+
+@breaks("recovery_is_quick")
+def a_buyer_never_hears(history: History) -> None:
+    change(history, unsettled=("r4",))
+
+
+@pytest.mark.parametrize(("rule", "name", "how"), BROKEN, ids=[name for _, name, _ in BROKEN])
+def test_each_way_to_break_a_rule_is_found(rule: str, name: str, how: Break) -> None:
+    history = sold_out_drop()
+    how(history)
+    assert rule in {violation.rule for violation in check(history)}
+
+
+def test_every_rule_can_be_broken() -> None:
+    assert {rule.__name__ for rule in RULES} == {rule for rule, _, _ in BROKEN}
+
+
+def test_a_run_that_never_drained_is_a_violation() -> None:
+    history = sold_out_drop()
+    history.drained = None
+    assert [violation.rule for violation in check(history)] == ["liveness"]
+
+
+def test_a_saved_history_is_checked_as_it_was(tmp_path: Path) -> None:
+    history = sold_out_drop()
+    history.save(tmp_path / "run.jsonl")
+    assert History.load(tmp_path / "run.jsonl") == history

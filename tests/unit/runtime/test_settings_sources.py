@@ -1,0 +1,56 @@
+"""Where every process' settings come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.settings_reference import READERS
+from services.runtime.settings import EXIT_CONFIGURATION, load
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with nothing but what the test puts there, and no settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for settings_class in READERS.values():
+        for name in settings_class.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_settings_come_from_dotenv_and_the_environment_goes_first(
+    reader: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text(
+        "DATABASE_URL=postgresql://in-file/x\nREDIS_URL=redis://in-file\nGATEWAY_PORT=4001\nSOMETHING_ELSE=1\n"
+    )
+    settings_class = READERS[reader]
+    from_file = settings_class()
+    read = {name for name in ("database_url", "gateway_port") if name in settings_class.model_fields}
+    assert read
+    expected = {"database_url": "postgresql://in-file/x", "gateway_port": 4001}
+    assert {name: getattr(from_file, name) for name in read} == {name: expected[name] for name in read}
+    monkeypatch.setenv("DATABASE_URL", "postgresql://in-environment/x")
+    monkeypatch.setenv("GATEWAY_PORT", "4002")
+    expected = {"database_url": "postgresql://in-environment/x", "gateway_port": 4002}
+    from_environment = settings_class()
+    assert {name: getattr(from_environment, name) for name in read} == {name: expected[name] for name in read}
+
+
+@pytest.mark.parametrize("reader", ["mint", "encounter", "wallet", "reforge"])
+def test_a_wrong_setting_names_itself_and_not_its_value(
+    reader: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/x")
+    monkeypatch.setenv("REDIS_URL", "redis://host")
+    monkeypatch.setenv("POSTGRES_POOL_SIZE", "hunter2")
+    with pytest.raises(SystemExit) as ended:
+        load(READERS[reader])
+    assert ended.value.code == EXIT_CONFIGURATION
+    told = capsys.readouterr().err
+    assert "POSTGRES_POOL_SIZE" in told
+    assert "hunter2" not in told
+    assert "secret" not in told
