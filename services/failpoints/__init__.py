@@ -1,4 +1,4 @@
-"""Named places in the code where a fault can be switched on. Inert unless `FAILPOINTS_FILE` is set; never in production."""
+"""Named places where a fault can be switched on. Inert unless `FAILPOINTS_FILE` is set; never in production."""
 
 from services.failpoints.points import FailpointRaised, reach, switch_on
 

@@ -81,7 +81,7 @@ class MintCycle:
         """Step 1, and on with those that the ledger does not answer."""
         sold_out = self._stock.known_sold_out
         try:
-            with metrics.STEP_SECONDS.labels("enter").time():
+            with metrics.STEP_SECONDS("enter").time():
                 entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
         except DataRejected:
             if len(batch) == 1:
@@ -89,6 +89,7 @@ class MintCycle:
             first, second = _halves(batch)
             return await self._enter(first) + await self._enter(second)
         await failpoints.reach("mint.entered")
+        sold_out = sold_out and self._stock.may_say_sold_out
         open_groups, again, closed = [], [], []
         for group in batch:
             entry = entries[group.key]
@@ -110,7 +111,7 @@ class MintCycle:
 
     async def _admit(self, groups: Groups) -> Groups:
         """Step 2, then 3 and 4: as many go on as the bouncer grants; a refusal is checked."""
-        with metrics.STEP_SECONDS.labels("admit").time():
+        with metrics.STEP_SECONDS("admit").time():
             granted = await self._bouncer.take(self._count_key, len(groups))
         if granted is None:
             claim = await self._claim(groups)
@@ -130,7 +131,7 @@ class MintCycle:
             used = claim.used
         finally:
             await failpoints.reach("mint.giving_back")
-            with metrics.STEP_SECONDS.labels("give_back").time():
+            with metrics.STEP_SECONDS("give_back").time():
                 await self._bouncer.give_back(self._count_key, len(admitted) - used)
         return claim
 
@@ -138,7 +139,7 @@ class MintCycle:
         """Step 3."""
         ids = _random_ids(len(groups))
         try:
-            with metrics.STEP_SECONDS.labels("fulfil").time():
+            with metrics.STEP_SECONDS("fulfil").time():
                 done = await self._ledger.fulfil(self._drop.id, _orders(groups), ids, self._stock.claimed_up_to)
         except DataRejected:
             if len(groups) == 1:
@@ -170,10 +171,12 @@ class MintCycle:
     async def _refuse(self, groups: Groups) -> Groups:
         """SOLD_OUT to those for whom Postgres writes it down; the others wait, and the count is put right."""
         began_s = time.monotonic()
-        with metrics.STEP_SECONDS.labels("refuse").time():
+        with metrics.STEP_SECONDS("refuse").time():
             sold_out, refused = await self._ledger.refuse_if_sold_out(self._drop.id, _keys(groups))
         await failpoints.reach("mint.refused")
         self._stock.saw(sold_out=sold_out, at_s=began_s)
+        if sold_out and not self._stock.may_say_sold_out:
+            return groups
         for group in groups:
             if group.key in refused:
                 group.settle_all(SoldOut())

@@ -40,9 +40,9 @@ class MintEngine:
         try:
             answer = await self._batcher(drop).submit(order.receipt.key, order, deadline_s)
         except VyrisError as refusal:
-            metrics.MINTS.labels(refusal.reason).inc()
+            metrics.MINTS(refusal.reason).inc()
             raise
-        metrics.MINTS.labels("REPLAYED" if answer[1] else "FULFILLED").inc()
+        metrics.MINTS("REPLAYED" if answer[1] else "FULFILLED").inc()
         return answer
 
     def _batcher(self, drop: Drop) -> Batcher[bytes, MintOrder, MintAnswer]:

@@ -88,7 +88,7 @@ class Ledger:
             keys,
             [order.user_id for order in orders],
             [order.receipt.kind for order in orders],
-            [order.receipt.transaction_id for order in orders],
+            _sparse([order.receipt.transaction_id for order in orders]),
             sold_out,
         )
         unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
@@ -108,10 +108,10 @@ class Ledger:
             [order.user_id for order in orders],
             [membership_id for membership_id, _ in ids],
             [pass_serial for _, pass_serial in ids],
-            [order.email for order in orders],
-            [device.device_id if device else None for device in devices],
-            [device.public_key if device else None for device in devices],
-            [device.thumbprint if device else None for device in devices],
+            _sparse([order.email for order in orders]),
+            _sparse([device.device_id if device else None for device in devices]),
+            _sparse([device.public_key if device else None for device in devices]),
+            _sparse([device.thumbprint if device else None for device in devices]),
             beyond_sort_order,
             self._tally_writer,
         )
@@ -137,6 +137,11 @@ class Ledger:
     async def fail(self, keys: Sequence[bytes], reason: str) -> None:
         """Give PENDING receipts (sorted) a reason."""
         await self._database.execute(QUERIES["fail_receipts"], keys, reason)
+
+
+def _sparse(column: list[str | None]) -> list[str | None]:
+    """Nothing where nothing is set: `unnest` fills up what is short, and an array costs by its elements."""
+    return column if any(value is not None for value in column) else []
 
 
 def _entry(row: asyncpg.Record) -> LedgerEntry:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.runtime.metrics import LATENCY_BUCKETS_S
+from services.runtime.metrics import LATENCY_BUCKETS_S, by_labels
 
-MINTS = Counter("vyris_mints", "Answers to mint requests", ["outcome"])
+MINTS = by_labels(Counter("vyris_mints", "Answers to mint requests", ["outcome"]))
 BATCH_RECEIPTS = Histogram(
     "vyris_mint_batch_receipts", "Receipts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
-STEP_SECONDS = Histogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
+STEP_SECONDS = by_labels(
+    Histogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
+)
 SLOTS_REMAINING = Gauge("vyris_slots_remaining", "Unclaimed slots by Postgres", ["tier", "year", "environment"])
 BOUNCER_DRIFT = Gauge(
     "vyris_bouncer_drift_slots", "Redis' count less Postgres' at the last recount", ["tier", "year", "environment"]
@@ -23,4 +25,4 @@ RECEIPTS_POISONED = Counter("vyris_receipts_poisoned", "Receipts whose data Post
 NOTICES = Counter(
     "vyris_notices", "Notifications about the money of a purchase, by what became of them", ["kind", "outcome"]
 )
-RECEIPTS_VERIFIED = Counter("vyris_receipts_verified", "Receipts that were looked at", ["kind", "outcome"])
+RECEIPTS_VERIFIED = by_labels(Counter("vyris_receipts_verified", "Receipts that were looked at", ["kind", "outcome"]))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import grpc
+import structlog
 from google.api.httpbody_pb2 import HttpBody
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -23,6 +24,8 @@ INTERVAL_S: Final = 1.0
 ANSWER_LIMIT_S: Final = 0.8
 
 Probe = Callable[[], Awaitable[bool]]
+
+log = structlog.get_logger(__name__)
 
 
 class PeersProbe:
@@ -65,6 +68,17 @@ class PeerProbe:
         await self._channel.close()
 
 
+async def _asked(probe: Probe) -> bool:
+    """What a probe says in time; False where it hangs or breaks."""
+    try:
+        return await asyncio.wait_for(probe(), ANSWER_LIMIT_S)
+    except TimeoutError:
+        return False
+    except Exception:
+        log.exception("probe_failed")
+        return False
+
+
 class SuiteHealth:
     """Serves `vyris.suite.v1.SuiteService`."""
 
@@ -83,7 +97,7 @@ class SuiteHealth:
 
     async def look(self) -> None:
         """Ask everybody once."""
-        redis, *answers = await asyncio.gather(self._redis(), *(probe() for probe in self._services.values()))
+        redis, *answers = await asyncio.gather(_asked(self._redis), *map(_asked, self._services.values()))
         self._redis_answers = redis
         self._serving = dict(zip(self._services, answers, strict=True))
 

@@ -79,7 +79,7 @@ def _method_handler(
 def _unary_boundary(
     behaviour: Method, path: str, limit_s: float, authenticate: Authenticate | None
 ) -> Callable[[Message, Context], Awaitable[Message]]:
-    observe_ok = RPC_SECONDS.labels(path, OK).observe
+    observe_ok = RPC_SECONDS(path, OK).observe
 
     async def boundary(request: Message, context: Context) -> Message:
         started_s = time.perf_counter()
@@ -90,7 +90,7 @@ def _unary_boundary(
             answer = await behaviour(request, call)
         except Exception as error:
             refusal = _refusal(error, path, context)
-            RPC_SECONDS.labels(path, refusal.reason).observe(time.perf_counter() - started_s)
+            RPC_SECONDS(path, refusal.reason).observe(time.perf_counter() - started_s)
             await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
             raise AssertionError("abort raises") from error
         observe_ok(time.perf_counter() - started_s)

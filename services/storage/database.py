@@ -83,6 +83,8 @@ class Database:
                 "statement_timeout": str(settings.postgres_statement_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
                 "jit": "off",
+                # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
+                "enable_seqscan": "off",
             },
         )
         return cls(pool, settings)

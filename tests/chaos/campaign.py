@@ -45,9 +45,11 @@ class Results:
 @contextmanager
 def campaign_stack(state_dir: Path | None = None) -> Iterator[Stack]:
     """A running stack for campaigns, in a folder of its own unless one is given."""
-    with tempfile.TemporaryDirectory(prefix="vyris-chaos-") as folder:
-        with isolated_stack(state_dir or Path(folder) / "state") as stack:
-            yield stack
+    with (
+        tempfile.TemporaryDirectory(prefix="vyris-chaos-") as folder,
+        isolated_stack(state_dir or Path(folder) / "state") as stack,
+    ):
+        yield stack
 
 
 def run_seeds(

@@ -32,13 +32,19 @@ class Sampler:
         self._cluster = cluster
         self._drop = drop
         self._history = history
+        # Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit.
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let `run` end after the sample it is taking."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Sample until cancelled; while Postgres is away there are no samples."""
-        while True:
+        """Sample until stopped; while Postgres is away there are no samples."""
+        while not self._stopping:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
-                    while True:
+                    while not self._stopping:
                         self._history.samples.append(await self._sample(connection, client))
                         await asyncio.sleep(SAMPLE_EVERY_S)
             await asyncio.sleep(SAMPLE_EVERY_S)

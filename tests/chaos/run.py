@@ -73,8 +73,8 @@ async def run_once(
         await buying
         unsettled = await workload.settle(SETTLE_LIMIT_S)
         drift_zero_after_s = await wait_until_drained(cluster, sampler, drop)
-        sampling.cancel()
-        await asyncio.gather(sampling, return_exceptions=True)
+        sampler.stop()
+        await sampling
     last = await sampler.once()
     history.drained = await read_drained(
         cluster,

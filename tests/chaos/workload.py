@@ -49,7 +49,7 @@ class Plan:
         """Demand is from two thirds to twice the capacity. `prefix` keeps receipts of two runs apart."""
         capacity = rng.randint(capacity_limit // 3, capacity_limit)
         demand = int(capacity * rng.choice((0.67, 0.95, 1.0, 1.1, 1.3, 2.0)))
-        return cls(capacity, tuple(_purchase(rng, prefix, n) for n in range(demand)), rng.choice((0, 0, 0, 20)))
+        return cls(capacity, tuple(_purchase(rng, prefix, n) for n in range(demand)), rng.choice((0, 0, 20)))
 
 
 def _purchase(rng: random.Random, prefix: str, number: int) -> Purchase:

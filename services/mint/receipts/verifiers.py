@@ -20,14 +20,14 @@ class ReceiptVerifiers:
         for verifier in self._verifiers:
             if verifier.recognises(claim.receipt_data):
                 return await self._counted(verifier, claim)
-        metrics.RECEIPTS_VERIFIED.labels("unknown", "REFUSED").inc()
+        metrics.RECEIPTS_VERIFIED("unknown", "REFUSED").inc()
         raise InvalidReceipt("Receipts of this form are not accepted here")
 
     async def _counted(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
         try:
             receipt = await verifier.verify(claim)
         except InvalidReceipt:
-            metrics.RECEIPTS_VERIFIED.labels(verifier.kind, "REFUSED").inc()
+            metrics.RECEIPTS_VERIFIED(verifier.kind, "REFUSED").inc()
             raise
-        metrics.RECEIPTS_VERIFIED.labels(verifier.kind, "GENUINE").inc()
+        metrics.RECEIPTS_VERIFIED(verifier.kind, "GENUINE").inc()
         return receipt

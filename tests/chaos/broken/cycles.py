@@ -127,7 +127,7 @@ def sold_out_for_ever() -> None:
 
     def saw(self: Stock, *, sold_out: bool, at_s: float) -> None:
         if sold_out:
-            self._sold_out_until_s = float("inf")
+            self._sold_out_at_s = float("inf")
 
     async def believe(self: MintCycle, groups: cycle.Groups) -> cycle.Groups:
         if not self._stock.known_sold_out:

@@ -13,14 +13,16 @@ from tests.chaos.broken import cycles, statements
 class Variant:
     """One mistake: how it gets into the process, and the faults that bring it to light.
 
-    `rules` are those of the checker of which one at least must be found broken. `without` are statements that take away the constraint which would otherwise catch it in Postgres,
-    `restored` those that put it back into an empty table.
+    `rules` are those of the checker of which one at least must be found broken. `without` are
+    statements that take away the constraint which would otherwise catch it in Postgres, `restored`
+    those that put it back into an empty table.
     """
 
     told: str
     break_it: Callable[[], None]
     rules: frozenset[str]
     kinds: tuple[str, ...] = ()
+    needs_freed_numbers: bool = False
     without: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
 
@@ -71,6 +73,7 @@ VARIANTS: Final[dict[str, Variant]] = {
         "sold out is remembered without end",
         cycles.sold_out_for_ever,
         frozenset({"sold_out_was_true"}),
+        needs_freed_numbers=True,
     ),
     "new-serial-on-replay": Variant(
         "a replay makes up a new pass serial",

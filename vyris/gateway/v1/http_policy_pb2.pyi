@@ -32,6 +32,8 @@ class HttpPolicy(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     HTML_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    FURTHER_SUCCESS_STATUSES_FIELD_NUMBER: _builtins.int
     success_status: _builtins.int
     """HTTP status of a success where it is always the same. 0 means 200."""
     status_from_service: _builtins.bool
@@ -43,6 +45,11 @@ class HttpPolicy(_message.Message):
     html: _builtins.bool
     """The answer's body of a failure is the service's own page, not the three-key
     error (the HTML pages).
+    """
+    proof: _builtins.str
+    """How a caller proves itself: `device` (header DPoP), `device-optional` (the same,
+    where it is at hand or where a device is enrolled) or `pass` (header Authorization,
+    `ApplePass <token>`). Empty: it does not, or by what the request holds.
     """
     @_builtins.property
     def query_parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -56,6 +63,10 @@ class HttpPolicy(_message.Message):
         besides those that may follow on every endpoint.
         """
 
+    @_builtins.property
+    def further_success_statuses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Statuses of a success besides `success_status`, where the service names them."""
+
     def __init__(
         self,
         *,
@@ -65,10 +76,12 @@ class HttpPolicy(_message.Message):
         errors: _abc.Iterable[_builtins.str] | None = ...,
         media_type: _builtins.str = ...,
         html: _builtins.bool = ...,
+        proof: _builtins.str = ...,
+        further_success_statuses: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "html", b"html", "media_type", b"media_type", "query_parameters", b"query_parameters", "status_from_service", b"status_from_service", "success_status", b"success_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "further_success_statuses", b"further_success_statuses", "html", b"html", "media_type", b"media_type", "proof", b"proof", "query_parameters", b"query_parameters", "status_from_service", b"status_from_service", "success_status", b"success_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

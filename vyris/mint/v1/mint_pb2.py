@@ -23,16 +23,37 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1cgoogle/api/annotations.proto\x1a\"vyris/gateway/v1/http_policy.proto\"_\n\nMembership\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x14\n\x0csequence_num\x18\x04 \x01(\x05\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\"/\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\t\"\xa7\x01\n\x0bMintRequest\x12\x14\n\x0creceipt_data\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x0c\n\x04year\x18\x06 \x01(\t\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device\"_\n\x0cMintResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"/\n\x15NotifyAppStoreRequest\x12\x16\n\x0esigned_payload\x18\x01 \x01(\t\"(\n\x16NotifyAppStoreResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"/\n\x15NotifyMerchantRequest\x12\x16\n\x0esigned_payload\x18\x01 \x01(\t\"(\n\x16NotifyMerchantResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\",\n\x0eGetDropRequest\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\"\x96\x01\n\x0fGetDropResponse\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x0e\n\x06minted\x18\x04 \x01(\x05\x12\x11\n\tremaining\x18\x05 \x01(\x05\x12\r\n\x05state\x18\x06 \x01(\t\x12\x10\n\x08opens_at\x18\x07 \x01(\t\x12\x11\n\tcloses_at\x18\x08 \x01(\t\".\n\x10WatchDropRequest\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\xfc\x05\n\x0bMintService\x12\xac\x01\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"k\x9a\xd6\x18W\x08\xc9\x01\"\x08SOLD_OUT\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xb0\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"Q\x9a\xd6\x18*\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xaf\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"P\x9a\xd6\x18*\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x86\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"<\x9a\xd6\x18\x1c\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"_\n\nMembership\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x14\n\x0csequence_num\x18\x04 \x01(\x05\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\";\n\x06\x44\x65vice\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xb3\x01\n\x0bMintRequest\x12\x1a\n\x0creceipt_data\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x0c\n\x04year\x18\x06 \x01(\t\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device\"_\n\x0cMintResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"5\n\x15NotifyAppStoreRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyAppStoreResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"5\n\x15NotifyMerchantRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyMerchantResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"8\n\x0eGetDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x96\x01\n\x0fGetDropResponse\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x0e\n\x06minted\x18\x04 \x01(\x05\x12\x11\n\tremaining\x18\x05 \x01(\x05\x12\r\n\x05state\x18\x06 \x01(\t\x12\x10\n\x08opens_at\x18\x07 \x01(\t\x12\x11\n\tcloses_at\x18\x08 \x01(\t\":\n\x10WatchDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\xfc\x05\n\x0bMintService\x12\xac\x01\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"k\x9a\xd6\x18W\x08\xc9\x01\"\x08SOLD_OUT\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xb0\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"Q\x9a\xd6\x18*\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xaf\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"P\x9a\xd6\x18*\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x86\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"<\x9a\xd6\x18\x1c\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.mint.v1.mint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DEVICE'].fields_by_name['device_id']._loaded_options = None
+  _globals['_DEVICE'].fields_by_name['device_id']._serialized_options = b'\342A\001\002'
+  _globals['_DEVICE'].fields_by_name['public_key']._loaded_options = None
+  _globals['_DEVICE'].fields_by_name['public_key']._serialized_options = b'\342A\001\002'
+  _globals['_MINTREQUEST'].fields_by_name['receipt_data']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['receipt_data']._serialized_options = b'\342A\001\002'
+  _globals['_MINTREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_NOTIFYAPPSTOREREQUEST'].fields_by_name['signed_payload']._loaded_options = None
+  _globals['_NOTIFYAPPSTOREREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002'
+  _globals['_NOTIFYMERCHANTREQUEST'].fields_by_name['signed_payload']._loaded_options = None
+  _globals['_NOTIFYMERCHANTREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002'
+  _globals['_GETDROPREQUEST'].fields_by_name['tier']._loaded_options = None
+  _globals['_GETDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002'
+  _globals['_GETDROPREQUEST'].fields_by_name['year']._loaded_options = None
+  _globals['_GETDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHDROPREQUEST'].fields_by_name['tier']._loaded_options = None
+  _globals['_WATCHDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHDROPREQUEST'].fields_by_name['year']._loaded_options = None
+  _globals['_WATCHDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
   _globals['_MINTSERVICE'].methods_by_name['Mint']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['Mint']._serialized_options = b'\232\326\030W\010\311\001\"\010SOLD_OUT\"\014RECEIPT_USED\"\017INVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\n\"\005/mint:\001*'
   _globals['_MINTSERVICE'].methods_by_name['NotifyAppStore']._loaded_options = None
@@ -41,30 +62,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MINTSERVICE'].methods_by_name['NotifyMerchant']._serialized_options = b'\232\326\030*\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\034\"\027/notifications/merchant:\001*'
   _globals['_MINTSERVICE'].methods_by_name['GetDrop']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['GetDrop']._serialized_options = b'\232\326\030\034\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\026\022\024/drops/{tier}/{year}'
-  _globals['_MEMBERSHIP']._serialized_start=109
-  _globals['_MEMBERSHIP']._serialized_end=204
-  _globals['_DEVICE']._serialized_start=206
-  _globals['_DEVICE']._serialized_end=253
-  _globals['_MINTREQUEST']._serialized_start=256
-  _globals['_MINTREQUEST']._serialized_end=423
-  _globals['_MINTRESPONSE']._serialized_start=425
-  _globals['_MINTRESPONSE']._serialized_end=520
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=522
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=569
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=571
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=611
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=613
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=660
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=662
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=702
-  _globals['_GETDROPREQUEST']._serialized_start=704
-  _globals['_GETDROPREQUEST']._serialized_end=748
-  _globals['_GETDROPRESPONSE']._serialized_start=751
-  _globals['_GETDROPRESPONSE']._serialized_end=901
-  _globals['_WATCHDROPREQUEST']._serialized_start=903
-  _globals['_WATCHDROPREQUEST']._serialized_end=949
-  _globals['_WATCHDROPRESPONSE']._serialized_start=951
-  _globals['_WATCHDROPRESPONSE']._serialized_end=1016
-  _globals['_MINTSERVICE']._serialized_start=1019
-  _globals['_MINTSERVICE']._serialized_end=1783
+  _globals['_MEMBERSHIP']._serialized_start=142
+  _globals['_MEMBERSHIP']._serialized_end=237
+  _globals['_DEVICE']._serialized_start=239
+  _globals['_DEVICE']._serialized_end=298
+  _globals['_MINTREQUEST']._serialized_start=301
+  _globals['_MINTREQUEST']._serialized_end=480
+  _globals['_MINTRESPONSE']._serialized_start=482
+  _globals['_MINTRESPONSE']._serialized_end=577
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=579
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=632
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=634
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=674
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=676
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=729
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=731
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=771
+  _globals['_GETDROPREQUEST']._serialized_start=773
+  _globals['_GETDROPREQUEST']._serialized_end=829
+  _globals['_GETDROPRESPONSE']._serialized_start=832
+  _globals['_GETDROPRESPONSE']._serialized_end=982
+  _globals['_WATCHDROPREQUEST']._serialized_start=984
+  _globals['_WATCHDROPREQUEST']._serialized_end=1042
+  _globals['_WATCHDROPRESPONSE']._serialized_start=1044
+  _globals['_WATCHDROPRESPONSE']._serialized_end=1109
+  _globals['_MINTSERVICE']._serialized_start=1112
+  _globals['_MINTSERVICE']._serialized_end=1876
 # @@protoc_insertion_point(module_scope)

@@ -65,7 +65,7 @@ class Device(_message.Message):
     device_id: _builtins.str
     """Opaque name from the caller's identity provider, 1 to 128 printable ASCII characters."""
     public_key: _builtins.str
-    """P-256 public key, PEM (SubjectPublicKeyInfo) or JWK."""
+    """P-256 public key, PEM (SubjectPublicKeyInfo) or JWK, at most 2,048 characters."""
     def __init__(
         self,
         *,
@@ -106,9 +106,9 @@ class MintRequest(_message.Message):
     the mint that fulfils the receipt; a replay changes nothing.
     """
     tier: _builtins.str
-    """Optional, with `year`: which drop. The default is the configured one."""
+    """Optional, with `year`: which drop, `[a-z0-9-]{1,32}`. The default is the configured one."""
     year: _builtins.str
-    """Optional, with `tier`."""
+    """Optional, with `tier`: `2000` to `2100`."""
     @_builtins.property
     def device(self) -> Global___Device:
         """Optional. Enrolled by the mint that fulfils the receipt."""

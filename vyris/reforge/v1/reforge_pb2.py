@@ -23,69 +23,88 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evyris/reforge/v1/reforge.proto\x12\x10vyris.reforge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x82\x01\n\x12InitReforgeRequest\x12\x15\n\rmembership_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rnew_device_id\x18\x03 \x01(\t\x12\x16\n\x0enew_public_key\x18\x04 \x01(\t\x12\x15\n\rold_device_id\x18\x05 \x01(\t\"\x83\x01\n\x13InitReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\x12\x1e\n\x11\x63onfirmation_code\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x14\n\x12_confirmation_code\"A\n\x15\x43onfirmReforgeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x19\n\x11\x63onfirmation_code\x18\x02 \x01(\t\"V\n\x16\x43onfirmReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x15\n\rmembership_id\x18\x02 \x01(\t\x12\x15\n\rnew_device_id\x18\x03 \x01(\t\"6\n\x11GetReforgeRequest\x12\x12\n\nreforge_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"t\n\x12GetReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\x12\x12\n\ndecided_at\x18\x04 \x01(\t\x12\x12\n\nundo_until\x18\x05 \x01(\t\"9\n\x14RefuseReforgeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\"\'\n\x15RefuseReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"7\n\x12UndoReforgeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\"<\n\x13UndoReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x15\n\rmembership_id\x18\x02 \x01(\t\"K\n\x12\x43hangeEmailRequest\x12\x15\n\rmembership_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\";\n\x13\x43hangeEmailResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x02 \x01(\t\" \n\x0fShowPageRequest\x12\r\n\x05token\x18\x01 \x01(\t\"7\n\x11SubmitPageRequest\x12\"\n\x04\x66orm\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\xbb\x0f\n\x0eReforgeService\x12\xbb\x01\n\x0bInitReforge\x12$.vyris.reforge.v1.InitReforgeRequest\x1a%.vyris.reforge.v1.InitReforgeResponse\"_\x9a\xd6\x18;\x08\xca\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cRATE_LIMITED\x82\xd3\xe4\x93\x02\x1a\"\x15/devices/reforge/init:\x01*\x12\xbf\x01\n\x0e\x43onfirmReforge\x12\'.vyris.reforge.v1.ConfirmReforgeRequest\x1a(.vyris.reforge.v1.ConfirmReforgeResponse\"Z\x9a\xd6\x18\x33\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED\x82\xd3\xe4\x93\x02\x1d\"\x18/devices/reforge/confirm:\x01*\x12\x9e\x01\n\nGetReforge\x12#.vyris.reforge.v1.GetReforgeRequest\x1a$.vyris.reforge.v1.GetReforgeResponse\"E\x9a\xd6\x18\x1c\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1f\x12\x1d/devices/reforge/{reforge_id}\x12\xbb\x01\n\rRefuseReforge\x12&.vyris.reforge.v1.RefuseReforgeRequest\x1a\'.vyris.reforge.v1.RefuseReforgeResponse\"Y\x9a\xd6\x18\x33\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/devices/reforge/refuse:\x01*\x12\xb3\x01\n\x0bUndoReforge\x12$.vyris.reforge.v1.UndoReforgeRequest\x1a%.vyris.reforge.v1.UndoReforgeResponse\"W\x9a\xd6\x18\x33\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1a\"\x15/devices/reforge/undo:\x01*\x12\xba\x01\n\x0b\x43hangeEmail\x12$.vyris.reforge.v1.ChangeEmailRequest\x1a%.vyris.reforge.v1.ChangeEmailResponse\"^\x9a\xd6\x18-\x08\xca\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\'\"\"/memberships/{membership_id}/email:\x01*\x12\x8d\x01\n\x0fShowConfirmPage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\"A\x9a\xd6\x18%\x10\x01\x1a\x05token*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/reforge/confirm\x12\x90\x01\n\x11SubmitConfirmPage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"@\x9a\xd6\x18\x1e\x10\x01*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x18\"\x10/reforge/confirm:\x04\x66orm\x12\x8b\x01\n\x0eShowRefusePage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\"@\x9a\xd6\x18%\x10\x01\x1a\x05token*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/reforge/refuse\x12\x8e\x01\n\x10SubmitRefusePage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"?\x9a\xd6\x18\x1e\x10\x01*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x17\"\x0f/reforge/refuse:\x04\x66orm\x12\x87\x01\n\x0cShowUndoPage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\">\x9a\xd6\x18%\x10\x01\x1a\x05token*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/reforge/undo\x12\x8a\x01\n\x0eSubmitUndoPage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"=\x9a\xd6\x18\x1e\x10\x01*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x15\"\r/reforge/undo:\x04\x66ormb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evyris/reforge/v1/reforge.proto\x12\x10vyris.reforge.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x9a\x01\n\x12InitReforgeRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rnew_device_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0enew_public_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rold_device_id\x18\x05 \x01(\t\"\x83\x01\n\x13InitReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\x12\x1e\n\x11\x63onfirmation_code\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x14\n\x12_confirmation_code\"G\n\x15\x43onfirmReforgeRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x11\x63onfirmation_code\x18\x02 \x01(\t\"V\n\x16\x43onfirmReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x15\n\rmembership_id\x18\x02 \x01(\t\x12\x15\n\rnew_device_id\x18\x03 \x01(\t\"6\n\x11GetReforgeRequest\x12\x12\n\nreforge_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"t\n\x12GetReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\t\x12\x12\n\ndecided_at\x18\x04 \x01(\t\x12\x12\n\nundo_until\x18\x05 \x01(\t\"9\n\x14RefuseReforgeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\"\'\n\x15RefuseReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"7\n\x12UndoReforgeRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nreforge_id\x18\x02 \x01(\t\"<\n\x13UndoReforgeResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x15\n\rmembership_id\x18\x02 \x01(\t\"]\n\x12\x43hangeEmailRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65mail\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x13\x43hangeEmailResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x02 \x01(\t\"&\n\x0fShowPageRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"7\n\x11SubmitPageRequest\x12\"\n\x04\x66orm\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\xe2\x11\n\x0eReforgeService\x12\xcc\x01\n\x0bInitReforge\x12$.vyris.reforge.v1.InitReforgeRequest\x1a%.vyris.reforge.v1.InitReforgeResponse\"p\x9a\xd6\x18L\x08\xca\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cRATE_LIMITED:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x1a\"\x15/devices/reforge/init:\x01*\x12\xbf\x01\n\x0e\x43onfirmReforge\x12\'.vyris.reforge.v1.ConfirmReforgeRequest\x1a(.vyris.reforge.v1.ConfirmReforgeResponse\"Z\x9a\xd6\x18\x33\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED\x82\xd3\xe4\x93\x02\x1d\"\x18/devices/reforge/confirm:\x01*\x12\x9e\x01\n\nGetReforge\x12#.vyris.reforge.v1.GetReforgeRequest\x1a$.vyris.reforge.v1.GetReforgeResponse\"E\x9a\xd6\x18\x1c\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1f\x12\x1d/devices/reforge/{reforge_id}\x12\xcc\x01\n\rRefuseReforge\x12&.vyris.reforge.v1.RefuseReforgeRequest\x1a\'.vyris.reforge.v1.RefuseReforgeResponse\"j\x9a\xd6\x18\x44\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x1c\"\x17/devices/reforge/refuse:\x01*\x12\xc4\x01\n\x0bUndoReforge\x12$.vyris.reforge.v1.UndoReforgeRequest\x1a%.vyris.reforge.v1.UndoReforgeResponse\"h\x9a\xd6\x18\x44\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x1a\"\x15/devices/reforge/undo:\x01*\x12\xc2\x01\n\x0b\x43hangeEmail\x12$.vyris.reforge.v1.ChangeEmailRequest\x1a%.vyris.reforge.v1.ChangeEmailResponse\"f\x9a\xd6\x18\x35\x08\xca\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x06\x64\x65vice\x82\xd3\xe4\x93\x02\'\"\"/memberships/{membership_id}/email:\x01*\x12\xb2\x01\n\x0fShowConfirmPage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\"f\x9a\xd6\x18J\x10\x01\x1a\x05token\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/reforge/confirm\x12\xc3\x01\n\x11SubmitConfirmPage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"s\x9a\xd6\x18Q\x10\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x18\"\x10/reforge/confirm:\x04\x66orm\x12\xb0\x01\n\x0eShowRefusePage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\"e\x9a\xd6\x18J\x10\x01\x1a\x05token\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/reforge/refuse\x12\xb3\x01\n\x10SubmitRefusePage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"d\x9a\xd6\x18\x43\x10\x01\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x17\"\x0f/reforge/refuse:\x04\x66orm\x12\xac\x01\n\x0cShowUndoPage\x12!.vyris.reforge.v1.ShowPageRequest\x1a\x14.google.api.HttpBody\"c\x9a\xd6\x18J\x10\x01\x1a\x05token\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/reforge/undo\x12\xaf\x01\n\x0eSubmitUndoPage\x12#.vyris.reforge.v1.SubmitPageRequest\x1a\x14.google.api.HttpBody\"b\x9a\xd6\x18\x43\x10\x01\"\tNOT_FOUND\"\x07\x45XPIRED\"\x0fINVALID_REQUEST*\x18text/html; charset=utf-80\x01\x82\xd3\xe4\x93\x02\x15\"\r/reforge/undo:\x04\x66ormb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.reforge.v1.reforge_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_INITREFORGEREQUEST'].fields_by_name['membership_id']._loaded_options = None
+  _globals['_INITREFORGEREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_INITREFORGEREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_INITREFORGEREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_INITREFORGEREQUEST'].fields_by_name['new_device_id']._loaded_options = None
+  _globals['_INITREFORGEREQUEST'].fields_by_name['new_device_id']._serialized_options = b'\342A\001\002'
+  _globals['_INITREFORGEREQUEST'].fields_by_name['new_public_key']._loaded_options = None
+  _globals['_INITREFORGEREQUEST'].fields_by_name['new_public_key']._serialized_options = b'\342A\001\002'
+  _globals['_CONFIRMREFORGEREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_CONFIRMREFORGEREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['membership_id']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002'
+  _globals['_SHOWPAGEREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_SHOWPAGEREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002'
   _globals['_REFORGESERVICE'].methods_by_name['InitReforge']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['InitReforge']._serialized_options = b'\232\326\030;\010\312\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\"\014RATE_LIMITED\202\323\344\223\002\032\"\025/devices/reforge/init:\001*'
+  _globals['_REFORGESERVICE'].methods_by_name['InitReforge']._serialized_options = b'\232\326\030L\010\312\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\"\014RATE_LIMITED:\017device-optional\202\323\344\223\002\032\"\025/devices/reforge/init:\001*'
   _globals['_REFORGESERVICE'].methods_by_name['ConfirmReforge']._loaded_options = None
   _globals['_REFORGESERVICE'].methods_by_name['ConfirmReforge']._serialized_options = b'\232\326\0303\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST\"\014UNAUTHORIZED\202\323\344\223\002\035\"\030/devices/reforge/confirm:\001*'
   _globals['_REFORGESERVICE'].methods_by_name['GetReforge']._loaded_options = None
   _globals['_REFORGESERVICE'].methods_by_name['GetReforge']._serialized_options = b'\232\326\030\034\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\037\022\035/devices/reforge/{reforge_id}'
   _globals['_REFORGESERVICE'].methods_by_name['RefuseReforge']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['RefuseReforge']._serialized_options = b'\232\326\0303\"\014UNAUTHORIZED\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST\202\323\344\223\002\034\"\027/devices/reforge/refuse:\001*'
+  _globals['_REFORGESERVICE'].methods_by_name['RefuseReforge']._serialized_options = b'\232\326\030D\"\014UNAUTHORIZED\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST:\017device-optional\202\323\344\223\002\034\"\027/devices/reforge/refuse:\001*'
   _globals['_REFORGESERVICE'].methods_by_name['UndoReforge']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['UndoReforge']._serialized_options = b'\232\326\0303\"\014UNAUTHORIZED\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST\202\323\344\223\002\032\"\025/devices/reforge/undo:\001*'
+  _globals['_REFORGESERVICE'].methods_by_name['UndoReforge']._serialized_options = b'\232\326\030D\"\014UNAUTHORIZED\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST:\017device-optional\202\323\344\223\002\032\"\025/devices/reforge/undo:\001*'
   _globals['_REFORGESERVICE'].methods_by_name['ChangeEmail']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['ChangeEmail']._serialized_options = b'\232\326\030-\010\312\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\'\"\"/memberships/{membership_id}/email:\001*'
+  _globals['_REFORGESERVICE'].methods_by_name['ChangeEmail']._serialized_options = b'\232\326\0305\010\312\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST:\006device\202\323\344\223\002\'\"\"/memberships/{membership_id}/email:\001*'
   _globals['_REFORGESERVICE'].methods_by_name['ShowConfirmPage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['ShowConfirmPage']._serialized_options = b'\232\326\030%\020\001\032\005token*\030text/html; charset=utf-80\001\202\323\344\223\002\022\022\020/reforge/confirm'
+  _globals['_REFORGESERVICE'].methods_by_name['ShowConfirmPage']._serialized_options = b'\232\326\030J\020\001\032\005token\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\022\022\020/reforge/confirm'
   _globals['_REFORGESERVICE'].methods_by_name['SubmitConfirmPage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['SubmitConfirmPage']._serialized_options = b'\232\326\030\036\020\001*\030text/html; charset=utf-80\001\202\323\344\223\002\030\"\020/reforge/confirm:\004form'
+  _globals['_REFORGESERVICE'].methods_by_name['SubmitConfirmPage']._serialized_options = b'\232\326\030Q\020\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\030\"\020/reforge/confirm:\004form'
   _globals['_REFORGESERVICE'].methods_by_name['ShowRefusePage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['ShowRefusePage']._serialized_options = b'\232\326\030%\020\001\032\005token*\030text/html; charset=utf-80\001\202\323\344\223\002\021\022\017/reforge/refuse'
+  _globals['_REFORGESERVICE'].methods_by_name['ShowRefusePage']._serialized_options = b'\232\326\030J\020\001\032\005token\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\021\022\017/reforge/refuse'
   _globals['_REFORGESERVICE'].methods_by_name['SubmitRefusePage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['SubmitRefusePage']._serialized_options = b'\232\326\030\036\020\001*\030text/html; charset=utf-80\001\202\323\344\223\002\027\"\017/reforge/refuse:\004form'
+  _globals['_REFORGESERVICE'].methods_by_name['SubmitRefusePage']._serialized_options = b'\232\326\030C\020\001\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\027\"\017/reforge/refuse:\004form'
   _globals['_REFORGESERVICE'].methods_by_name['ShowUndoPage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['ShowUndoPage']._serialized_options = b'\232\326\030%\020\001\032\005token*\030text/html; charset=utf-80\001\202\323\344\223\002\017\022\r/reforge/undo'
+  _globals['_REFORGESERVICE'].methods_by_name['ShowUndoPage']._serialized_options = b'\232\326\030J\020\001\032\005token\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\017\022\r/reforge/undo'
   _globals['_REFORGESERVICE'].methods_by_name['SubmitUndoPage']._loaded_options = None
-  _globals['_REFORGESERVICE'].methods_by_name['SubmitUndoPage']._serialized_options = b'\232\326\030\036\020\001*\030text/html; charset=utf-80\001\202\323\344\223\002\025\"\r/reforge/undo:\004form'
-  _globals['_INITREFORGEREQUEST']._serialized_start=146
-  _globals['_INITREFORGEREQUEST']._serialized_end=276
-  _globals['_INITREFORGERESPONSE']._serialized_start=279
-  _globals['_INITREFORGERESPONSE']._serialized_end=410
-  _globals['_CONFIRMREFORGEREQUEST']._serialized_start=412
-  _globals['_CONFIRMREFORGEREQUEST']._serialized_end=477
-  _globals['_CONFIRMREFORGERESPONSE']._serialized_start=479
-  _globals['_CONFIRMREFORGERESPONSE']._serialized_end=565
-  _globals['_GETREFORGEREQUEST']._serialized_start=567
-  _globals['_GETREFORGEREQUEST']._serialized_end=621
-  _globals['_GETREFORGERESPONSE']._serialized_start=623
-  _globals['_GETREFORGERESPONSE']._serialized_end=739
-  _globals['_REFUSEREFORGEREQUEST']._serialized_start=741
-  _globals['_REFUSEREFORGEREQUEST']._serialized_end=798
-  _globals['_REFUSEREFORGERESPONSE']._serialized_start=800
-  _globals['_REFUSEREFORGERESPONSE']._serialized_end=839
-  _globals['_UNDOREFORGEREQUEST']._serialized_start=841
-  _globals['_UNDOREFORGEREQUEST']._serialized_end=896
-  _globals['_UNDOREFORGERESPONSE']._serialized_start=898
-  _globals['_UNDOREFORGERESPONSE']._serialized_end=958
-  _globals['_CHANGEEMAILREQUEST']._serialized_start=960
-  _globals['_CHANGEEMAILREQUEST']._serialized_end=1035
-  _globals['_CHANGEEMAILRESPONSE']._serialized_start=1037
-  _globals['_CHANGEEMAILRESPONSE']._serialized_end=1096
-  _globals['_SHOWPAGEREQUEST']._serialized_start=1098
-  _globals['_SHOWPAGEREQUEST']._serialized_end=1130
-  _globals['_SUBMITPAGEREQUEST']._serialized_start=1132
-  _globals['_SUBMITPAGEREQUEST']._serialized_end=1187
-  _globals['_REFORGESERVICE']._serialized_start=1190
-  _globals['_REFORGESERVICE']._serialized_end=3169
+  _globals['_REFORGESERVICE'].methods_by_name['SubmitUndoPage']._serialized_options = b'\232\326\030C\020\001\"\tNOT_FOUND\"\007EXPIRED\"\017INVALID_REQUEST*\030text/html; charset=utf-80\001\202\323\344\223\002\025\"\r/reforge/undo:\004form'
+  _globals['_INITREFORGEREQUEST']._serialized_start=179
+  _globals['_INITREFORGEREQUEST']._serialized_end=333
+  _globals['_INITREFORGERESPONSE']._serialized_start=336
+  _globals['_INITREFORGERESPONSE']._serialized_end=467
+  _globals['_CONFIRMREFORGEREQUEST']._serialized_start=469
+  _globals['_CONFIRMREFORGEREQUEST']._serialized_end=540
+  _globals['_CONFIRMREFORGERESPONSE']._serialized_start=542
+  _globals['_CONFIRMREFORGERESPONSE']._serialized_end=628
+  _globals['_GETREFORGEREQUEST']._serialized_start=630
+  _globals['_GETREFORGEREQUEST']._serialized_end=684
+  _globals['_GETREFORGERESPONSE']._serialized_start=686
+  _globals['_GETREFORGERESPONSE']._serialized_end=802
+  _globals['_REFUSEREFORGEREQUEST']._serialized_start=804
+  _globals['_REFUSEREFORGEREQUEST']._serialized_end=861
+  _globals['_REFUSEREFORGERESPONSE']._serialized_start=863
+  _globals['_REFUSEREFORGERESPONSE']._serialized_end=902
+  _globals['_UNDOREFORGEREQUEST']._serialized_start=904
+  _globals['_UNDOREFORGEREQUEST']._serialized_end=959
+  _globals['_UNDOREFORGERESPONSE']._serialized_start=961
+  _globals['_UNDOREFORGERESPONSE']._serialized_end=1021
+  _globals['_CHANGEEMAILREQUEST']._serialized_start=1023
+  _globals['_CHANGEEMAILREQUEST']._serialized_end=1116
+  _globals['_CHANGEEMAILRESPONSE']._serialized_start=1118
+  _globals['_CHANGEEMAILRESPONSE']._serialized_end=1177
+  _globals['_SHOWPAGEREQUEST']._serialized_start=1179
+  _globals['_SHOWPAGEREQUEST']._serialized_end=1217
+  _globals['_SUBMITPAGEREQUEST']._serialized_start=1219
+  _globals['_SUBMITPAGEREQUEST']._serialized_end=1274
+  _globals['_REFORGESERVICE']._serialized_start=1277
+  _globals['_REFORGESERVICE']._serialized_end=3551
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,7 @@ class InitReforgeRequest(_message.Message):
     new_device_id: _builtins.str
     """The device that is to hold the membership, 1 to 128 printable ASCII characters."""
     new_public_key: _builtins.str
-    """Its P-256 public key, PEM (SubjectPublicKeyInfo) or JWK."""
+    """Its P-256 public key, PEM (SubjectPublicKeyInfo) or JWK, at most 2,048 characters."""
     old_device_id: _builtins.str
     """The device that holds it now; required where one is enrolled."""
     def __init__(

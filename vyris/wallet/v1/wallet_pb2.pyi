@@ -109,7 +109,9 @@ class RegisterPassDeviceRequest(_message.Message):
     serial_number: _builtins.str
     """As in the pass: UUID."""
     push_token: _builtins.str
-    """Where APNs reaches the device, 1 to 256 characters of A-Z, a-z, 0-9 and =_-."""
+    """Where APNs reaches the device, 1 to 256 characters of A-Z, a-z, 0-9 and =_-.
+    Its JSON name is Apple's `pushToken`.
+    """
     def __init__(
         self,
         *,

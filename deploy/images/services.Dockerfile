@@ -1,0 +1,26 @@
+# The four services, the migrations and the `vyris` command: one image, told by its arguments what to be.
+#   docker build -f deploy/images/services.Dockerfile -t vyris-services .
+#   docker run vyris-services services.mint
+ARG PYTHON_IMAGE=python:3.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS packages
+COPY requirements.txt /requirements.txt
+# Wheels alone, each with the hash that was locked: nothing is compiled, nothing is resolved.
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /requirements.txt \
+ && /opt/venv/bin/pip uninstall --yes pip
+
+FROM ${PYTHON_IMAGE}
+COPY --from=packages /opt/venv /opt/venv
+WORKDIR /app
+COPY vyris vyris
+COPY services services
+COPY schema schema
+COPY stack stack
+COPY cli cli
+RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "."]
+# The root can be mounted read-only: nothing is written outside /tmp, and in production nothing at all.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["python", "-m"]
+CMD ["services.mint"]

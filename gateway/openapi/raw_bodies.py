@@ -1,0 +1,73 @@
+"""Bodies that no proto message describes: forms, and JSON that the services write themselves."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Object = dict[str, Any]
+
+_TOKEN: Final = {"type": "string", "description": "The link's token."}
+
+FORMS: Final[dict[str, Object]] = {
+    "SubmitConfirmPage": {
+        "type": "object",
+        "properties": {
+            "token": _TOKEN,
+            "confirmation_code": {
+                "type": "string",
+                "description": "The code that the new device shows, where the request has one.",
+            },
+        },
+        "required": ["token"],
+    },
+    "SubmitRefusePage": {"type": "object", "properties": {"token": _TOKEN}, "required": ["token"]},
+    "SubmitUndoPage": {"type": "object", "properties": {"token": _TOKEN}, "required": ["token"]},
+}
+
+JSON_ANSWERS: Final[dict[str, Object]] = {
+    "ListUpdatedPasses": {
+        "type": "object",
+        "properties": {
+            "serialNumbers": {"type": "array", "items": {"type": "string", "format": "uuid"}, "minItems": 1},
+            "lastUpdated": {"type": "string", "description": "Opaque; sent back as `passesUpdatedSince`."},
+        },
+        "required": ["serialNumbers", "lastUpdated"],
+    },
+    "GetHealth": {
+        "type": "object",
+        "description": "Details may follow the status.",
+        "properties": {
+            "status": {"type": "string", "enum": ["ok", "degraded"], "description": "`degraded` while Redis is away."}
+        },
+        "required": ["status"],
+    },
+}
+
+UNHEALTHY: Final[Object] = {
+    "type": "object",
+    "properties": {"status": {"type": "string", "enum": ["unhealthy"]}},
+    "required": ["status"],
+    "additionalProperties": False,
+}
+
+# Headers besides those of every answer: Apple's words, or RFC 9110's.
+ANSWER_HEADERS: Final[dict[str, Object]] = {
+    "IssuePass": {
+        "Content-Disposition": {
+            "description": 'attachment; filename="vyris-<tier>-<sequence_num>.pkpass"',
+            "schema": {"type": "string", "pattern": r'^attachment; filename="vyris-[a-z0-9-]{1,32}-[0-9]+\.pkpass"$'},
+        }
+    },
+    "GetLatestPass": {
+        "Last-Modified": {"description": "When the pass last changed (RFC 9110).", "schema": {"type": "string"}}
+    },
+}
+REQUEST_HEADERS: Final[dict[str, Object]] = {
+    "GetLatestPass": {
+        "name": "If-Modified-Since",
+        "in": "header",
+        "required": False,
+        "description": "`Last-Modified` of the copy that the device has (RFC 9110).",
+        "schema": {"type": "string"},
+    }
+}

@@ -1,0 +1,96 @@
+"""Messages as JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any, Final
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+from gateway.openapi.api import Api, Field, Message
+from gateway.openapi.bounds import Schema, number_bounds, text_bounds, words
+
+_AS_IN: Final = re.compile(r"^As in (?:the message )?(\w+)\.$")
+_ENUMERATED: Final = ("status", "state")
+_TOGETHER: Final = re.compile(r"^Optional, with `(\w+)`")
+_EXACTLY_ONE: Final = "by exactly one of the two"
+_INTEGERS: Final = (FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_UINT32)
+
+
+class Schemas:
+    """Schemas of messages. Those that others refer to gather in `components`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._by_name = {message.name: message for message in api.messages.values()}
+        self.components: dict[str, Schema] = {}
+
+    def request(self, full_name: str, *, without: Collection[str]) -> Schema:
+        """What a caller sends: what is required is marked so, unknown fields are ignored."""
+        message = self._api.messages[full_name]
+        fields = [field for field in message.fields if field.name not in without]
+        schema = self._object(message, fields, [field.json_name for field in fields if field.required])
+        if _EXACTLY_ONE in message.comment:
+            schema["oneOf"] = [{"required": [field.json_name]} for field in fields]
+        together = {field.json_name: found for field in fields if (found := _TOGETHER.findall(field.comment))}
+        if together:
+            schema["dependentRequired"] = together
+        return self._named(message.name, schema)
+
+    def answer(self, full_name: str) -> Schema:
+        """What the gateway writes: every field, set or not, but the optional ones."""
+        message = self._api.messages[full_name]
+        return self._named(message.name, self._answer(message))
+
+    def of_field(self, field: Field, *, in_answer: bool = False) -> Schema:
+        """A field's own schema, with its comment."""
+        schema = self._plain(field, in_answer=in_answer)
+        if field.repeated:
+            schema = {"type": "array", "items": schema}
+        return {**schema, "description": field.comment} if field.comment else schema
+
+    def _answer(self, message: Message) -> Schema:
+        fields = list(message.fields)
+        written = [field.json_name for field in fields if not field.optional]
+        return self._object(message, fields, written, in_answer=True)
+
+    def _object(
+        self, message: Message, fields: list[Field], required: list[str], *, in_answer: bool = False
+    ) -> Schema:
+        schema: Schema = {
+            "type": "object",
+            "description": message.comment,
+            "properties": {field.json_name: self.of_field(field, in_answer=in_answer) for field in fields},
+        }
+        if required:
+            schema["required"] = required
+        return schema
+
+    def _named(self, name: str, schema: Schema) -> Schema:
+        self.components[name] = schema
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def _plain(self, field: Field, *, in_answer: bool) -> Schema:
+        if field.message:
+            message = self._api.messages[field.message]
+            return (
+                self.answer(field.message) if in_answer else self.request(field.message, without=())
+            ) if message.fields else {"type": "object"}
+        if field.kind == FieldDescriptorProto.TYPE_BOOL:
+            return {"type": "boolean"}
+        if field.kind in _INTEGERS:
+            return {"type": "integer", "format": "int32", **number_bounds(field.comment)}
+        if field.kind != FieldDescriptorProto.TYPE_STRING:
+            raise ValueError(f"{field.name}: a field of this type has no form in the contract's JSON")
+        return {"type": "string", **self._text(field)}
+
+    def _text(self, field: Field) -> dict[str, Any]:
+        comment = field.comment
+        elsewhere = _AS_IN.match(comment)
+        if elsewhere:
+            named = next(other for other in self._by_name[elsewhere[1]].fields if other.name == field.name)
+            comment = named.comment
+        if field.name in _ENUMERATED:
+            return {"enum": words(comment)}
+        return text_bounds(comment)

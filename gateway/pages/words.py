@@ -1,0 +1,24 @@
+"""Text of the protos' comments as HTML."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from markupsafe import Markup, escape
+
+_CODE: Final = re.compile(r"`([^`]+)`")
+
+
+def breakable(path: str) -> Markup:
+    """A path that may break after a slash."""
+    return Markup("/<wbr>").join(path.split("/"))
+
+
+def code_marked(text: str) -> Markup:
+    """Escape `text`; what stands in backticks becomes code, an empty line begins a paragraph."""
+    pieces = [
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(_CODE.split(text))
+    ]
+    return Markup("").join(pieces).replace("\n\n", Markup("</p><p>"))

@@ -1,0 +1,40 @@
+"""Two minutes of a campaign: what a change breaks badly shows here; `make chaos` looks longer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.local import Stack
+from tests.chaos.broken.__main__ import caught
+from tests.chaos.campaign import Results, campaign_stack, run_seeds
+from tests.chaos.table import title
+
+SLICE_S = 75.0
+FIRST_SEED = 1_000
+RUNS = range(FIRST_SEED, FIRST_SEED + 100)
+CAPACITY_LIMIT = 300
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def faulty_stack() -> Iterator[Stack]:
+    with campaign_stack() as stack:
+        yield stack
+
+
+def test_nothing_is_lost_in_a_few_seeded_runs(faulty_stack: Stack, tmp_path: Path) -> None:
+    until_s = time.monotonic() + SLICE_S
+    seeds = (seed for seed in RUNS if time.monotonic() < until_s)
+    told = run_seeds(faulty_stack, seeds, Results(tmp_path), lambda _: None, capacity_limit=CAPACITY_LIMIT)
+    print(title(told))
+    assert {result.seed: result.violations for result in told if result.violations} == {}
+    assert sum(result.mints for result in told) > len(told)
+
+
+def test_the_checker_catches_a_process_that_is_broken(faulty_stack: Stack) -> None:
+    assert caught(faulty_stack, "one-key-twice-in-a-batch")

