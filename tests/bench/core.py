@@ -22,7 +22,7 @@ MINTS_A_SECOND = 8_000
 MINT_CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS = 64
 # The baseline needs tens of milliseconds for a pass: more connections would only measure its queue.
-PASS_CONNECTIONS = 8
+PASS_CONNECTIONS = 4
 SEED_S = 3
 # What is signed beforehand for one second of encounters; no machine of today verifies more.
 ENCOUNTERS_A_SECOND = 6_000
