@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DEFAULT, HIGH, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -83,6 +83,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
         route=RouteAction(
             cluster=route.cluster,
             timeout=seconds(HEALTH_TIMEOUT_S if is_health else settings.gateway_request_timeout_s),
+            priority=HIGH if is_health else DEFAULT,
         ),
         typed_per_filter_config=per_filter,
     )
