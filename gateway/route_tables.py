@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DEFAULT, HIGH, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -89,6 +89,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
         route=RouteAction(
             cluster=route.cluster,
             timeout=seconds(timeout_s),
+            priority=HIGH if is_health else DEFAULT,
         ),
         # A JSON caller brings no deadline; the service is told the gateway's as gRPC tells one.
         request_headers_to_add=[_always("grpc-timeout", f"{round(timeout_s * 1000)}m")],
