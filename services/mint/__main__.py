@@ -20,6 +20,7 @@ from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
+from services.user_tokens import opened_user_tokens
 from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
@@ -32,6 +33,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
     async with (
         ready_kinds(settings, production=settings.production) as kinds,
+        opened_user_tokens(settings, production=settings.production) as user_tokens,
         Database.open(settings, "vyris-mint") as database,
         running_engine(database, settings) as (engine, bouncer),
     ):
@@ -57,6 +59,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=database.answers,
+                authenticate=user_tokens,
                 described=[
                     encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
                     wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],

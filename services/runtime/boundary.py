@@ -29,7 +29,7 @@ OK: Final = "OK"
 
 Method = Callable[[Any, Call], Awaitable[Message]]
 StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
-# Looks at a request before its method does; raises Unauthorized.
+# Looks at a request before its method does: says who the caller is (`Call.identity`), or raises Unauthorized.
 Authenticate = Callable[[Message, Call], Awaitable[None]]
 
 

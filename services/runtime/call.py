@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import grpc
 
-from vyris.errors import Retryable
+from vyris.errors import Retryable, Unauthorized, VyrisError
 
 # Envoy tells JSON callers' time here; gRPC callers bring a deadline of their own.
 ENVOY_TIMEOUT_KEY: Final = "x-envoy-expected-rq-timeout-ms"
@@ -19,15 +19,35 @@ TRAVEL_S: Final = 0.05
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Identity:
+    """A user who was proven, or why none was."""
+
+    __slots__ = ("_refusal", "_user_id")
+
+    def __init__(self, proven: str | VyrisError) -> None:
+        """`proven` is the user's id, or what anybody who needs one is to be told."""
+        self._user_id = "" if isinstance(proven, VyrisError) else proven
+        self._refusal = proven if isinstance(proven, VyrisError) else None
+
+    def must_be(self, user_id: str) -> None:
+        """Raises Unauthorized, or Retryable where nobody can be proven right now."""
+        if self._refusal is not None:
+            raise self._refusal
+        if self._user_id != user_id:
+            raise Unauthorized("The bearer token is another user's")
+
+
 class Call:
     """The circumstances of one RPC."""
 
-    __slots__ = ("_context", "_metadata", "_until_s", "method")
+    __slots__ = ("_context", "_metadata", "_until_s", "identity", "method")
 
     def __init__(self, context: Context, method: str, limit_s: float) -> None:
         """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one."""
         self._context = context
         self.method = method
+        # Who the caller proved to be; set by authentication, None where a user_id needs no proof.
+        self.identity: Identity | None = None
         metadata = self._metadata = context.invocation_metadata() or ()
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s < limit_s:
@@ -44,6 +64,15 @@ class Call:
         if left <= 0:
             raise Retryable("There was no time left to serve this request", http_status=504)
         return left
+
+    def require_user(self, user_id: str) -> None:
+        """Refuse a caller who is not the user that he names.
+
+        Called where the contract's order of checks has the owner: after shape and existence. Raises
+        Unauthorized, Retryable.
+        """
+        if self.identity is not None:
+            self.identity.must_be(user_id)
 
     def metadata(self, key: str) -> str | None:
         """The first text value of a metadata key (an HTTP header through the gateway)."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
 from tests.chaos.history import History
+from tests.chaos.overload import run_overload
 from tests.chaos.run import RunResult
 from tests.chaos.table import by_fault
 
@@ -59,6 +60,16 @@ def recheck(history: Path) -> None:
     for violation in violations:
         out.print(f"{violation.rule}: {violation.told}")
     raise typer.Exit(bool(violations))
+
+
+@app.command()
+def overload(seconds: float = 60.0, factor: float = 5.0) -> None:
+    """Press several times as hard as the suite can serve."""
+    result = run_overload(seconds, factor)
+    out.print(result)
+    for failure in result.failures():
+        out.print(f"FAILED: {failure}", style="red")
+    raise typer.Exit(bool(result.failures()))
 
 
 def _tell(result: RunResult) -> None:
