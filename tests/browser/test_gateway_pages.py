@@ -142,6 +142,7 @@ def test_the_examples_can_be_sent_one_after_the_other(browser: Browser, base: st
     assert send(browser, "refuseReforge").startswith("200")
     assert send(browser, "getHealth").startswith("200")
     assert send(browser, "verifyEncounter").startswith("401")
+    evaluate(browser, "document.getElementById('issuePass').scrollIntoView({ behavior: 'instant' })")
     browser.screenshot(pictures / "docs-sent.png")
 
 
