@@ -79,7 +79,7 @@ class GatewaySettings(BaseSettings):
     """Worker threads of Envoy."""
     gateway_request_timeout_s: Seconds = 10
     """From the last byte of the request to the first of the answer; services are told it in
-    `x-envoy-expected-rq-timeout-ms`."""
+    `grpc-timeout`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15

@@ -19,6 +19,7 @@ from services.mint.suite_health import PeersProbe, SuiteHealth
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
+from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.encounter.v1 import encounter_pb2
@@ -38,9 +39,11 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
-            "encounter": PeersProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
-            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
-            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
+            "encounter": PeersProbe(
+                settings.encounter_address, "vyris.encounter.v1.EncounterService", certificates(settings)
+            ),
+            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService", certificates(settings)),
+            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService", certificates(settings)),
         }
         health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())

@@ -21,7 +21,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 # More of them find more: EXAMPLES=500 for a long look.
-EXAMPLES = int(os.environ.get("EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "5"))
 
 
 def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack: Stack, tmp_path: Path) -> None:
@@ -46,7 +46,8 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
     generated = re.search(r"(\d+) generated", said)
     assert tested, said
     assert generated, said
-    assert int(tested[1]) == len(list(_operations(stack)))
+    # All but the one at which it fetched the document.
+    assert int(tested[1]) == len(_operations(stack)) - 1
     assert int(generated[1]) > 10 * int(tested[1])
 
 
