@@ -21,7 +21,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 # More of them find more: EXAMPLES=500 for a long look.
-EXAMPLES = int(os.environ.get("EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 
 
 def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack: Stack, tmp_path: Path) -> None:
