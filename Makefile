@@ -70,6 +70,7 @@ settings: venv ## Write .env.example and docs/settings.md from the settings
 verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python -m cli.settings_reference --check
+	@$(BIN)/python -m deploy.observability.dashboard --check
 
 .PHONY: bench
 bench: venv ## Measure the suite beside a baseline and its own ceiling, about five minutes
