@@ -10,8 +10,6 @@ import grpc
 
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
-# Envoy tells JSON callers' time here; gRPC callers bring a deadline of their own.
-ENVOY_TIMEOUT_KEY: Final = "x-envoy-expected-rq-timeout-ms"
 REQUEST_ID_KEY: Final = "x-request-id"
 # An answer needs this long to travel; work that could only end later is not begun.
 TRAVEL_S: Final = 0.05
@@ -40,21 +38,20 @@ class Identity:
 class Call:
     """The circumstances of one RPC."""
 
-    __slots__ = ("_context", "_metadata", "_until_s", "identity", "method")
+    __slots__ = ("_context", "_until_s", "identity", "method")
 
     def __init__(self, context: Context, method: str, limit_s: float) -> None:
-        """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one."""
+        """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one.
+
+        A gRPC caller sets one with its deadline; for a JSON caller the gateway does, in the same header.
+        """
         self._context = context
         self.method = method
         # Who the caller proved to be; set by authentication, None where a user_id needs no proof.
         self.identity: Identity | None = None
-        metadata = self._metadata = context.invocation_metadata() or ()
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s < limit_s:
             limit_s = remaining_s
-        for key, value in metadata:
-            if key == ENVOY_TIMEOUT_KEY and isinstance(value, str) and value.isdecimal():
-                limit_s = min(limit_s, int(value) / 1000)
         self._until_s = time.monotonic() + limit_s - TRAVEL_S
 
     @property
@@ -76,11 +73,13 @@ class Call:
 
     def metadata(self, key: str) -> str | None:
         """The first text value of a metadata key (an HTTP header through the gateway)."""
-        return next((value for name, value in self._metadata if name == key and isinstance(value, str)), None)
+        return next(iter(self.metadata_values(key)), None)
 
     def metadata_values(self, key: str) -> list[str]:
         """All text values of a metadata key."""
-        return [value for name, value in self._metadata if name == key and isinstance(value, str)]
+        # Read only when asked for: gRPC builds an object for each of a dozen headers.
+        metadata = self._context.invocation_metadata() or ()
+        return [value for name, value in metadata if name == key and isinstance(value, str)]
 
     @property
     def request_id(self) -> str:
