@@ -1,6 +1,6 @@
 """Every mint replica is replaced under load, and no buyer notices.
 
-The client does what the contract says: a request that could not be delivered, or was answered `retryable`, is sent again.
+The client does what the contract says: what could not be delivered, or was answered `retryable`, is sent again.
 """
 
 from __future__ import annotations
