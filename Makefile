@@ -59,8 +59,9 @@ lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/python protos/generate.py --lint
 
 .PHONY: protos
-protos: venv ## Generate the code that comes from the protos
+protos: venv ## Generate what comes from the protos: code, the OpenAPI document, the pages
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python -m gateway.pages
 
 .PHONY: settings
 settings: venv ## Write .env.example and docs/settings.md from the settings
@@ -69,6 +70,7 @@ settings: venv ## Write .env.example and docs/settings.md from the settings
 .PHONY: verify
 verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python protos/generate.py --check
+	@$(BIN)/python -m gateway.pages --check
 	@$(BIN)/python -m cli.settings_reference --check
 
 .PHONY: bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
@@ -17,8 +18,10 @@ from rich.table import Table
 from services.runtime.times import rfc3339
 
 P = ParamSpec("P")
+PIPED_WIDTH = 200
 
-out = Console(soft_wrap=True)
+# What is piped is not cut to the width of a terminal that is not there.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -38,7 +41,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
     if not rows:
         err.print(empty, markup=False)
         return
-    table = Table(*columns)
+    table = Table(*columns, box=None, header_style="bold")
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))
     out.print(table)
@@ -49,7 +52,7 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         out.print_json(json.dumps(dict(row), default=_text))
         return
-    table = Table(show_header=False)
+    table = Table(show_header=False, box=None)
     for field, value in row.items():
         table.add_row(field, _text(value))
     out.print(table)

@@ -8,7 +8,7 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
-from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.base_pb2 import HIGH, TransportSocket
 from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions, KeepaliveSettings
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint as EndpointMessage
@@ -23,6 +23,7 @@ from gateway.messages import flag, number, packed, seconds, socket_address
 from gateway.settings import SERVICES, Endpoint, GatewaySettings
 from gateway.tls import upstream_tls
 
+HEALTH_REQUESTS_LIMIT = 64
 ADMIN_CLUSTER = "envoy_admin"
 COLLECTOR_CLUSTER = "otlp_collector"
 
@@ -89,7 +90,9 @@ def _circuit_breakers(settings: GatewaySettings) -> Any:
                 retry_budget=CircuitBreakers.Thresholds.RetryBudget(
                     budget_percent=Percent(value=20), min_retry_concurrency=number(8)
                 ),
-            )
+            ),
+            # GET /health is never refused because of what callers send.
+            CircuitBreakers.Thresholds(priority=HIGH, max_requests=number(HEALTH_REQUESTS_LIMIT)),
         ]
     )
 

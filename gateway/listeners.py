@@ -22,6 +22,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
     HeaderMutation as EarlyHeaderMutation,
 )
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import observability
@@ -31,8 +32,13 @@ from gateway.tls import listener_tls
 
 CONNECTION_BUFFER_BYTES = 32 * 1024
 
-# Headers that are the gateway's own to set.
-OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-")]
+# Names that HTTP allows and gRPC does not (`a|b`): a gRPC server ends such a call in an internal error.
+# Pseudo-headers begin with a colon.
+UNSPEAKABLE_HEADERS = StringMatcher(
+    safe_regex=RegexMatcher(regex=r"[^:0-9a-z._-].*|[^:].*[^0-9a-z._-].*"),
+)
+# Headers that are the gateway's own to set, and those that no service could be told.
+OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-"), UNSPEAKABLE_HEADERS]
 # What a JSON caller must not say to a gRPC server: its deadline, its encodings, binary metadata (a value
 # that is not base64 ends the call in an internal error).
 GRPC_HEADERS = [StringMatcher(prefix="grpc-"), StringMatcher(suffix="-bin")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DEFAULT, HIGH, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -63,6 +63,11 @@ def _if_absent(name: str, value: str) -> Any:
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
 
 
+def _always(name: str, value: str) -> Any:
+    action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
+
+
 def _path_match(route: HttpRoute, *more: Any) -> Any:
     headers = [*more, _header_is(":method", route.http_method)]
     if route.path_regex is None:
@@ -75,6 +80,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
     script = filters.answer_script_name(route)
     per_filter = filters.named_script(query_script_name(route) if with_query else script)
     per_filter |= filters.bounded_body()
+    timeout_s = HEALTH_TIMEOUT_S if is_health else settings.gateway_request_timeout_s
     if is_health and settings.gateway_rate_limit_rps is not None:
         per_filter |= filters.switched_off(filters.RATE_LIMIT)
     return Route(
@@ -82,8 +88,11 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
         match=_path_match(route, *([_HAS_QUERY] if with_query else [])),
         route=RouteAction(
             cluster=route.cluster,
-            timeout=seconds(HEALTH_TIMEOUT_S if is_health else settings.gateway_request_timeout_s),
+            timeout=seconds(timeout_s),
+            priority=HIGH if is_health else DEFAULT,
         ),
+        # A JSON caller brings no deadline; the service is told the gateway's as gRPC tells one.
+        request_headers_to_add=[_always("grpc-timeout", f"{round(timeout_s * 1000)}m")],
         typed_per_filter_config=per_filter,
     )
 

@@ -79,14 +79,14 @@ class GatewaySettings(BaseSettings):
     """Worker threads of Envoy."""
     gateway_request_timeout_s: Seconds = 10
     """From the last byte of the request to the first of the answer; services are told it in
-    `x-envoy-expected-rq-timeout-ms`."""
+    `grpc-timeout`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Connections from callers, all listeners together."""
-    gateway_max_requests: Annotated[int, Field(ge=1)] = 4_096
+    gateway_max_requests: Annotated[int, Field(ge=1)] = 512
     """Requests under way at one service; more are answered 503 at once."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
     """Memory at which Envoy begins to refuse work."""

@@ -53,6 +53,7 @@ def stack() -> Iterator[Stack]:
     """The whole suite behind its gateway; a test that breaks something mends it again."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
-        Stack.isolated(Path(folder) / "state") as running,
+        # Two mint processes: whatever holds must hold between them.
+        Stack.isolated(Path(folder) / "state", mint_replicas=2) as running,
     ):
         yield running

@@ -45,7 +45,7 @@ ERROR_SCHEMA: Final[Object] = {
 }
 HEADERS: Final[Object] = {
     "RequestId": {
-        "description": "The request's id: the caller's own `X-Request-Id`, or a new one. Name it when you ask about it.",
+        "description": "The caller's own `X-Request-Id`, or a new one. Name it when you ask about the request.",
         "schema": {"type": "string"},
     },
     "RetryAfter": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},

@@ -113,9 +113,7 @@ class Api:
             for file in self._files
             for number, service in enumerate(file.service)
             for place, method in enumerate(service.method)
-            for found in _operations(
-                service.name, method, _comments(file).get((_SERVICE, number, _METHOD, place), "")
-            )
+            for found in _operations(service.name, method, _comments(file).get((_SERVICE, number, _METHOD, place), ""))
         ]
 
 
@@ -133,7 +131,9 @@ def _message(message: DescriptorProto, comments: dict[tuple[int, ...], str], pat
         (field.number, _field(field, comments.get((*path, _FIELD, place), "")))
         for place, field in enumerate(message.field)
     ]
-    return Message(message.name, comments.get(path, ""), tuple(field for _, field in sorted(fields, key=lambda f: f[0])))
+    return Message(
+        message.name, comments.get(path, ""), tuple(field for _, field in sorted(fields, key=lambda f: f[0]))
+    )
 
 
 def _field(field: FieldDescriptorProto, comment: str) -> Field:

@@ -28,7 +28,7 @@ _DEVICE_PROOF: Final = (
     "form of RFC 9449 with the claims `htm`, `htu`, `iat`, `jti` and `req` (base64url SHA-256 of the request's set "
     "fields as `name=value` lines). Good once and for 60 seconds. `vyris dev proof` and the Python client make them."
 )
-_APPLE_PASS: Final = "`ApplePass <token>`, with the `authenticationToken` that stands in the pass itself."
+_APPLE: Final = "`ApplePass <token>`, with the `authenticationToken` that stands in the pass itself."
 # What the gateway answers out of files: path, what it is, media type.
 PAGES: Final = (
     ("/openapi.json", "getOpenApi", "This document", "application/json"),
@@ -73,7 +73,7 @@ def build(api: Api) -> Object:
             "headers": HEADERS,
             "securitySchemes": {
                 "DeviceProof": {"type": "apiKey", "in": "header", "name": "DPoP", "description": _DEVICE_PROOF},
-                "ApplePass": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _APPLE_PASS},
+                "ApplePass": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _APPLE},
             },
         },
     }

@@ -12,7 +12,7 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
 6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
 -----END PUBLIC KEY-----
 """
-_LINK_TOKEN: Final = "mJ0c5k4Vb2dQm3o5Zr1xH8tUq7Wn6yPa9sLfGe2iKjE"
+_LINK: Final = "mJ0c5k4Vb2dQm3o5Zr1xH8tUq7Wn6yPa9sLfGe2iKjE"
 
 BODIES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "Mint": {
@@ -31,7 +31,9 @@ BODIES: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "device": {"device_id": "phone-a", "public_key": PUBLIC_KEY},
         },
     },
-    "NotifyAppStore": {"signed": {"signedPayload": "eyJhbGciOiJFUzI1NiJ9.eyJub3RpZmljYXRpb25UeXBlIjoiUkVGVU5EIn0.c2ln"}},
+    "NotifyAppStore": {
+        "signed": {"signedPayload": "eyJhbGciOiJFUzI1NiJ9.eyJub3RpZmljYXRpb25UeXBlIjoiUkVGVU5EIn0.c2ln"}
+    },
     "NotifyMerchant": {"signed": {"signed_payload": "eyJhbGciOiJFUzI1NiJ9.eyJldmVudCI6IlJFRlVORCJ9.c2ln"}},
     "VerifyEncounter": {"token": {"token": "eyJhbGciOiJFUzI1NiJ9.eyJqdGkiOiI3In0.c2ln"}},
     "InitReforge": {
@@ -43,13 +45,13 @@ BODIES: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "new_public_key": PUBLIC_KEY,
         }
     },
-    "ConfirmReforge": {"token": {"token": _LINK_TOKEN}},
-    "RefuseReforge": {"by_link": {"token": _LINK_TOKEN}, "by_device": {"reforge_id": REFORGE}},
-    "UndoReforge": {"by_notice": {"token": _LINK_TOKEN}, "by_device": {"reforge_id": REFORGE}},
+    "ConfirmReforge": {"token": {"token": _LINK}},
+    "RefuseReforge": {"by_link": {"token": _LINK}, "by_device": {"reforge_id": REFORGE}},
+    "UndoReforge": {"by_notice": {"token": _LINK}, "by_device": {"reforge_id": REFORGE}},
     "ChangeEmail": {"new_address": {"user_id": "ada", "email": "ada@new.example"}},
-    "SubmitConfirmPage": {"button": {"token": _LINK_TOKEN}},
-    "SubmitRefusePage": {"button": {"token": _LINK_TOKEN}},
-    "SubmitUndoPage": {"button": {"token": _LINK_TOKEN}},
+    "SubmitConfirmPage": {"button": {"token": _LINK}},
+    "SubmitRefusePage": {"button": {"token": _LINK}},
+    "SubmitUndoPage": {"button": {"token": _LINK}},
     "IssuePass": {"owner": {"membership_id": MEMBERSHIP, "user_id": "ada"}},
     "IssueGooglePass": {"owner": {"membership_id": MEMBERSHIP, "user_id": "ada"}},
     "RegisterPassDevice": {"phone": {"pushToken": "0123456789abcdef"}},
@@ -61,7 +63,7 @@ PARAMETERS: Final[dict[str, str | int]] = {
     "year": "2025",
     "membership_id": MEMBERSHIP,
     "reforge_id": REFORGE,
-    "token": _LINK_TOKEN,
+    "token": _LINK,
     "page_size": 50,
     "page_token": "",
     "device_library_id": "0c1d2e3f",

@@ -54,9 +54,7 @@ class Operations:
             written["parameters"] = parameters
         if operation.body:
             written["requestBody"] = self._request_body(operation)
-        written["responses"] = {
-            str(status): answer for status, answer in sorted(self._answers(operation).items())
-        }
+        written["responses"] = {str(status): answer for status, answer in sorted(self._answers(operation).items())}
         written["security"] = _SECURITY[operation.policy.proof]
         return written
 

@@ -55,9 +55,7 @@ class Schemas:
         written = [field.json_name for field in fields if not field.optional]
         return self._object(message, fields, written, in_answer=True)
 
-    def _object(
-        self, message: Message, fields: list[Field], required: list[str], *, in_answer: bool = False
-    ) -> Schema:
+    def _object(self, message: Message, fields: list[Field], required: list[str], *, in_answer: bool = False) -> Schema:
         schema: Schema = {
             "type": "object",
             "description": message.comment,
@@ -75,8 +73,10 @@ class Schemas:
         if field.message:
             message = self._api.messages[field.message]
             return (
-                self.answer(field.message) if in_answer else self.request(field.message, without=())
-            ) if message.fields else {"type": "object"}
+                (self.answer(field.message) if in_answer else self.request(field.message, without=()))
+                if message.fields
+                else {"type": "object"}
+            )
         if field.kind == FieldDescriptorProto.TYPE_BOOL:
             return {"type": "boolean"}
         if field.kind in _INTEGERS:

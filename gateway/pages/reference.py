@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gateway.openapi.answers import first_line, retryable_word
+from gateway.openapi.answers import EVERYWHERE, first_line, retryable_word
 from vyris.errors import ERRORS_BY_REASON
 
 Object = dict[str, Any]
@@ -43,9 +43,10 @@ def _reading_order(tag: Object) -> int:
 
 def _error(name: str) -> Object:
     kind = ERRORS_BY_REASON[name]
+    statuses = {kind.default_http_status, *(status for status, names in EVERYWHERE.items() if name in names)}
     return {
         "name": name,
-        "status": kind.default_http_status,
+        "statuses": ", ".join(map(str, sorted(statuses))),
         "grpc": kind.grpc_code.name,
         "retry": retryable_word(kind),
         "when": first_line(kind),
@@ -124,7 +125,8 @@ class _Reader:
     def _answer(self, status: str, answer: Object) -> Object:
         answer = self._resolved(answer)
         content = answer.get("content", {})
-        media_type, first = next(iter(content.items()), ("", {}))
+        media_type = next(iter(content), "")
+        first = content.get(media_type, {})
         examples = _examples(next((part for part in content.values() if "examples" in part or "example" in part), {}))
         return {
             "status": status,

@@ -20,7 +20,8 @@ CREATE TABLE drops (
 -- The numbers of a drop that nobody holds yet: a claim deletes its row. Rows are
 -- written in sort_order, so that a batch of claims touches neighbours on a page.
 CREATE TABLE slots (
-  drop_id      integer NOT NULL REFERENCES drops,
+  -- No foreign key: it would be checked a million times while a drop is created, in the transaction that created it.
+  drop_id      integer NOT NULL,
   sort_order   bigint NOT NULL,   -- random, from a cryptographic source
   sequence_num integer NOT NULL CHECK (sequence_num > 0),
   PRIMARY KEY (drop_id, sort_order),

@@ -33,6 +33,9 @@ PURSUIT_S: Final = 10.0
 # A batch of which every group must wait for others is tried again after this long, doubling.
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.1
+# Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
+WAIT_LIMIT_S: Final = 0.7
+LAST_BATCH_WEIGHT: Final = 0.3
 
 log = structlog.get_logger(__name__)
 
@@ -115,10 +118,11 @@ class Batcher(Generic[K, R, A]):
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._pause_s = 0.0
+        self._batch_s = 0.0  # how long a batch takes, by the last ones
 
     async def submit(self, key: K, request: R, deadline_s: float) -> A:
         """The answer for `request`, within `deadline_s` seconds; raises what the batch decided, or Retryable."""
-        if self._requests >= self._waiting_limit:
+        if self._requests >= self._waiting_limit or self._wait_s() > WAIT_LIMIT_S:
             raise Retryable.shed()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
@@ -136,6 +140,10 @@ class Batcher(Generic[K, R, A]):
         finally:
             expiry.cancel()
             self._requests -= 1
+
+    def _wait_s(self) -> float:
+        """How long a request that came now would wait. Nobody waits for whole batches where none are ahead."""
+        return self._batch_s * (len(self._waiting) // self._batch_limit)
 
     @property
     def requests(self) -> int:
@@ -159,7 +167,9 @@ class Batcher(Generic[K, R, A]):
             if not self._waiting:
                 self._arrival.clear()
             if batch:
+                began_s = time.monotonic()
                 await self._run(batch)
+                self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - began_s - self._batch_s)
 
     def _next_batch(self) -> Iterator[Group[K, R, A]]:
         taken = 0

@@ -19,7 +19,9 @@ from services.mint.suite_health import PeersProbe, SuiteHealth
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
+from services.runtime.tls import certificates
 from services.storage.database import Database
+from services.user_tokens import opened_user_tokens
 from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
@@ -32,13 +34,16 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
     async with (
         ready_kinds(settings, production=settings.production) as kinds,
+        opened_user_tokens(settings, production=settings.production) as user_tokens,
         Database.open(settings, "vyris-mint") as database,
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
-            "encounter": PeersProbe(settings.encounter_address, "vyris.encounter.v1.EncounterService"),
-            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService"),
-            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService"),
+            "encounter": PeersProbe(
+                settings.encounter_address, "vyris.encounter.v1.EncounterService", certificates(settings)
+            ),
+            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService", certificates(settings)),
+            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService", certificates(settings)),
         }
         health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())
@@ -57,6 +62,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=database.answers,
+                authenticate=user_tokens,
                 described=[
                     encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
                     wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],

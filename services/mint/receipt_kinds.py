@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-import structlog
-
+from services.jwks import KeySetUnreadable, PublishedKeys
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.merchant import MerchantVerifier
-from services.mint.receipts.merchant_keys import KeySetUnreadable, MerchantKeys
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.opaque import OpaqueVerifier
 from services.mint.receipts.settings import ReceiptSettings, accepted_kinds, products, root_certificates
@@ -19,8 +17,6 @@ from services.mint.receipts.verified import ReceiptVerifier
 from services.mint.refunds.app_store import AppStoreNotices
 from services.mint.refunds.merchant import MerchantNotices
 from services.runtime.settings import WrongSetting
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -77,15 +73,12 @@ async def _add_merchant(
         raise WrongSetting("RECEIPT_KINDS names merchant, so MERCHANT_ISSUER and MERCHANT_JWKS must be set")
     if production and source.startswith("http://"):
         raise WrongSetting("MERCHANT_JWKS must be an https URL or a file: whoever forges it mints for nothing")
-    keys = MerchantKeys(source)
+    keys = PublishedKeys(source, "the merchant")
     closing.push_async_callback(keys.close)
     try:
-        await keys.read()
+        await keys.read_at_start()
     except KeySetUnreadable as failure:
-        if not source.startswith(("http://", "https://")):
-            raise WrongSetting(f"MERCHANT_JWKS: {failure}") from None
-        # The shop may be away for a moment; its receipts wait until it is back.
-        log.warning("merchant_keys_unreadable", problem=str(failure))
+        raise WrongSetting(f"MERCHANT_JWKS: {failure}") from None
     signatures = MerchantSignatures(keys, settings.merchant_issuer, settings.merchant_audience)
     kinds.verifiers.append(MerchantVerifier(signatures))
     kinds.merchant_notices = MerchantNotices(signatures)

@@ -42,6 +42,7 @@ class MintServicer:
         asked = checked(request)
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)
+        call.require_user(asked.user_id)
         receipt = await self._verifiers.verify(
             ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id)
         )

@@ -8,9 +8,10 @@ from services.mint.bouncer import BouncerSettings
 from services.mint.receipts.settings import ReceiptSettings
 from services.runtime.settings import ServiceSettings
 from services.storage.database import PostgresSettings
+from services.user_tokens import UserTokenSettings
 
 
-class MintSettings(ReceiptSettings, BouncerSettings, PostgresSettings, ServiceSettings):
+class MintSettings(UserTokenSettings, ReceiptSettings, BouncerSettings, PostgresSettings, ServiceSettings):
     """What the mint process needs to know."""
 
     mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")

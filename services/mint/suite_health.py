@@ -17,6 +17,7 @@ from google.api.httpbody_pb2 import HttpBody
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.runtime.call import Call
+from services.runtime.tls import Certificates
 from vyris.errors import Retryable
 from vyris.suite.v1 import suite_pb2
 
@@ -31,9 +32,9 @@ log = structlog.get_logger(__name__)
 class PeersProbe:
     """Asks the replicas of another service: it serves while one of them does."""
 
-    def __init__(self, addresses: str, service: str) -> None:
+    def __init__(self, addresses: str, service: str, certificates: Certificates | None = None) -> None:
         """`addresses` is `host:port[,host:port…]`, `service` the full service name."""
-        self._replicas = [PeerProbe(address.strip(), service) for address in addresses.split(",")]
+        self._replicas = [PeerProbe(address.strip(), service, certificates) for address in addresses.split(",")]
 
     async def __call__(self) -> bool:
         """Whether one says that it can serve."""
@@ -47,17 +48,31 @@ class PeersProbe:
 class PeerProbe:
     """Asks one replica's gRPC health."""
 
-    def __init__(self, address: str, service: str) -> None:
-        """`address` as gRPC names targets, `service` the full service name."""
-        # A peer that restarts is to be seen within a second, not after gRPC's growing backoff.
-        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 1_000)])
-        self._health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
+    def __init__(self, address: str, service: str, certificates: Certificates | None = None) -> None:
+        """`address` as gRPC names targets, `service` the full service name; with certificates, over mutual TLS."""
+        self._address = address
+        self._certificates = certificates
         self._request = health_pb2.HealthCheckRequest(service=service)
+        # vyris.wallet.v1.WalletService has a certificate for the name wallet.
+        self._name = service.split(".")[1]
+        self._channel = self._open()
+
+    def _open(self) -> grpc.aio.Channel:
+        # A peer that restarts is to be seen within a second, not after gRPC's growing backoff.
+        options: list[tuple[str, int | str]] = [("grpc.max_reconnect_backoff_ms", 1_000)]
+        if self._certificates is None:
+            return grpc.aio.insecure_channel(self._address, options=options)
+        options.append(("grpc.ssl_target_name_override", self._name))
+        return grpc.aio.secure_channel(self._address, self._certificates.channel_credentials(), options=options)
 
     async def __call__(self) -> bool:
         """Whether it says that it can serve."""
+        if self._certificates is not None and self._certificates.renewed():
+            await self._channel.close()
+            self._channel = self._open()
+        health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
         try:
-            answer = await self._health.Check(self._request, timeout=ANSWER_LIMIT_S)
+            answer = await health.Check(self._request, timeout=ANSWER_LIMIT_S)
         except grpc.aio.AioRpcError:
             return False
         serving: bool = answer.status == health_pb2.HealthCheckResponse.SERVING

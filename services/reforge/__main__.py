@@ -26,6 +26,7 @@ from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
+from services.user_tokens import opened_user_tokens
 from vyris.reforge.v1 import reforge_pb2
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,10 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
     """Everything that the reforge process serves, and its end."""
     settings.refuse_conveniences()
     keys = token_key(settings)
-    async with Database.open(settings, "vyris-reforge") as database:
+    async with (
+        opened_user_tokens(settings, production=settings.production) as user_tokens,
+        Database.open(settings, "vyris-reforge") as database,
+    ):
         mail = _mail_worker(database, settings, keys)
         house = Housekeeping(
             database,
@@ -49,7 +53,11 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
         else:
             log.warning("mail_waits", reason="SMTP_URL is not set")
         try:
-            yield Hosted(endpoints=[_endpoint(database, settings, keys, mail)], ready=database.answers)
+            yield Hosted(
+                endpoints=[_endpoint(database, settings, keys, mail)],
+                ready=database.answers,
+                authenticate=user_tokens,
+            )
         finally:
             for task in tasks:
                 task.cancel()

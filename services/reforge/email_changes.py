@@ -7,6 +7,7 @@ owner refuse. At once only where there is no address yet that could be warned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,13 +48,20 @@ class EmailChanges:
         self._proofs = proofs
 
     async def change_by_device(
-        self, membership_id: UUID, user_id: str, email: str, proof: str | None, message: Message
+        self,
+        membership_id: UUID,
+        user_id: str,
+        email: str,
+        proof: str | None,
+        message: Message,
+        require_user: Callable[[str], None],
     ) -> EmailChange:
         """Change by the membership's active device. Raises NotFound, Unauthorized, InvalidRequest."""
 
         async def work(connection: Connection) -> EmailChange:
             await lock_membership(connection, membership_id)
             membership = await read_membership(connection, membership_id)
+            require_user(user_id)
             refuse_strangers(membership, user_id)
             if proof is None or membership["thumbprint"] is None:
                 raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")

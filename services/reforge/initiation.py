@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -37,6 +38,8 @@ class Wish:
     asked_from: str
     proof: str | None
     message: Message
+    # Raises Unauthorized for a caller who is not the user that he names.
+    require_user: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Initiation:
         active, thumbprint = membership["device_id"], membership["thumbprint"]
         if wish.old_device_id and wish.old_device_id != active:
             raise NotFound("old_device_id is not the membership's active device")
+        wish.require_user(wish.user_id)
         refuse_strangers(membership, wish.user_id)
         proof = self._proof(wish, thumbprint)
         if active is not None and not wish.old_device_id:

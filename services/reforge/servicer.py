@@ -133,7 +133,9 @@ class ReforgeServicer(PageServicer):
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
         membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
         with postgres_failures_are_retryable(call.method):
-            change = await self._email_changes.change_by_device(membership_id, user_id, email, _proof(call), request)
+            change = await self._email_changes.change_by_device(
+                membership_id, user_id, email, _proof(call), request, call.require_user
+            )
         self._mail.wake()
         return reforge_pb2.ChangeEmailResponse(
             status="APPLIED" if change.applied else "SCHEDULED", effective_at=rfc3339(change.effective_at)
@@ -162,6 +164,7 @@ def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
         asked_from=network_address(call),
         proof=_proof(call),
         message=request,
+        require_user=call.require_user,
     )
 
 

@@ -13,9 +13,10 @@ from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
 from services.runtime.settings import ServiceSettings, WrongSetting
 from services.storage.database import PostgresSettings
+from services.user_tokens import UserTokenSettings, refuse_unproven_callers
 
 
-class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
+class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, ServiceSettings):
     """What the reforge process needs to know."""
 
     reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
@@ -109,6 +110,7 @@ class ReforgeSettings(DeviceProofSettings, PostgresSettings, ServiceSettings):
             raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
         if sender_of(self.reforge_from_email).domain.endswith("localhost"):
             raise WrongSetting("REFORGE_FROM_EMAIL must be an address of yours in production")
+        refuse_unproven_callers(self, production=True, device_proof=self.device_proof)
 
 
 def token_key(settings: ReforgeSettings) -> TokenKey:

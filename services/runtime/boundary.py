@@ -31,7 +31,7 @@ _UNREADABLE: Final = object()
 
 Method = Callable[[Any, Call], Awaitable[Message]]
 StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
-# Looks at a request before its method does; raises Unauthorized.
+# Looks at a request before its method does: says who the caller is (`Call.identity`), or raises Unauthorized.
 Authenticate = Callable[[Message, Call], Awaitable[None]]
 
 

@@ -8,10 +8,8 @@ from uuid import uuid4
 
 import grpc
 
-from vyris.errors import Retryable
+from vyris.errors import Retryable, Unauthorized, VyrisError
 
-# Envoy tells JSON callers' time here; gRPC callers bring a deadline of their own.
-ENVOY_TIMEOUT_KEY: Final = "x-envoy-expected-rq-timeout-ms"
 REQUEST_ID_KEY: Final = "x-request-id"
 # An answer needs this long to travel; work that could only end later is not begun.
 TRAVEL_S: Final = 0.05
@@ -19,22 +17,41 @@ TRAVEL_S: Final = 0.05
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Identity:
+    """A user who was proven, or why none was."""
+
+    __slots__ = ("_refusal", "_user_id")
+
+    def __init__(self, proven: str | VyrisError) -> None:
+        """`proven` is the user's id, or what anybody who needs one is to be told."""
+        self._user_id = "" if isinstance(proven, VyrisError) else proven
+        self._refusal = proven if isinstance(proven, VyrisError) else None
+
+    def must_be(self, user_id: str) -> None:
+        """Raises Unauthorized, or Retryable where nobody can be proven right now."""
+        if self._refusal is not None:
+            raise self._refusal
+        if self._user_id != user_id:
+            raise Unauthorized("The bearer token is another user's")
+
+
 class Call:
     """The circumstances of one RPC."""
 
-    __slots__ = ("_context", "_metadata", "_until_s", "method")
+    __slots__ = ("_context", "_until_s", "identity", "method")
 
     def __init__(self, context: Context, method: str, limit_s: float) -> None:
-        """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one."""
+        """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one.
+
+        A gRPC caller sets one with its deadline; for a JSON caller the gateway does, in the same header.
+        """
         self._context = context
         self.method = method
-        metadata = self._metadata = context.invocation_metadata() or ()
+        # Who the caller proved to be; set by authentication, None where a user_id needs no proof.
+        self.identity: Identity | None = None
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s < limit_s:
             limit_s = remaining_s
-        for key, value in metadata:
-            if key == ENVOY_TIMEOUT_KEY and isinstance(value, str) and value.isdecimal():
-                limit_s = min(limit_s, int(value) / 1000)
         self._until_s = time.monotonic() + limit_s - TRAVEL_S
 
     @property
@@ -45,13 +62,24 @@ class Call:
             raise Retryable("There was no time left to serve this request", http_status=504)
         return left
 
+    def require_user(self, user_id: str) -> None:
+        """Refuse a caller who is not the user that he names.
+
+        Called where the contract's order of checks has the owner: after shape and existence. Raises
+        Unauthorized, Retryable.
+        """
+        if self.identity is not None:
+            self.identity.must_be(user_id)
+
     def metadata(self, key: str) -> str | None:
         """The first text value of a metadata key (an HTTP header through the gateway)."""
-        return next((value for name, value in self._metadata if name == key and isinstance(value, str)), None)
+        return next(iter(self.metadata_values(key)), None)
 
     def metadata_values(self, key: str) -> list[str]:
         """All text values of a metadata key."""
-        return [value for name, value in self._metadata if name == key and isinstance(value, str)]
+        # Read only when asked for: gRPC builds an object for each of a dozen headers.
+        metadata = self._context.invocation_metadata() or ()
+        return [value for name, value in metadata if name == key and isinstance(value, str)]
 
     @property
     def request_id(self) -> str:

@@ -28,11 +28,13 @@ from services import failpoints
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
+from services.runtime.tls import Certificates, certificates
 
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=ServiceSettings)
 READINESS_INTERVAL_S = 1.0
+PROBES_LIMIT = 64
 EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
 
 
@@ -72,8 +74,9 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     async with build(settings) as hosted:
         health_servicer = HealthServicer()
         server = _server(settings, hosted, health_servicer)
-        _listen(server, f"{settings.listen_host}:{port}", name)
+        _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
         await server.start()
+        probes = await _probes(settings, name, health_servicer)
         log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
         readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
         await stop.wait()
@@ -83,6 +86,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         await _announce(hosted, health_servicer, ready=False)
         await asyncio.sleep(settings.drain_delay_ms / 1000)
         await server.stop(settings.drain_limit_ms / 1000)
+        await probes.stop(None)
     log.info("stopped")
 
 
@@ -113,9 +117,22 @@ def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthSe
     return server
 
 
-def _listen(server: grpc.aio.Server, address: str, name: str) -> None:
+async def _probes(settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> grpc.aio.Server:
+    """Health alone, in plain text: probes that know no TLS ask here."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=PROBES_LIMIT)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
+    if settings.health_port:
+        _listen(server, f"{settings.listen_host}:{settings.health_port}", name, None)
+    await server.start()
+    return server
+
+
+def _listen(server: grpc.aio.Server, address: str, name: str, certificates: Certificates | None) -> None:
     try:
-        server.add_insecure_port(address)
+        if certificates is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, certificates.server_credentials())
     except RuntimeError:
         sys.stderr.write(
             f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n"

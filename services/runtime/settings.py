@@ -28,6 +28,16 @@ class ServiceSettings(BaseSettings):
     vyris_state_dir: Path = Field(Path(".vyris"), description="where the local stack keeps keys, mail, logs and data")
     listen_host: str = Field("127.0.0.1", description="address that the gRPC and metrics ports listen on")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus metrics over HTTP; 0 switches them off")
+    health_port: int = Field(
+        0, ge=0, le=65_535, description="a second port that serves gRPC health alone, without TLS, for probes; 0: none"
+    )
+    server_tls_cert_file: Path | None = Field(
+        None, description="PEM chain of the gRPC port, its name the service's; read again when it changes"
+    )
+    server_tls_key_file: Path | None = Field(None, description="PEM key of SERVER_TLS_CERT_FILE")
+    server_tls_client_ca_file: Path | None = Field(
+        None, description="PEM of the authority whose certificates callers must bring (mutual TLS)"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     call_limit_ms: int = Field(8_000, ge=50, le=60_000, description="time for one call where the caller sets none")
     concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")

@@ -12,6 +12,7 @@ from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
+from services.user_tokens import opened_user_tokens, refuse_unproven_callers
 from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
 from services.wallet.membership_events import EventFollower
@@ -29,10 +30,12 @@ from services.wallet.web_service import PassWebService
 @asynccontextmanager
 async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
     """Everything that the wallet process serves, and its end."""
+    refuse_unproven_callers(settings, production=settings.production, device_proof=settings.device_proof)
     credentials = credentials_from(settings)
     announce_expiry(credentials)
     tokens = tokens_from(settings)
     async with AsyncExitStack() as closing:
+        user_tokens = await closing.enter_async_context(opened_user_tokens(settings, production=settings.production))
         database = await closing.enter_async_context(Database.open(settings, "vyris-wallet"))
         apns = await _apns(settings, credentials, closing)
         outbox = PushOutbox(
@@ -49,7 +52,7 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
         )
         workers = [asyncio.create_task(outbox.run()), asyncio.create_task(follower.run())]
         try:
-            yield Hosted(endpoints=[Endpoint(SERVICE, servicer)], ready=database.answers)
+            yield Hosted(endpoints=[Endpoint(SERVICE, servicer)], ready=database.answers, authenticate=user_tokens)
         finally:
             for worker in workers:
                 worker.cancel()

@@ -50,12 +50,20 @@ class _Standing:
         return PassFacts(str(serial), public_id, self.tier, self.year, self.sequence_num, self.minted_at)
 
 
-async def issue_pass(database: Database, *, membership_id: UUID, user_id: str, ask_for_proof: AskForProof) -> PassFacts:
+async def issue_pass(
+    database: Database,
+    *,
+    membership_id: UUID,
+    user_id: str,
+    require_user: Callable[[str], None],
+    ask_for_proof: AskForProof,
+) -> PassFacts:
     """The facts of the owner's current pass, issued if need be.
 
     Raises NotFound, Unauthorized (another's, revoked, proof missing or bad), Retryable.
     """
     standing = await _read(database, membership_id)
+    require_user(user_id)
     _require_owner(standing, user_id)
     proof = ask_for_proof(standing.thumbprint)
     if proof is None and standing.serial is not None and standing.public_id is not None:

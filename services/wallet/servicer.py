@@ -117,7 +117,11 @@ class WalletServicer:
             return self._proofs.required(enrolled_thumbprint=thumbprint, proof=proof, method=method, request=request)
 
         return await issue_pass(
-            self._database, membership_id=membership_id, user_id=user_id, ask_for_proof=ask_for_proof
+            self._database,
+            membership_id=membership_id,
+            user_id=user_id,
+            require_user=call.require_user,
+            ask_for_proof=ask_for_proof,
         )
 
     def _admitted(

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from services.device_proof import DeviceProofSettings
 from services.runtime.settings import ServiceSettings
 from services.storage.database import PostgresSettings
+from services.user_tokens import UserTokenSettings
 
 
 class PassSigningSettings(ServiceSettings):
@@ -52,7 +53,7 @@ class GoogleWalletSettings(ServiceSettings):
     )
 
 
-class WalletSettings(DeviceProofSettings, PostgresSettings, GoogleWalletSettings, PushSettings):
+class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, GoogleWalletSettings, PushSettings):
     """What the wallet process needs to know."""
 
     wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")

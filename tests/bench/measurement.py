@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Measurement:
     load: LoadResult
     cpu_us: dict[str, float]  # by process, per answer
     memory_mib: dict[str, float]
+    generator_cpu_us: float  # the load generator's own, per answer
 
     @property
     def all_cpu_us(self) -> float:
@@ -33,9 +35,9 @@ def measure(
     subject: Subject, load: Load, *, connections: int, seconds: float, during: Callable[[], None] | None = None
 ) -> Measurement:
     """Load the subject and read its processes' clocks before and after; `during` is called half way."""
-    before = cpu_by_name(subject.processes)
+    before, generator_before = cpu_by_name(subject.processes), _children_cpu_s()
     result = load.send(subject, connections=connections, seconds=seconds, during=during)
-    after = cpu_by_name(subject.processes)
+    after, generator_after = cpu_by_name(subject.processes), _children_cpu_s()
     per_answer = 1e6 / max(result.answers, 1)
     return Measurement(
         subject.name,
@@ -44,7 +46,14 @@ def measure(
         result,
         {name: (after[name] - before[name]) * per_answer for name in before},
         memory_by_name(subject.processes),
+        (generator_after - generator_before) * per_answer,
     )
+
+
+def _children_cpu_s() -> float:
+    """CPU seconds of our children that have ended; between two looks only a load generator has."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Summary:
     failures: int
     cpu_us: dict[str, float]
     memory_mib: dict[str, float]
+    generator_cpu_us: float
 
     @property
     def all_cpu_us(self) -> float:
@@ -90,5 +100,6 @@ def summary(rounds: Iterable[Measurement]) -> Summary:
         refusals=sum(one.load.refusals for one in seen),
         failures=sum(one.load.broken + one.load.timeouts for one in seen),
         cpu_us={name: statistics.median(one.cpu_us[name] for one in seen) for name in first.cpu_us},
+        generator_cpu_us=statistics.median(one.generator_cpu_us for one in seen),
         memory_mib={name: max(one.memory_mib.get(name, 0.0) for one in seen) for name in first.memory_mib},
     )

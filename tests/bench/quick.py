@@ -60,7 +60,8 @@ def show(found: list[Summary]) -> None:
     for one in found:
         memory = " ".join(f"{name} {mib:.0f}" for name, mib in one.memory_mib.items())
         console.print(
-            f"{one.subject}: {one.answers} answers, {one.refusals} refusals, {one.failures} failures; MiB: {memory}"
+            f"{one.subject}: {one.answers} answers, {one.refusals} refusals, {one.failures} failures; "
+            f"load generator {one.generator_cpu_us:.0f} µs; MiB: {memory}"
         )
     if len({(one.workload, one.connections) for one in found}) > 1:
         return

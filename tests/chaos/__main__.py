@@ -12,7 +12,9 @@ from rich.console import Console
 
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
+from tests.chaos.failover import postgres_fails_over, valkey_master_lost
 from tests.chaos.history import History
+from tests.chaos.overload import run_overload
 from tests.chaos.run import RunResult
 from tests.chaos.table import by_fault
 
@@ -59,6 +61,28 @@ def recheck(history: Path) -> None:
     for violation in violations:
         out.print(f"{violation.rule}: {violation.told}")
     raise typer.Exit(bool(violations))
+
+
+@app.command()
+def overload(seconds: float = 60.0, factor: float = 5.0) -> None:
+    """Press several times as hard as the suite can serve."""
+    result = run_overload(seconds, factor)
+    out.print(result)
+    for failure in result.failures():
+        out.print(f"FAILED: {failure}", style="red")
+    raise typer.Exit(bool(result.failures()))
+
+
+@app.command()
+def failover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
+    """Promote Postgres' synchronous standby under load, then lose a master of a Valkey cluster."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    failed = False
+    for fails_over in (postgres_fails_over, valkey_master_lost):
+        result = fails_over(seed, capacity_limit)
+        _tell(result)
+        failed = failed or bool(result.violations)
+    raise typer.Exit(failed)
 
 
 def _tell(result: RunResult) -> None:

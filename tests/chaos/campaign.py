@@ -14,8 +14,8 @@ from pathlib import Path
 from stack.local import Stack
 from tests.chaos.cluster import isolated_stack, proxied
 from tests.chaos.history import History
-from tests.chaos.run import RunResult, run_once
-from tests.chaos.schedule import PlannedFault
+from tests.chaos.run import PACE_S, RunResult, run_once
+from tests.chaos.schedule import PlannedFault, drawn_faults
 
 Told = Callable[[RunResult], None]
 
@@ -61,19 +61,21 @@ def run_seeds(
     capacity_limit: int,
     mint_argv: Mapping[str, Iterable[str]] | None = None,
     kinds: tuple[str, ...] = (),
+    all_along: bool = False,
 ) -> list[RunResult]:
     """Run each seed on a started stack; `kinds` are inflicted instead of what the seed would draw."""
+
+    def chosen(_: int, rng: random.Random) -> list[PlannedFault]:
+        if all_along:
+            return [PlannedFault(kind, 0.1, PACE_S) for kind in kinds]
+        return [PlannedFault(kind, rng.uniform(0.5, 2.5), rng.uniform(1.0, 2.2)) for kind in kinds]
 
     async def campaign() -> list[RunResult]:
         done = []
         async with proxied(stack, mint_argv) as cluster:
             for seed in seeds:
-                if kinds:
-                    result, history = await run_once(
-                        cluster, seed, capacity_limit=capacity_limit, draw_faults=lambda _, rng: _chosen(kinds, rng)
-                    )
-                else:
-                    result, history = await run_once(cluster, seed, capacity_limit=capacity_limit)
+                draw_faults = chosen if kinds else drawn_faults
+                result, history = await run_once(cluster, seed, capacity_limit=capacity_limit, draw_faults=draw_faults)
                 if results is not None:
                     results.add(result, history)
                 told(result)
@@ -81,7 +83,3 @@ def run_seeds(
         return done
 
     return asyncio.run(campaign())
-
-
-def _chosen(kinds: tuple[str, ...], rng: random.Random) -> list[PlannedFault]:
-    return [PlannedFault(kind, rng.uniform(0.5, 2.5), rng.uniform(1.0, 2.2)) for kind in kinds]

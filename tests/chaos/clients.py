@@ -10,10 +10,12 @@ from typing import Any, Final, Self
 
 import grpc
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.mint.drops import Drop
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import FULFILLED, UNKNOWN, Operation
+from vyris.device_keys import canonical_jwk, public_jwk
 from vyris.error_wire import from_rpc_error
 from vyris.errors import Retryable
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
@@ -43,7 +45,7 @@ class Clients:
     async def __aenter__(self) -> Self:
         """Open the connections."""
         proxies = self._cluster.proxies
-        self._http = await self._exits.enter_async_context(
+        self.http = await self._exits.enter_async_context(
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{proxies['client-gateway'].port}",
                 timeout=CALL_LIMIT_S,
@@ -66,34 +68,39 @@ class Clients:
         """Close them."""
         await self._exits.aclose()
 
-    async def mint(self, via: str, receipt: str, user: str, device: Mapping[str, str] | None = None) -> Operation:
+    async def mint(
+        self, via: str, receipt: str, user: str, device: Mapping[str, str] | None = None, email: str = ""
+    ) -> Operation:
         """Send a receipt once, `via` http or grpc."""
         began_s = time.monotonic()
         call = self._mint_http if via == "http" else self._mint_grpc
-        told = await call(receipt, user, device)
+        told = await call(receipt, user, device, email)
         return Operation(
             kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
         )
 
-    async def _mint_http(self, receipt: str, user: str, device: Mapping[str, str] | None) -> dict[str, Any]:
+    async def _mint_http(self, receipt: str, user: str, device: Mapping[str, str] | None, email: str) -> dict[str, Any]:
         body: dict[str, Any] = {
             "receipt_data": receipt,
             "user_id": user,
             "tier": self._drop.tier,
             "year": self._drop.year,
+            **({"device": dict(device)} if device else {}),
+            **({"email": email} if email else {}),
         }
         try:
-            answer = await self._http.post("/mint", json={**body, **({"device": dict(device)} if device else {})})
+            answer = await self.http.post("/mint", json=body)
             return _told_by_json(answer)
         except httpx.HTTPError as error:
             return {"outcome": UNKNOWN, "status": type(error).__name__}
 
-    async def _mint_grpc(self, receipt: str, user: str, device: Mapping[str, str] | None) -> dict[str, Any]:
+    async def _mint_grpc(self, receipt: str, user: str, device: Mapping[str, str] | None, email: str) -> dict[str, Any]:
         request = mint_pb2.MintRequest(
             receipt_data=receipt,
             user_id=user,
             tier=self._drop.tier,
             year=self._drop.year,
+            email=email,
             device=mint_pb2.Device(**device) if device else None,
         )
         try:
@@ -108,6 +115,11 @@ class Clients:
             "pass_serial": answer.membership.pass_serial,
             "replayed": answer.replayed,
         }
+
+
+def device_of(name: str, key: ec.EllipticCurvePublicKey) -> dict[str, str]:
+    """A device as a request names it."""
+    return {"device_id": name, "public_key": canonical_jwk(public_jwk(key))}
 
 
 def _told_by_json(answer: httpx.Response) -> dict[str, Any]:

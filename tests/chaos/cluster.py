@@ -50,21 +50,28 @@ class Cluster:
     def __init__(self, stack: Stack, proxies: dict[str, Proxy]) -> None:
         self.stack = stack
         self.proxies = proxies
+        # Another server after a failover; a cluster where there is one.
+        self.database_url = stack.database_url
+        self.redis_cluster_url = ""
         # Faults that wait on one another's process: stopping and starting are done one at a time.
         self.supervising = asyncio.Lock()
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A connection to Postgres that no proxy disturbs, in a database session of its own."""
-        connection = await asyncpg.connect(self.stack.database_url, timeout=5, command_timeout=20)
+        connection = await asyncpg.connect(self.database_url, timeout=5, command_timeout=20)
         try:
             yield connection
         finally:
             connection.terminate()
 
     @asynccontextmanager
-    async def direct_redis(self) -> AsyncIterator[redis.Redis]:
+    async def direct_redis(self) -> AsyncIterator[redis.Redis | redis.RedisCluster]:
         """Redis, past the proxies."""
+        if self.redis_cluster_url:
+            async with redis.RedisCluster.from_url(self.redis_cluster_url, socket_timeout=3) as cluster:
+                yield cluster
+            return
         async with redis.from_url(self.stack.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
             yield client
 
@@ -85,8 +92,15 @@ class Cluster:
 
 
 @asynccontextmanager
-async def proxied(stack: Stack, mint_argv: Mapping[str, Iterable[str]] | None = None) -> AsyncIterator[Cluster]:
-    """Put proxies between the processes of a started stack; `mint_argv` runs something else as a mint process."""
+async def proxied(
+    stack: Stack,
+    mint_argv: Mapping[str, Iterable[str]] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Cluster]:
+    """Put proxies between the processes of a started stack.
+
+    `mint_argv` runs something else as a mint process, `environment` changes the mint processes' settings.
+    """
     ports = PortTaker(set())
     sockets = stack.state.sockets
     async with AsyncExitStack() as exits:
@@ -109,15 +123,16 @@ async def proxied(stack: Stack, mint_argv: Mapping[str, Iterable[str]] | None = 
             moved_to = ports.free_port()
             await stand_between(f"gateway-{mint}", ("127.0.0.1", moved_to), int(stack.listens[mint]))
             cluster.set_failpoints(mint, {})
-            environment = {
+            settings = {
                 "DATABASE_URL": f"postgresql://vyris@127.0.0.1:{postgres.port}/vyris?sslmode=disable",
                 "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
                 "MINT_PORT": str(moved_to),
                 "FAILPOINTS_FILE": str(cluster.failpoints_file(mint)),
                 "PYTHONPATH": str(REPOSITORY),
+                **(environment or {}),
             }
             argv = list((mint_argv or {}).get(mint, ()))
             await asyncio.to_thread(
-                stack.start_process, mint, environment=environment, argv=[sys.executable, *argv] if argv else None
+                stack.start_process, mint, environment=settings, argv=[sys.executable, *argv] if argv else None
             )
         yield cluster

@@ -10,6 +10,7 @@ from services.mint.drops import Drop
 from services.mint.receipts.verified import receipt_key
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import Drained, LedgerRow, MembershipRow
+from tests.chaos.owners import mails_to
 from tests.chaos.recorder import Sampler
 
 DRAIN_LIMIT_S = 20.0
@@ -49,6 +50,8 @@ async def read_drained(
     serving_after_s: float,
     drift_zero_after_s: float | None,
     redis_count: int | None,
+    met: Iterable[str] = (),
+    addresses: Iterable[str] = (),
 ) -> Drained:
     """Everything about the drop, in one snapshot."""
     names = {key_of(receipt): receipt for receipt in receipts}
@@ -64,6 +67,7 @@ async def read_drained(
             "WHERE m.drop_id = $1 AND d.retired_at IS NULL",
             drop.id,
         )
+        encounters = await connection.fetch("SELECT jti FROM encounters WHERE jti = ANY ($1::text[])", list(met))
     return Drained(
         capacity=capacity,
         slots=tuple(row["sequence_num"] for row in slots),
@@ -91,6 +95,8 @@ async def read_drained(
             for row in ledger
         ),
         active_devices=tuple(str(row["membership_id"]) for row in devices),
+        encounters=tuple(row["jti"] for row in encounters),
+        mailed=tuple(address for address in addresses if mails_to(cluster, address)),
         unsettled=tuple(unsettled),
         serving_after_s=serving_after_s,
         drift_zero_after_s=drift_zero_after_s,

@@ -71,6 +71,27 @@ async def kill_both_mints(scene: Scene) -> None:
 
 
 @fault
+async def kill_encounter(scene: Scene) -> None:
+    await _kill(scene, "encounter")
+
+
+@fault
+async def kill_reforge(scene: Scene) -> None:
+    await _kill(scene, "reforge")
+
+
+@fault
+async def kill_mail_server(scene: Scene) -> None:
+    """Whatever mail is due waits in the outbox."""
+    await _kill(scene, "mail")
+
+
+@fault
+async def pause_other_services(scene: Scene) -> None:
+    await _pause(scene, scene.rng.choice(("encounter", "reforge", "wallet", "mail")))
+
+
+@fault
 async def kill_gateway(scene: Scene) -> None:
     await _kill(scene, "gateway")
 

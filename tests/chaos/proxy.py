@@ -88,6 +88,11 @@ class Proxy:
         if had_holes:
             self.reset()
 
+    def lead_to(self, target: tuple[str, int] | Path) -> None:
+        """Pass on to somebody else from now on; connections to the former are reset."""
+        self._target = target
+        self.reset()
+
     def reset(self) -> None:
         """Reset every connection."""
         for link in list(self._links):

@@ -25,6 +25,9 @@ FROM memberships WHERE drop_id = $1
 """
 
 
+Redis = redis.Redis | redis.RedisCluster
+
+
 class Sampler:
     """Looks at the drop again and again, past the proxies."""
 
@@ -56,7 +59,7 @@ class Sampler:
         self._history.samples.append(sample)
         return sample
 
-    async def _sample(self, connection: asyncpg.Connection[asyncpg.Record], client: redis.Redis) -> Sample:
+    async def _sample(self, connection: asyncpg.Connection[asyncpg.Record], client: Redis) -> Sample:
         began_s = time.monotonic()
         row = await connection.fetchrow(SAMPLE, self._drop.id)
         ended_s = time.monotonic()
@@ -72,7 +75,7 @@ class Sampler:
         )
 
 
-async def _count(client: redis.Redis, drop: Drop) -> int | None:
+async def _count(client: Redis, drop: Drop) -> int | None:
     """Redis' count; None where it is missing, no number, or Redis does not answer."""
     try:
         value = await client.get(count_key(drop.tier, drop.year, drop.environment))

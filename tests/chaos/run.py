@@ -19,6 +19,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.drained import read_drained, wait_until_drained
 from tests.chaos.faults import FAULTS, Scene
 from tests.chaos.history import FULFILLED, UNKNOWN, History
+from tests.chaos.owners import Owners
 from tests.chaos.recorder import Sampler
 from tests.chaos.schedule import PlannedFault, drawn_faults
 from tests.chaos.workload import Plan, Workload
@@ -64,13 +65,17 @@ async def run_once(
         workload = Workload(cluster, drop, clients, plan, history, random.Random(rng.random()))
         sampler = Sampler(cluster, drop, history)
         sampling = asyncio.create_task(sampler.run())
+        owners = Owners(cluster, clients, history, name)
+        owning = asyncio.create_task(owners.run())
         buying = asyncio.create_task(workload.run(PACE_S))
         await _inflict(cluster, drop, faults, rng)
         await cluster.heal_everything()
         workload.hurry()
         healed_s = time.monotonic()
         serving_after_s = await _serving_again(clients, history, healed_s)
+        owners.stop()
         await buying
+        await owning
         unsettled = await workload.settle(SETTLE_LIMIT_S)
         drift_zero_after_s = await wait_until_drained(cluster, sampler, drop)
         sampler.stop()
@@ -85,6 +90,8 @@ async def run_once(
         serving_after_s=serving_after_s,
         drift_zero_after_s=drift_zero_after_s,
         redis_count=last.redis,
+        met=owners.met,
+        addresses=owners.addresses,
     )
     violations = await asyncio.to_thread(check, history)
     if not violations:

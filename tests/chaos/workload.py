@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.mint.drops import Drop
 from services.mint.revocation import revoke
-from tests.chaos.clients import Clients
+from tests.chaos.clients import Clients, device_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
-from vyris.device_keys import canonical_jwk, public_jwk
 
 WORKERS = 24
 FIRST_PAUSE_S = 0.05
@@ -80,8 +79,7 @@ class Workload:
     _device: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1()).public_key()
-        self._device = {"device_id": "phone", "public_key": canonical_jwk(public_jwk(key))}
+        self._device = device_of("phone", ec.generate_private_key(ec.SECP256R1()).public_key())
 
     async def run(self, pace_s: float) -> None:
         """Send everything; `pace_s` is how long it should take at least, so that faults meet a load."""
@@ -149,7 +147,11 @@ class Workload:
         """An operator revokes memberships and puts their numbers up for sale again."""
         for _ in range(self.plan.revocations):
             await asyncio.sleep(pace_s / (self.plan.revocations + 1))
-            minted = {o.membership_id for o in self.history.operations if o.kind == "mint" and o.outcome == FULFILLED}
+            minted = {
+                o.membership_id
+                for o in self.history.operations
+                if o.kind == "mint" and o.outcome == FULFILLED and o.user.startswith("buyer-")
+            }
             revoked = {o.subject for o in self.history.operations if o.kind == "revoke"}
             if minted - revoked:
                 await self._revoke_one(self.rng.choice(sorted(minted - revoked)))

@@ -56,7 +56,10 @@ def test_the_gateways_packages_are_those_that_were_tested() -> None:
     ],
 )
 def test_what_an_image_copies_is_all_that_it_imports(packages: tuple[str, ...], module: str) -> None:
-    program = f"import importlib, sys; importlib.import_module({module!r}); print(*{{name.split('.')[0] for name in sys.modules}})"
+    program = (
+        f"import importlib, sys; importlib.import_module({module!r})\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     ours = {"vyris", "services", "schema", "stack", "cli", "gateway"}
     assert ours & set(done.stdout.split()) <= set(packages)

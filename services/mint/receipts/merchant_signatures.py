@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.es256 import TokenRefused, read_token, text_claim, verify_token
-from services.mint.receipts.merchant_keys import MerchantKeys
+from services.jwks import PublishedKeys
 
 KIND: Final = "merchant"
 TEXT_LIMIT_BYTES: Final = 8_192
@@ -21,7 +21,7 @@ _TYP: Final = frozenset({None, "jwt"})
 class MerchantSignatures:
     """Proves what the merchant signed."""
 
-    def __init__(self, keys: MerchantKeys, issuer: str, audience: str) -> None:
+    def __init__(self, keys: PublishedKeys, issuer: str, audience: str) -> None:
         self._keys = keys
         self.issuer = issuer
         self._audience = audience

@@ -146,8 +146,9 @@ async def test_mint_killed_under_load_loses_nothing(
     async def kill() -> None:
         for _ in range(2):
             await asyncio.sleep(0.5)
-            stack.kill("mint", signal.SIGKILL)
-            await asyncio.to_thread(stack.wait_ready, ["mint"])
+            for process in ("mint", "mint-2"):
+                stack.kill(process, signal.SIGKILL)
+            await asyncio.to_thread(stack.wait_ready, ["mint", "mint-2"])
 
     async with json_sender(stack.gateway_url) as send:
         answers = await sell_out(send, drop, kill)

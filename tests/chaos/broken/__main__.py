@@ -22,7 +22,6 @@ from tests.chaos.cluster import MINTS
 from tests.chaos.workload import Plan
 
 RUNS_A_VARIANT = 6
-CAPACITY_LIMIT = 400
 EMPTY = "TRUNCATE contacts, devices, membership_events, memberships, receipt_ledger CASCADE"
 
 out = Console(width=150)
@@ -39,9 +38,10 @@ def caught(stack: Stack, name: str) -> list[Violation]:
                 (seed,),
                 None,
                 lambda _: None,
-                capacity_limit=CAPACITY_LIMIT,
+                capacity_limit=variant.capacity_limit,
                 mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
                 kinds=variant.kinds or ("network_delay",),
+                all_along=variant.lasts_all_along,
             )
             if {violation.rule for violation in result.violations} & variant.rules:
                 return result.violations
@@ -51,10 +51,11 @@ def caught(stack: Stack, name: str) -> list[Violation]:
 
 
 def _seeds(variant: Variant) -> Iterator[int]:
-    """All seeds; for a mistake that shows only when numbers come back to a sold-out drop, those where they do."""
+    """All seeds; for a mistake that shows only when a drop sells out or numbers come back, those where that is so."""
     for seed in count(1):
-        plan = Plan.drawn(random.Random(seed), CAPACITY_LIMIT, "")
-        if not variant.needs_freed_numbers or (plan.revocations and len(plan.purchases) > 1.2 * plan.capacity):
+        plan = Plan.drawn(random.Random(seed), variant.capacity_limit, "")
+        sells_out = len(plan.purchases) > 1.2 * plan.capacity
+        if sells_out >= variant.needs_sell_out and bool(plan.revocations) >= variant.needs_freed_numbers:
             yield seed
 
 

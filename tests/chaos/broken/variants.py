@@ -22,6 +22,9 @@ class Variant:
     break_it: Callable[[], None]
     rules: frozenset[str]
     kinds: tuple[str, ...] = ()
+    capacity_limit: int = 400
+    lasts_all_along: bool = False  # whether the faults begin with the load and end after it
+    needs_sell_out: bool = False
     needs_freed_numbers: bool = False
     without: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
@@ -73,6 +76,7 @@ VARIANTS: Final[dict[str, Variant]] = {
         "sold out is remembered without end",
         cycles.sold_out_for_ever,
         frozenset({"sold_out_was_true"}),
+        needs_sell_out=True,
         needs_freed_numbers=True,
     ),
     "new-serial-on-replay": Variant(
@@ -89,7 +93,10 @@ VARIANTS: Final[dict[str, Variant]] = {
         "slots that others have merely locked count as sold",
         statements.locked_is_sold_out,
         frozenset({"sold_out_was_true"}),
-        kinds=("commit_outlasts_the_caller", "disk_full_at_commit"),
+        kinds=("commit_outlasts_the_caller",),
+        capacity_limit=60,
+        lasts_all_along=True,
+        needs_sell_out=True,
     ),
     "refused-receipts-forgotten": Variant(
         "a receipt that is refused as sold out is removed from the ledger",

@@ -21,6 +21,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
     ("settings", "says"),
     [
         ({"VYRIS_ENV": "production"}, "needs ENCOUNTER_JWT_PUBLIC_KEY"),
+        ({"VYRIS_ENV": "production", "DEVICE_PROOF": "off"}, "refuses DEVICE_PROOF=off"),
         ({"ENCOUNTER_JWT_PUBLIC_KEY": "secret"}, "ENCOUNTER_JWT_PUBLIC_KEY: It holds something that is neither"),
         ({"ENCOUNTER_DEVICE_KEYS": "maybe"}, "ENCOUNTER_DEVICE_KEYS"),
         ({"ENCOUNTER_MAX_AGE_S": "0"}, "ENCOUNTER_MAX_AGE_S"),

@@ -82,6 +82,7 @@ class Call:
     rpc: str
     request: Any
     metadata: dict[str, str]
+    remaining_s: float
 
 
 @dataclass
@@ -105,7 +106,7 @@ class Services:
 
     async def answer(self, rpc: str, default: Any, request: Any, context: Any) -> Any:
         metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-        self.calls.append(Call(rpc, request, metadata))
+        self.calls.append(Call(rpc, request, metadata, context.time_remaining()))
         behaviour = self.behaviours.get(rpc.rpartition("/")[2])
         return default if behaviour is None else await behaviour(request, context)
 

@@ -126,7 +126,7 @@ async def test_services_are_told_the_time_and_the_original_path(
 ) -> None:
     await json_api.post("/mint", json={}, headers={"dpop": "proof", "authorization": "ApplePass t"})
     metadata = services.calls[-1].metadata
-    assert metadata["x-envoy-expected-rq-timeout-ms"] == "1500"
+    assert 0 < services.calls[-1].remaining_s <= 1.5
     assert metadata["x-envoy-original-path"] == "/mint"
     assert metadata["dpop"] == "proof"
     assert metadata["authorization"] == "ApplePass t"

@@ -160,6 +160,7 @@ async def test_doubled_slashes_are_one(services: Services, gateway: Gateway) -> 
         {"accept-encoding": "gzip"},
         {"accept": "text/html"},
         {"range": "bytes=0-1"},
+        *({name: "x"} for name in ("a|b", "!", "#a", "a~", "`", "'", "a$b", "%", "&", "*", "+", "^")),
     ],
     ids=str,
 )
@@ -169,7 +170,7 @@ async def test_headers_cannot_steer_the_inside(
     answer = await json_api.post("/mint", json={}, headers=headers)
     assert answer.status_code == 201
     metadata = services.calls[-1].metadata
-    assert metadata["x-envoy-expected-rq-timeout-ms"] == "1500"
+    assert 0 < services.calls[-1].remaining_s <= 1.5
     assert not [name for name in metadata if name.startswith("grpc-") and name != "grpc-accept-encoding"]
 
 

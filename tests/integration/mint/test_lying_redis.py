@@ -14,7 +14,7 @@ LIES = [b"many", b"", b"1e400", b"12.5", b"-7", b"0", b"9223372036854775807", b"
 
 async def corrected(client: redis.Redis, key: str, expected: bytes) -> None:
     async with asyncio.timeout(5):
-        while await client.type(key) != b"string" or await client.get(key) != expected:  # noqa: ASYNC110
+        while await client.type(key) != b"string" or await client.get(key) != expected:
             await asyncio.sleep(0.02)
 
 

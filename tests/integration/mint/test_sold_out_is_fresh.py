@@ -39,10 +39,11 @@ async def test_a_number_freed_while_a_batch_is_slow_is_sold(make_mint: MintMaker
     if point == "mint.entered":  # where a remembered sold-out is used; without one the batch looks for itself
         with pytest.raises(SoldOut):
             await mint.mint("second")
-    slow_at.write_text(json.dumps({point: {"action": "delay", "delay_s": SLOW_S}}), encoding="utf-8")
+    told = json.dumps({point: {"action": "delay", "delay_s": SLOW_S}})
+    await asyncio.to_thread(slow_at.write_text, told, encoding="utf-8")
     slow = asyncio.create_task(mint.mint("third"))
     await asyncio.sleep(0.2)
-    slow_at.unlink()
+    await asyncio.to_thread(slow_at.unlink)
     await free(mint, first.id)
     membership, replayed = await slow
     assert membership.sequence_num == first.sequence_num

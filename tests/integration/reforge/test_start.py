@@ -17,6 +17,8 @@ PRODUCTION = {
     "PUBLIC_BASE_URL": "https://api.club.example",
     "REFORGE_FROM_EMAIL": "Club <no-reply@club.example>",
     "SMTP_URL": "smtps://mail.club.example",
+    "USER_JWT_ISSUER": "https://id.club.example",
+    "USER_JWT_JWKS": "https://id.club.example/jwks.json",
 }
 
 
@@ -25,6 +27,7 @@ PRODUCTION = {
     [
         ({"REFORGE_TOKEN_KEY": ""}, "REFORGE_TOKEN_KEY is not set"),
         ({"REFORGE_TOKEN_KEY": "short-secret"}, "REFORGE_TOKEN_KEY"),
+        ({"USER_JWT_ISSUER": "", "USER_JWT_JWKS": ""}, "USER_JWT_ISSUER"),
         ({"SMTP_URL": "smtp://127.0.0.1:25"}, "SMTP_URL"),
         ({"REFORGE_BASE_URL": "http://club.example"}, "REFORGE_BASE_URL"),
     ],

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.batching import batcher as batching
 from services.batching.batcher import Batcher, Group
 from vyris.errors import NotFound, Retryable
 
@@ -183,3 +184,23 @@ async def test_closing_answers_whoever_waits() -> None:
     await queue.close()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(answer, Retryable) for answer in answers)
+
+
+async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WAIT_LIMIT_S", 0.01)
+    process = HeldProcess()
+    queue = batcher(process, batch_limit=1)
+    slow = asyncio.create_task(queue.submit("a", 1, 1))
+    await asyncio.sleep(0.1)
+    process.gate.set()
+    await slow
+    process.gate.clear()
+    ahead = []
+    for key in "bc":
+        ahead.append(asyncio.create_task(queue.submit(key, 1, 1)))
+        await settled()
+    with pytest.raises(Retryable) as refusal:
+        await queue.submit("d", 1, 1)
+    assert refusal.value.retry_after_s
+    process.gate.set()
+    await asyncio.gather(*ahead)

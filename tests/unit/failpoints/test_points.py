@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -36,7 +37,7 @@ async def test_a_point_does_nothing_where_no_file_is_set(tmp_path: Path) -> None
 
 async def test_a_point_raises_what_a_full_disk_would(file: Path) -> None:
     told(file, action="raise")
-    with pytest.raises(OSError, match="No space left|failpoint"):
+    with pytest.raises(OSError, match=r"failpoint a\.point"):
         await failpoints.reach("a.point")
     await failpoints.reach("another.point")
 
@@ -56,7 +57,7 @@ async def test_a_point_delays(file: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
 async def test_a_file_that_is_no_list_of_faults_means_none(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
+    await asyncio.to_thread(file.write_text, text, encoding="utf-8")
     await failpoints.reach("a.point")
 
 

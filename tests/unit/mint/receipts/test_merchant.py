@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
+from services.jwks import PublishedKeys
 from services.mint.receipts.merchant import MerchantVerifier
-from services.mint.receipts.merchant_keys import MerchantKeys
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
 from services.mint.refunds.merchant import MerchantNotices
@@ -27,7 +27,7 @@ def shop() -> MerchantSigner:
 
 @pytest.fixture
 def signatures(shop: MerchantSigner, tmp_path: Path) -> MerchantSignatures:
-    return MerchantSignatures(MerchantKeys(str(shop.write_jwks(tmp_path))), ISSUER, "vyris")
+    return MerchantSignatures(PublishedKeys(str(shop.write_jwks(tmp_path)), "the merchant"), ISSUER, "vyris")
 
 
 @pytest.fixture

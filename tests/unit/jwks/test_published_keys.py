@@ -1,4 +1,4 @@
-"""The merchant's keys: from a file or a real HTTP server, cached and bounded."""
+"""Published keys: from a file or a real HTTP server, cached and bounded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from services.mint.receipts.merchant_keys import (
+from services.jwks.published_keys import (
     KEYS_LIMIT,
     READ_AGAIN_S,
     REFRESH_S,
     SET_LIMIT_BYTES,
     STALE_LIMIT_S,
     KeySetUnreadable,
-    MerchantKeys,
+    PublishedKeys,
     key_set,
 )
 from tests.merchant_signer import MerchantSigner
@@ -64,13 +64,13 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-async def keys(shop: Shop) -> AsyncIterator[MerchantKeys]:
-    made = MerchantKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", Clock())
+async def keys(shop: Shop) -> AsyncIterator[PublishedKeys]:
+    made = PublishedKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", "the shop", Clock())
     yield made
     await made.close()
 
 
-async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: MerchantKeys) -> None:
+async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: PublishedKeys) -> None:
     signer = MerchantSigner()
     shop.body = signer.jwks().encode()
     for _ in range(5):
@@ -80,7 +80,7 @@ async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: Merch
 
 
 async def test_a_new_key_works_at_once_and_strangers_cannot_make_us_ask_again_and_again(
-    shop: Shop, keys: MerchantKeys
+    shop: Shop, keys: PublishedKeys
 ) -> None:
     signer = MerchantSigner()
     shop.body = signer.jwks().encode()
@@ -95,7 +95,7 @@ async def test_a_new_key_works_at_once_and_strangers_cannot_make_us_ask_again_an
     assert shop.requests == 2
 
 
-async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys: MerchantKeys) -> None:
+async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys: PublishedKeys) -> None:
     shop.body = MerchantSigner().jwks().encode()
     assert await keys.key("key-1")
     other = MerchantSigner()
@@ -108,7 +108,7 @@ async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys
 
 @pytest.mark.parametrize("trouble", ["status", "redirect", "garbage", "too large"])
 async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
-    shop: Shop, keys: MerchantKeys, trouble: str
+    shop: Shop, keys: PublishedKeys, trouble: str
 ) -> None:
     shop.body = MerchantSigner().jwks().encode()
     assert await keys.key("key-1")
@@ -123,15 +123,15 @@ async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
 
 async def test_without_any_keys_the_caller_is_told_to_come_again() -> None:
     with pytest.raises(Retryable):
-        await MerchantKeys("http://127.0.0.1:1/jwks").key("key-1")
+        await PublishedKeys("http://127.0.0.1:1/jwks", "the shop").key("key-1")
     with pytest.raises(Retryable):
-        await MerchantKeys("/nowhere/jwks.json").key("key-1")
+        await PublishedKeys("/nowhere/jwks.json", "the shop").key("key-1")
 
 
 async def test_a_file_is_read_again(tmp_path: Path) -> None:
     signer = MerchantSigner()
     clock = Clock()
-    keys = MerchantKeys(str(signer.write_jwks(tmp_path)), clock)
+    keys = PublishedKeys(str(signer.write_jwks(tmp_path)), "the shop", clock)
     assert await keys.key("key-1")
     signer.rotate()
     signer.write_jwks(tmp_path)

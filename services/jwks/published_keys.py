@@ -1,4 +1,4 @@
-"""The keys of the seller's own shop: a JWK set (RFC 7517) from a file or an https URL, kept for a while.
+"""Keys that somebody else publishes: a JWK set (RFC 7517) from a file or an https URL, kept for a while.
 
 A set that was read once goes on serving while its source is away, up to a limit. An
 unknown `kid` has it read again at once, so that a new key works without a wait, but not
@@ -39,11 +39,12 @@ class KeySetUnreadable(Exception):
 KeySet = dict[str | None, PublicKey]
 
 
-class MerchantKeys:
-    """Keys by `kid`, as the merchant publishes them."""
+class PublishedKeys:
+    """Keys by `kid`, as their owner publishes them."""
 
-    def __init__(self, source: str, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """`source` is a path or an http(s) URL."""
+    def __init__(self, source: str, owner: str, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """`source` is a path or an http(s) URL; `owner` says whose keys they are, as in "the merchant"."""
+        self._owner = owner
         self._source = source
         self._clock_s = clock_s
         self._keys: KeySet = {}
@@ -62,8 +63,17 @@ class MerchantKeys:
         if self._older_than(REFRESH_S) or self._find(kid) is None:
             await self._read_again()
         if self._older_than(STALE_LIMIT_S):
-            raise Retryable("The merchant's keys cannot be read; send the same request again")
+            raise Retryable(f"The keys of {self._owner} cannot be read; send the same request again")
         return self._find(kid)
+
+    async def read_at_start(self) -> None:
+        """Read the set. One that lies on a host may be away for a moment; raises KeySetUnreadable for a bad file."""
+        try:
+            await self.read()
+        except KeySetUnreadable as failure:
+            if not self._source.startswith(("http://", "https://")):
+                raise
+            log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
 
     async def read(self) -> None:
         """Read the set now. Raises KeySetUnreadable."""
@@ -87,7 +97,7 @@ class MerchantKeys:
             try:
                 await self.read()
             except KeySetUnreadable as failure:
-                log.warning("merchant_keys_unreadable", problem=str(failure))
+                log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
 
     async def _fetched(self) -> bytes:
         if self._source.startswith(("https://", "http://")):

@@ -1,0 +1,34 @@
+"""A membership that a device holds: its pass is issued to that device alone."""
+
+import os
+import tempfile
+import uuid
+
+from vyris.client import Client, Device
+from vyris.errors import Unauthorized
+
+TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
+
+
+def main() -> None:
+    """Mint with a device, ask for the pass without it and with it."""
+    phone = Device.generate("phone-a")
+    with Client(TARGET) as vyris:
+        minted = vyris.mint(f"receipt-{uuid.uuid4()}", "ada", email="ada@example.org", device=phone)
+        membership_id = minted.membership.id
+
+        try:
+            vyris.issue_pass(membership_id, "ada")
+        except Unauthorized as refusal:
+            print(f"without the phone: {refusal.message}")
+
+        issued = vyris.issue_pass(membership_id, "ada", device=phone)
+        path = issued.save(tempfile.mkdtemp())
+        print(f"with it: {len(issued.package)} bytes in {path.name}")
+
+        met = list(vyris.encounters(membership_id, phone))
+        print(f"met so far: {len(met)}")
+
+
+if __name__ == "__main__":
+    main()

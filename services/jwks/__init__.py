@@ -1,0 +1,5 @@
+"""Public keys of parties outside: read from where they publish them, kept for a while, bounded in every way."""
+
+from services.jwks.published_keys import KeySetUnreadable, PublishedKeys
+
+__all__ = ["KeySetUnreadable", "PublishedKeys"]

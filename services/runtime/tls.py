@@ -1,0 +1,103 @@
+"""Certificates of a service's port, read again when their files change.
+
+SERVER_TLS_CERT_FILE, SERVER_TLS_KEY_FILE   the service's own; its name is mint, encounter, wallet or reforge
+SERVER_TLS_CLIENT_CA_FILE                   whoever calls must bring a certificate by this authority (mutual TLS)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+
+from services.runtime.settings import ServiceSettings, WrongSetting
+
+log = structlog.get_logger(__name__)
+FILE_LIMIT_BYTES: Final = 1 << 20
+
+
+class Certificates:
+    """Key, chain and authority as they lie in their files right now."""
+
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
+        """Raises WrongSetting for what cannot be read."""
+        self._cert, self._key, self._client_ca = cert, key, client_ca
+        self._seen = self._stamps()
+        self.key_pem, self.chain_pem, self.ca_pem = self._read()
+
+    @property
+    def mutual(self) -> bool:
+        """Whether callers must bring a certificate."""
+        return self._client_ca is not None
+
+    def renewed(self) -> bool:
+        """Read anew what changed since the last look. A renewal that is half written waits for the next look."""
+        try:
+            stamps = self._stamps()
+            if stamps == self._seen:
+                return False
+            read = self._read()
+            self._configuration(*read)
+        except (WrongSetting, ValueError) as problem:
+            log.warning("certificates_unreadable", problem=str(problem))
+            return False
+        self._seen = stamps
+        self.key_pem, self.chain_pem, self.ca_pem = read
+        return True
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Credentials that serve what the files hold at each handshake."""
+
+        def look() -> grpc.ServerCertificateConfiguration | None:
+            return self._configuration(self.key_pem, self.chain_pem, self.ca_pem) if self.renewed() else None
+
+        first = self._configuration(self.key_pem, self.chain_pem, self.ca_pem)
+        return grpc.dynamic_ssl_server_credentials(first, look, require_client_authentication=self.mutual)
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """Credentials for calling a service of the same suite."""
+        return grpc.ssl_channel_credentials(self.ca_pem, self.key_pem, self.chain_pem)
+
+    @staticmethod
+    def _configuration(key: bytes, chain: bytes, ca: bytes | None) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key, chain)], ca)
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        try:
+            # Kubernetes swaps a symbolic link: what it leads to has another inode.
+            found = [path.stat() for path in (self._cert, self._key, self._client_ca) if path is not None]
+        except OSError as error:
+            raise WrongSetting(f"SERVER_TLS files cannot be read: {error.strerror}") from None
+        return tuple((stat.st_ino, stat.st_mtime_ns) for stat in found)
+
+    def _read(self) -> tuple[bytes, bytes, bytes | None]:
+        return _pem(self._key), _pem(self._cert), None if self._client_ca is None else _pem(self._client_ca)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_LIMIT_BYTES)
+    except OSError as error:
+        raise WrongSetting(f"{path.name} cannot be read: {error.strerror}") from None
+    if b"-----BEGIN " not in content:
+        raise WrongSetting(f"{path.name} holds no PEM")
+    return content
+
+
+def certificates(settings: ServiceSettings) -> Certificates | None:
+    """What the settings name; None for plain text. Raises WrongSetting."""
+    cert, key, client_ca = (
+        settings.server_tls_cert_file,
+        settings.server_tls_key_file,
+        settings.server_tls_client_ca_file,
+    )
+    if (cert is None) != (key is None):
+        raise WrongSetting("SERVER_TLS_CERT_FILE and SERVER_TLS_KEY_FILE come together")
+    if cert is None or key is None:
+        if client_ca is not None:
+            raise WrongSetting("SERVER_TLS_CLIENT_CA_FILE needs SERVER_TLS_CERT_FILE")
+        return None
+    return Certificates(cert, key, client_ca)

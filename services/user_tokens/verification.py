@@ -1,0 +1,111 @@
+"""Who a caller is, as the identity provider says.
+
+A token is an ES256 JWT (RFC 7519, RFC 9068 for access tokens) in `authorization: Bearer …`, over JSON and gRPC alike:
+
+iss   USER_JWT_ISSUER        exp   required, at most a day ahead
+sub   the user_id            nbf   optional
+aud   where USER_JWT_AUDIENCE is set
+
+Whether it is in time is judged by this process' clock with a minute of leeway: no transaction has begun yet, and
+nothing is recorded by a token. The outcome is kept with the call and spoken where the contract has the owner's check.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from services.es256 import TokenRefused, numeric_date, optional_numeric_date, read_token, text_claim, verify_token
+from services.jwks import KeySetUnreadable, PublishedKeys
+from services.runtime.call import Call, Identity
+from services.runtime.settings import WrongSetting
+from services.user_tokens.settings import UserTokenSettings
+from vyris.errors import Unauthorized, VyrisError
+
+USER_FIELD: Final = "user_id"
+TOKEN_LIMIT_BYTES: Final = 8_192
+LEEWAY_S: Final = 60
+LIFETIME_LIMIT_S: Final = 86_400
+_SCHEME: Final = "bearer "
+_TYP: Final = frozenset({None, "jwt", "at+jwt"})
+_NEEDED: Final = "A bearer token of the user is required (header Authorization)"
+
+
+class UserTokens:
+    """Finds out who calls. An `Authenticate` of the call boundary."""
+
+    def __init__(
+        self, keys: PublishedKeys, issuer: str, audience: str, clock_s: Callable[[], float] = time.time
+    ) -> None:
+        """`audience` may be empty: then aud is not looked at."""
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._clock_s = clock_s
+
+    async def __call__(self, request: Message, call: Call) -> None:
+        """Keep with a call that names a user who its caller is. Raises nothing."""
+        if USER_FIELD not in request.DESCRIPTOR.fields_by_name:
+            return
+        try:
+            call.identity = Identity(await self.subject(call.metadata_values("authorization")))
+        except VyrisError as refusal:
+            call.identity = Identity(refusal)
+
+    async def subject(self, authorization: list[str]) -> str:
+        """The user whom the one bearer token proves. Raises Unauthorized, Retryable."""
+        if len(authorization) != 1 or not authorization[0].lower().startswith(_SCHEME):
+            raise Unauthorized(_NEEDED)
+        try:
+            return await self._proven(authorization[0][len(_SCHEME) :].strip())
+        except TokenRefused as refusal:
+            raise Unauthorized(f"Bearer token: {refusal.message}") from None
+
+    async def _proven(self, text: str) -> str:
+        token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES)
+        self._check(token.claims)
+        key = await self._keys.key(token.kid)
+        if key is None:
+            raise TokenRefused("The token's kid names no key that the identity provider publishes")
+        verify_token(token, key)
+        return text_claim(token.claims, "sub")
+
+    def _check(self, claims: Mapping[str, Any]) -> None:
+        if claims.get("iss") != self._issuer:
+            raise TokenRefused("The claim iss does not name the identity provider that is trusted here")
+        audience = claims.get("aud")
+        if self._audience and self._audience not in (audience if isinstance(audience, list) else [audience]):
+            raise TokenRefused("The claim aud does not name this service")
+        now_s = self._clock_s()
+        ends_s, begins_s = numeric_date(claims, "exp"), optional_numeric_date(claims, "nbf")
+        if ends_s <= now_s - LEEWAY_S:
+            raise TokenRefused("The token has expired")
+        if ends_s > now_s + LIFETIME_LIMIT_S + LEEWAY_S:
+            raise TokenRefused("The token lives longer than a day")
+        if begins_s is not None and begins_s > now_s + LEEWAY_S:
+            raise TokenRefused("The token's time has not come (nbf)")
+
+
+@asynccontextmanager
+async def opened_user_tokens(settings: UserTokenSettings, *, production: bool) -> AsyncIterator[UserTokens | None]:
+    """What authenticates users; None where the settings name no identity provider. Raises WrongSetting."""
+    issuer, source = settings.user_jwt_issuer, settings.user_jwt_jwks
+    if bool(issuer) != bool(source):
+        raise WrongSetting("USER_JWT_ISSUER and USER_JWT_JWKS come together")
+    if not issuer:
+        yield None
+        return
+    if production and source.startswith("http://"):
+        raise WrongSetting("USER_JWT_JWKS must be an https URL or a file: whoever forges it is everybody")
+    keys = PublishedKeys(source, "the identity provider")
+    try:
+        await keys.read_at_start()
+        yield UserTokens(keys, issuer, settings.user_jwt_audience)
+    except KeySetUnreadable as failure:
+        raise WrongSetting(f"USER_JWT_JWKS: {failure}") from None
+    finally:
+        await keys.close()

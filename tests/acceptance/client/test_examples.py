@@ -1,0 +1,74 @@
+"""The examples, run as a reader would, and the client over the whole suite."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.local import Stack
+from vyris.client import AsyncClient, Client, Device
+from vyris.errors import Conflict, NotFound, Unauthorized
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+SAID = {
+    "first_mint.py": ["ada holds number ", "replayed: True", "eve gets RECEIPT_USED", "remain"],
+    "pass_by_device.py": ["without the phone: ", " bytes in vyris-genesis-", "met so far: 0"],
+    "many_at_once.py": ["100 of 100 bought, 100 different numbers", "remain, OPEN"],
+    "move_to_a_new_phone.py": ["PENDING until ", "now it is REFUSED"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_does_what_it_says(stack: Stack, name: str, tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        env={**os.environ, "VYRIS_TARGET": stack.gateway_grpc_target, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for words in SAID[name]:
+        assert words in finished.stdout
+
+
+def encounter_token(stack: Stack, initiator: str, receiver: str) -> str:
+    made = subprocess.run(
+        [sys.executable, "-m", "cli.main", "dev", "encounter-token", "--from", initiator, "--to", receiver],
+        env={**os.environ, **stack.service_environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return made.stdout.strip()
+
+
+def test_two_members_meet_once_and_both_can_read_it(stack: Stack, tmp_path: Path) -> None:
+    phone = Device.generate("phone-a")
+    with Client(stack.gateway_grpc_target) as vyris:
+        ada = vyris.mint(f"ada {tmp_path.name} {os.getpid()}", "ada", device=phone).membership
+        grace = vyris.mint(f"grace {tmp_path.name} {os.getpid()}", "grace").membership
+        token = encounter_token(stack, ada.id, grace.id)
+        met = vyris.verify_encounter(token)
+        with pytest.raises(Conflict):
+            vyris.verify_encounter(token)
+        assert [encounter.id for encounter in vyris.encounters(ada.id, phone)] == [met.id]
+        with pytest.raises(Unauthorized):
+            vyris.list_encounters(ada.id, Device.generate("phone-a"))
+
+
+async def test_the_async_client_reaches_every_service(stack: Stack) -> None:
+    async with AsyncClient(stack.gateway_grpc_target) as vyris:
+        assert (await vyris.get_drop("genesis", "2025")).capacity == 999
+        with pytest.raises(NotFound):
+            await vyris.issue_pass("unknown", "ada")
+        with pytest.raises(Unauthorized):
+            await vyris.verify_encounter("nonsense")
+        with pytest.raises(NotFound):
+            await vyris.get_reforge(reforge_id="unknown")

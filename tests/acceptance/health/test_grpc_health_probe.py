@@ -1,0 +1,208 @@
+"""What Kubernetes and its tools ask: alive, able to serve, draining, without Postgres; with TLS and without.
+
+By the real `grpc_health_probe` where it is installed, else by the same protocol with grpcio.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.integration.gateway.test_tls import Authority
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+SERVICES = ("mint", "encounter", "wallet", "reforge")
+PROBE = shutil.which("grpc_health_probe") or shutil.which("grpc-health-probe")
+SERVING, UNREACHABLE, NOT_SERVING = 0, 2, 4  # the probe's exit statuses
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a caller needs to speak with a service."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass
+class Running:
+    """A service's process."""
+
+    service: str
+    port: int
+    health_port: int
+    process: subprocess.Popen[bytes]
+    trust: Trust | None
+
+    @property
+    def full_name(self) -> str:
+        return f"vyris.{self.service}.v1.{self.service.capitalize()}Service"
+
+    def probe(self, name: str, *, port: int | None = None) -> int:
+        """The exit status of a probe for a service name ("": alive)."""
+        trust = self.trust if port is None else None
+        address = f"127.0.0.1:{port or self.port}"
+        return (
+            _by_binary(address, name, self.service, trust) if PROBE else _by_grpcio(address, name, self.service, trust)
+        )
+
+    def becomes(self, name: str, status: int, limit_s: float = 40) -> bool:
+        until_s = time.monotonic() + limit_s
+        while time.monotonic() < until_s:
+            if self.probe(name) == status:
+                return True
+            time.sleep(0.2)
+        return False
+
+
+def _by_binary(address: str, name: str, server_name: str, trust: Trust | None) -> int:
+    assert PROBE
+    command = [PROBE, "-addr", address, "-service", name, "-connect-timeout", "2s", "-rpc-timeout", "5s"]
+    if trust is not None:
+        command += ["-tls", "-tls-ca-cert", str(trust.ca), "-tls-server-name", server_name]
+        command += ["-tls-client-cert", str(trust.cert), "-tls-client-key", str(trust.key)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
+
+
+def _by_grpcio(address: str, name: str, server_name: str, trust: Trust | None) -> int:
+    if trust is None:
+        channel = grpc.insecure_channel(address)
+    else:
+        credentials = grpc.ssl_channel_credentials(
+            trust.ca.read_bytes(), trust.key.read_bytes(), trust.cert.read_bytes()
+        )
+        channel = grpc.secure_channel(address, credentials, [("grpc.ssl_target_name_override", server_name)])
+    with channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+        except grpc.RpcError:
+            return UNREACHABLE
+    return SERVING if answer.status == health_pb2.HealthCheckResponse.SERVING else NOT_SERVING
+
+
+@contextmanager
+def running(
+    service: str, database_url: str, redis_url: str, folder: Path, trust: Trust | None = None, **settings: str
+) -> Iterator[Running]:
+    port, health_port = free_port(), free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "VYRIS_STATE_DIR": str(folder / "state"),
+        f"{service.upper()}_PORT": str(port),
+        "HEALTH_PORT": str(health_port),
+        **settings,
+    }
+    with (folder / f"{service}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"services.{service}"], env=environment, cwd=folder, stdout=log, stderr=log
+        )
+        try:
+            yield Running(service, port, health_port, process, trust)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_serving_then_draining(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
+    with running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000") as process:
+        assert process.becomes(process.full_name, SERVING)
+        assert process.probe("") == SERVING
+        assert process.probe(process.full_name, port=process.health_port) == SERVING
+        assert process.probe("vyris.nobody.v1.NobodyService") not in {SERVING, NOT_SERVING}
+        process.process.send_signal(signal.SIGTERM)
+        # While it drains it cannot be chosen any more, but it is alive: nobody is to kill it.
+        assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
+        assert process.probe("") == SERVING
+        assert process.process.wait(timeout=40) == 0
+        assert process.probe("") == UNREACHABLE
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: Path) -> None:
+    with running(service, NOWHERE, "redis://127.0.0.1:1", tmp_path) as process:
+        assert process.becomes("", SERVING)
+        assert process.becomes(process.full_name, NOT_SERVING)
+        assert process.probe("") == SERVING
+
+
+@pytest.mark.parametrize("service", ["mint", "wallet"])
+def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue(service, service)
+    trust = Trust(authority.ca_file, *authority.issue("gateway", "gateway"))
+    settings = {
+        "SERVER_TLS_CERT_FILE": str(cert),
+        "SERVER_TLS_KEY_FILE": str(key),
+        "SERVER_TLS_CLIENT_CA_FILE": str(authority.ca_file),
+    }
+    with running(service, database_url, redis_url, tmp_path, trust, **settings) as process:
+        assert process.becomes(process.full_name, SERVING)
+        # Neither plain text nor a stranger's certificate gets in; the probes' own port needs none.
+        process.trust = None
+        assert process.probe("") == UNREACHABLE
+        stranger = tmp_path / "stranger"
+        stranger.mkdir()
+        process.trust = Trust(authority.ca_file, *Authority(stranger).issue("gateway", "gateway"))
+        assert process.probe("") == UNREACHABLE
+        assert process.probe(process.full_name, port=process.health_port) == SERVING
+        # A renewed certificate is served without a restart.
+        process.trust = trust
+        before = _served_serial(process, trust)
+        authority.issue(service, service)
+        assert process.probe(process.full_name) == SERVING
+        assert _served_serial(process, trust) != before
+
+
+def _served_serial(process: Running, trust: Trust) -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    import ssl
+
+    from cryptography import x509
+
+    context = ssl.create_default_context(cafile=str(trust.ca))
+    context.load_cert_chain(trust.cert, trust.key)
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", process.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=process.service) as secure,
+    ):
+        shown = secure.getpeercert(binary_form=True)
+    assert shown
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"SERVER_TLS_CERT_FILE": "/nowhere.pem"},
+        {"SERVER_TLS_CERT_FILE": "/nowhere.pem", "SERVER_TLS_KEY_FILE": "/nowhere.key"},
+        {"SERVER_TLS_CLIENT_CA_FILE": "/nowhere.pem"},
+    ],
+)
+def test_certificates_that_cannot_be_meant_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
+    with running("wallet", NOWHERE, "redis://127.0.0.1:1", tmp_path, **settings) as process:
+        assert process.process.wait(timeout=60) == 78
+    assert "Traceback" not in (tmp_path / "wallet.log").read_text()

@@ -1,0 +1,181 @@
+"""The reference page and the live view in a real browser: light and dark, desktop and phone, connected and not."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stack.local import Stack
+from tests.browser.chromium import Browser, chromium_path
+
+REQUIRED = os.environ.get("VYRIS_BROWSER") == "required"
+MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
+CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
+SIZES = {"desktop": (1440, 900), "phone": (390, 844), "narrow": (320, 640)}
+LIVE = "/drops/genesis/2025/live"
+
+pytestmark = pytest.mark.skipif(chromium_path() is None and not REQUIRED, reason=MISSING)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    path = chromium_path()
+    assert path is not None, MISSING
+    with Browser(path) as running:
+        running.call("Runtime.enable")
+        yield running
+
+
+@pytest.fixture
+def base(stack: Stack) -> str:
+    """As a browser trusts it enough to make keys."""
+    return f"http://localhost:{stack.settings.gateway_port}"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def evaluate(browser: Browser, expression: str) -> Any:
+    answer = browser.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+    assert "exceptionDetails" not in answer, answer
+    return answer["result"].get("value")
+
+
+def until(browser: Browser, expression: str, holds: Callable[[Any], bool], limit_s: float = 20) -> Any:
+    deadline = time.monotonic() + limit_s
+    while not holds(value := evaluate(browser, expression)):
+        assert time.monotonic() < deadline, (expression, value)
+        time.sleep(0.1)
+    return value
+
+
+def text_of(name: str) -> str:
+    return f"document.getElementById('{name}').textContent"
+
+
+def mint(base: str) -> None:
+    body = {"receipt_data": f"receipt-{uuid.uuid4()}", "user_id": "ada"}
+    assert httpx.post(f"{base}/mint", json=body, timeout=15).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/docs", LIVE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_text_can_be_read_everywhere(
+    browser: Browser, base: str, pictures: Path, path: str, scheme: str, size: str
+) -> None:
+    browser.scheme(scheme)
+    browser.size(*SIZES[size])
+    browser.open(base + path)
+    if path == LIVE:
+        until(browser, text_of("count"), str.isdigit)
+    else:
+        evaluate(browser, "document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    browser.screenshot(pictures / f"{path.strip('/').replace('/', '-')}-{scheme}-{size}.png")
+    seen = json.loads(evaluate(browser, CONTRAST))
+    assert seen["looked"] > (300 if path == "/docs" else 8)
+    assert seen["found"] == []
+    assert evaluate(browser, "document.documentElement.scrollWidth") <= SIZES[size][0]
+
+
+@pytest.mark.parametrize("path", ["/docs", LIVE])
+def test_nothing_is_fetched_from_elsewhere_and_nothing_is_complained_of(browser: Browser, base: str, path: str) -> None:
+    browser.size(1440, 900)
+    browser.open(base + path)
+    time.sleep(2.5)
+    fetched = evaluate(browser, "JSON.stringify(performance.getEntriesByType('resource').map((entry) => entry.name))")
+    assert all(name.startswith(base + "/") for name in json.loads(fetched))
+    assert evaluate(browser, "document.querySelectorAll('[src], link[href]:not([href^=\"data:\"])').length") == 0
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize("path", ["/docs", LIVE])
+def test_a_screen_reader_finds_one_main_and_one_title(browser: Browser, base: str, path: str) -> None:
+    browser.open(base + path)
+    assert len(browser.nodes("main")) == 1
+    assert evaluate(browser, "document.querySelectorAll('h1').length") == 1
+    unnamed = [role for role in ("button", "textbox", "combobox", "link") if "" in browser.names(role)]
+    assert unnamed == []
+
+
+def send(browser: Browser, operation: str) -> str:
+    """Press an operation's Send button; the first line of what it shows."""
+    form = f"document.querySelector('#{operation} form')"
+    evaluate(browser, f"{form}.querySelector('.result').replaceChildren(); {form}.requestSubmit()")
+    return str(until(browser, f"{form}.querySelector('.result').textContent", bool))
+
+
+def choose(browser: Browser, operation: str, example: str) -> None:
+    evaluate(
+        browser,
+        f"""(() => {{ const select = document.querySelector('#{operation} select');
+        select.value = [...select.options].find((option) => option.text === '{example}').value;
+        select.dispatchEvent(new Event('change')); }})()""",
+    )
+
+
+def test_the_examples_can_be_sent_one_after_the_other(browser: Browser, base: str, pictures: Path) -> None:
+    browser.size(1440, 900)
+    browser.open(f"{base}/docs")
+    until(browser, "document.querySelector('#initReforge .body').value.includes('Eaxfr8uEs') === false", bool)
+    choose(browser, "mint", "with device")
+    assert send(browser, "mint").startswith("201")
+    assert send(browser, "getDrop").startswith("200")
+    assert send(browser, "issuePass").startswith("200")
+    assert "vyris-genesis-" in evaluate(browser, "document.querySelector('#issuePass .result').textContent")
+    assert send(browser, "listEncounters").startswith("200")
+    assert send(browser, "initReforge").startswith("202")
+    assert send(browser, "getReforge").startswith("200")
+    choose(browser, "refuseReforge", "by device")
+    assert send(browser, "refuseReforge").startswith("200")
+    assert send(browser, "getHealth").startswith("200")
+    assert send(browser, "verifyEncounter").startswith("401")
+    evaluate(browser, "document.getElementById('issuePass').scrollIntoView({ behavior: 'instant' })")
+    browser.screenshot(pictures / "docs-sent.png")
+
+
+def test_the_live_view_follows_the_drop(browser: Browser, base: str) -> None:
+    browser.size(1440, 900)
+    browser.open(base + LIVE)
+    before = int(until(browser, text_of("count"), str.isdigit))
+    mint(base)
+    until(browser, text_of("count"), lambda text: int(text) == before - 1, limit_s=6)
+    assert evaluate(browser, text_of("caption")) == "of 999 remain"
+    assert evaluate(browser, text_of("state")) == "Open"
+    until(browser, text_of("rate"), lambda text: any(map(str.isdigit, text)), limit_s=8)
+
+
+def test_the_live_view_says_since_when_it_knows_nothing_and_recovers(
+    browser: Browser, base: str, pictures: Path
+) -> None:
+    browser.size(1440, 900)
+    browser.open(base + LIVE)
+    until(browser, text_of("count"), str.isdigit)
+    offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.call("Network.emulateNetworkConditions", offline=True, **offline)
+    told = until(browser, text_of("link"), lambda text: "last seen" in text)
+    assert "s ago" in told
+    assert evaluate(browser, text_of("state")) == "Open when last seen"
+    browser.screenshot(pictures / "live-lost.png")
+    browser.call("Network.emulateNetworkConditions", offline=False, **offline)
+    until(browser, text_of("link"), lambda text: "Live" in text)
+
+
+def test_an_unknown_drop_is_said_to_be_unknown(browser: Browser, base: str) -> None:
+    browser.size(390, 844)
+    browser.open(f"{base}/drops/nowhere/2077/live")
+    until(browser, text_of("count"), lambda text: text == "No such drop")
+    assert "nowhere 2077" in evaluate(browser, text_of("caption"))
+    assert evaluate(browser, "document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,115 @@
+"""A synchronous standby of the stack's Postgres, made from its own binaries and promoted under load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from stack import launch
+from stack.postgres import DATABASE, OWNER, PORT, binaries
+from tests.chaos.cluster import MINTS, Cluster
+
+NAME = "chaos_standby"
+SYNCHRONOUS_LIMIT_S = 30.0
+PROMOTION_LIMIT_S = 20.0
+
+
+class Standby:
+    """The second server."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self._cluster = cluster
+        self._data = folder / "standby"
+        self._sockets = folder / "s"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is reached, past the proxies."""
+        return f"postgresql://{OWNER}@/{DATABASE}?host={quote(str(self._sockets), safe='/')}"
+
+    async def start(self) -> None:
+        """Copy the primary, follow it, and let it wait for us at every commit."""
+        self._sockets.mkdir(mode=0o700)
+        sockets = str(self._cluster.stack.state.sockets)
+        async with self._cluster.direct() as primary:
+            await primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{NAME}'")
+        copying = await asyncio.create_subprocess_exec(
+            str(binaries() / "pg_basebackup"),
+            *("-D", str(self._data), "-X", "stream", "-c", "fast", "-R"),
+            *("-d", f"host={sockets} user={OWNER} application_name={NAME}"),
+        )
+        if await copying.wait():
+            raise RuntimeError("pg_basebackup failed")
+        self._launch()
+        async with self._cluster.direct() as primary:
+            await primary.execute("SELECT pg_reload_conf()")
+            async with asyncio.timeout(SYNCHRONOUS_LIMIT_S):
+                while not await primary.fetchval("SELECT bool_or(sync_state = 'sync') FROM pg_stat_replication"):
+                    await asyncio.sleep(0.1)
+
+    def _launch(self) -> None:
+        spec = self._cluster.stack._spec("postgres")
+        file = self._cluster.stack.state.run / "standby.launch.json"
+        binary = str(binaries() / "postgres")
+        told = {
+            "argv": [binary, "-D", str(self._data), "-c", f"unix_socket_directories={self._sockets}"],
+            "environment": dict(spec.environment),
+            "directory": str(self._cluster.stack.state.root),
+            "death_signal": int(signal.SIGQUIT),
+            "sheds_root": spec.sheds_root,
+            "is_supervisor": False,
+        }
+        self._cluster.stack.state.write_private(file, json.dumps(told))
+        with (self._data.parent / "standby.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", launch.__file__, str(file)], stdout=log, stderr=log
+            )
+
+    async def take_over(self) -> None:
+        """The primary dies for good; the standby becomes the primary, and every proxy leads to it."""
+        stack = self._cluster.stack
+        os.kill(await asyncio.to_thread(stack.pid, "postgres"), signal.SIGKILL)
+        await asyncio.to_thread(stack.stop_process, "postgres")
+        promoted = await asyncpg.connect(self.url, timeout=5)
+        try:
+            if not await promoted.fetchval("SELECT pg_promote(true, $1)", int(PROMOTION_LIMIT_S)):
+                raise RuntimeError("the standby was not promoted")
+            # It would wait for a standby of its own.
+            await promoted.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            await promoted.execute("SELECT pg_reload_conf()")
+        finally:
+            promoted.terminate()
+        self._cluster.database_url = self.url
+        for mint in MINTS:
+            self._cluster.proxies[f"{mint}-postgres"].lead_to(self._sockets / f".s.PGSQL.{PORT}")
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+@asynccontextmanager
+async def standby(cluster: Cluster, folder: Path) -> AsyncIterator[Standby]:
+    """A standby that follows."""
+    server = Standby(cluster, folder)
+    try:
+        await server.start()
+        yield server
+    finally:
+        server.stop()

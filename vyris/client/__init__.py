@@ -1,0 +1,15 @@
+"""The Python client: `Client` and `AsyncClient`, over native gRPC.
+
+    with Client("localhost:3001") as vyris:
+        minted = vyris.mint("receipt-1", "ada")
+
+Failures are the classes of `vyris.errors`, with `reason`, `retryable` and `request_id`.
+"""
+
+from vyris.client.asynchronous import AsyncClient
+from vyris.client.connection import Tls
+from vyris.client.device import Device
+from vyris.client.synchronous import Client
+from vyris.client.wallet_pass import WalletPass
+
+__all__ = ["AsyncClient", "Client", "Device", "Tls", "WalletPass"]

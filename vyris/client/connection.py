@@ -1,0 +1,83 @@
+"""How a client connects: limits that match the servers', and which calls are repeated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+
+TIMEOUT_S: Final = 10.0
+"""For one call with its repetitions, where the caller says nothing else. The gateway waits as long."""
+
+# The servers refuse pings that come more often than every 10 s; the gateway's longest answer is 4 MiB.
+_KEEPALIVE_MS: Final = 30_000
+_MAX_ANSWER_BYTES: Final = 4 << 20
+_MAX_REQUEST_BYTES: Final = 256 << 10
+# What may be sent twice whatever happened to the first: a receipt mints once, and reading changes nothing.
+# A device proof is good for one request, so calls that may carry one are never repeated behind the
+# caller's back; nor are those where a repetition has another answer (an encounter, a link's token).
+_REPEATED: Final = (
+    ("vyris.mint.v1.MintService", "Mint"),
+    ("vyris.mint.v1.MintService", "GetDrop"),
+    ("vyris.mint.v1.MintService", "WatchDrop"),
+    ("vyris.reforge.v1.ReforgeService", "GetReforge"),
+)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS towards the gateway. Each is PEM; what is None is the system's or not sent."""
+
+    root_certificates: bytes | None = None
+    private_key: bytes | None = None
+    certificate_chain: bytes | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them."""
+        return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
+
+
+def service_config() -> dict[str, Any]:
+    """What gRPC calls the service config: repetitions inside the call's deadline, fewer when most calls fail."""
+    return {
+        "methodConfig": [
+            {
+                "name": [{"service": service, "method": method} for service, method in _REPEATED],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+        "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
+    }
+
+
+def channel_options() -> list[tuple[str, Any]]:
+    """Options of either kind of channel."""
+    return [
+        ("grpc.service_config", json.dumps(service_config())),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+        ("grpc.max_send_message_length", _MAX_REQUEST_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.primary_user_agent", "vyris-python"),
+    ]
+
+
+def credentials(tls: Tls | bool) -> grpc.ChannelCredentials | None:
+    """None for plain text."""
+    if tls is False:
+        return None
+    return (Tls() if tls is True else tls).credentials()

@@ -1,0 +1,61 @@
+"""A failed call as one of `vyris.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from vyris.error_wire import from_rpc_error
+from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, Unauthorized, VyrisError
+
+# Statuses that gRPC or the gateway makes itself carry no details: the code must do.
+_BY_CODE: Final[dict[grpc.StatusCode, type[VyrisError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.UNIMPLEMENTED: NotFound,
+}
+
+
+class FailedCall(Protocol):
+    """What `grpc.RpcError` has where it is a call, and `grpc.aio.AioRpcError`."""
+
+    def code(self) -> grpc.StatusCode:
+        """The status."""
+
+    def details(self) -> str | None:
+        """The status' words."""
+
+    def trailing_metadata(self) -> Iterable[Any] | None:
+        """The trailers."""
+
+
+def told(failure: FailedCall, request_id: str) -> VyrisError:
+    """The error that `failure` is, with the id under which the servers' logs know the call."""
+    error = _from_details(failure) or _from_code(failure.code())
+    error.request_id = request_id
+    return error
+
+
+def _from_details(failure: FailedCall) -> VyrisError | None:
+    trailers = tuple((key, value) for key, value in failure.trailing_metadata() or ())
+    try:
+        return from_rpc_error(failure.code(), failure.details() or "", trailers)
+    except DecodeError:
+        return None
+
+
+def _from_code(code: grpc.StatusCode) -> VyrisError:
+    kind = _BY_CODE.get(code)
+    if kind is not None:
+        return kind()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Retryable("The service cannot be reached; send the same request again", http_status=503)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Retryable("The service did not answer in time; send the same request again", http_status=504)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return RateLimited()
+    return Retryable()
