@@ -16,8 +16,6 @@ local BY_GRPC_STATUS = {
   ["14"] = UNREACHABLE,
   ["16"] = {"401", "UNAUTHORIZED", "The caller may not do this", false},
 }
--- How grpc.aio tells that the bytes were no valid message (text that is not UTF-8).
-local UNREADABLE = {["Exception deserializing request!"] = true, ["Error deserializing request!"] = true}
 
 local ESCAPES = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
 
@@ -70,13 +68,6 @@ local function write_fixed(handle, headers, fixed)
   write_answer(handle, headers, fixed[1], json_error(fixed[2], fixed[3], fixed[4]))
 end
 
-local function fixed_for(grpc_status, grpc_message)
-  if UNREADABLE[percent_decode(grpc_message)] then
-    return BY_GRPC_STATUS["3"]
-  end
-  return BY_GRPC_STATUS[grpc_status] or UNFINISHED
-end
-
 -- The answer to a failed call, or to a peer that does not speak gRPC. Envoy's own
 -- replies already carry the body that the local reply mappers gave them.
 local function answer_failure(handle, headers)
@@ -97,6 +88,6 @@ local function answer_failure(handle, headers)
   if code ~= nil and http_status ~= nil and http_status:match("^[45]%d%d$") then
     write_answer(handle, headers, http_status, service_error_body(code, message, retryable or "false"))
   else
-    write_fixed(handle, headers, fixed_for(grpc_status, message))
+    write_fixed(handle, headers, BY_GRPC_STATUS[grpc_status] or UNFINISHED)
   end
 end

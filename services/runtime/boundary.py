@@ -16,16 +16,19 @@ import grpc
 import structlog
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from services import tracing
 from services.runtime.call import Call, Context
 from services.runtime.metrics import RPC_SECONDS
 from vyris.error_wire import trailing_metadata
-from vyris.errors import Retryable, VyrisError
+from vyris.errors import InvalidRequest, Retryable, VyrisError
 
 log = structlog.get_logger(__name__)
 
 OK: Final = "OK"
+# Stands for a request whose bytes are no valid message (text that is not UTF-8, say).
+_UNREADABLE: Final = object()
 
 Method = Callable[[Any, Call], Awaitable[Message]]
 StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
@@ -66,14 +69,26 @@ def _method_handler(
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
             _stream_boundary(behaviour, path, limit_s, authenticate),
-            request_deserializer=request_class.FromString,
+            request_deserializer=_reader(request_class),
             response_serializer=answer_class.SerializeToString,
         )
     return grpc.unary_unary_rpc_method_handler(
         _unary_boundary(behaviour, path, limit_s, authenticate),
-        request_deserializer=request_class.FromString,
+        request_deserializer=_reader(request_class),
         response_serializer=answer_class.SerializeToString,
     )
+
+
+def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]:
+    """Reads a request inside the boundary's words: grpc.aio would tell the caller the parser's exception."""
+
+    def read(raw: bytes) -> Message | object:
+        try:
+            return request_class.FromString(raw)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
 
 
 def _unary_boundary(
@@ -81,9 +96,20 @@ def _unary_boundary(
 ) -> Callable[[Message, Context], Awaitable[Message]]:
     observe_ok = RPC_SECONDS(path, OK).observe
 
+    async def traced(request: Message, context: Context) -> Message:
+        with tracing.call_span(path, context.invocation_metadata() or ()) as span:
+            try:
+                return await boundary(request, context)
+            finally:
+                code = context.code()
+                if span is not None and isinstance(code, int):
+                    span.set_attribute("rpc.grpc.status_code", code)
+
     async def boundary(request: Message, context: Context) -> Message:
         started_s = time.perf_counter()
         try:
+            if request is _UNREADABLE:
+                raise InvalidRequest()
             call = Call(context, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
@@ -96,7 +122,7 @@ def _unary_boundary(
         observe_ok(time.perf_counter() - started_s)
         return answer
 
-    return boundary
+    return traced if tracing.is_on() else boundary
 
 
 def _stream_boundary(
@@ -104,6 +130,8 @@ def _stream_boundary(
 ) -> Callable[[Message, Context], AsyncIterator[Message]]:
     async def boundary(request: Message, context: Context) -> AsyncIterator[Message]:
         try:
+            if request is _UNREADABLE:
+                raise InvalidRequest()
             call = Call(context, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)

@@ -15,6 +15,8 @@ import pytest
 from stack.local import Stack
 from tests.acceptance.mint.buyers import Send
 from tests.acceptance.mint.conftest import MakeDrop
+from vyris.error_wire import from_rpc_error
+from vyris.errors import InvalidRequest
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 P256_PEM = """-----BEGIN PUBLIC KEY-----
@@ -165,3 +167,17 @@ async def test_a_watched_drop_is_told_at_once_and_when_it_changes(stack: Stack, 
         await stub.Mint(mint_pb2.MintRequest(receipt_data=receipt(), user_id="ada", **drop))
         assert (await watching.read()).drop.remaining == 1
         watching.cancel()
+
+
+async def test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_parser_is_told(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        refused = await client.get("/drops/%ff/2025")
+    assert (refused.status_code, refused.json()["error"]) == (422, "INVALID_REQUEST")
+    async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await channel.unary_unary("/vyris.mint.v1.MintService/Mint", request_serializer=bytes)(b"\x0a\x01\xff")
+    error = from_rpc_error(
+        failure.value.code(), failure.value.details() or "", tuple(failure.value.trailing_metadata() or ())
+    )
+    assert isinstance(error, InvalidRequest)
+    assert error.message == InvalidRequest.default_message
