@@ -72,6 +72,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python -m gateway.pages --check
 	@$(BIN)/python -m cli.settings_reference --check
+	@$(BIN)/python -m deploy.observability.dashboard --check
 
 .PHONY: bench
 bench: venv ## Measure the suite beside a baseline and its own ceiling, about five minutes

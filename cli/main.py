@@ -15,6 +15,7 @@ GROUPS = {
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
     "receipts": "cli.receipts",
+    "user": "cli.user",
     "dev": "cli.dev",
     "pass": "cli.passes",
 }

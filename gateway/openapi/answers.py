@@ -22,6 +22,7 @@ EVERYWHERE: Final[dict[int, tuple[str, ...]]] = {
 }
 _WORDS: Final = {
     413: "The body is larger than 64 KiB.",
+    429: "Too many requests. `Retry-After` says when to send it again.",
     500: "The service could not finish, or does not know whether it did. The same request may be sent again.",
     503: "Shed, or unreachable. The same request may be sent again, after `Retry-After` where it is set.",
     504: "Too slow. The same request may be sent again.",

@@ -20,7 +20,9 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
+from opentelemetry.trace import SpanContext
 
+from services import tracing
 from vyris.errors import Retryable, VyrisError
 
 K = TypeVar("K", bound=Hashable)
@@ -43,12 +45,14 @@ log = structlog.get_logger(__name__)
 class Group(Generic[K, R, A]):
     """All who wait for one key. The first to ask speaks for the group."""
 
-    __slots__ = ("_begun_at_s", "_waiters", "key")
+    __slots__ = ("_begun_at_s", "_waiters", "calls", "key")
 
     def __init__(self, key: K) -> None:
         self.key = key
         self._begun_at_s: float | None = None
         self._waiters: list[tuple[R, asyncio.Future[A]]] = []
+        # What the batch's trace links; empty while there are no traces.
+        self.calls: list[SpanContext] = []
 
     def begin(self) -> None:
         """Note that the work leaves a trace from here on: it is finished even if nobody waits any more."""
@@ -67,6 +71,7 @@ class Group(Generic[K, R, A]):
     def merge(self, later: Group[K, R, A]) -> None:
         """Take over those who came while this group was at work."""
         self._waiters.extend(later._waiters)
+        self.calls.extend(later.calls)
 
     def wanted(self) -> bool:
         """Whether it must still be worked on. Those who gave up no longer speak for it."""
@@ -130,6 +135,8 @@ class Batcher(Generic[K, R, A]):
         if group is None:
             group = self._waiting[key] = Group(key)
         group.add(request, answer)
+        if (span := tracing.current()) is not None:
+            group.calls.append(span)
         self._arrival.set()
         if self._worker is None:
             self._worker = loop.create_task(self._work(), name=f"batcher {self._name}")
@@ -181,7 +188,8 @@ class Batcher(Generic[K, R, A]):
 
     async def _run(self, batch: list[Group[K, R, A]]) -> None:
         try:
-            again = await self._process(batch)
+            with tracing.batch_span("batch", [call for group in batch for call in group.calls]):
+                again = await self._process(batch)
         except asyncio.CancelledError:
             for group in batch:
                 group.settle_all(Retryable())

@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from services import tracing
 from services.mint import metrics
 
 T = TypeVar("T")
@@ -106,7 +107,8 @@ class Bouncer:
         if time.monotonic() < self._closed_until_s:
             return None
         try:
-            answer = await call()
+            with tracing.step_span("redis", "redis"):
+                answer = await call()
         except (RedisError, OSError, ValueError, TimeoutError) as error:
             self._closed_until_s = time.monotonic() + self._pause_s
             metrics.BOUNCER_UP.set(0)

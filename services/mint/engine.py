@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from services.batching.batcher import Batcher
 from services.mint import metrics
+from services.mint.audit import Audit
 from services.mint.bouncer import Bouncer, redis_client
 from services.mint.cycle import MintAnswer, MintCycle
 from services.mint.drops import Drop
@@ -68,7 +69,7 @@ async def running_engine(database: Database, settings: MintSettings) -> AsyncIte
     recounter = Recounter(database, bouncer, settings.recount_interval_ms / 1000)
     reaper = Reaper(database, settings.reaper_grace_ms / 1000, settings.reaper_interval_ms / 1000)
     engine = MintEngine(database, bouncer, recounter, settings)
-    repairs = [asyncio.create_task(recounter.run()), asyncio.create_task(reaper.run())]
+    repairs = [asyncio.create_task(work.run()) for work in (recounter, reaper, Audit(database))]
     try:
         yield engine, bouncer
     finally:

@@ -22,6 +22,14 @@ BOUNCER_BYPASSES = Counter("vyris_bouncer_bypasses", "Batches that Postgres judg
 RECOUNTS = Counter("vyris_recounts", "Recounts of the bouncer", ["cause"])
 RECEIPTS_REAPED = Counter("vyris_receipts_reaped", "PENDING receipts that were abandoned and got a reason")
 RECEIPTS_POISONED = Counter("vyris_receipts_poisoned", "Receipts whose data Postgres refused")
+MEMBERSHIPS_OVER_CAPACITY = Gauge(
+    "vyris_memberships_over_capacity", "Live memberships beyond the drop's capacity", ["tier", "year", "environment"]
+)
+SLOTS_UNACCOUNTED = Gauge(
+    "vyris_slots_unaccounted", "Capacity less unclaimed slots and taken numbers", ["tier", "year", "environment"]
+)
+OLDEST_PENDING_S = Gauge("vyris_receipts_oldest_pending_seconds", "Age of the oldest PENDING receipt")
+AUDITED_AT = Gauge("vyris_audited_timestamp_seconds", "When the rules were last counted over (Unix time)")
 NOTICES = Counter(
     "vyris_notices", "Notifications about the money of a purchase, by what became of them", ["kind", "outcome"]
 )

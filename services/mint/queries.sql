@@ -252,3 +252,17 @@ SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.re
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
 WHERE l.state = $1::receipt_state
 ORDER BY l.created_at LIMIT $2;
+
+-- name: audit_drops
+-- What must always add up, in one snapshot. Index-only counts; the statement timeout bounds them.
+SELECT d.tier, d.year, d.environment,
+       greatest(0, (SELECT count(*) FROM memberships m WHERE m.drop_id = d.id AND m.revoked_at IS NULL) - d.capacity)
+         AS over_capacity,
+       d.capacity - (SELECT count(*) FROM slots s WHERE s.drop_id = d.id)
+         - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted
+FROM drops d ORDER BY d.id DESC LIMIT $1;
+
+-- name: oldest_pending
+-- How long the oldest unfinished receipt has waited, in seconds. $1 looks back so many seconds
+SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS seconds
+FROM receipt_ledger WHERE state = 'PENDING' AND created_at > now() - make_interval(secs => $1);

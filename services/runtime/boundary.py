@@ -18,6 +18,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from services import tracing
 from services.runtime.call import Call, Context
 from services.runtime.metrics import RPC_SECONDS
 from vyris.error_wire import trailing_metadata
@@ -95,6 +96,15 @@ def _unary_boundary(
 ) -> Callable[[Message, Context], Awaitable[Message]]:
     observe_ok = RPC_SECONDS(path, OK).observe
 
+    async def traced(request: Message, context: Context) -> Message:
+        with tracing.call_span(path, context.invocation_metadata() or ()) as span:
+            try:
+                return await boundary(request, context)
+            finally:
+                code = context.code()
+                if span is not None and isinstance(code, int):
+                    span.set_attribute("rpc.grpc.status_code", code)
+
     async def boundary(request: Message, context: Context) -> Message:
         started_s = time.perf_counter()
         try:
@@ -112,7 +122,7 @@ def _unary_boundary(
         observe_ok(time.perf_counter() - started_s)
         return answer
 
-    return boundary
+    return traced if tracing.is_on() else boundary
 
 
 def _stream_boundary(

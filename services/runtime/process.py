@@ -24,7 +24,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 
-from services import failpoints
+from services import failpoints, tracing
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
@@ -59,8 +59,10 @@ def run(name: str, settings: S, port: int, build: Build[S]) -> None:
         if settings.production and settings.failpoints_file is not None:
             raise WrongSetting("FAILPOINTS_FILE is set, which provokes faults; VYRIS_ENV=production never does")
         failpoints.switch_on(settings.failpoints_file)
+        end_traces = tracing.switch_on(settings.otel_exporter_otlp_endpoint, name)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(name, settings, port, build))
+        end_traces()
     except WrongSetting as problem:
         sys.stderr.write(f"{name} cannot start: {problem}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None

@@ -38,6 +38,11 @@ class ServiceSettings(BaseSettings):
     server_tls_client_ca_file: Path | None = Field(
         None, description="PEM of the authority whose certificates callers must bring (mutual TLS)"
     )
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        pattern=r"^((https?://)?[^/\s]+:[0-9]+/?)?$",
+        description="`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     call_limit_ms: int = Field(8_000, ge=50, le=60_000, description="time for one call where the caller sets none")
     concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")

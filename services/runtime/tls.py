@@ -54,7 +54,11 @@ class Certificates:
             return self._configuration(self.key_pem, self.chain_pem, self.ca_pem) if self.renewed() else None
 
         first = self._configuration(self.key_pem, self.chain_pem, self.ca_pem)
-        return grpc.dynamic_ssl_server_credentials(first, look, require_client_authentication=self.mutual)
+        return grpc.dynamic_ssl_server_credentials(
+            first,
+            look,  # type: ignore[arg-type]  # None says "as before"; the stubs do not know it
+            require_client_authentication=self.mutual,
+        )
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Credentials for calling a service of the same suite."""

@@ -18,6 +18,7 @@ from asyncpg.pool import PoolConnectionProxy
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from services import tracing
 from vyris.errors import Retryable
 
 T = TypeVar("T")
@@ -141,10 +142,14 @@ class Database:
         return await self._call(lambda connection: _transaction(connection, run), LONG_TRANSACTION_S)
 
     async def _call(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None) -> T:
+        with tracing.step_span("postgres", "postgresql"):
+            return await self._timed(work, timeout_s or self._call_timeout_s)
+
+    async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
         async with self._connection() as connection:
             running = asyncio.ensure_future(work(connection))
             try:
-                done, _ = await asyncio.wait({running}, timeout=timeout_s or self._call_timeout_s)
+                done, _ = await asyncio.wait({running}, timeout=timeout_s)
             except asyncio.CancelledError:
                 _abandon(connection, running)
                 raise

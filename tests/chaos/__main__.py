@@ -34,7 +34,7 @@ def campaign(
     seed: Annotated[int | None, typer.Option(help="Repeat the run of this seed alone.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Inflict these faults instead of the seed's.")] = None,
     minutes: Annotated[float, typer.Option(help="Begin no further run after so many minutes.")] = 600.0,
-    capacity_limit: CapacityLimit = 1_500,
+    capacity_limit: CapacityLimit = 2_000,
     folder: Folder = Path(".vyris/chaos"),
 ) -> None:
     """Break things under load and check that nothing is lost."""

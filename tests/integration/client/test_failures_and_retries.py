@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from vyris.client import AsyncClient, Client, Device
+from tests.integration.gateway.test_tls import Authority
+from vyris.client import AsyncClient, Client, Device, Tls
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2
 from vyris.error_wire import trailing_metadata
@@ -219,3 +221,35 @@ async def test_many_calls_share_one_client(peer: Peer, async_client: AsyncClient
     answers = await asyncio.gather(*(async_client.mint(f"r{number}", "u") for number in range(50)))
     assert len(answers) == 50
     assert len({sent["x-request-id"] for sent in peer.metadata}) == 50
+
+
+@pytest.fixture
+def tls_peer(peer: Peer, tmp_path: Path) -> Iterator[tuple[Peer, Tls]]:
+    """Also listens with TLS, and asks for a certificate of the caller."""
+    authority = Authority(tmp_path)
+    certificate, key = (path.read_bytes() for path in authority.issue("peer", "localhost"))
+    mine, my_key = (path.read_bytes() for path in authority.issue("caller", "caller"))
+    root = authority.ca_file.read_bytes()
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((peer,))
+    credentials = grpc.ssl_server_credentials([(key, certificate)], root, require_client_auth=True)
+    peer.port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    yield peer, Tls(root_certificates=root, private_key=my_key, certificate_chain=mine)
+    server.stop(None)
+
+
+async def test_tls_with_a_certificate_of_ones_own(tls_peer: tuple[Peer, Tls]) -> None:
+    peer, tls = tls_peer
+    with Client(f"localhost:{peer.port}", tls=tls) as client:
+        assert client.mint("r", "u").status == "FULFILLED"
+    async with AsyncClient(f"localhost:{peer.port}", tls=tls) as client:
+        assert (await client.mint("r", "u")).status == "FULFILLED"
+
+
+def test_an_authority_that_the_system_does_not_know_is_not_trusted(tls_peer: tuple[Peer, Tls]) -> None:
+    with (
+        Client(f"localhost:{tls_peer[0].port}", tls=True, timeout_s=2) as client,
+        pytest.raises(Retryable),
+    ):
+        client.verify_encounter("t")

@@ -1,0 +1,53 @@
+"""Forgetting a person: what the business must keep stays, under names that lead to nobody."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from services.mint.ledger import QUERIES as MINT
+from services.mint.revocation import revoke
+from services.storage.database import Connection
+from services.storage.queries import Queries
+
+QUERIES: Final = Queries.beside(__file__)
+# In this order: what refers to a row goes before it.
+FORGOTTEN: Final = (
+    "forget_mail",
+    "forget_moves",
+    "forget_email_changes",
+    "forget_contacts",
+    "forget_devices",
+    "forget_pushes",
+    "forget_registrations",
+    "forget_locations",
+)
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How much of a person there was."""
+
+    memberships: int
+    receipts: int
+
+
+async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
+    """Erase a user in the caller's transaction.
+
+    Live memberships are revoked; their numbers are not sold again. Addresses, devices, push tokens, mail and
+    places are deleted. Memberships and receipts stay, unnamed. The audit log says that somebody was erased, not who.
+    """
+    rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
+    memberships = [row["id"] for row in rows]
+    for row in rows:
+        if not row["revoked"]:
+            await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
+    for name in FORGOTTEN:
+        await connection.execute(QUERIES[name], memberships)
+    await connection.execute(QUERIES["unname_memberships"], user_id)
+    erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
+    details = {"memberships": [str(id_) for id_ in memberships], "receipts": erased.receipts}
+    await connection.execute(MINT["append_audit"], actor, "user.erase", "user", reason, json.dumps(details))
+    return erased

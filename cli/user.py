@@ -1,0 +1,39 @@
+"""`vyris user`: erase a person."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from cli import backends
+from cli.console import err, fail, run_async
+from cli.erasure import erase_user
+from services.mint.revocation import REASON_LIMIT
+
+app = typer.Typer(no_args_is_help=True, help="Erase a person.")
+
+
+@app.callback()
+def user() -> None:
+    """Keep `erase` a subcommand, though it is the only one."""
+
+
+@app.command()
+@run_async
+async def erase(
+    user_id: Annotated[str, typer.Argument(help="The user's id, as the identity provider gives it.")],
+    reason: Annotated[str, typer.Option(help="Why, without naming the person; kept in the audit log.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: this cannot be undone.")] = False,
+) -> None:
+    """Forget a person: revoke the memberships, delete addresses, devices and mail, keep the receipts' keys."""
+    if not yes:
+        typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
+    async with backends.database(patient=True) as database:
+        erased = await database.in_long_transaction(
+            lambda connection: erase_user(connection, user_id, reason=reason[:REASON_LIMIT], actor=getpass.getuser())
+        )
+    if not erased.memberships and not erased.receipts:
+        fail("Nothing is known of this user.")
+    err.print(f"Erased: memberships {erased.memberships}, receipts {erased.receipts}.", highlight=False)

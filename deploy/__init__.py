@@ -1,0 +1,1 @@
+"""How the suite is run away from a developer's machine."""

@@ -1,0 +1,53 @@
+"""The audit: what the contract promises of drops and receipts, counted over and told to the metrics.
+
+It changes nothing. Every process counts for itself, so that an alert outlives any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from services.mint import metrics
+from services.mint.ledger import QUERIES
+from services.storage.database import Connection, Database, DatabaseUnavailable
+
+INTERVAL_S: Final = 30.0
+DROPS_LIMIT: Final = 100
+PENDING_LOOK_BACK_S: Final = 24 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class Audit:
+    """Looks for rules that do not hold."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self) -> None:
+        """Count again and again."""
+        while True:
+            try:
+                await self.once()
+            except DatabaseUnavailable as error:
+                log.warning("audit_failed", error=error.cause)
+            except Exception:  # Whatever it was: the next count must come.
+                log.exception("audit_failed")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def once(self) -> None:
+        """Count once. Raises DatabaseUnavailable."""
+        await self._database.in_transaction(self._count)
+        metrics.AUDITED_AT.set_to_current_time()
+
+    async def _count(self, connection: Connection) -> None:
+        for row in await connection.fetch(QUERIES["audit_drops"], DROPS_LIMIT):
+            labels = (row["tier"], row["year"], row["environment"])
+            metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels).set(row["over_capacity"])
+            metrics.SLOTS_UNACCOUNTED.labels(*labels).set(row["unaccounted"])
+            if row["over_capacity"] or row["unaccounted"]:
+                log.error("rule_broken", drop=labels, over=row["over_capacity"], unaccounted=row["unaccounted"])
+        metrics.OLDEST_PENDING_S.set(await connection.fetchval(QUERIES["oldest_pending"], PENDING_LOOK_BACK_S))

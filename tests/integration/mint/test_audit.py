@@ -1,0 +1,37 @@
+"""The audit sees what must never be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.mint import metrics
+from services.mint.audit import Audit
+from tests.integration.mint.conftest import MintMaker
+
+
+async def test_what_adds_up_is_told_as_nothing(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3)
+    await mint.mint("one")
+    await Audit(mint.database).once()
+    labels = (mint.drop.tier, "2025", "production")
+    assert metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels)._value.get() == 0
+    assert metrics.SLOTS_UNACCOUNTED.labels(*labels)._value.get() == 0
+    assert metrics.OLDEST_PENDING_S._value.get() == 0
+
+
+async def test_too_many_memberships_lost_slots_and_old_receipts_are_told(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3)
+    for number in range(3):
+        await mint.mint(f"receipt {number}")
+    await mint.database.execute("UPDATE drops SET capacity = 1 WHERE id = $1", mint.drop.id)
+    await mint.database.execute(
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, created_at)"
+        " VALUES (decode(repeat('ab', 32), 'hex'), 'PENDING', $1, 'u', 'opaque', now() - $2::interval)",
+        mint.drop.id,
+        timedelta(seconds=500),
+    )
+    await Audit(mint.database).once()
+    labels = (mint.drop.tier, "2025", "production")
+    assert metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels)._value.get() == 2
+    assert metrics.SLOTS_UNACCOUNTED.labels(*labels)._value.get() == -2
+    assert 499 < metrics.OLDEST_PENDING_S._value.get() < 600

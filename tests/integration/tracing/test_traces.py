@@ -1,0 +1,97 @@
+"""One mint, traced: the gateway's trace goes on in the service, and the batch links it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from services import tracing
+from tests.acceptance.health.test_grpc_health_probe import free_port
+from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+
+TRACE_ID, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    async def Export(self, request: object, context: object) -> object:  # noqa: N802, ARG002
+        for resource in request.resource_spans:  # type: ignore[attr-defined]
+            for scope in resource.scope_spans:
+                self.spans.extend(scope.spans)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[tuple[Collector, int]]:
+    server, servicer = grpc.aio.server(), Collector()
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield servicer, port
+    await server.stop(0)
+
+
+async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
+    database_url: str, redis_url: str, collector: tuple[Collector, int], tmp_path: Path
+) -> None:
+    servicer, collector_port = collector
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "MINT_PORT": str(port),
+        "VYRIS_STATE_DIR": str(tmp_path),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector_port}",
+    }
+    create = [sys.executable, "-m", "cli.main", "drop", "create", "--if-missing"]
+    made = await asyncio.to_thread(subprocess.run, create, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    process = subprocess.Popen(  # noqa: ASYNC220 - a moment, before the load
+        [sys.executable, "-m", "services.mint"], env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = mint_pb2_grpc.MintServiceStub(channel)
+            request = mint_pb2.MintRequest(receipt_data="secret receipt", user_id="secret user")
+            metadata = [("traceparent", f"00-{TRACE_ID}-{PARENT}-01"), ("authorization", "Bearer secret token")]
+            answer = await stub.Mint(request, metadata=metadata, timeout=60, wait_for_ready=True)
+            assert answer.status == "FULFILLED"
+            not_sampled = [("traceparent", f"00-{'1' * 32}-{PARENT}-00")]
+            await stub.Mint(request, metadata=not_sampled, timeout=60)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 60) == 0  # what waits is sent before the end
+    finally:
+        process.kill()
+    mine = [span for span in servicer.spans if span.trace_id.hex() == TRACE_ID]
+    (call,) = [span for span in mine if span.name == "/vyris.mint.v1.MintService/Mint"]
+    assert call.parent_span_id.hex() == PARENT
+    (batch,) = [span for span in servicer.spans if span.name == "batch"]
+    assert [link.span_id for link in batch.links] == [call.span_id]
+    assert batch.trace_id != call.trace_id
+    steps = [span.name for span in servicer.spans if span.parent_span_id == batch.span_id]
+    assert {"postgres", "redis"} <= set(steps)
+    assert not [span for span in servicer.spans if span.trace_id.hex() == "1" * 32]
+    assert "secret" not in str(servicer.spans)
+
+
+def test_without_a_collector_nothing_is_traced() -> None:
+    assert not tracing.is_on()
+    began_s = time.perf_counter()
+    for _ in range(10_000):
+        with tracing.step_span("postgres", "postgresql") as span:
+            assert span is None
+    assert time.perf_counter() - began_s < 1
