@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
 from tests.chaos.failover import postgres_fails_over, valkey_master_lost
+from tests.chaos.fuzz import run_fuzz
 from tests.chaos.history import History
 from tests.chaos.overload import run_overload
 from tests.chaos.run import RunResult
@@ -83,6 +84,17 @@ def failover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
         _tell(result)
         failed = failed or bool(result.violations)
     raise typer.Exit(failed)
+
+
+@app.command()
+def fuzz(requests: int = 50_000, seed: int = 1) -> None:
+    """Bad input through the gateway and random bytes at every port."""
+    result = run_fuzz(requests, seed)
+    grown = {name: f"{size >> 20} MiB" for name, size in result.growth_bytes.items()}
+    out.print(f"{result.requests} requests: {dict(result.statuses)}, {result.closed} connections closed; grew: {grown}")
+    for failure in result.failures[:20]:
+        out.print(f"FAILED: {failure}", style="red", highlight=False, markup=False)
+    raise typer.Exit(bool(result.failures))
 
 
 def _tell(result: RunResult) -> None:
