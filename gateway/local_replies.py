@@ -51,7 +51,7 @@ REPLIES: Final = (
 
 # GET /health is answered with its own body, whatever is wrong. The transcoder keeps the path under another name.
 UNHEALTHY_WHEN: Final = (
-    "response.code >= 400 && request.method == 'GET' && "
+    "response.code >= 500 && request.method == 'GET' && "
     "(request.url_path == '/health' || "
     "('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '/health'))"
 )

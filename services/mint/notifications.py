@@ -9,7 +9,7 @@ from services.mint.receipts.app_store_signatures import TEXT_LIMIT_BYTES as APP_
 from services.mint.receipts.merchant_signatures import TEXT_LIMIT_BYTES as MERCHANT_LIMIT_BYTES
 from services.mint.refunds.application import Refunds
 from services.runtime.fields import refuse_nul
-from vyris.errors import InvalidRequest, NotFound
+from vyris.errors import InvalidRequest, Unauthorized
 
 IGNORED: Final = "IGNORED"
 
@@ -22,18 +22,18 @@ class Notifications:
         self._refunds = refunds
 
     async def app_store(self, signed_payload: str) -> str:
-        """The outcome. Raises InvalidRequest, NotFound where the kind is not accepted, Unauthorized, Retryable."""
+        """The outcome. Raises InvalidRequest, Unauthorized (also where the kind is not accepted), Retryable."""
         _check(signed_payload, APP_STORE_LIMIT_BYTES)
         if self._kinds.app_store_notices is None:
-            raise NotFound("App Store notifications are not accepted here")
+            raise Unauthorized("App Store notifications are not accepted here")
         notice = await self._kinds.app_store_notices.read(signed_payload)
         return IGNORED if notice is None else await self._refunds.apply(notice)
 
     async def merchant(self, signed_payload: str) -> str:
-        """The outcome. Raises InvalidRequest, NotFound where the kind is not accepted, Unauthorized, Retryable."""
+        """The outcome. Raises InvalidRequest, Unauthorized (also where the kind is not accepted), Retryable."""
         _check(signed_payload, MERCHANT_LIMIT_BYTES)
         if self._kinds.merchant_notices is None:
-            raise NotFound("Merchant notifications are not accepted here")
+            raise Unauthorized("Merchant notifications are not accepted here")
         return await self._refunds.apply(await self._kinds.merchant_notices.read(signed_payload))
 
 

@@ -147,8 +147,6 @@ def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
     refuse_nul(
         request.membership_id, request.user_id, request.new_device_id, request.new_public_key, request.old_device_id
     )
-    if not request.membership_id:
-        raise InvalidRequest("membership_id is required")
     opaque_id("user_id", request.user_id)
     opaque_id("new_device_id", request.new_device_id)
     if request.old_device_id:

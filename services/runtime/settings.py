@@ -70,6 +70,9 @@ def load(settings_class: type[S]) -> S:
         return settings_class()
     except ValidationError as failure:
         for problem in failure.errors(include_input=False, include_url=False):
+            # A default that builds on another setting, which has its own sentence.
+            if problem["type"] == "default_factory_not_called":
+                continue
             name = "_".join(str(part) for part in problem["loc"]).upper() or "settings"
             sys.stderr.write(f"setting {name}: {problem['msg']}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None

@@ -98,6 +98,7 @@ class WalletServicer:
 
     async def record_pass_logs(self, request: wallet_pb2.RecordPassLogsRequest, call: Call) -> HttpBody:
         """200, whatever of it was worth keeping."""
+        refuse_nul(*request.logs)
         self._logs.record(request.logs)
         return await _empty(call, 200)
 

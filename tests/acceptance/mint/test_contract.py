@@ -181,3 +181,23 @@ async def test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_p
     )
     assert isinstance(error, InvalidRequest)
     assert error.message == InvalidRequest.default_message
+
+
+@pytest.mark.parametrize("store", ["app-store", "merchant"])
+async def test_notifications_of_a_kind_that_is_not_accepted_prove_nothing(stack: Stack, store: str) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        refused = await client.post(f"/notifications/{store}", json={"signedPayload": "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"})
+    assert (refused.status_code, refused.json()["error"]) == (401, "UNAUTHORIZED")
+
+
+async def test_a_request_for_health_that_is_itself_wrong_does_not_call_the_suite_unhealthy(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        refused = await client.request("GET", "/health", content=b"{", headers={"content-type": "application/json"})
+    assert refused.status_code != 503
+    assert "unhealthy" not in refused.text
+
+
+async def test_u_0000_is_refused_in_a_phones_log_too(stack: Stack) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
+        refused = await client.post("/v1/log", json={"logs": ["a line", "a\x00b"]})
+    assert (refused.status_code, refused.json()["error"]) == (422, "INVALID_REQUEST")

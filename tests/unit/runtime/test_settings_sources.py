@@ -54,3 +54,10 @@ def test_a_wrong_setting_names_itself_and_not_its_value(
     assert "POSTGRES_POOL_SIZE" in told
     assert "hunter2" not in told
     assert "secret" not in told
+
+
+@pytest.mark.parametrize("reader", ["encounter", "wallet", "reforge"])
+def test_a_missing_setting_is_the_only_one_named(reader: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(READERS[reader])
+    assert capsys.readouterr().err == "setting DATABASE_URL: Field required\n"
