@@ -19,6 +19,7 @@ from stack.postgres import PORT as POSTGRES_PORT
 from tests.chaos.proxy import Proxy
 
 MINTS: Final = ("mint", "mint-2")
+STARTING_LIMIT_S: Final = 60.0
 REPOSITORY: Final = Path(__file__).parents[2]
 
 # Every time limit and interval of the services, divided by five to ten.
@@ -84,11 +85,30 @@ class Cluster:
         self.stack.state.write_private(self.failpoints_file(mint), json.dumps(faults))
 
     async def heal_everything(self) -> None:
-        """Whatever a fault left behind is gone afterwards."""
+        """Whatever a fault left behind is gone afterwards, and what died is started again and listens.
+
+        How long a process takes to start is the machine's affair: a busy one makes Python's imports last seconds.
+        """
         for proxy in self.proxies.values():
             proxy.heal()
         for mint in MINTS:
             self.set_failpoints(mint, {})
+        async with asyncio.timeout(STARTING_LIMIT_S):
+            for proxy in self.proxies.values():
+                while not await _listens(proxy.target):
+                    await asyncio.sleep(0.05)
+
+
+async def _listens(target: tuple[str, int] | Path) -> bool:
+    try:
+        if isinstance(target, Path):
+            _, writer = await asyncio.open_unix_connection(str(target))
+        else:
+            _, writer = await asyncio.open_connection(*target)
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
 
 
 @asynccontextmanager

@@ -58,6 +58,11 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
 
+    @property
+    def target(self) -> tuple[str, int] | Path:
+        """Where it leads."""
+        return self._target
+
     async def __aenter__(self) -> Self:
         """Begin to listen."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
