@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import uuid
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from stack.local import Stack
-from tests.acceptance.mint.buyers import Send
+from tests.acceptance.mint.buyers import Send, json_sender
 from tests.acceptance.mint.conftest import MakeDrop
 from vyris.error_wire import from_rpc_error
 from vyris.errors import InvalidRequest
@@ -116,6 +117,16 @@ async def test_64_copies_at_once(
         "SELECT user_id FROM memberships WHERE id = $1", uuid.UUID(sold[0].membership["id"])
     )
     assert len(sold) == (owner_share if owner == "ada" else 64 - owner_share)
+
+
+async def test_a_thousand_copies_at_once_through_the_gateway_are_all_answered(stack: Stack) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, hard), hard) if soft < 4_096 else (soft, hard))
+    text = receipt()
+    async with json_sender(stack.gateway_url) as send:
+        answers = await asyncio.gather(*(send({"receipt_data": text, "user_id": "ada"}) for _ in range(1_000)))
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.membership["id"] for answer in answers}) == 1
 
 
 async def test_a_device_and_an_address_are_taken_with_the_mint(stack: Stack, database: asyncpg.Connection) -> None:
