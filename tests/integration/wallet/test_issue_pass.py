@@ -120,16 +120,6 @@ async def test_after_a_move_the_next_pass_has_a_new_serial_token_and_code(wallet
     assert "voided" not in after
 
 
-async def test_the_queue_for_signatures_is_bounded(settings: WalletSettings, world: World) -> None:
-    membership = await world.mint()
-    async with running_wallet(settings.model_copy(update={"pass_queue_limit": 1})) as wallet:
-        await wallet.issue(membership.id, "user-1")
-        replies = await asyncio.gather(*(wallet.issue(membership.id, "user-1") for _ in range(40)))
-    shed = [reply.error for reply in replies if reply.error is not None]
-    assert shed, "all forty were served at once"
-    assert {(error.reason, error.http_status, error.retryable) for error in shed} == {("RETRYABLE", 503, True)}
-
-
 @pytest.mark.parametrize("tier", ["late-summer", "a", "x" * 32])
 async def test_every_tier_has_a_pass(wallet: WalletClient, world: World, tier: str) -> None:
     membership = await world.mint(tier=tier)
