@@ -12,7 +12,7 @@ from vyris.errors import Retryable
 class InstantPress:
     """Signs nothing: what is tried is who gets that far."""
 
-    def press(self, facts: object, authentication_token: str) -> bytes:
+    def press(self, _facts: object, authentication_token: str) -> bytes:
         return authentication_token.encode()
 
 
