@@ -104,6 +104,9 @@ install-packages:
 	@rm -f $(LOCK_STAMP) $(PROJECT_STAMP)
 	@{ $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } || $(FAILED)
 	@$(PIP) --quiet --require-hashes -r requirements-dev.txt || $(FAILED)
+	@# xds-protos brings an older copy of OpenTelemetry's messages to the same place; whichever came last has won.
+	@sed -n '/^opentelemetry-proto==/,/[^\\]$$/p' requirements-dev.txt > $(VENV)/opentelemetry-proto.txt
+	@$(PIP) --quiet --require-hashes --no-deps --force-reinstall -r $(VENV)/opentelemetry-proto.txt || $(FAILED)
 	@cp requirements-dev.txt $(LOCK_STAMP)
 
 .PHONY: install-project

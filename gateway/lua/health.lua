@@ -4,7 +4,7 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
   -- A request that was refused before anybody was asked says nothing of the suite.
-  if status == "200" or status:sub(1, 1) == "4" then
+  if status == "200" or (status:sub(1, 1) == "4" and headers:get("grpc-status") == nil) then
     return
   end
   headers:remove("retry-after")
