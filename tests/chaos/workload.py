@@ -158,6 +158,7 @@ class Workload:
 
     async def _revoke_one(self, membership_id: str) -> None:
         began_s = time.monotonic()
+        outcome = UNKNOWN
         try:
             async with asyncio.timeout(REVOCATION_LIMIT_S), self.cluster.direct() as connection:
                 async with connection.transaction():
@@ -170,14 +171,15 @@ class Workload:
                     )
                 outcome = DONE
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            outcome = UNKNOWN
-        self.history.operations.append(
-            Operation(
-                kind="revoke",
-                subject=membership_id,
-                user="operator",
-                began_s=began_s,
-                ended_s=time.monotonic(),
-                outcome=outcome,
+            pass
+        finally:  # Also where the load ended in the middle of it.
+            self.history.operations.append(
+                Operation(
+                    kind="revoke",
+                    subject=membership_id,
+                    user="operator",
+                    began_s=began_s,
+                    ended_s=time.monotonic(),
+                    outcome=outcome,
+                )
             )
-        )

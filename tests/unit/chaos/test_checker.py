@@ -128,6 +128,30 @@ def test_a_freed_number_that_is_sold_again_is_no_violation() -> None:
     assert check(history) == []
 
 
+def number_one_freed(history: History, at_s: float) -> None:
+    """Revokes r1's membership; nobody buys its number again."""
+    history.operations.append(
+        Operation(kind="revoke", subject="m1", user="operator", began_s=at_s, ended_s=at_s + 0.1, outcome=DONE)
+    )
+    history.samples.append(sample(at_s + 0.2, 1))
+    change(
+        history, memberships=(row(1, revoked=True, number_freed=True), row(2), row(3)), slots=(1,), tallied=2, redis=1
+    )
+
+
+def test_a_number_freed_within_the_second_before_the_last_refusal_may_stay_unsold() -> None:
+    history = sold_out_drop()
+    number_one_freed(history, at_s=2.6)  # r4 was refused at 3
+    assert check(history) == []
+
+
+def test_a_number_freed_long_before_the_last_refusal_is_lost() -> None:
+    history = sold_out_drop()
+    number_one_freed(history, at_s=2.6)
+    history.operations.append(mint("r4", "SOLD_OUT", at_s=5))
+    assert "capacity_is_kept" in {violation.rule for violation in check(history)}
+
+
 def test_an_unknown_outcome_may_be_a_membership_or_none() -> None:
     history = sold_out_drop()
     history.operations[-1] = mint("r4", UNKNOWN, at_s=3)
