@@ -1,4 +1,4 @@
-"""Compact ES256 tokens (RFC 7515, RFC 7518 section 3.4), read cheaply first and verified last.
+"""Compact tokens (RFC 7515), read cheaply first and verified last; ES256 (RFC 7518, 3.4) unless others are named.
 
 `read_token` costs microseconds and refuses everything that is wrong in form;
 what it returns is *not yet proven*. `verify_token` costs about 80 µs of CPU.
@@ -18,6 +18,8 @@ from services.es256.public_keys import PublicKey
 from services.es256.refusals import TokenRefused
 from services.es256.strict_json import NotStrict, decode_base64url, read_object
 
+ES256: Final = "ES256"
+ES256_ALONE: Final = frozenset({ES256})
 DEFAULT_MAX_BYTES: Final = 4096
 MAX_KID_LENGTH: Final = 256
 SIGNATURE_BYTES: Final = 64
@@ -42,41 +44,50 @@ class Token:
         return kid if isinstance(kid, str) else None
 
 
-def read_token(text: str, *, typ: frozenset[str | None], max_bytes: int = DEFAULT_MAX_BYTES) -> Token:
+def read_token(
+    text: str,
+    *,
+    typ: frozenset[str | None],
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    algorithms: frozenset[str] = ES256_ALONE,
+) -> Token:
     """Take a compact token apart. Raises `TokenRefused`.
 
     `typ` lists the media types accepted in the header, in lower case and
-    without `application/`; None in it means that `typ` may be absent.
+    without `application/`; None in it means that `typ` may be absent. A token
+    that names another of `algorithms` than ES256 is not for `verify_token`.
     """
     if len(text) > max_bytes:
         raise TokenRefused(f"The token is longer than {max_bytes} bytes")
     segments = text.split(".")
     if len(segments) != SEGMENTS or not text.isascii():
         raise TokenRefused("The token is not a compact JWS of three parts")
-    header = _header(segments[0], typ)
+    header = _header(segments[0], typ, algorithms)
     signature = _decoded(segments[2], "signature")
-    _check_signature_form(signature)
+    if header["alg"] == ES256:
+        _check_signature_form(signature)
     claims = _object(segments[1], "payload")
     return Token(header, claims, f"{segments[0]}.{segments[1]}".encode(), signature)
 
 
 def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     """The token's claims, now proven to be signed by `key`. Raises `TokenRefused`."""
-    if not _ES256.verify(token.signing_input, key.key, token.signature):
+    if token.header["alg"] != ES256 or not _ES256.verify(token.signing_input, key.key, token.signature):
         raise TokenRefused("The token's signature is not by the expected key")
     return token.claims
 
 
 @lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
-def _header(segment: str, typ: frozenset[str | None]) -> dict[str, Any]:
+def _header(segment: str, typ: frozenset[str | None], algorithms: frozenset[str]) -> dict[str, Any]:
     header = _object(segment, "header")
-    _check_header(header, typ)
+    _check_header(header, typ, algorithms)
     return header
 
 
-def _check_header(header: dict[str, Any], typ: frozenset[str | None]) -> None:
-    if header.get("alg") != "ES256":
-        raise TokenRefused("The token's alg is not ES256")
+def _check_header(header: dict[str, Any], typ: frozenset[str | None], algorithms: frozenset[str]) -> None:
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in algorithms:
+        raise TokenRefused(f"The token's alg is not {' or '.join(sorted(algorithms))}")
     if "crit" in header or "b64" in header:
         raise TokenRefused("The token's header names extensions that are not supported (crit)")
     found = header.get("typ")

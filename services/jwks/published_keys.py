@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import httpx
 import structlog
@@ -35,19 +35,25 @@ class KeySetUnreadable(Exception):
     """The message says what is wrong with the set or its source."""
 
 
+K = TypeVar("K")
+# Turns a JWK into a key, or None for one of a kind that is passed over. Raises KeyRefused for one that is broken.
+ReadKey = Callable[[dict[str, Any]], K | None]
 # Keys by kid; None for one that has none.
-KeySet = dict[str | None, PublicKey]
+KeySet = dict[str | None, K]
 
 
-class PublishedKeys:
+class PublishedKeys(Generic[K]):
     """Keys by `kid`, as their owner publishes them."""
 
-    def __init__(self, source: str, owner: str, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, source: str, owner: str, read_key: ReadKey[K], clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """`source` is a path or an http(s) URL; `owner` says whose keys they are, as in "the merchant"."""
         self._owner = owner
         self._source = source
+        self._read_key = read_key
         self._clock_s = clock_s
-        self._keys: KeySet = {}
+        self._keys: KeySet[K] = {}
         self._read_at_s: float | None = None
         self._tried_at_s: float | None = None
         self._reading = asyncio.Lock()
@@ -58,7 +64,7 @@ class PublishedKeys:
         if self._client is not None:
             await self._client.aclose()
 
-    async def key(self, kid: str | None) -> PublicKey | None:
+    async def key(self, kid: str | None) -> K | None:
         """The key of that name, the only key where none is named, else None. Raises Retryable without any set."""
         if self._older_than(REFRESH_S) or self._find(kid) is None:
             await self._read_again()
@@ -77,10 +83,10 @@ class PublishedKeys:
 
     async def read(self) -> None:
         """Read the set now. Raises KeySetUnreadable."""
-        self._keys = key_set(await self._fetched())
+        self._keys = key_set(await self._fetched(), self._read_key)
         self._read_at_s = self._clock_s()
 
-    def _find(self, kid: str | None) -> PublicKey | None:
+    def _find(self, kid: str | None) -> K | None:
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
@@ -110,8 +116,8 @@ class PublishedKeys:
             raise KeySetUnreadable(f"the file cannot be read ({error.strerror})") from None
 
 
-def key_set(raw: bytes) -> KeySet:
-    """The P-256 keys of a JWK set; keys of other types are passed over. Raises KeySetUnreadable."""
+def key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:
+    """The keys of a JWK set that `read_key` takes; others are passed over. Raises KeySetUnreadable."""
     if len(raw) > SET_LIMIT_BYTES:
         raise KeySetUnreadable(f"the set is larger than {SET_LIMIT_BYTES} bytes")
     try:
@@ -121,20 +127,23 @@ def key_set(raw: bytes) -> KeySet:
     listed = members.get("keys")
     if not isinstance(listed, list) or len(listed) > KEYS_LIMIT:
         raise KeySetUnreadable(f"the set does not list at most {KEYS_LIMIT} keys")
-    keys: KeySet = {}
+    keys: KeySet[K] = {}
     for jwk in listed:
-        if isinstance(jwk, dict) and _meant_for_us(jwk):
-            kid = _kid(jwk)
-            if kid in keys:
-                raise KeySetUnreadable("two keys of the set have the same kid, or none")
-            keys[kid] = _key(jwk)
+        key = _key(jwk, read_key) if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig" else None
+        if key is None:
+            continue
+        kid = _kid(jwk)
+        if kid in keys:
+            raise KeySetUnreadable("two keys of the set have the same kid, or none")
+        keys[kid] = key
     if not keys:
-        raise KeySetUnreadable("the set holds no P-256 key for signatures")
+        raise KeySetUnreadable("the set holds no key for signatures of a kind that is accepted here")
     return keys
 
 
-def _meant_for_us(jwk: dict[str, Any]) -> bool:
-    return jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" and jwk.get("use", "sig") == "sig"
+def p256_key(jwk: dict[str, Any]) -> PublicKey | None:
+    """A P-256 key, which signs with ES256; None for any other. Raises KeyRefused."""
+    return public_key_from_jwk(jwk) if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" else None
 
 
 def _kid(jwk: dict[str, Any]) -> str | None:
@@ -144,9 +153,9 @@ def _kid(jwk: dict[str, Any]) -> str | None:
     return kid
 
 
-def _key(jwk: dict[str, Any]) -> PublicKey:
+def _key(jwk: dict[str, Any], read_key: ReadKey[K]) -> K | None:
     try:
-        return public_key_from_jwk(jwk)
+        return read_key(jwk)
     except KeyRefused as refusal:
         raise KeySetUnreadable(refusal.message) from None
 

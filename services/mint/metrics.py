@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.runtime.metrics import LATENCY_BUCKETS_S, by_labels
+from services.runtime.metrics import LATENCY_BUCKETS_S, TracedHistogram, by_labels
 
 MINTS = by_labels(Counter("vyris_mints", "Answers to mint requests", ["outcome"]))
 BATCH_RECEIPTS = Histogram(
     "vyris_mint_batch_receipts", "Receipts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 STEP_SECONDS = by_labels(
-    Histogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
+    TracedHistogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
 )
 SLOTS_REMAINING = Gauge("vyris_slots_remaining", "Unclaimed slots by Postgres", ["tier", "year", "environment"])
 BOUNCER_DRIFT = Gauge(

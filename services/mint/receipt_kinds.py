@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from services.jwks import KeySetUnreadable, PublishedKeys
+from services.jwks import KeySetUnreadable, PublishedKeys, p256_key
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.merchant import MerchantVerifier
@@ -73,7 +73,7 @@ async def _add_merchant(
         raise WrongSetting("RECEIPT_KINDS names merchant, so MERCHANT_ISSUER and MERCHANT_JWKS must be set")
     if production and source.startswith("http://"):
         raise WrongSetting("MERCHANT_JWKS must be an https URL or a file: whoever forges it mints for nothing")
-    keys = PublishedKeys(source, "the merchant")
+    keys = PublishedKeys(source, "the merchant", p256_key)
     closing.push_async_callback(keys.close)
     try:
         await keys.read_at_start()

@@ -19,6 +19,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from services import tracing
+from services.storage.queries import statement_name
 from vyris.errors import Retryable
 
 T = TypeVar("T")
@@ -104,19 +105,19 @@ class Database:
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement as its own transaction; returns its rows."""
-        return await self._call(lambda connection: connection.fetch(query, *args))
+        return await self._call(lambda connection: connection.fetch(query, *args), statement=query)
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
         """Run one statement as its own transaction; returns its first row."""
-        return await self._call(lambda connection: connection.fetchrow(query, *args))
+        return await self._call(lambda connection: connection.fetchrow(query, *args), statement=query)
 
     async def execute(self, query: str, *args: object) -> str:
         """Run one statement as its own transaction; returns its command tag."""
-        return await self._call(lambda connection: connection.execute(query, *args))
+        return await self._call(lambda connection: connection.execute(query, *args), statement=query)
 
     async def executemany(self, query: str, rows: Sequence[Sequence[object]]) -> None:
         """Run one statement for many rows in one transaction."""
-        await self._call(lambda connection: connection.executemany(query, rows))
+        await self._call(lambda connection: connection.executemany(query, rows), statement=query)
 
     async def answers(self) -> bool:
         """Whether Postgres answers and can be written to."""
@@ -141,8 +142,10 @@ class Database:
 
         return await self._call(lambda connection: _transaction(connection, run), LONG_TRANSACTION_S)
 
-    async def _call(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None) -> T:
-        with tracing.step_span("postgres", "postgresql"):
+    async def _call(
+        self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None, statement: str = ""
+    ) -> T:
+        with tracing.step_span("postgres", "postgresql", statement_name(statement)):
             return await self._timed(work, timeout_s or self._call_timeout_s)
 
     async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+# What a statement is called, for traces: its text, which is code of ours, belongs into none.
+_NAMES: dict[str, str] = {}
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+
+
+def statement_name(statement: str) -> str:
+    """The name of a statement out of a `queries.sql`; empty for any other."""
+    return _NAMES.get(statement, "")
 
 
 class Queries:
@@ -21,6 +28,7 @@ class Queries:
         if len(set(names)) != len(names):
             raise ValueError(f"{path.name} names a statement twice")
         self._statements = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+        _NAMES.update((statement, name) for name, statement in self._statements.items())
 
     def __getitem__(self, name: str) -> str:
         """The SQL of a statement; KeyError if the file has none of that name."""

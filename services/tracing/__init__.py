@@ -81,6 +81,12 @@ def current() -> trace.SpanContext | None:
     return context if context.is_valid and context.trace_flags.sampled else None
 
 
+def exemplar() -> dict[str, str] | None:
+    """What a measurement keeps to find this trace again; None where nothing is traced."""
+    context = current()
+    return None if context is None else {"trace_id": trace.format_trace_id(context.trace_id)}
+
+
 def batch_span(name: str, calls: Sequence[trace.SpanContext]) -> AbstractContextManager[trace.Span | None]:
     """A trace of its own for work on many calls, which it links; none where no call is sampled."""
     if _State.tracer is None or not calls:
@@ -94,10 +100,16 @@ def batch_span(name: str, calls: Sequence[trace.SpanContext]) -> AbstractContext
     )
 
 
-def step_span(name: str, system: str) -> AbstractContextManager[trace.Span | None]:
-    """One question to a database (`postgresql`, `redis`) inside a call or batch; none outside of both."""
+def step_span(name: str, system: str, asked: str = "") -> AbstractContextManager[trace.Span | None]:
+    """One question to a database (`postgresql`, `redis`) inside a call or batch; none outside of both.
+
+    `asked` is the name of the statement, where it has one.
+    """
     if _State.tracer is None or not trace.get_current_span().get_span_context().is_valid:
         return _NOTHING
     return _State.tracer.start_as_current_span(
-        name, kind=trace.SpanKind.CLIENT, attributes={"db.system.name": system}, record_exception=False
+        name,
+        kind=trace.SpanKind.CLIENT,
+        attributes={"db.system.name": system, **({"db.query.summary": asked} if asked else {})},
+        record_exception=False,
     )

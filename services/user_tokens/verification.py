@@ -1,6 +1,7 @@
 """Who a caller is, as the identity provider says.
 
-A token is an ES256 JWT (RFC 7519, RFC 9068 for access tokens) in `authorization: Bearer …`, over JSON and gRPC alike:
+A token is a JWT (RFC 7519, RFC 9068 for access tokens) in `authorization: Bearer …`, over JSON and gRPC alike, signed
+with ES256, RS256 or EdDSA, as the key that its `kid` names demands (`issuer_keys.py`):
 
 iss   USER_JWT_ISSUER        exp   required, at most a day ahead
 sub   the user_id            nbf   optional
@@ -19,10 +20,11 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from services.es256 import TokenRefused, numeric_date, optional_numeric_date, read_token, text_claim, verify_token
+from services.es256 import TokenRefused, numeric_date, optional_numeric_date, read_token, text_claim
 from services.jwks import KeySetUnreadable, PublishedKeys
 from services.runtime.call import Call, Identity
 from services.runtime.settings import WrongSetting
+from services.user_tokens.issuer_keys import ALGORITHMS, IssuerKey, issuer_key
 from services.user_tokens.settings import UserTokenSettings
 from vyris.errors import Unauthorized, VyrisError
 
@@ -39,7 +41,7 @@ class UserTokens:
     """Finds out who calls. An `Authenticate` of the call boundary."""
 
     def __init__(
-        self, keys: PublishedKeys, issuer: str, audience: str, clock_s: Callable[[], float] = time.time
+        self, keys: PublishedKeys[IssuerKey], issuer: str, audience: str, clock_s: Callable[[], float] = time.time
     ) -> None:
         """`audience` may be empty: then aud is not looked at."""
         self._keys = keys
@@ -66,13 +68,12 @@ class UserTokens:
             raise Unauthorized(f"Bearer token: {refusal.message}") from None
 
     async def _proven(self, text: str) -> str:
-        token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES)
+        token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES, algorithms=ALGORITHMS)
         self._check(token.claims)
         key = await self._keys.key(token.kid)
         if key is None:
             raise TokenRefused("The token's kid names no key that the identity provider publishes")
-        verify_token(token, key)
-        return text_claim(token.claims, "sub")
+        return text_claim(key.verify(token), "sub")
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -101,7 +102,7 @@ async def opened_user_tokens(settings: UserTokenSettings, *, production: bool) -
         return
     if production and source.startswith("http://"):
         raise WrongSetting("USER_JWT_JWKS must be an https URL or a file: whoever forges it is everybody")
-    keys = PublishedKeys(source, "the identity provider")
+    keys = PublishedKeys(source, "the identity provider", issuer_key)
     try:
         await keys.read_at_start()
         yield UserTokens(keys, issuer, settings.user_jwt_audience)

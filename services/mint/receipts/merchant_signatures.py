@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.es256 import TokenRefused, read_token, text_claim, verify_token
+from services.es256 import PublicKey, TokenRefused, read_token, text_claim, verify_token
 from services.jwks import PublishedKeys
 
 KIND: Final = "merchant"
@@ -21,7 +21,7 @@ _TYP: Final = frozenset({None, "jwt"})
 class MerchantSignatures:
     """Proves what the merchant signed."""
 
-    def __init__(self, keys: PublishedKeys, issuer: str, audience: str) -> None:
+    def __init__(self, keys: PublishedKeys[PublicKey], issuer: str, audience: str) -> None:
         self._keys = keys
         self.issuer = issuer
         self._audience = audience

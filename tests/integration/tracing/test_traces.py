@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -55,6 +57,7 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
         "REDIS_URL": redis_url,
         "MINT_PORT": str(port),
         "VYRIS_STATE_DIR": str(tmp_path),
+        "METRICS_PORT": str(metrics_port := free_port()),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector_port}",
     }
     create = [sys.executable, "-m", "cli.main", "drop", "create", "--if-missing"]
@@ -72,6 +75,7 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
             assert answer.status == "FULFILLED"
             not_sampled = [("traceparent", f"00-{'1' * 32}-{PARENT}-00")]
             await stub.Mint(request, metadata=not_sampled, timeout=60)
+        scraped = await asyncio.to_thread(scrape, metrics_port)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 60) == 0  # what waits is sent before the end
     finally:
@@ -84,8 +88,19 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     assert batch.trace_id != call.trace_id
     steps = [span.name for span in servicer.spans if span.parent_span_id == batch.span_id]
     assert {"postgres", "redis"} <= set(steps)
+    # A statement is told by its name.
+    asked = [tag.value.string_value for span in servicer.spans for tag in span.attributes if "summary" in tag.key]
+    assert "enter_receipts" in asked
     assert not [span for span in servicer.spans if span.trace_id.hex() == "1" * 32]
     assert "secret" not in str(servicer.spans)
+    # The measurements lead to the traces: the call's to its own, a step's to its batch.
+    for metric, trace_id in (("vyris_rpc_seconds", TRACE_ID), ("vyris_mint_step_seconds", batch.trace_id.hex())):
+        assert re.search(rf'^{metric}_bucket.* # {{trace_id="{trace_id}"}}', scraped, re.MULTILINE), metric
+    assert "1" * 32 not in scraped
+
+
+def scrape(port: int) -> str:
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"accept": "application/openmetrics-text"}).text
 
 
 def test_without_a_collector_nothing_is_traced() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.es256 import PublicKey
 from services.jwks.published_keys import (
     KEYS_LIMIT,
     READ_AGAIN_S,
@@ -19,6 +20,7 @@ from services.jwks.published_keys import (
     KeySetUnreadable,
     PublishedKeys,
     key_set,
+    p256_key,
 )
 from tests.merchant_signer import MerchantSigner
 from vyris.errors import Retryable
@@ -64,13 +66,13 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-async def keys(shop: Shop) -> AsyncIterator[PublishedKeys]:
-    made = PublishedKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", "the shop", Clock())
+async def keys(shop: Shop) -> AsyncIterator[PublishedKeys[PublicKey]]:
+    made = PublishedKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", "the shop", p256_key, Clock())
     yield made
     await made.close()
 
 
-async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: PublishedKeys) -> None:
+async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
     signer = MerchantSigner()
     shop.body = signer.jwks().encode()
     for _ in range(5):
@@ -80,7 +82,7 @@ async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: Publi
 
 
 async def test_a_new_key_works_at_once_and_strangers_cannot_make_us_ask_again_and_again(
-    shop: Shop, keys: PublishedKeys
+    shop: Shop, keys: PublishedKeys[PublicKey]
 ) -> None:
     signer = MerchantSigner()
     shop.body = signer.jwks().encode()
@@ -95,7 +97,7 @@ async def test_a_new_key_works_at_once_and_strangers_cannot_make_us_ask_again_an
     assert shop.requests == 2
 
 
-async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys: PublishedKeys) -> None:
+async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
     shop.body = MerchantSigner().jwks().encode()
     assert await keys.key("key-1")
     other = MerchantSigner()
@@ -108,7 +110,7 @@ async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys
 
 @pytest.mark.parametrize("trouble", ["status", "redirect", "garbage", "too large"])
 async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
-    shop: Shop, keys: PublishedKeys, trouble: str
+    shop: Shop, keys: PublishedKeys[PublicKey], trouble: str
 ) -> None:
     shop.body = MerchantSigner().jwks().encode()
     assert await keys.key("key-1")
@@ -123,15 +125,15 @@ async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
 
 async def test_without_any_keys_the_caller_is_told_to_come_again() -> None:
     with pytest.raises(Retryable):
-        await PublishedKeys("http://127.0.0.1:1/jwks", "the shop").key("key-1")
+        await PublishedKeys("http://127.0.0.1:1/jwks", "the shop", p256_key).key("key-1")
     with pytest.raises(Retryable):
-        await PublishedKeys("/nowhere/jwks.json", "the shop").key("key-1")
+        await PublishedKeys("/nowhere/jwks.json", "the shop", p256_key).key("key-1")
 
 
 async def test_a_file_is_read_again(tmp_path: Path) -> None:
     signer = MerchantSigner()
     clock = Clock()
-    keys = PublishedKeys(str(signer.write_jwks(tmp_path)), "the shop", clock)
+    keys = PublishedKeys(str(signer.write_jwks(tmp_path)), "the shop", p256_key, clock)
     assert await keys.key("key-1")
     signer.rotate()
     signer.write_jwks(tmp_path)
@@ -162,10 +164,10 @@ def jwk_set(change: dict[str, object]) -> bytes:
 )
 def test_a_set_that_is_none_is_refused(raw: bytes) -> None:
     with pytest.raises(KeySetUnreadable):
-        key_set(raw)
+        key_set(raw, p256_key)
 
 
 def test_keys_of_other_types_are_passed_over() -> None:
     keys = json.loads(MerchantSigner().jwks())["keys"]
-    found = key_set(json.dumps({"keys": [{"kty": "RSA", "kid": "r", "n": "x", "e": "AQAB"}, *keys]}).encode())
+    found = key_set(json.dumps({"keys": [{"kty": "RSA", "kid": "r", "n": "x", "e": "AQAB"}, *keys]}).encode(), p256_key)
     assert list(found) == ["key-1"]

@@ -14,6 +14,7 @@ from services.jwks import PublishedKeys
 from services.runtime.call import Identity
 from services.runtime.settings import WrongSetting
 from services.user_tokens import UserTokens, UserTokenSettings, opened_user_tokens, refuse_unproven_callers
+from services.user_tokens.issuer_keys import issuer_key
 from tests.merchant_signer import MerchantSigner
 from vyris.errors import Retryable, Unauthorized
 
@@ -31,7 +32,8 @@ def provider() -> MerchantSigner:
 
 @pytest.fixture
 def tokens(provider: MerchantSigner, tmp_path: Path) -> UserTokens:
-    return UserTokens(PublishedKeys(str(provider.write_jwks(tmp_path)), "the identity provider"), ISSUER, "vyris")
+    keys = PublishedKeys(str(provider.write_jwks(tmp_path)), "the identity provider", issuer_key)
+    return UserTokens(keys, ISSUER, "vyris")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -77,7 +79,7 @@ async def test_what_nobody_signed_or_somebody_else_did_is_refused(tokens: UserTo
 
 
 async def test_while_the_keys_cannot_be_read_the_caller_is_told_to_come_again(provider: MerchantSigner) -> None:
-    away = UserTokens(PublishedKeys("http://127.0.0.1:1/jwks", "the identity provider"), ISSUER, "")
+    away = UserTokens(PublishedKeys("http://127.0.0.1:1/jwks", "the identity provider", issuer_key), ISSUER, "")
     with pytest.raises(Retryable):
         await away.subject([f"Bearer {provider.sign(claims())}"])
 

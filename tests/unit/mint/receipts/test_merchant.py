@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from services.jwks import PublishedKeys
+from services.jwks import PublishedKeys, p256_key
 from services.mint.receipts.merchant import MerchantVerifier
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
@@ -27,7 +27,7 @@ def shop() -> MerchantSigner:
 
 @pytest.fixture
 def signatures(shop: MerchantSigner, tmp_path: Path) -> MerchantSignatures:
-    return MerchantSignatures(PublishedKeys(str(shop.write_jwks(tmp_path)), "the merchant"), ISSUER, "vyris")
+    return MerchantSignatures(PublishedKeys(str(shop.write_jwks(tmp_path)), "the merchant", p256_key), ISSUER, "vyris")
 
 
 @pytest.fixture

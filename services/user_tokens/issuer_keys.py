@@ -1,0 +1,81 @@
+"""The keys of an identity provider, each with the one algorithm that it verifies.
+
+Which algorithm that is follows from the key: P-256 is ES256, RSA is RS256 (what providers sign unless told otherwise),
+Ed25519 is EdDSA. A token's header is compared with it and never asked, so neither `none` nor an HMAC keyed with what
+the provider publishes (RFC 8725 section 2.1) can be meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.exceptions import InvalidKeyError
+
+from services.es256 import KeyRefused, Token, TokenRefused, public_key_from_jwk
+
+ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA"})
+# NIST SP 800-131A asks for 2048 at least; beyond 4096 a verification costs more than it proves.
+RSA_BITS: Final = range(2_048, 4_096 + 1)
+RSA_EXPONENT: Final = 65_537
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+_Algorithm = ECAlgorithm | RSAAlgorithm | OKPAlgorithm
+_VERIFIERS: Final[dict[str, _Algorithm]] = {
+    "ES256": ECAlgorithm(ECAlgorithm.SHA256),
+    "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
+    "EdDSA": OKPAlgorithm(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKey:
+    """A public key and its algorithm."""
+
+    algorithm: str
+    key: Any
+
+    def verify(self, token: Token) -> dict[str, Any]:
+        """The token's claims, now proven to be signed by this key. Raises TokenRefused."""
+        if token.header["alg"] != self.algorithm:
+            raise TokenRefused("The token's alg is not the one of the key that its kid names")
+        if not _VERIFIERS[self.algorithm].verify(token.signing_input, self.key, token.signature):
+            raise TokenRefused("The token's signature is not by the expected key")
+        return token.claims
+
+
+def issuer_key(jwk: dict[str, Any]) -> IssuerKey | None:
+    """A key of a provider's set; None for one of a kind that is not accepted. Raises KeyRefused."""
+    if _PRIVATE & jwk.keys():
+        raise KeyRefused("The set publishes a private key")
+    match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):
+        case "EC", "P-256", "ES256" | None:
+            return IssuerKey("ES256", public_key_from_jwk(jwk).key)
+        case "RSA", _, "RS256" | None:
+            return _rsa_key(jwk)
+        case "OKP", "Ed25519", "EdDSA" | "Ed25519" | None:
+            return _ed25519_key(jwk)
+    return None
+
+
+def _rsa_key(jwk: dict[str, Any]) -> IssuerKey | None:
+    try:
+        key = RSAAlgorithm.from_jwk(jwk)
+    except (InvalidKeyError, ValueError, TypeError, KeyError):
+        raise KeyRefused("The JWK is not an RSA key") from None
+    if not isinstance(key, RSAPublicKey) or key.key_size not in RSA_BITS:
+        return None
+    return IssuerKey("RS256", key) if key.public_numbers().e == RSA_EXPONENT else None
+
+
+def _ed25519_key(jwk: dict[str, Any]) -> IssuerKey:
+    try:
+        key = OKPAlgorithm.from_jwk(jwk)
+    except (InvalidKeyError, ValueError, TypeError, KeyError):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyRefused("The JWK is not an Ed25519 key")
+    return IssuerKey("EdDSA", key)

@@ -1,0 +1,107 @@
+"""A WAL archive beside the stack's Postgres, a base backup in it, and the way back to a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from stack import launch
+from stack.local import Stack
+from stack.postgres import OWNER, binaries
+
+ARCHIVED_LIMIT_S: Final = 20.0
+RECOVERED_LIMIT_S: Final = 30.0
+
+
+class Archive:
+    """Where the WAL and the base backup go."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._base = stack.state.root / "base-backup"
+        self._wal = stack.state.root / "wal-archive"
+
+    async def begin(self) -> None:
+        """Archive from now on."""
+        self._wal.mkdir(mode=0o700)
+        connection = await asyncpg.connect(self._stack.database_url)
+        await connection.execute("ALTER SYSTEM SET archive_mode = 'on'")
+        await connection.execute(
+            f"ALTER SYSTEM SET archive_command = 'test ! -f {self._wal}/%f && cp %p {self._wal}/%f'"
+        )
+        await connection.close()
+        await asyncio.to_thread(self._stack.restart, "postgres")
+
+    async def back_up(self) -> None:
+        """Take a base backup, as a nightly job does."""
+        told = {
+            "argv": [
+                str(binaries() / "pg_basebackup"),
+                *("-D", str(self._base), "-X", "none", "-c", "fast", "--no-manifest"),
+                *("-d", f"host={self._stack.state.sockets} user={OWNER} dbname=postgres"),
+            ],
+            "environment": {"PATH": "/usr/bin:/bin"},
+            "directory": str(self._stack.state.root),
+            "death_signal": 0,
+            "sheds_root": "",
+            "is_supervisor": False,
+        }
+        file = self._stack.state.run / "base-backup.launch.json"
+        self._stack.state.write_private(file, json.dumps(told))
+        command = [sys.executable, "-I", "-S", launch.__file__, str(file)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    async def now(self) -> datetime:
+        """This moment by Postgres' clock; what is committed later lies after it."""
+        connection = await asyncpg.connect(self._stack.database_url)
+        moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        await connection.close()
+        return moment
+
+    async def keep_up(self) -> None:
+        """Wait until everything so far lies in the archive."""
+        connection = await asyncpg.connect(self._stack.database_url)
+        try:
+            name = await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
+            async with asyncio.timeout(ARCHIVED_LIMIT_S):
+                while not (self._wal / name).exists():
+                    await asyncio.sleep(0.05)
+        finally:
+            await connection.close()
+
+    async def restore(self, moment: datetime) -> None:
+        """The disk is gone: bring the base backup to what it would have been at `moment`."""
+        data = self._stack.state.postgres_data
+        await asyncio.to_thread(self._stack.stop_process, "postgres")
+        await asyncio.to_thread(shutil.rmtree, data)
+        await asyncio.to_thread(shutil.copytree, self._base, data)
+        data.chmod(0o700)
+        with (data / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
+            settings.write(
+                f"restore_command = 'cp {self._wal}/%f %p'\n"
+                f"recovery_target_time = '{moment.isoformat()}'\n"
+                "recovery_target_action = 'promote'\n"
+            )
+        (data / "recovery.signal").touch(mode=0o600)
+        await asyncio.to_thread(self._stack.start_process, "postgres")
+        async with asyncio.timeout(RECOVERED_LIMIT_S):
+            while await self._recovers():
+                await asyncio.sleep(0.1)
+
+    async def _recovers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self._stack.database_url, timeout=2)
+        except (asyncpg.PostgresError, OSError, TimeoutError):
+            return True
+        try:
+            return bool(await connection.fetchval("SELECT pg_is_in_recovery()"))
+        finally:
+            await connection.close()
