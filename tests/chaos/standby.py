@@ -59,7 +59,7 @@ class Standby:
                     await asyncio.sleep(0.1)
 
     def _launch(self) -> None:
-        spec = self._cluster.stack._spec("postgres")
+        spec = self._cluster.stack.spec("postgres")
         file = self._cluster.stack.state.run / "standby.launch.json"
         binary = str(binaries() / "postgres")
         told = {
