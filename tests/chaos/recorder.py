@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from services.mint.bouncer import count_key
 from services.mint.drops import Drop
+from services.storage.database import CONNECTION_FAILURES
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import History, Sample
 
@@ -45,7 +46,7 @@ class Sampler:
     async def run(self) -> None:
         """Sample until stopped; while Postgres is away there are no samples."""
         while not self._stopping:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*CONNECTION_FAILURES):
                 async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
                     while not self._stopping:
                         self._history.samples.append(await self._sample(connection, client))

@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.mint.drops import Drop
 from services.mint.revocation import revoke
+from services.storage.database import CONNECTION_FAILURES
 from tests.chaos.clients import Clients, device_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
@@ -170,7 +170,7 @@ class Workload:
                         frees_number=True,
                     )
                 outcome = DONE
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except CONNECTION_FAILURES:
             pass
         finally:  # Also where the load ended in the middle of it.
             self.history.operations.append(
