@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ExtensionFilter
-from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.struct_pb2 import Struct
 
-from gateway.messages import number, packed
+from gateway.messages import number, packed, replaced_header
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
 
 
@@ -77,17 +77,9 @@ def _json_body(fields: dict[str, str | bool]) -> Any:
     return SubstitutionFormatString(json_format=body, content_type="application/json")
 
 
-def header(name: str, value: str) -> Any:
-    """A response header that replaces what may be there."""
-    return HeaderValueOption(
-        header=HeaderValue(key=name, value=value),
-        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
-
-
 def _json_mapper(reply: LocalReply) -> Any:
     error = reply.error
-    headers = [] if error.retry_after_s is None else [header("retry-after", str(error.retry_after_s))]
+    headers = [] if error.retry_after_s is None else [replaced_header("retry-after", str(error.retry_after_s))]
     body: dict[str, str | bool] = {"error": error.reason, "message": error.message, "retryable": error.retryable}
     return ResponseMapper(
         filter=_filter(reply.when),

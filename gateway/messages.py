@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
@@ -34,6 +35,17 @@ def flag(value: bool) -> BoolValue:
 def seconds(value: float) -> timedelta:
     """Give a span of time the form that Duration fields take."""
     return timedelta(seconds=value)
+
+
+def replaced_header(name: str, value: str) -> Any:
+    """Set a header, whatever may be there."""
+    action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
+
+
+def added_header(name: str, value: str) -> Any:
+    """Set a header where it is absent."""
+    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
 
 
 def socket_address(host: str, port: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from envoy.config.core.v3.base_pb2 import DEFAULT, HIGH, HeaderValue, HeaderValueOption
+from envoy.config.core.v3.base_pb2 import DEFAULT, HIGH
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -23,7 +23,8 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from gateway import filters
 from gateway.clusters import ADMIN_CLUSTER
 from gateway.local_replies import NATIVE_ROUTE
-from gateway.messages import number, packed, seconds
+from gateway.messages import added_header, number, packed, replaced_header, seconds
+from gateway.paths import path_regex
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
 from gateway.static_pages import MAX_PAGE_BYTES, StaticPage
@@ -59,20 +60,12 @@ def retry_policy() -> Any:
     )
 
 
-def _if_absent(name: str, value: str) -> Any:
-    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
-
-
-def _always(name: str, value: str) -> Any:
-    action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
-
-
-def _path_match(route: HttpRoute, *more: Any) -> Any:
-    headers = [*more, _header_is(":method", route.http_method)]
-    if route.path_regex is None:
-        return RouteMatch(path=route.template, headers=headers)
-    return RouteMatch(safe_regex=RegexMatcher(regex=route.path_regex), headers=headers)
+def _path_match(http_method: str, template: str, *more: Any) -> Any:
+    headers = [*more, _header_is(":method", http_method)]
+    regex = path_regex(template)
+    if regex is None:
+        return RouteMatch(path=template, headers=headers)
+    return RouteMatch(safe_regex=RegexMatcher(regex=regex), headers=headers)
 
 
 def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool = False) -> Any:
@@ -85,14 +78,14 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
         per_filter |= filters.switched_off(filters.RATE_LIMIT)
     return Route(
         name=f"{route.http_method} {route.template}",
-        match=_path_match(route, *([_HAS_QUERY] if with_query else [])),
+        match=_path_match(route.http_method, route.template, *([_HAS_QUERY] if with_query else [])),
         route=RouteAction(
             cluster=route.cluster,
             timeout=seconds(timeout_s),
             priority=HIGH if is_health else DEFAULT,
         ),
         # A JSON caller brings no deadline; the service is told the gateway's as gRPC tells one.
-        request_headers_to_add=[_always("grpc-timeout", f"{round(timeout_s * 1000)}m")],
+        request_headers_to_add=[replaced_header("grpc-timeout", f"{round(timeout_s * 1000)}m")],
         typed_per_filter_config=per_filter,
     )
 
@@ -138,22 +131,11 @@ def _guards(settings: GatewaySettings) -> list[Any]:
 
 
 def _static_route(page: StaticPage) -> Any:
-    match = (
-        RouteMatch(path=page.path, headers=[_header_is(":method", "GET")])
-        if page.path_regex is None
-        else RouteMatch(safe_regex=RegexMatcher(regex=page.path_regex), headers=[_header_is(":method", "GET")])
-    )
     return Route(
         name=f"GET {page.path}",
-        match=match,
+        match=_path_match("GET", page.path),
         direct_response=DirectResponseAction(status=200, body={"inline_bytes": page.body}),
-        response_headers_to_add=[
-            HeaderValueOption(
-                header=HeaderValue(key=name, value=value),
-                append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-            )
-            for name, value in page.headers.items()
-        ],
+        response_headers_to_add=[replaced_header(name, value) for name, value in page.headers.items()],
         typed_per_filter_config=filters.switched_off(filters.LUA, filters.TRANSCODER),
     )
 
@@ -178,12 +160,12 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
         retry_policy=retry_policy(),
         response_headers_to_remove=["x-envoy-upstream-service-time"],
         response_headers_to_add=[
-            _if_absent("cache-control", "no-store"),
-            _if_absent("x-content-type-options", "nosniff"),
+            added_header("cache-control", "no-store"),
+            added_header("x-content-type-options", "nosniff"),
         ],
     )
     if settings.gateway_tls_cert_file is not None:
-        host.response_headers_to_add.append(_if_absent("strict-transport-security", "max-age=31536000"))
+        host.response_headers_to_add.append(added_header("strict-transport-security", "max-age=31536000"))
     if settings.gateway_cors_origins:
         host.typed_per_filter_config[filters.CORS].CopyFrom(packed(filters.cors_policy(settings)))
     return RouteConfiguration(

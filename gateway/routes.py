@@ -11,6 +11,7 @@ from typing import Any, Final
 from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
 
+from gateway.paths import VARIABLE
 from gateway.settings import SERVICES
 from vyris.gateway.v1 import http_policy_pb2
 
@@ -19,7 +20,6 @@ DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 # Packages that are answered by another service's process.
 HOSTED_BY: Final = {"suite": "mint"}
 
-_VARIABLE = re.compile(r"\{[a-z_][a-z0-9_.]*(=\*)?\}")
 _HTTP_METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
@@ -40,14 +40,6 @@ class HttpRoute:
     success_status: int
     status_from_service: bool
     query_parameters: tuple[str, ...]
-
-    @property
-    def path_regex(self) -> str | None:
-        """RE2 expression for a template with variables; None where the path is exact."""
-        if "{" not in self.template:
-            return None
-        literals = _VARIABLE.split(self.template)[::2]
-        return "[^/]+".join(re.escape(literal) for literal in literals)
 
 
 @dataclass(frozen=True)
@@ -95,11 +87,11 @@ def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
     ]
     seen: dict[tuple[str, str], str] = {}
     for route in routes:
-        shape = (route.http_method, _VARIABLE.sub("{}", route.template))
+        shape = (route.http_method, VARIABLE.sub("{}", route.template))
         if shape in seen:
             raise UnroutableError(f"{route.rpc} and {seen[shape]} both claim {route.http_method} {route.template}")
         seen[shape] = route.rpc
-    return sorted(routes, key=lambda route: (route.path_regex is not None, route.template.count("{")))
+    return sorted(routes, key=lambda route: route.template.count("{"))
 
 
 def _cluster_of(package: str) -> str:
@@ -135,7 +127,7 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
 
 
 def _checked_template(rpc: str, template: str) -> str:
-    rest = _VARIABLE.sub("x", template)
+    rest = VARIABLE.sub("x", template)
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", rest):
         raise UnroutableError(f"{rpc}: path {template} is more than segments and one-segment variables")
     return template

@@ -76,7 +76,7 @@ class GatewaySettings(BaseSettings):
     reforge_address: str = ""
 
     gateway_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
-    """Worker threads of Envoy."""
+    """Worker threads of Envoy: one a core of its own. The local stack, where it shares them, takes half."""
     gateway_request_timeout_s: Seconds = 10
     """From the last byte of the request to the first of the answer; services are told it in
     `grpc-timeout`."""

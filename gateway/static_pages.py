@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 MAX_PAGE_BYTES: Final = 1 << 20
 """Envoy keeps the pages in its configuration."""
 
-_VARIABLE: Final = re.compile(r"\{[a-z_]+\}")
 _STRICT_CSP: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -46,13 +44,6 @@ class StaticPage:
     path: str
     body: bytes
     headers: dict[str, str]
-
-    @property
-    def path_regex(self) -> str | None:
-        """RE2 expression for a path with variables; None where it is exact."""
-        if "{" not in self.path:
-            return None
-        return "[^/]+".join(re.escape(literal) for literal in _VARIABLE.split(self.path))
 
 
 def _bounded(file: Path) -> bytes:

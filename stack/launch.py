@@ -1,8 +1,8 @@
 """Becomes the process that a launch file describes.
 
-`python -I -S launch.py mint.json` reads `{argv, environment, directory, death_signal, sheds_root, is_supervisor}`,
-ties the process to its parent and replaces itself. Kept to the standard library: it runs before every process of the
-stack, and a launch file spares us supervisord's own quoting of values with newlines and percent signs.
+`python -I -S launch.py mint.json` reads what `description` wrote, ties the process to its parent and replaces itself.
+Kept to the standard library: it runs before every process of the stack, and a launch file spares us supervisord's own
+quoting of values with newlines and percent signs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import pwd
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # linux/prctl.h, linux/sched.h, linux/capability.h
@@ -24,6 +25,36 @@ CLONE_NEWUSER = 0x10000000
 CAP_DAC_OVERRIDE = 1
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 PARENT_VARIABLE = "VYRIS_SUPERVISOR_PID"
+
+
+def description(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    *,
+    death_signal: int,
+    sheds_root: str = "",
+    is_supervisor: bool = False,
+) -> str:
+    """A launch file's text: become `argv` in `directory`, with nothing but `environment`.
+
+    `death_signal` is what the kernel sends when the parent ends (0: nothing), `sheds_root` a key of `SHEDDING` or "".
+    """
+    return json.dumps(
+        {
+            "argv": list(argv),
+            "environment": dict(environment),
+            "directory": str(directory),
+            "death_signal": int(death_signal),
+            "sheds_root": sheds_root,
+            "is_supervisor": is_supervisor,
+        }
+    )
+
+
+def command(launch_file: Path) -> list[str]:
+    """What becomes the process that a launch file describes."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(launch_file)]
 
 
 def unprivileged_user() -> pwd.struct_passwd:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,31 +13,19 @@ from typing import Any, Self
 import psutil
 from dotenv import dotenv_values
 
-from schema.migrate import MigrationFailed, migrate
 from stack import graph, postgres
 from stack.ports import PortTaker, refuse_taken
 from stack.preflight import unfit_reason
-from stack.processes import ProcessSpec, Tier
+from stack.processes import ProcessSpec
+from stack.readiness import READY_LIMIT_S, Progress, wait_until_ready
 from stack.refusal import StackRefused
 from stack.settings import StackSettings
+from stack.starting import Start, prepare
 from stack.state import StateFolder
-from stack.steps import Step
 from stack.supervision import Supervisor
 from stack.welcome import welcome
 
-# Far more than a machine needs that has nothing else to do.
-READY_LIMIT_S = 90.0
-# sysexits.h: a port that is taken, a wrong setting. Starting again mends neither.
-FINAL_EXITS = frozenset({69, 78})
-# A process that ended this often while it should have become ready will not.
-ATTEMPTS_LIMIT = 3
-GENERATE_LIMIT_S = 60.0
-# A drop of ten million numbers takes minutes.
-DROP_LIMIT_S = 900.0
-POLL_S = 0.03
 DATABASES = frozenset({"postgres", "valkey"})
-
-Progress = Callable[[str], None]
 
 
 class Stack:
@@ -122,7 +108,9 @@ class Stack:
             self.state.create_sockets_folder()
             self._graph = graph.build(self.settings, self._environment, self.state, self._only)
             try:
-                self._bring_up(self._graph, detached, on_progress)
+                Start(
+                    self._graph, self.state, self._supervisor, directory=self._directory, on_progress=on_progress
+                ).bring_up(self.database_url, detached=detached)
             except BaseException:
                 self.stop()
                 raise
@@ -196,7 +184,7 @@ class Stack:
 
     def log_file(self, process: str) -> Path:
         """Where a process' output goes."""
-        return self.state.logs / f"{process}.log"
+        return self.state.log_file(process)
 
     # Faults
 
@@ -204,6 +192,10 @@ class Stack:
     def processes(self) -> list[str]:
         """Names of the processes, in their order of starting."""
         return [spec.name for spec in self._running_graph.specs]
+
+    def spec(self, process: str) -> ProcessSpec:
+        """Description of one process."""
+        return next(spec for spec in self._running_graph.specs if spec.name == process)
 
     def pid(self, process: str) -> int:
         """Process id of a running process, 0 when it does not run."""
@@ -225,7 +217,7 @@ class Stack:
 
     def stop_process(self, process: str) -> None:
         """Stop one process in order and keep it down."""
-        self._supervisor.stop_process(self._spec(process))
+        self._supervisor.stop_process(self.spec(process))
 
     def start_process(
         self,
@@ -239,11 +231,10 @@ class Stack:
 
         Both hold until the next call; a process that died is started again with them.
         """
-        spec = self._spec(process)
+        spec = self.spec(process)
         if argv is not None:
             spec = replace(spec, argv=tuple(argv))
-        if spec.name == "postgres":
-            postgres.prepare(self.state, spec)
+        prepare([spec], self.state)
         self._supervisor.write_launch(spec, environment)
         self._supervisor.start_process(spec)
         if wait:
@@ -256,51 +247,13 @@ class Stack:
 
     def is_ready(self, process: str) -> bool:
         """Whether a process answers that it can serve."""
-        return self._spec(process).is_ready()
+        return self.spec(process).is_ready()
 
     def wait_ready(self, processes: Iterable[str] | None = None, limit_s: float = READY_LIMIT_S) -> None:
         """Wait until these processes (or all) are ready. Raises StackRefused with the last words of one that is not."""
         chosen = set(self.processes if processes is None else processes)
-        self._wait([spec for spec in self._running_graph.specs if spec.name in chosen], limit_s)
-
-    # Steps of starting
-
-    def _bring_up(self, plan: graph.Graph, detached: bool, on_progress: Progress) -> None:
-        steps: list[Step] = []
-        try:
-            # Beside the databases' start: it needs none of them.
-            if plan.tier(Tier.GATEWAY):
-                output = str(self.state.gateway_configuration)
-                steps.append(
-                    self._step("gateway", "generate", "--output", output, environment=plan.gateway_environment)
-                )
-            self._bring_up_storage(plan, detached, on_progress)
-            if plan.tier(Tier.SERVICES):
-                self._migrate(on_progress)
-                create_drop = ("drop", "create", "--if-missing")
-                steps.append(self._step("cli.main", *create_drop, environment=plan.service_environment))
-                self._start(plan.tier(Tier.SERVICES))
-                on_progress(steps[-1].finish(DROP_LIMIT_S))
-                self._wait(plan.tier(Tier.SERVICES), READY_LIMIT_S, on_progress)
-            if plan.tier(Tier.GATEWAY):
-                steps[0].finish(GENERATE_LIMIT_S)
-                self._start(plan.tier(Tier.GATEWAY))
-                self._wait(plan.tier(Tier.GATEWAY), READY_LIMIT_S, on_progress)
-        finally:
-            for step in steps:
-                step.abandon()
-
-    def _bring_up_storage(self, plan: graph.Graph, detached: bool, on_progress: Progress) -> None:
-        storage = plan.tier(Tier.STORAGE)
-        for spec in storage:
-            if spec.name == "postgres":
-                postgres.prepare(self.state, spec)
-        # The kernel's link is to the starting thread; only the main thread surely lives long enough.
-        ends_with_us = not detached and threading.current_thread() is threading.main_thread()
-        self._supervisor.start(plan.specs, ends_with_us=ends_with_us)
-        self.state.write_ports(plan.listens())
-        self._start(storage)
-        self._wait(storage, READY_LIMIT_S, on_progress)
+        specs = [spec for spec in self._running_graph.specs if spec.name in chosen]
+        wait_until_ready(specs, self._supervisor, self.state, limit_s)
 
     def _refuse_taken_ports(self) -> None:
         wanted = self.settings.fixed_ports()
@@ -313,59 +266,11 @@ class Stack:
             }
         refuse_taken(wanted)
 
-    def _start(self, specs: list[ProcessSpec]) -> None:
-        for spec in specs:
-            self._supervisor.start_process(spec)
-
-    def _step(self, module: str, *arguments: str, environment: Mapping[str, str]) -> Step:
-        return Step(module, *arguments, environment=environment, directory=self._directory)
-
-    def _wait(self, specs: list[ProcessSpec], limit_s: float, on_progress: Progress = lambda _: None) -> None:
-        deadline = time.monotonic() + limit_s
-        waiting = list(specs)
-        attempts: dict[str, set[int]] = {spec.name: set() for spec in specs}
-        while waiting:
-            for spec in [spec for spec in waiting if spec.is_ready()]:
-                waiting.remove(spec)
-                on_progress(f"{spec.name} is ready")
-            hopeless = self._hopeless(waiting, attempts)
-            if waiting and (hopeless or time.monotonic() > deadline):
-                raise StackRefused(self._last_words(hopeless or waiting[0]))
-            time.sleep(POLL_S if waiting else 0)
-
-    def _hopeless(self, waiting: list[ProcessSpec], attempts: dict[str, set[int]]) -> ProcessSpec | None:
-        """A process that will not become ready; `attempts` collects the process ids that each one had."""
-        states = self._supervisor.states()
-        for spec in waiting:
-            info = states[spec.name]
-            if info["pid"]:
-                attempts[spec.name].add(int(info["pid"]))
-            elif info["statename"] in {"BACKOFF", "EXITED", "FATAL"} and (
-                info["exitstatus"] in FINAL_EXITS or len(attempts[spec.name]) >= ATTEMPTS_LIMIT
-            ):
-                return spec
-        return None
-
-    def _last_words(self, spec: ProcessSpec) -> str:
-        log = self.log_file(spec.name)
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-        return f"{spec.name} did not become ready; {log} ends with: {lines[-1] if lines else '(nothing)'}"
-
-    def _migrate(self, on_progress: Progress) -> None:
-        try:
-            migrate(self.database_url)
-        except MigrationFailed as failure:
-            raise StackRefused(str(failure)) from failure
-        on_progress("the schema is up to date")
-
     @property
     def _running_graph(self) -> graph.Graph:
         if self._graph is None:
             raise RuntimeError("the stack was not started by this object")
         return self._graph
-
-    def _spec(self, process: str) -> ProcessSpec:
-        return next(spec for spec in self._running_graph.specs if spec.name == process)
 
     def _tree(self, process: str) -> list[psutil.Process]:
         root = psutil.Process(self.pid(process))

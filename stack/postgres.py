@@ -8,12 +8,10 @@ its own that keeps nothing of root but the right to pass folders (`stack/launch.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +20,6 @@ from urllib.parse import quote
 import psutil
 
 from stack import launch
-from stack.launch import unprivileged_user
 from stack.probes import answers_postgres
 from stack.processes import ProcessSpec, Tier, WayOutOfRoot
 from stack.refusal import StackRefused
@@ -50,7 +47,7 @@ random_page_cost = 1.1
 fsync = on
 synchronous_commit = on
 full_page_writes = on
-wal_compression = on
+wal_compression = off
 min_wal_size = 256MB
 max_wal_size = 2GB
 checkpoint_timeout = 15min
@@ -112,7 +109,7 @@ def prepare(state: StateFolder, spec: ProcessSpec) -> None:
     state.write_private(state.postgres_data / CONFIGURATION, SETTINGS.format(sockets=sockets))
     _remove_stale_lock(state.postgres_data)
     # Root may have found another way at an earlier start.
-    owner = unprivileged_user().pw_uid if spec.sheds_root == "capabilities" else os.geteuid()
+    owner = launch.unprivileged_user().pw_uid if spec.sheds_root == "capabilities" else os.geteuid()
     if state.postgres_data.stat().st_uid != owner:
         for path in (state.postgres_data, *state.postgres_data.rglob("*")):
             os.chown(path, owner, -1, follow_symlinks=False)
@@ -167,20 +164,12 @@ def _launched(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end as the server would run."""
     with tempfile.NamedTemporaryFile("w", dir=state.run, suffix=".launch.json", encoding="utf-8") as launch_file:
-        json.dump(
-            {
-                "argv": argv,
-                "environment": dict(environment),
-                "directory": str(state.root),
-                "death_signal": int(signal.SIGTERM),
-                "sheds_root": sheds_root,
-                "is_supervisor": False,
-            },
-            launch_file,
+        launch_file.write(
+            launch.description(argv, environment, state.root, death_signal=signal.SIGTERM, sheds_root=sheds_root)
         )
         launch_file.flush()
         return subprocess.run(
-            [sys.executable, "-I", "-S", launch.__file__, launch_file.name],
+            launch.command(Path(launch_file.name)),
             input=typed,
             text=True,
             capture_output=True,

@@ -93,6 +93,10 @@ class StateFolder:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
 
+    def log_file(self, process: str) -> Path:
+        """Where a process' output goes."""
+        return self.logs / f"{process}.log"
+
     def write_ports(self, ports: dict[str, Any]) -> None:
         """List what listens where in `ports.json`."""
         self.write_private(self.ports_file, json.dumps(ports, indent=2) + "\n")

@@ -6,7 +6,6 @@ everything in reverse order when it ends. It is asked over XML-RPC on a unix soc
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shlex
@@ -28,7 +27,6 @@ from stack.processes import ProcessSpec, Tier
 from stack.refusal import StackRefused
 from stack.state import StateFolder
 
-LAUNCHER = Path(launch.__file__).resolve()
 LOG_LIMIT = "10MB"
 LOG_BACKUPS = 3
 # A process killed over and over is started again with a pause that grows by a second each time.
@@ -60,7 +58,7 @@ class Supervisor:
         own_launch = self._write_own_launch(ends_with_us=ends_with_us)
         with (self._state.logs / "supervisor.log").open("ab") as log:
             self._child = subprocess.Popen(
-                _launch_command(own_launch), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                launch.command(own_launch), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_LIMIT_S
         while self.pid() != self._child.pid:
@@ -80,15 +78,12 @@ class Supervisor:
         """Write what the next start of `spec` becomes."""
         self._state.write_private(
             self._launch_file(spec.name),
-            json.dumps(
-                {
-                    "argv": spec.argv,
-                    "environment": {**spec.environment, **(extra_environment or {})},
-                    "directory": str(self._directory),
-                    "death_signal": int(spec.death_signal),
-                    "sheds_root": spec.sheds_root,
-                    "is_supervisor": False,
-                }
+            launch.description(
+                spec.argv,
+                {**spec.environment, **(extra_environment or {})},
+                self._directory,
+                death_signal=spec.death_signal,
+                sheds_root=spec.sheds_root,
             ),
         )
 
@@ -170,15 +165,12 @@ class Supervisor:
         configuration = str(self._state.supervisor_configuration)
         self._state.write_private(
             path,
-            json.dumps(
-                {
-                    "argv": [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", configuration],
-                    "environment": dict(os.environ),
-                    "directory": str(self._state.root),
-                    "death_signal": int(signal.SIGTERM) if ends_with_us else 0,
-                    "sheds_root": "",
-                    "is_supervisor": True,
-                }
+            launch.description(
+                [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", configuration],
+                os.environ,
+                self._state.root,
+                death_signal=signal.SIGTERM if ends_with_us else 0,
+                is_supervisor=True,
             ),
         )
         return path
@@ -218,7 +210,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         return "\n".join(sections)
 
     def _program(self, spec: ProcessSpec) -> str:
-        command = " ".join(_escaped(word) for word in _launch_command(Path("run", f"{spec.name}.launch.json")))
+        command = " ".join(_escaped(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
         return f"""\
 [program:{spec.name}]
 command = {command}
@@ -234,10 +226,6 @@ stdout_logfile = logs/{spec.name}.log
 stdout_logfile_maxbytes = {LOG_LIMIT}
 stdout_logfile_backups = {LOG_BACKUPS}
 """
-
-
-def _launch_command(launch_file: Path) -> list[str]:
-    return [sys.executable, "-I", "-S", str(LAUNCHER), str(launch_file)]
 
 
 def _full_name(spec: ProcessSpec) -> str:

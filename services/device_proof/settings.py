@@ -7,6 +7,8 @@ from enum import StrEnum
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
+from services.runtime.settings import base_url
+
 
 class DeviceProofMode(StrEnum):
     """When a call on behalf of a membership needs a proof by its device."""
@@ -31,7 +33,5 @@ class DeviceProofSettings(BaseSettings):
 
     @field_validator("public_base_url")
     @classmethod
-    def _is_an_origin(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
-            raise ValueError("must be an http or https URL without query or fragment")
-        return value.rstrip("/")
+    def _is_a_base_url(cls, value: str) -> str:
+        return base_url(value)

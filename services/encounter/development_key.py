@@ -5,9 +5,6 @@ In production there is none: whoever proves encounters keeps the private key to 
 
 from __future__ import annotations
 
-import fcntl
-import os
-import secrets
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from services.development_keys import held, write_whole
 from services.runtime.settings import WrongSetting
 
 PRIVATE_NAME: Final = "encounter_private.pem"
@@ -33,10 +31,7 @@ def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
     """
     folder = state_dir.expanduser() / "keys"
     try:
-        state_dir.expanduser().mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with (folder / ".encounter.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(folder, "encounter"):
             return _kept_or_generated(folder)
     except OSError as failure:
         raise WrongSetting(f"the key in VYRIS_STATE_DIR ({folder}) cannot be used: {failure.strerror}") from failure
@@ -54,10 +49,10 @@ def _kept_or_generated(folder: Path) -> ec.EllipticCurvePrivateKey:
     else:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(private_file, pem, mode=0o600)
+        write_whole(private_file, pem)
     wanted = public_pem(key).encode()
     if not public_file.exists() or public_file.read_bytes() != wanted:
-        _write(public_file, wanted, mode=0o644)
+        write_whole(public_file, wanted, mode=0o644)
     return key
 
 
@@ -69,14 +64,3 @@ def _read(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise WrongSetting(f"{path} holds no P-256 private key; remove it and a new one is made")
     return key
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """All of it or nothing, whenever the power fails."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

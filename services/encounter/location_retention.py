@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
 
 from services.encounter import metrics
 from services.encounter.register import QUERIES
-from services.storage.database import Connection, Database, DatabaseUnavailable
+from services.storage.database import Connection, Database
+from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595233  # "VYR3"
 ROWS_A_ROUND: Final = 1_000
@@ -29,13 +29,15 @@ class LocationRetention:
 
     async def run(self) -> None:
         """Forget again and again."""
-        while True:
-            forgotten = 0
-            try:
-                forgotten = await self.round()
-            except DatabaseUnavailable as error:
-                log.warning("location_retention_failed", error=error.cause)
-            await asyncio.sleep(BREATH_S if forgotten == ROWS_A_ROUND else INTERVAL_S)
+        await repeat(
+            self._round_leaves_more,
+            interval_s=INTERVAL_S,
+            breath_s=BREATH_S,
+            failure_event="location_retention_failed",
+        )
+
+    async def _round_leaves_more(self) -> bool:
+        return await self.round() == ROWS_A_ROUND
 
     async def round(self) -> int:
         """Forget at most a thousand; returns how many. Another process at it means none. Raises Retryable."""

@@ -17,3 +17,8 @@ class TokenRefused(ValueError):
     def __init__(self, message: str) -> None:
         self.message = message
         super().__init__(message)
+
+    @property
+    def clause(self) -> str:
+        """The message as the end of another sentence: it begins with a small letter."""
+        return self.message[:1].lower() + self.message[1:]

@@ -1,1 +1,1 @@
-"""The mint service."""
+"""Mint: a receipt becomes a numbered membership, once. See README.md for what is promised."""

@@ -5,14 +5,14 @@ It changes nothing. Every process counts for itself, so that an alert outlives a
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
 
 from services.mint import metrics
 from services.mint.ledger import QUERIES
-from services.storage.database import Connection, Database, DatabaseUnavailable
+from services.storage.database import Connection, Database
+from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 30.0
 DROPS_LIMIT: Final = 100
@@ -29,14 +29,7 @@ class Audit:
 
     async def run(self) -> None:
         """Count again and again."""
-        while True:
-            try:
-                await self.once()
-            except DatabaseUnavailable as error:
-                log.warning("audit_failed", error=error.cause)
-            except Exception:  # Whatever it was: the next count must come.
-                log.exception("audit_failed")
-            await asyncio.sleep(INTERVAL_S)
+        await repeat(self.once, interval_s=INTERVAL_S, failure_event="audit_failed")
 
     async def once(self) -> None:
         """Count once. Raises DatabaseUnavailable."""

@@ -12,11 +12,9 @@ Whatever could not be decided goes into the next batch, where step 1 reads it an
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 import structlog
 
@@ -92,7 +90,10 @@ class MintCycle:
         sold_out = sold_out and self._stock.may_say_sold_out
         open_groups, again, closed = [], [], []
         for group in batch:
-            entry = entries[group.key]
+            entry = entries.get(group.key)
+            if entry is None:
+                open_groups.append(group)
+                continue
             answer = _known_answer(entry, sold_out=sold_out)
             if answer is not None:
                 group.settle(answer)
@@ -137,10 +138,9 @@ class MintCycle:
 
     async def _claim(self, groups: Groups) -> Claim:
         """Step 3."""
-        ids = _random_ids(len(groups))
         try:
             with metrics.STEP_SECONDS("fulfil").time():
-                done = await self._ledger.fulfil(self._drop.id, _orders(groups), ids, self._stock.claimed_up_to)
+                done = await self._ledger.fulfil(self._drop.id, _orders(groups), self._stock.claimed_up_to)
         except DataRejected:
             if len(groups) == 1:
                 await self._poisoned(groups[0])
@@ -204,18 +204,6 @@ def _orders(groups: Sequence[ReceiptGroup]) -> list[MintOrder]:
 
 def _keys(groups: Sequence[ReceiptGroup]) -> list[bytes]:
     return [group.key for group in groups]
-
-
-def _random_ids(count: int) -> list[tuple[UUID, UUID]]:
-    """A membership id and a pass serial for each, UUIDs of version 4 from one read of the system's randomness."""
-    randomness = os.urandom(32 * count)
-    return [
-        (
-            UUID(bytes=randomness[start : start + 16], version=4),
-            UUID(bytes=randomness[start + 16 : start + 32], version=4),
-        )
-        for start in range(0, 32 * count, 32)
-    ]
 
 
 def _known_answer(entry: LedgerEntry, *, sold_out: bool) -> Callable[[MintOrder, bool], MintAnswer | VyrisError] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 
@@ -80,7 +79,10 @@ class Ledger:
         self._tally_writer = tally_writer
 
     async def enter(self, drop_id: int, orders: Sequence[MintOrder], *, sold_out: bool) -> dict[bytes, LedgerEntry]:
-        """Step 1: enter receipts (sorted by key) as PENDING, or as FAILED where that is known, and read them."""
+        """Step 1: enter receipts (sorted by key) as PENDING, or as FAILED where that is known, and read the others.
+
+        What is new and PENDING is not among the answers.
+        """
         keys = [order.receipt.key for order in orders]
         rows = await self._database.fetch(
             QUERIES["enter_receipts"],
@@ -96,18 +98,14 @@ class Ledger:
             rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
         return {row["receipt_key"]: _entry(row) for row in rows}
 
-    async def fulfil(
-        self, drop_id: int, orders: Sequence[MintOrder], ids: Sequence[tuple[UUID, UUID]], beyond_sort_order: int
-    ) -> Fulfilment:
-        """Step 3, for orders sorted by key; `ids` are a membership id and a pass serial for each."""
+    async def fulfil(self, drop_id: int, orders: Sequence[MintOrder], beyond_sort_order: int) -> Fulfilment:
+        """Step 3, for orders sorted by key."""
         devices = [order.device for order in orders]
         rows = await self._database.fetch(
             QUERIES["fulfil_receipts"],
             drop_id,
             [order.receipt.key for order in orders],
             [order.user_id for order in orders],
-            [membership_id for membership_id, _ in ids],
-            [pass_serial for _, pass_serial in ids],
             _sparse([order.email for order in orders]),
             _sparse([device.device_id if device else None for device in devices]),
             _sparse([device.public_key if device else None for device in devices]),
@@ -115,16 +113,13 @@ class Ledger:
             beyond_sort_order,
             self._tally_writer,
         )
-        numbers = {row["receipt_key"]: row["sequence_num"] for row in rows}
-        memberships = {
-            order.receipt.key: MintedMembership(
-                str(membership_id), drop_id, numbers[order.receipt.key], str(pass_serial), order.user_id
-            )
-            for order, (membership_id, pass_serial) in zip(orders, ids, strict=True)
-            if order.receipt.key in numbers
-        }
         if not rows:
-            return Fulfilment(memberships, short=True, last_sort_order=None)
+            return Fulfilment({}, short=True, last_sort_order=None)
+        users = {order.receipt.key: order.user_id for order in orders}
+        memberships = {
+            key: MintedMembership(str(membership_id), drop_id, sequence_num, str(pass_serial), users[key])
+            for key, sequence_num, membership_id, pass_serial, _, _ in rows
+        }
         return Fulfilment(memberships, len(rows) < rows[0]["locked"], rows[0]["last_sort_order"])
 
     async def refuse_if_sold_out(self, drop_id: int, keys: Sequence[bytes]) -> tuple[bool, set[bytes]]:

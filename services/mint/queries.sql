@@ -2,13 +2,17 @@
 -- Step 1 of the mint cycle. Enters receipts that are new and tells the state of those already there.
 -- Keys arrive sorted: unsorted upserts of the same keys by two processes deadlock.
 -- $1 drop, $2 keys, $3 users, $4 kinds, $5 transaction ids, $6 whether the drop is known to be sold out
--- A row without a state was committed by another process after our snapshot, or the drop is not yet open.
+-- Returns no row for what is new and PENDING now: most receipts are. A row without a state was committed by another
+-- process after our snapshot, or the drop is not yet open.
+-- Where nobody is answered from what is written here, the commit does not wait for the disk: the next commit of the
+-- cycle, which is answered from, waits for both. A crash in between is one before step 1.
 WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[])
     AS asked (receipt_key, user_id, kind, transaction_id)
 ), opening AS (
-  SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
-  FROM drops WHERE id = $1
+  SELECT early, late, CASE WHEN NOT (late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
+  FROM (SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
+        FROM drops WHERE id = $1) AS times
 ), known AS (
   SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
          m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
@@ -29,7 +33,8 @@ WITH asked AS (
 SELECT a.receipt_key, early, late, coalesce(k.state, e.state)::text AS state, coalesce(k.reason, e.reason) AS reason,
        k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked
 FROM asked a CROSS JOIN opening
-LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key);
+LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
+WHERE e.state IS DISTINCT FROM 'PENDING';
 
 -- name: read_receipts
 -- The second half of step 1: rows that another process committed while enter_receipts ran.
@@ -44,11 +49,11 @@ WHERE d.id = $1 AND l.receipt_key = ANY ($2::bytea[]);
 -- Step 3 of the mint cycle, one statement and so one transaction: lock the receipts in key order and decide
 -- by what they say now, claim as many slots, write memberships, mark the receipts, add to the tally.
 -- A receipt that is locked elsewhere or was decided meanwhile is left out; so are those for which no slot is left.
--- $1 drop, $2 keys (sorted), $3 users, $4 membership ids, $5 pass serials, $6 e-mail addresses,
--- $7 device ids, $8 device keys, $9 thumbprints, $10 claim slots beyond this sort_order, $11 tally writer
+-- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
+-- $8 claim slots beyond this sort_order, $9 tally writer
 WITH asked AS (
-  SELECT * FROM unnest($2::bytea[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[])
-    AS asked (receipt_key, user_id, membership_id, pass_serial, email, device_id, public_key, thumbprint)
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint)
 ), locked AS (
   SELECT receipt_key FROM receipt_ledger
   WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED')
@@ -58,13 +63,13 @@ WITH asked AS (
   DELETE FROM slots
   WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM slots
-    WHERE drop_id = $1 AND sort_order > $10
+    WHERE drop_id = $1 AND sort_order > $8
     ORDER BY sort_order
     LIMIT (SELECT count(*) FROM locked)
     FOR UPDATE SKIP LOCKED))
   RETURNING sort_order, sequence_num
 ), pairs AS (
-  SELECT receipt_key, sequence_num
+  SELECT receipt_key, sequence_num, gen_random_uuid() AS membership_id, gen_random_uuid() AS pass_serial
   FROM (SELECT receipt_key, row_number() OVER () AS place FROM locked) AS receipts
   JOIN (SELECT sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
 ), marked AS (
@@ -72,7 +77,7 @@ WITH asked AS (
   SET state = 'FULFILLED', user_id = a.user_id, drop_id = $1, reason = NULL, updated_at = now()
   FROM pairs p JOIN asked a USING (receipt_key)
   WHERE l.receipt_key = p.receipt_key
-  RETURNING l.receipt_key, p.sequence_num, a.user_id, a.membership_id, a.pass_serial,
+  RETURNING l.receipt_key, p.sequence_num, p.membership_id, p.pass_serial, a.user_id,
             a.email, a.device_id, a.public_key, a.thumbprint
 ), minted AS (
   INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
@@ -85,9 +90,9 @@ WITH asked AS (
   SELECT membership_id, email FROM marked WHERE email IS NOT NULL
 ), tallied AS (
   UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM claimed)
-  WHERE drop_id = $1 AND writer = $11 AND EXISTS (SELECT FROM claimed)
+  WHERE drop_id = $1 AND writer = $9 AND EXISTS (SELECT FROM claimed)
 )
-SELECT receipt_key, sequence_num,
+SELECT receipt_key, sequence_num, membership_id, pass_serial,
        (SELECT count(*) FROM locked) AS locked, (SELECT max(sort_order) FROM claimed) AS last_sort_order
 FROM marked;
 

@@ -6,7 +6,6 @@ what is reaped. A receipt that is sent again afterwards can still mint.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -14,7 +13,8 @@ import structlog
 from services import failpoints
 from services.mint import metrics
 from services.mint.ledger import QUERIES
-from services.storage.database import Connection, Database, DatabaseUnavailable
+from services.storage.database import Connection, Database
+from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595232  # "VYR2"
 LOOK_BACK_S: Final = 7 * 24 * 3600.0
@@ -33,17 +33,13 @@ class Reaper:
 
     async def run(self) -> None:
         """Reap again and again."""
-        while True:
-            try:
-                reaped = await self._database.in_transaction(self._reap)
-                if reaped:
-                    metrics.RECEIPTS_REAPED.inc(reaped)
-                    log.warning("receipts_reaped", receipts=reaped)
-            except DatabaseUnavailable as error:
-                log.warning("reaper_failed", error=error.cause)
-            except Exception:  # Whatever it was: without this repair nothing else is mended.
-                log.exception("reaper_failed")
-            await asyncio.sleep(self._interval_s)
+        await repeat(self._round, interval_s=self._interval_s, failure_event="reaper_failed")
+
+    async def _round(self) -> None:
+        reaped = await self._database.in_transaction(self._reap)
+        if reaped:
+            metrics.RECEIPTS_REAPED.inc(reaped)
+            log.warning("receipts_reaped", receipts=reaped)
 
     async def _reap(self, connection: Connection) -> int:
         if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):

@@ -6,23 +6,19 @@ batch was refused slots that Postgres may hold. One process at a time, by an adv
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
-
-import structlog
 
 from services import failpoints
 from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.ledger import QUERIES
-from services.storage.database import Connection, Database, DatabaseUnavailable
+from services.storage.database import Connection, Database
+from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database
 ALL_DROPS: Final = 0
-
-log = structlog.get_logger(__name__)
 
 
 class Recounter:
@@ -35,14 +31,9 @@ class Recounter:
 
     async def run(self) -> None:
         """Recount all drops again and again."""
-        while True:
-            try:
-                await self._recount(None, "interval")
-            except DatabaseUnavailable as error:
-                log.warning("recount_failed", error=error.cause)
-            except Exception:  # Whatever it was: without this repair nothing else is mended.
-                log.exception("recount_failed")
-            await asyncio.sleep(self._interval_s)
+        await repeat(
+            lambda: self._recount(None, "interval"), interval_s=self._interval_s, failure_event="recount_failed"
+        )
 
     async def recount(self, drop: Drop) -> None:
         """Recount one drop, because its count is missing or said no. Raises DatabaseUnavailable."""

@@ -183,5 +183,6 @@ def _exactly_one(**fields: str) -> None:
 
 
 def _status(request: asyncpg.Record) -> str:
+    """The state as its link would tell it: nothing turns a request's row when time or a revocation ends it."""
     state: str = request["state"]
-    return "EXPIRED" if state == "PENDING" and request["past_expiry"] else state
+    return "EXPIRED" if state == "PENDING" and (request["past_expiry"] or request["revoked"]) else state

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from services.device_proof import DeviceProofSettings
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
-from services.runtime.settings import ServiceSettings, WrongSetting
+from services.runtime.settings import ServiceSettings, WrongSetting, base_url
 from services.storage.database import PostgresSettings
 from services.user_tokens import UserTokenSettings, refuse_unproven_callers
 
@@ -60,10 +60,8 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 
     @field_validator("reforge_base_url")
     @classmethod
-    def _is_an_origin(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
-            raise ValueError("must be an http or https URL without query or fragment")
-        return value.rstrip("/")
+    def _is_a_base_url(cls, value: str) -> str:
+        return base_url(value)
 
     @field_validator("reforge_token_key")
     @classmethod

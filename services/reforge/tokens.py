@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
-import tempfile
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from services.development_keys import kept_secret
 from vyris.device_keys import base64url
 
 CODE_DIGITS: Final = 6
@@ -67,12 +64,4 @@ def same_digest(stored: bytes, computed: bytes) -> bool:
 
 def development_secret(keys: Path) -> bytes:
     """The secret in `keys/reforge_token_key` (0600), made by whichever process comes first."""
-    path = keys / KEY_FILE
-    if not path.exists():
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=keys, prefix=f".{KEY_FILE}.") as scratch:  # created 0600
-            scratch.write(secrets.token_hex(32))
-            scratch.flush()
-            with suppress(FileExistsError):  # Another process was first; its key counts.
-                os.link(scratch.name, path)
-    return path.read_text(encoding="ascii").encode()
+    return kept_secret(keys, KEY_FILE).encode()

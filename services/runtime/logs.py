@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
+
+# Writes a header's value that is not UTF-8 into the log, with a traceback. It may be a token, and how often is the
+# caller's choice. The call itself goes on, with the value read as Latin-1.
+_GRPC_CORE: Final = "grpc._cython.cygrpc"
+_HEADER_TOLD: Final = "Invalid encoding on "
 
 # Without the frames' local variables: those hold tokens, keys and addresses.
 TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
@@ -42,6 +48,11 @@ def configure(level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(_GRPC_CORE).addFilter(_tells_no_header)
     # Libraries that log the addresses or bodies they handle.
     for talkative in ("httpx", "httpcore", "hpack", "asyncio", "aiosmtplib"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+
+
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_HEADER_TOLD)

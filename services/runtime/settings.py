@@ -64,6 +64,13 @@ class WrongSetting(Exception):
     """A setting that is valid by itself but cannot be served; the message says what to do."""
 
 
+def base_url(text: str) -> str:
+    """What addresses begin with, without its last slash. Raises ValueError for what no path can be put behind."""
+    if not text.startswith(("http://", "https://")) or "?" in text or "#" in text:
+        raise ValueError("must be an http or https URL without query or fragment")
+    return text.rstrip("/")
+
+
 def load(settings_class: type[S]) -> S:
     """The settings of this process; on a wrong one, a sentence for each on stderr and exit status 78."""
     try:

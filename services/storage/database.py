@@ -49,12 +49,15 @@ class PostgresSettings(BaseSettings):
 class DatabaseUnavailable(Retryable):
     """Postgres could not be reached, refused, or did not answer in time; what it did is not known.
 
-    `cause` is for the log; the caller hears what every Retryable says.
+    `cause`, which is also its text, is for the log; the caller hears what every Retryable says.
     """
 
     def __init__(self, cause: str) -> None:
         super().__init__()
         self.cause = cause
+
+    def __str__(self) -> str:
+        return self.cause
 
 
 class DataRejected(Exception):

@@ -7,7 +7,6 @@ of the intermediate are never stored, so nothing else can be issued under them.
 
 from __future__ import annotations
 
-import fcntl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from services.development_keys import held, write_whole
 from services.wallet.certificates import (
     COMMON_NAME_PREFIX,
     DEVELOPMENT_QUALIFIER,
@@ -42,9 +42,7 @@ _ASN1_NULL: Final = b"\x05\x00"
 
 def development_credentials(keys: Path, *, pass_type_identifier: str, team_identifier: str) -> SigningCredentials:
     """Return the credentials in folder `keys`; make them where there are none for this pass type and team."""
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (keys / ".pass_keys.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Replicas that start together share one chain.
+    with held(keys, "pass_keys"):  # Replicas that start together share one chain.
         try:
             credentials = _read(keys)
             check_credentials(
@@ -78,10 +76,10 @@ def _make(keys: Path, pass_type: str, team: str) -> None:
     wwdr = _Authority(_name(WWDR_COMMON_NAME, unit=WWDR_GENERATION, qualifier=DEVELOPMENT_QUALIFIER), _key())
     leaf = _Authority(_leaf_name(pass_type, team), _key())
     key_pem = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(keys / FILES["private_key"], key_pem)
-    _write(keys / FILES["certificate"], _pem(_leaf(leaf, wwdr, pass_type)))
-    _write(keys / FILES["intermediate"], _pem(_authority(wwdr, root, path_length=0)))
-    _write(keys / ROOT_FILE, _pem(_authority(root, root, path_length=None)))
+    write_whole(keys / FILES["private_key"], key_pem)
+    write_whole(keys / FILES["certificate"], _pem(_leaf(leaf, wwdr, pass_type)))
+    write_whole(keys / FILES["intermediate"], _pem(_authority(wwdr, root, path_length=0)))
+    write_whole(keys / ROOT_FILE, _pem(_authority(root, root, path_length=None)))
 
 
 def _authority(subject: _Authority, issuer: _Authority, *, path_length: int | None) -> x509.Certificate:
@@ -166,11 +164,3 @@ def _key() -> rsa.RSAPrivateKey:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
-
-
-def _write(path: Path, content: bytes) -> None:
-    scratch = path.with_suffix(".new")
-    scratch.unlink(missing_ok=True)
-    scratch.touch(mode=0o600)
-    scratch.write_bytes(content)
-    scratch.replace(path)

@@ -11,14 +11,14 @@ All in one transaction, so a crash anywhere leaves nothing half done.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from services.storage.database import Connection, Database, DatabaseUnavailable
+from services.storage.database import Connection, Database
 from services.storage.queries import Queries
+from services.storage.rounds import repeat
 from services.wallet.issuing import LOCK_CLASS
 
 log = structlog.get_logger(__name__)
@@ -37,19 +37,15 @@ class EventFollower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            try:
-                read = await self.follow()
-            except DatabaseUnavailable as error:
-                log.warning("events_not_followed", reason=str(error))
-                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
-                continue
-            except Exception:  # Passes that are never again kept true would be worse than a line a second.
-                log.exception("events_not_followed")
-                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
-                continue
-            if read < BATCH_LIMIT:
-                await asyncio.sleep(self._interval_s)
+        await repeat(
+            self._follow_leaves_more,
+            interval_s=self._interval_s,
+            failure_event="events_not_followed",
+            pause_after_failure_s=PAUSE_AFTER_FAILURE_S,
+        )
+
+    async def _follow_leaves_more(self) -> bool:
+        return await self.follow() == BATCH_LIMIT
 
     async def follow(self) -> int:
         """Handle one batch; returns how many events it had. Raises DatabaseUnavailable."""

@@ -6,13 +6,13 @@ Nothing is stored, and a token can no more change than its serial can.
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
-import secrets
 from pathlib import Path
 from typing import Final
 from uuid import UUID
+
+from services.development_keys import kept_secret
 
 SCHEME: Final = "ApplePass"
 KEY_FILE: Final = "pass_auth_key"
@@ -41,11 +41,4 @@ class PassTokens:
 
 def development_key(keys: Path) -> str:
     """The key in folder `keys`, made on first use."""
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (keys / f".{KEY_FILE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = keys / KEY_FILE
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(MIN_KEY_LENGTH))
-        return path.read_text()
+    return kept_secret(keys, KEY_FILE)

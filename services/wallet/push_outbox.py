@@ -15,8 +15,9 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
-from services.storage.database import Database, DatabaseUnavailable
+from services.storage.database import Database
 from services.storage.queries import Queries
+from services.storage.rounds import repeat
 from services.wallet.apns import ApnsClient, PushAnswer, PushOutcome
 
 log = structlog.get_logger(__name__)
@@ -50,20 +51,17 @@ class PushOutbox:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            try:
-                taken = await self.send_due()
-                await self._measure()
-            except DatabaseUnavailable as error:
-                log.warning("pushes_not_sent", reason=str(error))
-                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
-                continue
-            except Exception:  # One push that cannot be sent must not end all others.
-                log.exception("pushes_not_sent")
-                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
-                continue
-            if taken < BATCH_LIMIT:
-                await asyncio.sleep(self._interval_s)
+        await repeat(
+            self._round_leaves_more,
+            interval_s=self._interval_s,
+            failure_event="pushes_not_sent",
+            pause_after_failure_s=PAUSE_AFTER_FAILURE_S,
+        )
+
+    async def _round_leaves_more(self) -> bool:
+        taken = await self.send_due()
+        await self._measure()
+        return taken == BATCH_LIMIT
 
     async def send_due(self) -> int:
         """Send one batch; returns how many it had. Raises DatabaseUnavailable."""

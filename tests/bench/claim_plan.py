@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 
@@ -55,10 +54,9 @@ async def claim(connection: asyncpg.Connection[Any], drop_id: int, receipts: int
         drop_id,
         keys,
     )
-    ids, serials = [uuid4() for _ in keys], [uuid4() for _ in keys]
     told = await connection.fetchval(
         f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {QUERIES['fulfil_receipts']}",
-        drop_id, keys, users, ids, serials, nothing, nothing, nothing, nothing, FROM_THE_START, TALLY_WRITER,
+        drop_id, keys, users, nothing, nothing, nothing, nothing, FROM_THE_START, TALLY_WRITER,
     )  # fmt: skip
     explained = json.loads(told)[0]
     plan = explained["Plan"]

@@ -22,8 +22,7 @@ _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 # The parameters of `fulfil_receipts`; PL/pgSQL keeps their plans as a prepared statement does.
 CLAIM = """
-CREATE OR REPLACE FUNCTION bench_claim(integer, bytea[], text[], uuid[], uuid[], text[], text[], text[], text[],
-                                       bigint, integer)
+CREATE OR REPLACE FUNCTION bench_claim(integer, bytea[], text[], text[], text[], text[], text[], bigint, integer)
 RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $function$
 DECLARE row record; minted bigint := 0;
 BEGIN
@@ -39,14 +38,12 @@ RETURNS bigint LANGUAGE plpgsql AS $function$
 DECLARE
   keys bytea[] := ARRAY(SELECT sha256(uuid_send(gen_random_uuid())) FROM generate_series(1, receipts) ORDER BY 1);
   users text[] := array_fill('bench-user'::text, ARRAY[receipts]);
-  ids uuid[] := ARRAY(SELECT gen_random_uuid() FROM generate_series(1, receipts));
-  serials uuid[] := ARRAY(SELECT gen_random_uuid() FROM generate_series(1, receipts));
   nothing text[] := array_fill(NULL::text, ARRAY[receipts]);
 BEGIN
   INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind)
   SELECT key, 'PENDING', the_drop, 'bench-user', 'opaque' FROM unnest(keys) AS key
   ON CONFLICT (receipt_key) DO NOTHING;
-  RETURN bench_claim(the_drop, keys, users, ids, serials, nothing, nothing, nothing, nothing, -1, writer);
+  RETURN bench_claim(the_drop, keys, users, nothing, nothing, nothing, nothing, -1, writer);
 END $function$
 """
 

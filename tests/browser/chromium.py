@@ -123,11 +123,6 @@ class Browser:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self._until("Page.loadEventFired")
 
-    def type_into(self, name: str, text: str) -> None:
-        node = next(node for node in self.nodes("textbox") if node["name"]["value"] == name)
-        self.call("DOM.focus", backendNodeId=node["backendDOMNodeId"])
-        self.call("Input.insertText", text=text)
-
     def _send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}

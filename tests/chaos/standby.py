@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,22 +57,19 @@ class Standby:
                     await asyncio.sleep(0.1)
 
     def _launch(self) -> None:
-        spec = self._cluster.stack._spec("postgres")
+        spec = self._cluster.stack.spec("postgres")
         file = self._cluster.stack.state.run / "standby.launch.json"
         binary = str(binaries() / "postgres")
-        told = {
-            "argv": [binary, "-D", str(self._data), "-c", f"unix_socket_directories={self._sockets}"],
-            "environment": dict(spec.environment),
-            "directory": str(self._cluster.stack.state.root),
-            "death_signal": int(signal.SIGQUIT),
-            "sheds_root": spec.sheds_root,
-            "is_supervisor": False,
-        }
-        self._cluster.stack.state.write_private(file, json.dumps(told))
+        told = launch.description(
+            [binary, "-D", str(self._data), "-c", f"unix_socket_directories={self._sockets}"],
+            spec.environment,
+            self._cluster.stack.state.root,
+            death_signal=signal.SIGQUIT,
+            sheds_root=spec.sheds_root,
+        )
+        self._cluster.stack.state.write_private(file, told)
         with (self._data.parent / "standby.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", launch.__file__, str(file)], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(launch.command(file), stdout=log, stderr=log)
 
     async def take_over(self) -> None:
         """The primary dies for good; the standby becomes the primary, and every proxy leads to it."""

@@ -163,7 +163,7 @@ def _read(text: str) -> Token:
     try:
         return read_token(text, typ=_TYP, max_bytes=TEXT_LIMIT_BYTES)
     except TokenRefused as refusal:
-        raise NotSigned(f"{NOT_GENUINE} ({refusal.message[:1].lower()}{refusal.message[1:]})") from None
+        raise NotSigned(f"{NOT_GENUINE} ({refusal.clause})") from None
 
 
 def _chain(token: Token) -> Chain:

@@ -40,9 +40,7 @@ class MerchantVerifier:
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)
         except TokenRefused as refusal:
-            raise InvalidReceipt(
-                f"This merchant receipt is not accepted: {refusal.message[:1].lower()}{refusal.message[1:]}"
-            ) from None
+            raise InvalidReceipt(f"This merchant receipt is not accepted: {refusal.clause}") from None
         if buyer != claim.user_id:
             raise InvalidReceipt("This purchase was made for another account")
         if claim.original_transaction_id not in {None, order}:

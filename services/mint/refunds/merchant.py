@@ -31,9 +31,7 @@ class MerchantNotices:
         try:
             return await self._read(signed_payload)
         except TokenRefused as refusal:
-            raise Unauthorized(
-                f"This notification is not accepted: {refusal.message[:1].lower()}{refusal.message[1:]}"
-            ) from None
+            raise Unauthorized(f"This notification is not accepted: {refusal.clause}") from None
 
     async def _read(self, signed_payload: str) -> Notice:
         claims = await self._signatures.claims(signed_payload.strip())

@@ -17,7 +17,6 @@ CARD_PT: Final = (375, 512)
 MARGIN_PT: Final = 28
 PADDING_PT: Final = 15
 STRIP_TOP_PT: Final = 62
-STRIP_HEIGHT_PT: Final = 144
 ROW_TOP_PT: Final = 222
 CODE_PT: Final = 150
 CODE_TOP_PT: Final = 300

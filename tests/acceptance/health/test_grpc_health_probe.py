@@ -21,7 +21,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.integration.gateway.test_tls import Authority
+from tests.stand_ins.authority import Authority
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 SERVICES = ("mint", "encounter", "wallet", "reforge")

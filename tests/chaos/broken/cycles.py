@@ -156,7 +156,7 @@ def new_serial_on_replay() -> None:
 def tally_after_commit() -> None:
     """A second transaction keeps the count."""
     fulfil = Ledger.fulfil
-    replace_in("fulfil_receipts", ("AND writer = $11 AND EXISTS", "AND writer = $11 AND false AND EXISTS"))
+    replace_in("fulfil_receipts", ("AND writer = $9 AND EXISTS", "AND writer = $9 AND false AND EXISTS"))
 
     async def fulfil_then_count(self: Ledger, drop_id: int, *args: Any) -> Any:
         done = await fulfil(self, drop_id, *args)

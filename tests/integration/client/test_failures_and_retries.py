@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.integration.gateway.test_tls import Authority
+from tests.stand_ins.authority import Authority
 from vyris.client import AsyncClient, Client, Device, Tls
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
@@ -109,7 +111,10 @@ async def test_a_body_that_never_ends_is_given_up(services: Services, gateway: G
 REFUSED_BYTES = {
     "garbage": b"GARBAGE\r\n\r\n",
     "TLS hello": b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x00" * 64,
-    "HTTP/1.0": b"POST /mint HTTP/1.0\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
+    "HTTP/1.0 without a host": b"POST /mint HTTP/1.0\r\ncontent-length: 2\r\n\r\n{}",
+    "HTTP/1.0, length and chunks": (
+        b"POST /mint HTTP/1.0\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}"
+    ),
     "no host": b"POST /mint HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
     "two lengths": b"POST /mint HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
     "length and chunks": b"POST /mint HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
@@ -131,11 +136,29 @@ REFUSED_BYTES = {
 
 @pytest.mark.parametrize("name", REFUSED_BYTES)
 async def test_bytes_that_are_no_request_never_reach_a_service(services: Services, gateway: Gateway, name: str) -> None:
-    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 0.3)
+    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 1)
     assert services.calls == []
     status = received.split(b" ", 2)[1]
     assert status in {b"404", b"422"}, received
     assert received.partition(b"\r\n\r\n")[2].startswith((b'{"error":"INVALID_REQUEST"', b'{"error":"NOT_FOUND"'))
+
+
+async def test_http_1_0_is_answered_and_the_connection_closed(services: Services, gateway: Gateway) -> None:
+    request = b"POST /mint HTTP/1.0\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    received = await raw_exchange(gateway.settings.gateway_port, request)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.split(b" ", 2)[1] == b"201"
+    assert b"transfer-encoding" not in head
+    assert json.loads(body)["status"] == "FULFILLED"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PURGE"])
+async def test_any_other_method_that_http_knows_is_404(services: Services, gateway: Gateway, method: str) -> None:
+    request = f"{method} /mint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+    received = await raw_exchange(gateway.settings.gateway_port, request)
+    assert received.startswith(b"HTTP/1.1 404 ")
+    assert received.partition(b"\r\n\r\n")[2].startswith(b'{"error":"NOT_FOUND"')
+    assert services.calls == []
 
 
 async def test_doubled_slashes_are_one(services: Services, gateway: Gateway) -> None:

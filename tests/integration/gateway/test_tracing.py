@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import httpx
-import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.integration.gateway.peers import Services, make_settings, running_gateway
-
-
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps every span."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.arrived = asyncio.Event()
-
-    async def Export(  # noqa: N802
-        self,
-        request: trace_service_pb2.ExportTraceServiceRequest,
-        context: object,  # noqa: ARG002
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        for resource in request.resource_spans:
-            for scope in resource.scope_spans:
-                self.spans.extend(scope.spans)
-        self.arrived.set()
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[tuple[Collector, int]]:
-    server = grpc.aio.server()
-    servicer = Collector()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield servicer, port
-    await server.stop(0)
+from tests.stand_ins.trace_collector import Collector
 
 
 async def test_one_trace_from_the_gateway_to_the_service(

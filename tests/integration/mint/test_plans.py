@@ -10,7 +10,7 @@ from tests.integration.mint.conftest import MintMaker
 
 PARAMETERS = {
     "enter_receipts": "int, bytea[], text[], text[], text[], bool",
-    "fulfil_receipts": "int, bytea[], text[], uuid[], uuid[], text[], text[], text[], text[], bigint, int",
+    "fulfil_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int",
     "refuse_if_sold_out": "int, bytea[]",
 }
 GROWING = ("receipt_ledger", "memberships", "slots")

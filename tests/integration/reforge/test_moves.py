@@ -203,11 +203,12 @@ async def test_a_link_past_its_time_has_expired(reforge: World) -> None:
     assert await reforge.active(member) == []
 
 
-async def test_a_revoked_membership_does_not_move(reforge: World) -> None:
+async def test_a_revoked_membership_does_not_move_and_its_request_says_so(reforge: World) -> None:
     member = await reforge.member()
-    await reforge.init(member, Device("B"))
+    begun = await reforge.init(member, Device("B"))
     token = token_in(await reforge.mail_with(member, "confirm"))
     await reforge.database.execute("UPDATE memberships SET revoked_at = now() WHERE id = $1", uuid.UUID(member))
+    assert (await status(reforge, begun.reforge_id)).status == "EXPIRED"
     with pytest.raises(Expired):
         await reforge.confirm(token)
 

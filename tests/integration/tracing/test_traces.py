@@ -9,55 +9,32 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import httpx
-import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from services import tracing
-from tests.acceptance.health.test_grpc_health_probe import free_port
+from stack.ports import PortTaker
+from tests.stand_ins.trace_collector import Collector
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 TRACE_ID, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-
-
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    async def Export(self, request: object, context: object) -> object:  # noqa: N802, ARG002
-        for resource in request.resource_spans:  # type: ignore[attr-defined]
-            for scope in resource.scope_spans:
-                self.spans.extend(scope.spans)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[tuple[Collector, int]]:
-    server, servicer = grpc.aio.server(), Collector()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield servicer, port
-    await server.stop(0)
 
 
 async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     database_url: str, redis_url: str, collector: tuple[Collector, int], tmp_path: Path
 ) -> None:
     servicer, collector_port = collector
-    port = free_port()
+    ports = PortTaker(set())
+    port, metrics_port = ports.free_port(), ports.free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "MINT_PORT": str(port),
         "VYRIS_STATE_DIR": str(tmp_path),
-        "METRICS_PORT": str(metrics_port := free_port()),
+        "METRICS_PORT": str(metrics_port),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector_port}",
     }
     create = [sys.executable, "-m", "cli.main", "drop", "create", "--if-missing"]

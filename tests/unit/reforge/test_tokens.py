@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import stat
 import uuid
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from services.reforge.tokens import KEY_FILE, Purpose, TokenKey, development_secret, digest
+from services.reforge.tokens import Purpose, TokenKey, digest
 
 KEY = TokenKey(b"k" * 32)
 REFORGE_ID = uuid.UUID("0d6cf3c6-3b0a-4f3e-9d3f-1f0f5f0d8a11")
@@ -48,13 +45,3 @@ def test_codes_are_spread_over_all_numbers() -> None:
 def test_what_is_stored_of_a_token_is_its_hash_whatever_the_token() -> None:
     assert digest("abc") == hashlib.sha256(b"abc").digest()
     assert len(digest("\ud800")) == 32
-
-
-def test_the_development_key_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: development_secret(keys), range(32)))
-    assert len(secrets) == 1
-    assert len(secrets.pop()) == 64
-    assert stat.S_IMODE((keys / KEY_FILE).stat().st_mode) == 0o600
-    assert [path.name for path in keys.iterdir()] == [KEY_FILE]

@@ -102,8 +102,9 @@ class MintRequest(_message.Message):
     with the receipt where that says one.
     """
     email: _builtins.str
-    """Optional. Where the owner can be reached, at most 254 characters. Written by
-    the mint that fulfils the receipt; a replay changes nothing.
+    """Optional. The e-mail address where the owner can be reached, at most 254
+    printable ASCII characters. Written by the mint that fulfils the receipt; a
+    replay changes nothing.
     """
     tier: _builtins.str
     """Optional, with `year`: which drop, `[a-z0-9-]{1,32}`. The default is the configured one."""

@@ -187,7 +187,9 @@ class GetReforgeResponse(_message.Message):
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     UNDO_UNTIL_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """`PENDING`, `CONFIRMED`, `EXPIRED`, `SUPERSEDED`, `REFUSED` or `UNDONE`."""
+    """`PENDING`, `CONFIRMED`, `EXPIRED` (in time, or with its membership's revocation),
+    `SUPERSEDED`, `REFUSED` or `UNDONE`.
+    """
     reforge_id: _builtins.str
     """UUID of the request."""
     expires_at: _builtins.str

@@ -16,7 +16,7 @@ from services.mint.drops import NewDrop, create_drop, resize_drop
 from services.mint.refunds.desk import RefundDesk
 from services.mint.refunds.notice import Notice
 from tests.integration.mint.conftest import Mint, MintMaker, order
-from tests.integration.mint.receipts.test_refunds import START, mint_of, notice, told
+from tests.integration.mint.receipts.notices import START, mint_of, notice, told
 from vyris.errors import InvalidReceipt, SoldOut
 
 

@@ -5,54 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from services.mint.drops import resize_drop
-from services.mint.ledger import MintOrder
-from services.mint.receipts.verified import VerifiedReceipt, receipt_key
 from services.mint.refunds.application import Refunds, apply_notice
-from services.mint.refunds.notice import Notice
 from services.mint.revocation import restore, revoke
 from tests.integration.mint.conftest import Mint, MintMaker
+from tests.integration.mint.receipts.notices import key, mint_of, notice, told
 from vyris.errors import InvalidReceipt, SoldOut
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def key(purchase: str) -> bytes:
-    return receipt_key("merchant", "shop", purchase)
-
-
-def order(purchase: str, user: str = "buyer") -> MintOrder:
-    return MintOrder(VerifiedReceipt(key(purchase), "merchant", purchase), user, None, None)
-
-
-def notice(event: str, purchase: str, at_s: float = 0, **changes: Any) -> Notice:
-    told: dict[str, Any] = {
-        "kind": "merchant",
-        "issuer": "shop",
-        "notification_id": str(uuid.uuid4()),
-        "event": event,
-        "receipt_key": key(purchase),
-        "transaction_id": purchase,
-        "signed_at": START + timedelta(seconds=at_s),
-        "sold_here": True,
-        **changes,
-    }
-    return Notice(**told)
-
-
-async def mint_of(mint: Mint, purchase: str, user: str = "buyer") -> Any:
-    return await mint.engine.mint(mint.drop, order(purchase, user), 10)
-
-
-async def told(mint: Mint, *notices: Notice) -> list[str]:
-    refunds = Refunds(mint.database)
-    return [await refunds.apply(each) for each in notices]
 
 
 async def frees_numbers(mint: Mint) -> None:

@@ -1,0 +1,62 @@
+"""Waiting until processes are ready, and giving up on one that never will be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from stack.processes import ProcessSpec
+from stack.refusal import StackRefused
+from stack.state import StateFolder
+from stack.supervision import Supervisor
+
+# Far more than a machine needs that has nothing else to do.
+READY_LIMIT_S = 90.0
+# sysexits.h: a port that is taken, a wrong setting. Starting again mends neither.
+FINAL_EXITS = frozenset({69, 78})
+# A process that ended this often while it should have become ready will not.
+ATTEMPTS_LIMIT = 3
+POLL_S = 0.03
+
+Progress = Callable[[str], None]
+
+
+def wait_until_ready(
+    specs: Iterable[ProcessSpec],
+    supervisor: Supervisor,
+    state: StateFolder,
+    limit_s: float = READY_LIMIT_S,
+    on_progress: Progress = lambda _: None,
+) -> None:
+    """Wait until all are ready. Raises StackRefused with the last words of one that is not."""
+    deadline = time.monotonic() + limit_s
+    waiting = list(specs)
+    attempts: dict[str, set[int]] = {spec.name: set() for spec in waiting}
+    while waiting:
+        for spec in [spec for spec in waiting if spec.is_ready()]:
+            waiting.remove(spec)
+            on_progress(f"{spec.name} is ready")
+        hopeless = _hopeless(waiting, supervisor, attempts)
+        if waiting and (hopeless or time.monotonic() > deadline):
+            raise StackRefused(_last_words(hopeless or waiting[0], state))
+        time.sleep(POLL_S if waiting else 0)
+
+
+def _hopeless(waiting: list[ProcessSpec], supervisor: Supervisor, attempts: dict[str, set[int]]) -> ProcessSpec | None:
+    """A process that will not become ready; `attempts` collects the process ids that each one had."""
+    states = supervisor.states()
+    for spec in waiting:
+        info = states[spec.name]
+        if info["pid"]:
+            attempts[spec.name].add(int(info["pid"]))
+        elif info["statename"] in {"BACKOFF", "EXITED", "FATAL"} and (
+            info["exitstatus"] in FINAL_EXITS or len(attempts[spec.name]) >= ATTEMPTS_LIMIT
+        ):
+            return spec
+    return None
+
+
+def _last_words(spec: ProcessSpec, state: StateFolder) -> str:
+    log = state.log_file(spec.name)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    return f"{spec.name} did not become ready; {log} ends with: {lines[-1] if lines else '(nothing)'}"

@@ -1,0 +1,99 @@
+"""Starting the stack: tier after tier, each waited for, with what has to happen between them.
+
+storage     Postgres, Valkey, the mail sink     (beside them the gateway's configuration is generated)
+            then the schema is migrated
+services    while they start, the default drop is created
+gateway     once they serve
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from schema.migrate import MigrationFailed, migrate
+from stack import postgres
+from stack.graph import Graph
+from stack.processes import ProcessSpec, Tier
+from stack.readiness import Progress, wait_until_ready
+from stack.refusal import StackRefused
+from stack.state import StateFolder
+from stack.steps import Step
+from stack.supervision import Supervisor
+
+GENERATE_LIMIT_S = 60.0
+# A drop of ten million numbers takes minutes.
+DROP_LIMIT_S = 900.0
+
+
+class Start:
+    """One start of the processes of a graph. Relative paths in settings are looked for in `directory`."""
+
+    def __init__(
+        self, graph: Graph, state: StateFolder, supervisor: Supervisor, *, directory: Path, on_progress: Progress
+    ) -> None:
+        self._graph = graph
+        self._state = state
+        self._supervisor = supervisor
+        self._directory = directory
+        self._on_progress = on_progress
+
+    def bring_up(self, database_url: str, *, detached: bool) -> None:
+        """Return when everything is ready. Raises StackRefused; what runs by then goes on running."""
+        steps: list[Step] = []
+        try:
+            # Beside the databases' start: it needs none of them.
+            if self._graph.tier(Tier.GATEWAY):
+                output = str(self._state.gateway_configuration)
+                steps.append(
+                    self._step("gateway", "generate", "--output", output, environment=self._graph.gateway_environment)
+                )
+            self._bring_up_storage(detached=detached)
+            if self._graph.tier(Tier.SERVICES):
+                self._migrate(database_url)
+                create_drop = ("drop", "create", "--if-missing")
+                steps.append(self._step("cli.main", *create_drop, environment=self._graph.service_environment))
+                self._start(Tier.SERVICES)
+                self._on_progress(steps[-1].finish(DROP_LIMIT_S))
+                self._wait(Tier.SERVICES)
+            if self._graph.tier(Tier.GATEWAY):
+                steps[0].finish(GENERATE_LIMIT_S)
+                self._start(Tier.GATEWAY)
+                self._wait(Tier.GATEWAY)
+        finally:
+            for step in steps:
+                step.abandon()
+
+    def _bring_up_storage(self, *, detached: bool) -> None:
+        prepare(self._graph.tier(Tier.STORAGE), self._state)
+        # The kernel's link is to the starting thread; only the main thread surely lives long enough.
+        ends_with_us = not detached and threading.current_thread() is threading.main_thread()
+        self._supervisor.start(self._graph.specs, ends_with_us=ends_with_us)
+        self._state.write_ports(self._graph.listens())
+        self._start(Tier.STORAGE)
+        self._wait(Tier.STORAGE)
+
+    def _start(self, tier: Tier) -> None:
+        for spec in self._graph.tier(tier):
+            self._supervisor.start_process(spec)
+
+    def _wait(self, tier: Tier) -> None:
+        wait_until_ready(self._graph.tier(tier), self._supervisor, self._state, on_progress=self._on_progress)
+
+    def _step(self, module: str, *arguments: str, environment: Mapping[str, str]) -> Step:
+        return Step(module, *arguments, environment=environment, directory=self._directory)
+
+    def _migrate(self, database_url: str) -> None:
+        try:
+            migrate(database_url)
+        except MigrationFailed as failure:
+            raise StackRefused(str(failure)) from failure
+        self._on_progress("the schema is up to date")
+
+
+def prepare(specs: Iterable[ProcessSpec], state: StateFolder) -> None:
+    """Make ready on disk what a process needs before it starts. Raises StackRefused."""
+    for spec in specs:
+        if spec.name == "postgres":
+            postgres.prepare(state, spec)

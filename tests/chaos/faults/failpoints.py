@@ -1,0 +1,39 @@
+"""Failpoints in the mint service: it dies, fails or dawdles at a named point of the cycle."""
+
+from __future__ import annotations
+
+from tests.chaos.cluster import MINTS
+from tests.chaos.faults.scene import Inflict, Scene, fault
+
+POINTS = (
+    "mint.entered",
+    "mint.granted",
+    "mint.fulfilled",
+    "mint.giving_back",
+    "mint.refused",
+    "recount.read",
+    "recount.written",
+    "reaper.reaped",
+)
+
+
+def _failpoint(point: str, action: str) -> Inflict:
+    async def inflict(scene: Scene) -> None:
+        share = scene.rng.choice((0.05, 0.3)) if action == "kill" else scene.rng.choice((0.2, 1.0))
+        told = {point: {"action": action, "share": share, "delay_s": scene.rng.choice((0.2, 1.5))}}
+        chosen = [scene.mint()] if action == "kill" else list(MINTS)
+        for mint in chosen:
+            scene.cluster.set_failpoints(mint, told)
+        try:
+            await scene.hold()
+        finally:
+            for mint in chosen:
+                scene.cluster.set_failpoints(mint, {})
+
+    inflict.__name__ = f"{action}_at_{point.replace('.', '_')}"
+    return inflict
+
+
+for _point in POINTS:
+    for _action in ("kill", "raise", "delay"):
+        fault(_failpoint(_point, _action))

@@ -1,0 +1,67 @@
+"""Work that is repeated: no failure ends it, and what is left over is not kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from services.storage.database import DatabaseUnavailable
+from services.storage.rounds import repeat
+
+NEVER_S = 60.0
+
+
+class Rounds:
+    """Answers each round with the next of `outcomes`, raises it where it is an exception, and ends after the last."""
+
+    def __init__(self, *outcomes: bool | Exception | None) -> None:
+        self.outcomes = list(outcomes)
+        self.ended = asyncio.Event()
+
+    async def __call__(self) -> bool | None:
+        if not self.outcomes:
+            self.ended.set()
+            return None
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+async def until_ended(rounds: Rounds, interval_s: float = NEVER_S, pause_after_failure_s: float | None = None) -> None:
+    task = asyncio.create_task(
+        repeat(
+            rounds,
+            interval_s=interval_s,
+            failure_event="work_failed",
+            pause_after_failure_s=pause_after_failure_s,
+        )
+    )
+    try:
+        await asyncio.wait_for(rounds.ended.wait(), 5)
+    finally:
+        task.cancel()
+
+
+async def told_about(failure: Exception) -> list[dict[str, object]]:
+    with capture_logs() as lines:
+        await until_ended(Rounds(failure), pause_after_failure_s=0)
+    return [dict(line) for line in lines]
+
+
+async def test_a_round_that_leaves_more_is_followed_at_once() -> None:
+    await until_ended(Rounds(True, True))
+
+
+async def test_a_round_that_leaves_nothing_is_followed_after_the_interval() -> None:
+    await until_ended(Rounds(False, None), interval_s=0.01)
+
+
+async def test_whatever_a_round_raises_the_next_one_comes() -> None:
+    unreachable = await told_about(DatabaseUnavailable("no connection: OSError"))
+    unexpected = await told_about(ZeroDivisionError())
+    assert [(line["event"], line["log_level"], line.get("error")) for line in unreachable + unexpected] == [
+        ("work_failed", "warning", "no connection: OSError"),
+        ("work_failed", "error", None),
+    ]
