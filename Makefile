@@ -82,6 +82,10 @@ bench: venv ## Measure the suite beside a baseline and its own ceiling, about fi
 bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes an hour and a half
 	@$(BIN)/python -m tests.bench --full
 
+.PHONY: rolling
+rolling: venv ## Replace every process under 500 mints a second and check that no caller notices, two minutes
+	@$(BIN)/python -m tests.rolling
+
 .PHONY: chaos
 chaos: venv ## Break things under load and check that nothing is lost
 	@$(BIN)/python -m tests.chaos

@@ -91,12 +91,16 @@ def _storage(
 
 
 def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress]:
-    known = [ServiceAddress(s, s, settings.fixed_ports()[f"{s.upper()}_PORT"], ports.free_port()) for s in SERVICES]
-    more_mints = [
-        ServiceAddress("mint", f"mint-{number}", ports.free_port(), ports.free_port())
-        for number in range(2, settings.mint_replicas + 1)
-    ]
-    return known[:1] + more_mints + known[1:]
+    """Every replica of every service: the first at the port that callers know, the others wherever there is room."""
+    addresses = []
+    for service in SERVICES:
+        known = settings.fixed_ports()[f"{service.upper()}_PORT"]
+        addresses.append(ServiceAddress(service, service, known, ports.free_port()))
+        addresses += [
+            ServiceAddress(service, f"{service}-{number}", ports.free_port(), ports.free_port())
+            for number in range(2, settings.replicas(service) + 1)
+        ]
+    return addresses
 
 
 def _address_lists(addresses: list[ServiceAddress]) -> dict[str, str]:

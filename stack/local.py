@@ -66,6 +66,8 @@ class Stack:
         *,
         only: Iterable[str] | None = None,
         mint_replicas: int = 1,
+        other_replicas: int = 1,
+        redis_url: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> Self:
         """Describe a stack on free ports that knows nothing of this machine's settings but what `environment` gives."""
@@ -81,10 +83,13 @@ class Stack:
             reforge_port=ports.free_port(),
             vyris_state_dir=state_dir,
             database_url="",
-            redis_url="",
+            redis_url=redis_url,
             smtp_url="",
             vyris_env="development",
             mint_replicas=mint_replicas,
+            encounter_replicas=other_replicas,
+            wallet_replicas=other_replicas,
+            reforge_replicas=other_replicas,
         )
         return cls(settings, {**system, **(environment or {})}, only=only, directory=state_dir.absolute())
 

@@ -31,6 +31,12 @@ class StackSettings(BaseSettings):
     vyris_env: Literal["development", "production"] = "development"
     mint_replicas: int = Field(default=1, ge=1, le=16)
     """Mint processes on the local stack; the second and later ones listen on free ports."""
+    encounter_replicas: int = Field(default=1, ge=1, le=16)
+    """As `MINT_REPLICAS`, for encounter."""
+    wallet_replicas: int = Field(default=1, ge=1, le=16)
+    """As `MINT_REPLICAS`, for wallet."""
+    reforge_replicas: int = Field(default=1, ge=1, le=16)
+    """As `MINT_REPLICAS`, for reforge."""
 
     @field_validator("database_url")
     @classmethod
@@ -53,3 +59,7 @@ class StackSettings(BaseSettings):
         """List the ports that callers know, by the setting that moves them."""
         names = ("gateway_port", "gateway_grpc_port", "mint_port", "encounter_port", "wallet_port", "reforge_port")
         return {name.upper(): getattr(self, name) for name in names}
+
+    def replicas(self, service: str) -> int:
+        """How many processes of a service there are."""
+        return int(getattr(self, f"{service}_replicas"))

@@ -1,0 +1,130 @@
+"""The suite as production runs it: two of each service and of the gateway on one Postgres and a Valkey cluster."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from stack.local import Stack
+from stack.ports import PortTaker
+from tests.chaos.cluster import REPOSITORY, Cluster
+from tests.chaos.valkey_cluster import valkey_cluster
+
+SERVICES: Final = ("mint", "encounter", "wallet", "reforge")
+CAPACITY: Final = 200_000
+# As in deploy/kubernetes/base: Envoy looks every second and believes three looks.
+DRAIN_DELAY_MS: Final = 4_000
+GATEWAY_LIMIT_S: Final = 60.0
+
+
+class Gateway:
+    """One gateway as its image runs it (`python -m gateway run`): it drains when it is told to stop.
+
+    All share the two ports that callers know: the kernel gives each new connection to one that listens, as a
+    Service of Kubernetes does.
+    """
+
+    def __init__(self, stack: Stack, name: str, ports: PortTaker) -> None:
+        self._admin_port = ports.free_port()
+        folder = stack.state.root / name
+        folder.mkdir()
+        environment = {
+            **stack.service_environment,
+            "ENVOY_ADMIN_PORT": str(self._admin_port),
+            "GATEWAY_METRICS_PORT": str(ports.free_port()),
+            "GATEWAY_ACCESS_LOG_PATH": "-",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        command = [sys.executable, "-m", "gateway", "run", "--output", str(folder / "envoy.json")]
+        with (stack.state.logs / f"{name}.log").open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+
+    def wait_ready(self) -> None:
+        """Wait until it listens and has looked at the services."""
+        until_s = time.monotonic() + GATEWAY_LIMIT_S
+        while time.monotonic() < until_s:
+            try:
+                if httpx.get(f"http://127.0.0.1:{self._admin_port}/ready", timeout=2).text.strip() == "LIVE":
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise TimeoutError("the gateway did not become ready")
+
+    def stop(self) -> None:
+        """Let it drain and end."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(GATEWAY_LIMIT_S)
+        finally:
+            self._process.kill()
+
+
+class Suite:
+    """The running suite, and how each of its processes is replaced."""
+
+    def __init__(self, stack: Stack, redis_cluster_url: str) -> None:
+        self.stack = stack
+        self.cluster = Cluster(stack, {})
+        self.cluster.redis_cluster_url = redis_cluster_url
+        self._ports = PortTaker(set())
+        self._names = (f"gateway-{number}" for number in itertools.count(1))
+        self._gateways = [self._started_gateway() for _ in range(2)]
+
+    @property
+    def replicas(self) -> list[str]:
+        """The service processes, in the order in which they are replaced."""
+        return [name for name in self.stack.processes if name.split("-")[0] in SERVICES]
+
+    def restart_replica(self, name: str) -> None:
+        """Stop one service process and start it again. Its sibling serves alone meanwhile: there is no surge."""
+        self.stack.restart(name)
+
+    def replace_gateway(self) -> None:
+        """The oldest gateway goes once its successor listens, as a rollout with a surge of one does."""
+        self._gateways.append(self._started_gateway())
+        self._gateways.pop(0).stop()
+
+    def _started_gateway(self) -> Gateway:
+        gateway = Gateway(self.stack, next(self._names), self._ports)
+        gateway.wait_ready()
+        return gateway
+
+    def close(self) -> None:
+        """End the gateways; the stack ends by itself."""
+        for gateway in self._gateways:
+            gateway.stop()
+
+
+@asynccontextmanager
+async def production_suite(folder: Path) -> AsyncIterator[Suite]:
+    """Start everything below `folder`; nothing is left afterwards."""
+    async with AsyncExitStack() as exits:
+        (folder / "valkey").mkdir()
+        valkey = await exits.enter_async_context(valkey_cluster(folder / "valkey"))
+        stack = exits.enter_context(
+            Stack.isolated(
+                folder / "state",
+                mint_replicas=2,
+                other_replicas=2,
+                redis_url=valkey.url,
+                environment={
+                    "REDIS_CLUSTER": "true",
+                    "DROP_CAPACITY": str(CAPACITY),
+                    "DRAIN_DELAY_MS": str(DRAIN_DELAY_MS),
+                },
+            )
+        )
+        stack.stop_process("gateway")
+        suite = Suite(stack, valkey.url)
+        exits.callback(suite.close)
+        yield suite
