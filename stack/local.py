@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 
 from schema.migrate import MigrationFailed, migrate
 from stack import graph, postgres
+from stack.log_lines import last_words
 from stack.ports import PortTaker, refuse_taken
 from stack.preflight import unfit_reason
 from stack.processes import ProcessSpec, Tier
@@ -109,7 +110,7 @@ class Stack:
         self.state.create()
         with self.state.starting():
             if self._supervisor.pid() is not None:
-                raise StackRefused(f"A stack already runs on {self.state.root}: stop it with `vyris down`.")
+                raise StackRefused(f"A stack already runs on {self.state.root}: stop it with `make down`.")
             reason = unfit_reason()
             if reason:
                 raise StackRefused(reason)
@@ -122,10 +123,11 @@ class Stack:
                 self.stop()
                 raise
 
-    def stop(self) -> None:
-        """Stop every process of this state folder, whoever started it."""
-        self._supervisor.stop()
+    def stop(self) -> bool:
+        """Stop every process of this state folder, whoever started it; tells whether any ran."""
+        ran = self._supervisor.stop()
         self.state.remove_sockets_folder()
+        return ran
 
     def is_running(self) -> bool:
         """Whether a supervisor runs on this state folder."""
@@ -140,7 +142,7 @@ class Stack:
 
     def welcome(self) -> str:
         """What listens where, and a first request to paste."""
-        return welcome(self.settings, self.state, self.listens)
+        return welcome(self.settings, self.state, self.listens, self.service_environment)
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -266,14 +268,15 @@ class Stack:
             # Beside the databases' start: it needs none of them.
             if plan.tier(Tier.GATEWAY):
                 output = str(self.state.gateway_configuration)
-                steps.append(
-                    self._step("gateway", "generate", "--output", output, environment=plan.gateway_environment)
-                )
+                generate = ("gateway", "generate", "--output", output)
+                purpose = "Writing the gateway's configuration"
+                steps.append(self._step(*generate, purpose=purpose, environment=plan.gateway_environment))
             self._bring_up_storage(plan, detached, on_progress)
             if plan.tier(Tier.SERVICES):
                 self._migrate(on_progress)
-                create_drop = ("drop", "create", "--if-missing")
-                steps.append(self._step("cli.main", *create_drop, environment=plan.service_environment))
+                create_drop = ("cli.main", "drop", "create", "--if-missing")
+                purpose = "Creating the drop that DROP_TIER, DROP_YEAR and DROP_CAPACITY name"
+                steps.append(self._step(*create_drop, purpose=purpose, environment=plan.service_environment))
                 self._start(plan.tier(Tier.SERVICES))
                 on_progress(steps[-1].finish(DROP_LIMIT_S))
                 self._wait(plan.tier(Tier.SERVICES), READY_LIMIT_S, on_progress)
@@ -312,8 +315,8 @@ class Stack:
         for spec in specs:
             self._supervisor.start_process(spec)
 
-    def _step(self, module: str, *arguments: str, environment: Mapping[str, str]) -> Step:
-        return Step(module, *arguments, environment=environment, directory=self._directory)
+    def _step(self, module: str, *arguments: str, purpose: str, environment: Mapping[str, str]) -> Step:
+        return Step(module, *arguments, purpose=purpose, environment=environment, directory=self._directory)
 
     def _wait(self, specs: list[ProcessSpec], limit_s: float, on_progress: Progress = lambda _: None) -> None:
         deadline = time.monotonic() + limit_s
@@ -325,7 +328,7 @@ class Stack:
                 on_progress(f"{spec.name} is ready")
             hopeless = self._hopeless(waiting, attempts)
             if waiting and (hopeless or time.monotonic() > deadline):
-                raise StackRefused(self._last_words(hopeless or waiting[0]))
+                raise StackRefused(self._reason(hopeless or waiting[0]))
             time.sleep(POLL_S if waiting else 0)
 
     def _hopeless(self, waiting: list[ProcessSpec], attempts: dict[str, set[int]]) -> ProcessSpec | None:
@@ -341,10 +344,15 @@ class Stack:
                 return spec
         return None
 
-    def _last_words(self, spec: ProcessSpec) -> str:
+    def _reason(self, spec: ProcessSpec) -> str:
         log = self.log_file(spec.name)
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-        return f"{spec.name} did not become ready; {log} ends with: {lines[-1] if lines else '(nothing)'}"
+        said = last_words(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
+        advice = (
+            f" If its data is damaged and may be lost, remove {self.state.postgres_data} and start again."
+            if spec.name == "postgres"
+            else ""
+        )
+        return f"{spec.name} did not become ready: {said or 'it said nothing'} (from {log}).{advice}"
 
     def _migrate(self, on_progress: Progress) -> None:
         try:
