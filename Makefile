@@ -115,5 +115,6 @@ install-packages:
 
 .PHONY: install-project
 install-project:
-	@$(PIP) -qq --no-deps --no-build-isolation -e . || $(FAILED)
+	@# By its folder in a .pth: else a script beside a clone called vyris/ would take that clone for the package.
+	@$(PIP) -qq --no-deps --no-build-isolation --config-settings editable_mode=compat -e . || $(FAILED)
 	@cp pyproject.toml $(PROJECT_STAMP)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,6 +16,9 @@ from cli.console import fail
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
 from stack.state import StateFolder
+
+# What services log is for their own processes: a command answers with a sentence.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 class BackendSettings(BaseSettings):
@@ -26,7 +32,7 @@ class BackendSettings(BaseSettings):
 
     def located(self) -> BackendSettings:
         """The same with what the local stack listed in place of what is empty."""
-        listed = StateFolder(self.vyris_state_dir).read_ports()
+        listed = listed_ports(self.vyris_state_dir)
         return self.model_copy(
             update={
                 "database_url": self.database_url or listed.get("database_url", ""),
@@ -35,11 +41,16 @@ class BackendSettings(BaseSettings):
         )
 
 
+def listed_ports(state_dir: Path | None = None) -> dict[str, Any]:
+    """What the local stack listed; empty where none was ever started."""
+    return StateFolder(state_dir or BackendSettings().vyris_state_dir).read_ports()
+
+
 def database_url() -> str:
     """The libpq URI of Postgres; ends the command with a sentence where there is none."""
     url = BackendSettings().located().database_url
     if not url:
-        fail("No database is known: start the local stack with `make up`, or set DATABASE_URL.")
+        fail(no_stack("DATABASE_URL"))
     return url
 
 
@@ -53,10 +64,28 @@ async def database(*, patient: bool = False) -> AsyncIterator[Database]:
         async with Database.open(settings, "vyris-cli") as opened:
             yield opened
     except DatabaseUnavailable as error:
-        fail(
-            f"Postgres did not do it ({error.cause}): is the stack running (`make up`), "
-            "is DATABASE_URL right, and is the schema migrated (`vyris migrate`)?"
-        )
+        fail(_why_postgres_failed(error.cause))
+
+
+def _why_postgres_failed(cause: str) -> str:
+    if not cause.startswith("no connection"):
+        return f"Postgres did not do it ({cause}): is its schema the newest (`vyris migrate`)?"
+    if BackendSettings().database_url:
+        return f"The Postgres that DATABASE_URL names does not answer ({cause}): does it run, and is the URL right?"
+    return no_stack("DATABASE_URL")
+
+
+def why_redis_failed() -> str:
+    """The sentence for a Redis that does not answer. Minting goes on without it."""
+    if BackendSettings().redis_url:
+        return "The Redis that REDIS_URL names does not answer: does it run, and is the URL right?"
+    return no_stack("REDIS_URL")
+
+
+def no_stack(setting: str) -> str:
+    """The sentence for a local stack that does not run; `setting` would name another server."""
+    folder = StateFolder(BackendSettings().vyris_state_dir).root
+    return f"No stack runs on {folder}: start it with `make up`, or set {setting}."
 
 
 @asynccontextmanager
@@ -64,7 +93,7 @@ async def bouncer() -> AsyncIterator[Bouncer]:
     """Redis, as the mint service uses it."""
     url = BackendSettings().located().redis_url
     if not url:
-        fail("No Redis is known: start the local stack with `make up`, or set REDIS_URL.")
+        fail(no_stack("REDIS_URL"))
     settings = BouncerSettings(redis_url=url)
     opened = Bouncer(redis_client(settings), settings)
     try:

@@ -19,7 +19,7 @@ async def show_counts(as_json: AsJson = False) -> None:
     """Every drop's count in Redis, in Postgres, and their difference."""
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
-            fail("Redis does not answer: minting goes on against Postgres alone; is REDIS_URL right?")
+            fail(backends.why_redis_failed())
         rows = []
         for row in await database.fetch(QUERIES["remaining_by_drop"], None):
             redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
@@ -39,6 +39,6 @@ async def rebuild() -> None:
     """Write Postgres' number of unclaimed slots over every count in Redis."""
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
-            fail("Redis does not answer: is REDIS_URL right?")
+            fail(backends.why_redis_failed())
         await Recounter(database, bouncer, interval_s=0).rebuild()
     err.print("Redis' counts are Postgres' now.")

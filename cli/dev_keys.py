@@ -66,9 +66,12 @@ def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePriv
             file.write(text)
     if not path.exists():
         fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
-    key = load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except ValueError:
+        key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        fail(f"{path} is not an elliptic curve key.")
+        fail(f"{path} holds no device key: remove it, and `vyris dev device-key {name}` makes a new one.")
     return key
 
 

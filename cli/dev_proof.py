@@ -16,12 +16,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from pydantic_settings import SettingsConfigDict
 
-from cli.backends import BackendSettings
+from cli.backends import listed_ports
 from cli.console import fail
 from cli.dev_keys import DeviceName, device_private_key
 from services.device_proof.settings import DeviceProofSettings
 from services.runtime.settings import load
-from stack.state import StateFolder
 from vyris.device_proof import Target, build_proof, grpc_target, http_target
 from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2
@@ -67,14 +66,23 @@ def _http_call(method: str, path: str, body: str) -> tuple[MethodDescriptor, Mes
             request = _parse(rpc, body)
             from_address = {**dict(parse_qsl(parts.query)), **{k: unquote(v) for k, v in found.groupdict().items()}}
             return rpc, _merge(request, from_address)
-    fail(f"There is no call {method} {parts.path}.")
+    fail(f"There is no call {method} {parts.path}. There are: {', '.join(_http_calls())}.")
 
 
 def _grpc_call(path: str, body: str) -> tuple[MethodDescriptor, Message]:
     for rpc in _methods():
         if grpc_target(rpc).htu == path:
             return rpc, _parse(rpc, body)
-    fail(f"There is no call {path}.")
+    fail(f"There is no call {path}. A native call is named /package.Service/Method, /vyris.mint.v1.MintService/Mint.")
+
+
+def _http_calls() -> Iterator[str]:
+    for rpc in _methods():
+        rule: Any = rpc.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
+        pattern = rule.WhichOneof("pattern")
+        # Wallet's own calls (/v1/) take no device proof.
+        if pattern is not None and not getattr(rule, pattern).startswith("/v1/"):
+            yield f"{pattern.upper()} {getattr(rule, pattern)}"
 
 
 def _methods() -> Iterator[MethodDescriptor]:
@@ -87,8 +95,8 @@ def _parse(rpc: MethodDescriptor, body: str) -> Message:
     request = GetMessageClass(rpc.input_type)()
     try:
         return Parse(body, request, ignore_unknown_fields=True) if body.strip() else request
-    except ParseError:
-        fail(f"The body is not a JSON {rpc.input_type.name}.")
+    except ParseError as problem:
+        fail(f"The body is not a JSON {rpc.input_type.name}: {problem}")
 
 
 def _merge(request: Message, fields: dict[str, str]) -> Message:
@@ -101,7 +109,7 @@ def _merge(request: Message, fields: dict[str, str]) -> Message:
 def _base_url() -> str:
     """PUBLIC_BASE_URL, else where the local stack's gateway listens."""
     settings = load(_Settings)
-    listed = StateFolder(BackendSettings().vyris_state_dir).read_ports().get("gateway")
+    listed = listed_ports().get("gateway")
     if "public_base_url" in settings.model_fields_set or listed is None:
         return settings.public_base_url
     return f"http://localhost:{listed}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,6 +19,7 @@ from services.mint.drop_watch import drop_state
 from services.mint.ledger import QUERIES
 from services.mint.recount import Recounter
 from services.runtime.fields import drop_name
+from services.runtime.settings import load
 from vyris.errors import InvalidRequest
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show and resize drops.")
@@ -36,7 +38,7 @@ class DefaultDropSettings(BaseSettings):
 
     drop_tier: str = "genesis"
     drop_year: str = "2025"
-    drop_capacity: int = 999
+    drop_capacity: int = Field(999, ge=0, le=10_000_000)
 
 
 @app.command()
@@ -54,7 +56,7 @@ async def create(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
-    default = DefaultDropSettings()
+    default = load(DefaultDropSettings)
     name = _checked_name(tier or default.drop_tier, year or default.drop_year)
     new = drops.NewDrop(
         *name,
@@ -69,9 +71,11 @@ async def create(
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
             created = await database.in_long_transaction(lambda c: drops.create_drop(c, new, advance))
+        rows = [] if created else await database.fetch(QUERIES["list_drops"], new.tier, new.year)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
-    err.print(f"{'Created' if created else 'Found'} drop {new.tier} {new.year} ({new.environment}).", highlight=False)
+    drop = f"drop {new.tier} {new.year} ({new.environment})"
+    err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(rows, new)}.", highlight=False)
 
 
 @app.command("list")
@@ -117,6 +121,14 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = 
         async with backends.bouncer() as bouncer:
             await Recounter(database, bouncer, interval_s=0).rebuild()
     out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
+
+
+def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:
+    """What to say of a drop that was found and is not as large as the one that was asked for."""
+    found = next((row["capacity"] for row in rows if row["environment"] == new.environment), new.capacity)
+    if found == new.capacity:
+        return ""
+    return f", which keeps its capacity of {found}: `vyris drop resize` would make it {new.capacity}"
 
 
 async def _read(tier: str | None, year: str | None) -> list[dict[str, object]]:

@@ -43,6 +43,21 @@ class LazyGroup(TyperGroup):
             return typer.main.get_command(single)
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what a person can mend is told in a sentence instead of a traceback."""
+        try:
+            return super().invoke(ctx)
+        except Exception as failure:
+            # Told what it is only now: most commands never fail, and pydantic takes its time.
+            from cli import refusals  # noqa: PLC0415
+
+            told = refusals.sentences(failure)
+            if not told:
+                raise
+            for sentence in told:
+                typer.echo(sentence, err=True)
+            raise typer.Exit(refusals.exit_status(failure)) from None
+
 
 app = typer.Typer(
     name="vyris",

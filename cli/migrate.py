@@ -13,5 +13,5 @@ def migrate() -> None:
     try:
         apply_migrations(backends.database_url())
     except MigrationFailed as failure:
-        fail(f"{failure}.")
+        fail(f"{failure}; is the stack running (`make up`), or DATABASE_URL right?")
     err.print("The schema is the newest.")

@@ -56,8 +56,6 @@ async def build(
             facts = await issue_to_operator(database, membership_id)
     except (WrongSetting, VyrisError) as refusal:
         fail(str(refusal))
-    except ValidationError as refusal:
-        fail("; ".join(f"{problem['loc'][0]}: {problem['msg']}".upper() for problem in refusal.errors()))
     issuer = PassIssuer(
         settings.pass_type_identifier,
         settings.pass_team_identifier,

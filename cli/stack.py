@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +32,7 @@ def run() -> None:
     """Start everything, show the logs, and stop everything on Ctrl-C."""
     from stack.log_lines import LogFollower  # noqa: PLC0415
 
-    with _refusals_told(), _ended_by_signals():
+    with _ended_by_signals():
         stack = _stack()
         try:
             _start(stack, detached=False)
@@ -45,25 +47,20 @@ def run() -> None:
 @app.command()
 def up() -> None:
     """Start everything in the background."""
-    with _refusals_told(), _ended_by_signals():
+    with _ended_by_signals():
         try:
             _start(_stack(), detached=True)
         except KeyboardInterrupt:
             typer.echo("Interrupted; everything is stopped.", err=True)
             raise typer.Exit(1) from None
-        typer.echo("It runs in the background: `vyris logs -f` shows its logs, `vyris down` stops it.")
+        typer.echo(f"It runs in the background: `{_command()} logs -f` shows its logs, `make down` stops it.")
 
 
 @app.command()
 def down() -> None:
     """Stop everything that runs on this state folder."""
-    with _refusals_told():
-        stack = _stack()
-        if not stack.is_running():
-            typer.echo(f"No stack runs on {stack.state.root}.")
-            return
-        stack.stop()
-        typer.echo("Everything is stopped.")
+    stack = _stack()
+    typer.echo("Everything is stopped." if stack.stop() else f"No stack runs on {stack.state.root}.")
 
 
 @app.command()
@@ -71,12 +68,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """Show each process and what listens where; exit status 1 when not all run."""
     from rich.table import Table  # noqa: PLC0415
 
-    with _refusals_told():
-        stack = _stack()
-        if not stack.is_running():
-            typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}.")
-            raise typer.Exit(1)
-        states, listens = stack.states(), stack.state.read_ports()
+    stack = _stack()
+    if not stack.is_running():
+        typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}: `make up` starts one.")
+        raise typer.Exit(1)
+    states, listens = stack.states(), stack.state.read_ports()
     if as_json:
         typer.echo(json.dumps({"processes": states, "listens": listens}, indent=2))
     else:
@@ -99,8 +95,7 @@ def logs(
     """Show the logs, readable."""
     from stack.log_lines import LogFollower, last_lines, readable  # noqa: PLC0415
 
-    with _refusals_told():
-        stack = _stack()
+    stack = _stack()
     known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
     unknown = set(processes or ()) - set(known)
     if unknown:
@@ -160,22 +155,16 @@ def _log_console() -> Console:
     return Console(soft_wrap=True, highlight=False, markup=False)
 
 
+def _command() -> str:
+    """How this command was called, to be pasted: `make` finds it without the PATH of the person at the terminal."""
+    called = Path(sys.argv[0])
+    return "vyris" if called.is_absolute() else str(called)
+
+
 def _duration(seconds: int) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
-
-
-@contextmanager
-def _refusals_told() -> Iterator[None]:
-    """Turn a refusal into its sentence and exit status 1."""
-    from stack.refusal import StackRefused  # noqa: PLC0415
-
-    try:
-        yield
-    except StackRefused as refusal:
-        typer.echo(f"vyris: {refusal}", err=True)
-        raise typer.Exit(1) from None
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Stack:
         self.state.create()
         with self.state.starting():
             if self._supervisor.pid() is not None:
-                raise StackRefused(f"A stack already runs on {self.state.root}: stop it with `vyris down`.")
+                raise StackRefused(f"A stack already runs on {self.state.root}: stop it with `make down`.")
             reason = unfit_reason()
             if reason:
                 raise StackRefused(reason)
@@ -115,10 +115,11 @@ class Stack:
                 self.stop()
                 raise
 
-    def stop(self) -> None:
-        """Stop every process of this state folder, whoever started it."""
-        self._supervisor.stop()
+    def stop(self) -> bool:
+        """Stop every process of this state folder, whoever started it; tells whether any ran."""
+        ran = self._supervisor.stop()
         self.state.remove_sockets_folder()
+        return ran
 
     def is_running(self) -> bool:
         """Whether a supervisor runs on this state folder."""
@@ -133,7 +134,7 @@ class Stack:
 
     def welcome(self) -> str:
         """What listens where, and a first request to paste."""
-        return welcome(self.settings, self.state, self.listens)
+        return welcome(self.settings, self.state, self.listens, self.service_environment)
 
     def __enter__(self) -> Self:
         """Start it."""

@@ -20,6 +20,9 @@ TOLD_KEYS = {"timestamp", "time", "level", "event", "process", "method", "path",
 # Of the gateway's access log: what tells something about the request.
 ACCESS_KEYS = ("error", "duration_ms", "details", "request_id")
 LINE_LIMIT = 64 * 1024
+# Postgres says what ended it, and then a line or two more.
+LAST_WORDS_LINES = 5
+FATAL_WORDS = ("FATAL:", "PANIC:")
 
 
 def readable(process: str, line: str, colour: str) -> Text:
@@ -122,3 +125,10 @@ def last_lines(path: Path, count: int) -> list[str]:
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if count else []
+
+
+def last_words(text: str) -> str:
+    """The line of a log that tells why its process ended: a fatal one near the end, else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()][-LAST_WORDS_LINES:]
+    fatal = [line for line in lines if any(word in line for word in FATAL_WORDS)]
+    return (fatal or lines or [""])[-1]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
 from stack.refusal import StackRefused
+from stack.state import SUPERVISOR_CONFIGURATION
 
 # Below the range from which kernels take the ports of outgoing connections (32768 on Linux, 49152 elsewhere): a port
 # in that range can be lost to one while its process restarts.
@@ -52,14 +54,31 @@ def refuse_taken(ports: Mapping[str, int]) -> None:
             raise StackRefused(f"{seen[port]} and {setting} are both {port}: set one of them to another port.")
         seen[port] = setting
         if not is_free(port):
-            raise StackRefused(
-                f"Port {port} is taken{_by_whom(port)}: stop that process, or set {setting} to another port."
-            )
+            raise StackRefused(f"Port {port} is taken{_by_whom(port)}, or set {setting} to another port.")
 
 
 def _by_whom(port: int) -> str:
+    """Who has the port, as far as we may know, and how to end it."""
+    unknown = ": stop what listens there"
     try:
         holders = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
-        return f" by {psutil.Process(holders[0]).name()} (process {holders[0]})" if holders else ""
+        if not holders:
+            return unknown
+        holder = psutil.Process(holders[0])
+        stack = _stack_of(holder)
+        return stack or f" by {holder.name()} (process {holder.pid}): stop that process"
     except (psutil.Error, OSError):
-        return ""
+        return unknown
+
+
+def _stack_of(process: psutil.Process) -> str:
+    """Who has the port, where that is another stack: ended alone, its process would be started again.
+
+    `make down` may know that stack no more, because its state folder was removed under it.
+    """
+    for parent in process.parents():
+        configuration = Path(parent.cmdline()[-1]) if "supervisor.supervisord" in parent.cmdline() else None
+        if configuration is not None and configuration.name == SUPERVISOR_CONFIGURATION:
+            folder = configuration.parent.parent
+            return f" by the stack in {folder}: stop that one (`kill {parent.pid}`)"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from stack.log_lines import last_words
 from stack.processes import ProcessSpec
 from stack.refusal import StackRefused
 from stack.state import StateFolder
@@ -38,7 +39,7 @@ def wait_until_ready(
             on_progress(f"{spec.name} is ready")
         hopeless = _hopeless(waiting, supervisor, attempts)
         if waiting and (hopeless or time.monotonic() > deadline):
-            raise StackRefused(_last_words(hopeless or waiting[0], state))
+            raise StackRefused(_reason(hopeless or waiting[0], state))
         time.sleep(POLL_S if waiting else 0)
 
 
@@ -56,7 +57,12 @@ def _hopeless(waiting: list[ProcessSpec], supervisor: Supervisor, attempts: dict
     return None
 
 
-def _last_words(spec: ProcessSpec, state: StateFolder) -> str:
+def _reason(spec: ProcessSpec, state: StateFolder) -> str:
     log = state.log_file(spec.name)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return f"{spec.name} did not become ready; {log} ends with: {lines[-1] if lines else '(nothing)'}"
+    said = last_words(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
+    advice = (
+        f" If its data is damaged and may be lost, remove {state.postgres_data} and start again."
+        if spec.name == "postgres"
+        else ""
+    )
+    return f"{spec.name} did not become ready: {said or 'it said nothing'} (from {log}).{advice}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,9 @@ class StackSettings(BaseSettings):
         except ValidationError as failure:
             first = failure.errors()[0]
             name = str(first["loc"][0]).upper()
-            raise StackRefused(f"{name} is wrong: {first['msg']}.") from failure
+            where = "the environment" if name in os.environ else ".env"
+            told = first["msg"].removeprefix("Value error, ")
+            raise StackRefused(f"{name} is wrong in {where}: {told}.") from failure
 
     def fixed_ports(self) -> dict[str, int]:
         """List the ports that callers know, by the setting that moves them."""

@@ -46,14 +46,15 @@ class Start:
             # Beside the databases' start: it needs none of them.
             if self._graph.tier(Tier.GATEWAY):
                 output = str(self._state.gateway_configuration)
-                steps.append(
-                    self._step("gateway", "generate", "--output", output, environment=self._graph.gateway_environment)
-                )
+                generate = ("gateway", "generate", "--output", output)
+                purpose = "Writing the gateway's configuration"
+                steps.append(self._step(*generate, purpose=purpose, environment=self._graph.gateway_environment))
             self._bring_up_storage(detached=detached)
             if self._graph.tier(Tier.SERVICES):
                 self._migrate(database_url)
-                create_drop = ("drop", "create", "--if-missing")
-                steps.append(self._step("cli.main", *create_drop, environment=self._graph.service_environment))
+                create_drop = ("cli.main", "drop", "create", "--if-missing")
+                purpose = "Creating the drop that DROP_TIER, DROP_YEAR and DROP_CAPACITY name"
+                steps.append(self._step(*create_drop, purpose=purpose, environment=self._graph.service_environment))
                 self._start(Tier.SERVICES)
                 self._on_progress(steps[-1].finish(DROP_LIMIT_S))
                 self._wait(Tier.SERVICES)
@@ -81,8 +82,8 @@ class Start:
     def _wait(self, tier: Tier) -> None:
         wait_until_ready(self._graph.tier(tier), self._supervisor, self._state, on_progress=self._on_progress)
 
-    def _step(self, module: str, *arguments: str, environment: Mapping[str, str]) -> Step:
-        return Step(module, *arguments, environment=environment, directory=self._directory)
+    def _step(self, module: str, *arguments: str, purpose: str, environment: Mapping[str, str]) -> Step:
+        return Step(module, *arguments, purpose=purpose, environment=environment, directory=self._directory)
 
     def _migrate(self, database_url: str) -> None:
         try:

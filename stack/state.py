@@ -20,6 +20,7 @@ from stack.refusal import StackRefused
 SOCKET_PATH_LIMIT = 107
 PRIVATE = 0o700
 LONGEST_SOCKET_NAME = "supervisor.sock.4194304"
+SUPERVISOR_CONFIGURATION = "supervisord.conf"
 
 
 class StateFolder:
@@ -33,7 +34,7 @@ class StateFolder:
         self.keys = self.root / "keys"
         self.postgres_data = self.root / "postgres"
         self.ports_file = self.root / "ports.json"
-        self.supervisor_configuration = self.run / "supervisord.conf"
+        self.supervisor_configuration = self.run / SUPERVISOR_CONFIGURATION
         self.gateway_configuration = self.run / "envoy.yaml"
 
     def create(self) -> None:
@@ -48,7 +49,10 @@ class StateFolder:
             for folder in (self.run, self.logs, self.mail, self.keys):
                 folder.mkdir(mode=PRIVATE, exist_ok=True)
         except OSError as failure:
-            raise StackRefused(f"The state folder {self.root} cannot be used: {failure.strerror}.") from failure
+            raise StackRefused(
+                f"The state folder {self.root} cannot be used ({failure.strerror}): "
+                "set VYRIS_STATE_DIR to a folder that you can write."
+            ) from failure
 
     @property
     def sockets(self) -> Path:
@@ -102,9 +106,13 @@ class StateFolder:
         self.write_private(self.ports_file, json.dumps(ports, indent=2) + "\n")
 
     def read_ports(self) -> dict[str, Any]:
-        """Read what `ports.json` lists; empty where no stack was ever started."""
+        """Read what `ports.json` lists; empty before the first start. Raises StackRefused for a damaged one."""
         try:
-            listed: dict[str, Any] = json.loads(self.ports_file.read_text(encoding="utf-8"))
+            listed = json.loads(self.ports_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except ValueError:
+            listed = None
+        if not isinstance(listed, dict):
+            raise StackRefused(f"{self.ports_file} is damaged: `make down` and `make up` write it anew.")
         return listed

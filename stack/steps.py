@@ -11,10 +11,15 @@ from stack.refusal import StackRefused
 
 
 class Step:
-    """A Python module that runs to its end: `Step("gateway", "generate", …)`, then `finish()`."""
+    """A Python module that runs to its end: `Step("gateway", "generate", …)`, then `finish()`.
 
-    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str], directory: Path) -> None:
-        self._module = module
+    `purpose` begins the sentence that says what failed.
+    """
+
+    def __init__(
+        self, module: str, *arguments: str, purpose: str, environment: Mapping[str, str], directory: Path
+    ) -> None:
+        self._purpose = purpose
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env=dict(environment),
@@ -31,10 +36,10 @@ class Step:
             said, _ = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as failure:
             self.abandon()
-            raise StackRefused(f"`{self._module}` did not finish within {limit_s:.0f} s.") from failure
+            raise StackRefused(f"{self._purpose} did not end within {limit_s:.0f} s.") from failure
         last = (said.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
         if self._process.returncode != 0:
-            raise StackRefused(f"`{self._module}` failed: {last}")
+            raise StackRefused(f"{self._purpose} failed: {last}")
         return last
 
     def abandon(self) -> None:

@@ -6,10 +6,12 @@ everything in reverse order when it ends. It is asked over XML-RPC on a unix soc
 
 from __future__ import annotations
 
+import http.client
 import os
 import pwd
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from stack import launch
 from stack.processes import ProcessSpec, Tier
@@ -34,6 +35,8 @@ START_RETRIES = 30
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 60.0
 KILL_LIMIT_S = 5.0
+# For one answer of supervisord; stopping a process takes it longer.
+ANSWER_LIMIT_S = 10.0
 POLL_S = 0.02
 
 
@@ -94,7 +97,7 @@ class Supervisor:
     def stop_process(self, spec: ProcessSpec) -> None:
         """Stop one process and wait until it is gone."""
         try:
-            self._call("stopProcess", _full_name(spec), True)
+            self._call("stopProcess", _full_name(spec), True, limit_s=STOP_LIMIT_S)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
                 raise
@@ -103,8 +106,8 @@ class Supervisor:
         """Supervisord's view of each process by name: `statename`, `pid`, `start`, `now`, `spawnerr`."""
         return {info["name"]: info for info in self._call("getAllProcessInfo")}
 
-    def stop(self) -> None:
-        """Stop every process and supervisord; whatever outlives its time is killed. Does nothing when none runs.
+    def stop(self) -> bool:
+        """Stop every process and supervisord; whatever outlives its time is killed. Tells whether any ran.
 
         Interrupted by a KeyboardInterrupt it kills at once and raises that.
         """
@@ -119,6 +122,7 @@ class Supervisor:
             self._kill(family)
             raise
         self._kill(alive)
+        return bool(family)
 
     def _shut_down(self, supervisor: psutil.Process) -> None:
         try:
@@ -152,8 +156,8 @@ class Supervisor:
         except (OSError, ValueError, psutil.Error):
             return None
 
-    def _call(self, method: str, *arguments: object) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")  # type: ignore[no-untyped-call]
+    def _call(self, method: str, *arguments: object, limit_s: float | None = None) -> Any:
+        transport = _SocketTransport(self._socket, ANSWER_LIMIT_S if limit_s is None else limit_s)
         with xmlrpc.client.ServerProxy("http://supervisor", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
 
@@ -226,6 +230,29 @@ stdout_logfile = logs/{spec.name}.log
 stdout_logfile_maxbytes = {LOG_LIMIT}
 stdout_logfile_backups = {LOG_BACKUPS}
 """
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket. Unlike supervisor's own it does not wait for ever for one that hangs."""
+
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__("supervisor", timeout=limit_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _SocketTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path, limit_s: float) -> None:
+        super().__init__()
+        self._path = path
+        self._limit_s = limit_s
+
+    def make_connection(self, host: object) -> http.client.HTTPConnection:  # noqa: ARG002 - xmlrpc.client's signature
+        return _SocketConnection(self._path, self._limit_s)
 
 
 def _full_name(spec: ProcessSpec) -> str:

@@ -12,6 +12,8 @@ VYRIS is ready.
 
   JSON over HTTP   http://localhost:{gateway_port}
   native gRPC      localhost:{gateway_grpc_port}
+  reference        http://localhost:{gateway_port}/docs
+  live view        http://localhost:{gateway_port}/drops/{tier}/{year}/live
   services         {services}
   Postgres         {database}
   Redis            {redis}
@@ -24,8 +26,13 @@ curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json'
 -d '{{"receipt_data":"receipt-1","user_id":"user-1"}}'"""
 
 
-def welcome(settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str]) -> str:
-    """What listens where, and a first request to paste. Says nothing of credentials in configured URLs."""
+def welcome(
+    settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str], environment: Mapping[str, str]
+) -> str:
+    """What listens where, and a first request to paste. Says nothing of credentials in configured URLs.
+
+    `environment` is the services'.
+    """
     services = [name for name in ("mint", "encounter", "wallet", "reforge") if name in listens]
     return TEMPLATE.format(
         gateway_port=settings.gateway_port,
@@ -35,4 +42,6 @@ def welcome(settings: StackSettings, state: StateFolder, listens: Mapping[str, i
         redis=listens.get("redis_url", "as REDIS_URL says"),
         mail=f"port {listens['smtp']}, kept in {state.mail}" if "smtp" in listens else "as SMTP_URL says",
         root=state.root,
+        tier=environment.get("DROP_TIER") or "genesis",
+        year=environment.get("DROP_YEAR") or "2025",
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import structlog
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
@@ -37,6 +37,13 @@ class BouncerSettings(BaseSettings):
     redis_cluster: bool = Field(False, description="whether REDIS_URL names a node of a cluster")
     redis_timeout_ms: int = Field(250, ge=5, le=5_000, description="time for one call to Redis")
     redis_pause_ms: int = Field(1_000, ge=10, le=60_000, description="time without Redis after it failed")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
 
 
 def redis_client(settings: BouncerSettings) -> Client:

@@ -76,10 +76,21 @@ def load(settings_class: type[S]) -> S:
     try:
         return settings_class()
     except ValidationError as failure:
-        for problem in failure.errors(include_input=False, include_url=False):
-            # A default that builds on another setting, which has its own sentence.
-            if problem["type"] == "default_factory_not_called":
-                continue
-            name = "_".join(str(part) for part in problem["loc"]).upper() or "settings"
-            sys.stderr.write(f"setting {name}: {problem['msg']}\n")
+        for sentence in wrong_settings(failure, settings_class):
+            sys.stderr.write(f"{sentence}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None
+
+
+def wrong_settings(failure: ValidationError, settings_class: type[BaseSettings] | None = None) -> list[str]:
+    """A sentence for each wrong setting: its name, what is wrong, and what it is for where the class is known."""
+    sentences = []
+    for problem in failure.errors(include_input=False, include_url=False):
+        # A default that builds on another setting, which has its own sentence.
+        if problem["type"] == "default_factory_not_called":
+            continue
+        name = "_".join(str(part) for part in problem["loc"])
+        field = settings_class.model_fields.get(name) if settings_class else None
+        purpose = f" ({field.description})" if field and field.description else ""
+        told = problem["msg"].removeprefix("Value error, ")
+        sentences.append(f"setting {name.upper()}: {told}{purpose}" if name else f"settings: {told}")
+    return sentences

@@ -162,6 +162,20 @@ def test_a_taken_port_is_one_sentence_and_starts_nothing(environment: dict[str, 
     assert processes_of(tmp_path / "state") == []
 
 
+def test_a_port_of_another_stack_names_that_stack(stack: Stack, environment: dict[str, str]) -> None:
+    refused = vyris({**environment, "GATEWAY_PORT": str(stack.settings.gateway_port)}, "up")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert f"is taken by the stack in {stack.state.root}: stop that one (`kill " in refused.stderr
+
+
+def test_commands_without_a_stack_say_that_none_runs(environment: dict[str, str], tmp_path: Path) -> None:
+    for arguments in (("drop", "list"), ("bouncer", "show"), ("receipts", "--failed"), ("migrate",), ("status",)):
+        told = vyris(environment, *arguments)
+        assert told.returncode == 1, arguments
+        assert f"No stack runs on {tmp_path / 'state'}: " in told.stdout + told.stderr, arguments
+
+
 def test_a_wrong_service_setting_is_one_sentence_that_names_it(environment: dict[str, str], tmp_path: Path) -> None:
     refused = vyris({**environment, "MINT_BATCH_LIMIT": "many"}, "up")
     assert refused.returncode == 1

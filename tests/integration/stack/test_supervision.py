@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stack import supervision
 from stack.local import DATABASES, Stack
 from stack.refusal import StackRefused
 from tests.leftovers import wait_until_none_is_left
@@ -58,6 +59,17 @@ def test_nothing_outlives_a_supervisor_that_was_killed(own_databases: Stack) -> 
     assert wait_until_none_is_left(own_databases.state.root) == []
 
 
+def test_a_supervisor_that_hangs_is_stopped_all_the_same(own_databases: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "ANSWER_LIMIT_S", 0.5)
+    psutil.Process(psutil.Process(own_databases.pid("valkey")).ppid()).suspend()
+    assert own_databases.stop()
+    assert wait_until_none_is_left(own_databases.state.root) == []
+
+
+def test_stopping_what_does_not_run_says_so(tmp_path: Path) -> None:
+    assert not Stack.isolated(tmp_path / "state", only=DATABASES).stop()
+
+
 def test_a_second_stack_on_the_same_folder_is_refused_and_the_first_lives_on(shared_databases: Stack) -> None:
     with pytest.raises(StackRefused, match="already runs"):
         Stack.isolated(shared_databases.state.root, only=DATABASES).start()
@@ -96,6 +108,6 @@ def test_a_process_that_cannot_start_is_told_with_its_last_words(tmp_path: Path)
         pass
     version = state / "postgres" / "PG_VERSION"
     version.write_text("9.6\n", encoding="ascii")
-    with pytest.raises(StackRefused, match=r"postgres did not become ready.*incompatible"):
+    with pytest.raises(StackRefused, match=r"did not become ready: .*incompatible.*remove .*postgres and"):
         Stack.isolated(state, only={"postgres"}).start()
     assert wait_until_none_is_left(state) == []

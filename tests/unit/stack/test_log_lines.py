@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stack.log_lines import LogFollower, last_lines, readable
+from stack.log_lines import LogFollower, last_lines, last_words, readable
 
 
 def test_a_json_line_becomes_its_event_with_the_fields_behind() -> None:
@@ -53,3 +53,15 @@ def test_a_follower_gives_whole_lines_from_now_on_across_a_rotation(tmp_path: Pa
 
 def test_the_last_lines_of_a_missing_log_are_none(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none.log", 5) == []
+
+
+def test_the_last_words_are_the_fatal_ones_where_more_was_said_after_them() -> None:
+    assert last_words("LOG:  starting\nFATAL:  no space left\nLOG:  database system is shut down\n") == (
+        "FATAL:  no space left"
+    )
+    assert last_words("a\nb\n\n") == "b"
+    assert last_words("\n") == ""
+
+
+def test_an_earlier_start_s_fatal_words_are_not_the_last_ones() -> None:
+    assert last_words("FATAL:  long ago\n" + "LOG:  fine\n" * 10 + "LOG:  end") == "LOG:  end"

@@ -29,10 +29,16 @@ def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkey
 )
 def test_a_wrong_setting_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(StackRefused, match=f"^{name} is wrong: "):
+    with pytest.raises(StackRefused, match=f"^{name} is wrong in the environment: "):
         StackSettings.load()
 
 
 def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "")
     assert StackSettings.load().gateway_port == 3000
+
+
+def test_a_wrong_setting_of_the_env_file_says_so() -> None:
+    Path(".env").write_text("GATEWAY_PORT=mint\n", encoding="utf-8")
+    with pytest.raises(StackRefused, match=r"^GATEWAY_PORT is wrong in \.env: "):
+        StackSettings.load()

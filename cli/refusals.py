@@ -1,0 +1,26 @@
+"""Failures that a person can mend, as sentences."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from services.runtime.settings import EXIT_CONFIGURATION, wrong_settings
+from stack.refusal import StackRefused
+
+
+def sentences(failure: Exception) -> list[str]:
+    """What to tell the person at the terminal; empty for a defect, whose traceback somebody needs."""
+    match failure:
+        case StackRefused():
+            return [f"vyris: {failure}"]
+        case ValidationError():
+            return [f"vyris: {sentence}" for sentence in wrong_settings(failure)]
+        case OSError(filename=str() | bytes() as path, strerror=str() as reason):
+            return [f"vyris: {path if isinstance(path, str) else path.decode(errors='replace')}: {reason}."]
+        case _:
+            return []
+
+
+def exit_status(failure: Exception) -> int:
+    """The command's exit status."""
+    return EXIT_CONFIGURATION if isinstance(failure, ValidationError) else 1

@@ -1,0 +1,66 @@
+"""What a person can mend is told in a sentence; a defect keeps its traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "REDIS_URL", "VYRIS_STATE_DIR", "POSTGRES_POOL_SIZE", "DROP_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def told(*arguments: str) -> str:
+    """The one line that a failed command says."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code != 0
+    assert result.output.count("\n") == 1, result.output
+    return result.output
+
+
+def test_without_a_stack_it_says_how_to_start_one(folder: Path) -> None:
+    assert told("drop", "list") == (
+        f"No stack runs on {folder}/.vyris: start it with `make up`, or set DATABASE_URL.\n"
+    )
+
+
+def test_damaged_ports_are_named(folder: Path) -> None:
+    (folder / ".vyris").mkdir()
+    (folder / ".vyris" / "ports.json").write_text("{", encoding="utf-8")
+    assert told("drop", "list").startswith(f"vyris: {folder}/.vyris/ports.json is damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("POSTGRES_POOL_SIZE", ("drop", "list")), ("DROP_CAPACITY", ("drop", "create"))]
+)
+def test_a_wrong_setting_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///x")
+    monkeypatch.setenv(name, "many")
+    assert f"setting {name}: " in told(*arguments)
+
+
+def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
+    (folder / "a.pkpass").write_bytes(b"")
+    assert told("pass", "inspect", "a.pkpass").startswith("a.pkpass is not a pass: ")
+
+
+def test_a_damaged_device_key_says_what_to_remove(folder: Path) -> None:
+    keys = folder / ".vyris" / "keys" / "devices"
+    keys.mkdir(parents=True)
+    (keys / "phone.pem").write_text("bad", encoding="utf-8")
+    assert told("dev", "device-key", "phone").startswith(f"{keys / 'phone.pem'} holds no device key: remove it")
+
+
+def test_an_unknown_call_lists_those_that_there_are(folder: Path) -> None:
+    assert "There are: POST /mint, " in told("dev", "proof", "phone", "POST", "/nope")
