@@ -21,10 +21,10 @@ from services.wallet.inspection import judge_signature, signers
 from services.wallet.issuing import issue_to_operator
 from services.wallet.opened_pass import NotAPassError, OpenedPass, open_pass
 from services.wallet.package import PassPress
-from services.wallet.pass_json import PassIssuer, file_name
+from services.wallet.pass_json import file_name
 from services.wallet.preview.html import preview_html
 from services.wallet.settings import WalletSettings
-from services.wallet.signing_setup import credentials_from, keys_folder, tokens_from, web_service_url
+from services.wallet.signing_setup import credentials_from, issuer_from, keys_folder, tokens_from
 from vyris.errors import VyrisError
 
 app = typer.Typer(no_args_is_help=True, help="Build, inspect and preview passes.")
@@ -56,14 +56,10 @@ async def build(
             facts = await issue_to_operator(database, membership_id)
     except (WrongSetting, VyrisError) as refusal:
         fail(str(refusal))
-    issuer = PassIssuer(
-        settings.pass_type_identifier,
-        settings.pass_team_identifier,
-        settings.pass_organization_name,
-        web_service_url(settings),
-    )
     path = output or Path(file_name(facts))
-    path.write_bytes(PassPress(issuer, credentials).press(facts, tokens.token(UUID(facts.serial_number))))
+    path.write_bytes(
+        PassPress(issuer_from(settings), credentials).press(facts, tokens.token(UUID(facts.serial_number)))
+    )
     err.print(f"Wrote {path} ({path.stat().st_size:,} bytes).", highlight=False)
 
 

@@ -17,13 +17,12 @@ from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
 from services.wallet.membership_events import EventFollower
 from services.wallet.package import PassPress
-from services.wallet.pass_json import PassIssuer
 from services.wallet.push_outbox import PushOutbox
 from services.wallet.servicer import SERVICE, WalletServicer
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_room import SigningRoom
-from services.wallet.signing_setup import announce_expiry, apns_origin, credentials_from, tokens_from, web_service_url
+from services.wallet.signing_setup import announce_expiry, apns_origin, credentials_from, issuer_from, tokens_from
 from services.wallet.web_service import PassWebService
 
 
@@ -44,7 +43,7 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
         follower = EventFollower(database, settings.event_interval_ms / 1000)
         servicer = WalletServicer(
             database,
-            SigningRoom(PassPress(_issuer(settings), credentials), settings.pass_queue_limit),
+            SigningRoom(PassPress(issuer_from(settings), credentials), settings.pass_queue_limit),
             tokens,
             DeviceProofs(settings.device_proof, settings.public_base_url),
             PassWebService(database, tokens, settings.pass_type_identifier),
@@ -57,15 +56,6 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-
-
-def _issuer(settings: WalletSettings) -> PassIssuer:
-    return PassIssuer(
-        pass_type_identifier=settings.pass_type_identifier,
-        team_identifier=settings.pass_team_identifier,
-        organization_name=settings.pass_organization_name,
-        web_service_url=web_service_url(settings),
-    )
 
 
 async def _apns(

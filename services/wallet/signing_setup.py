@@ -16,6 +16,7 @@ from services.wallet.certificates import (
     read_setting,
 )
 from services.wallet.development_certificates import development_credentials
+from services.wallet.pass_json import PassIssuer
 from services.wallet.pass_tokens import MIN_KEY_LENGTH, PassTokens, development_key
 from services.wallet.settings import PassSigningSettings, WalletSettings
 from services.wallet.signing import SigningCredentials
@@ -85,6 +86,16 @@ def web_service_url(settings: WalletSettings) -> str | None:
     if settings.pass_web_service and settings.public_base_url.startswith("https://"):
         return settings.public_base_url + "/"
     return None
+
+
+def issuer_from(settings: WalletSettings) -> PassIssuer:
+    """In whose name passes are issued."""
+    return PassIssuer(
+        pass_type_identifier=settings.pass_type_identifier,
+        team_identifier=settings.pass_team_identifier,
+        organization_name=settings.pass_organization_name,
+        web_service_url=web_service_url(settings),
+    )
 
 
 def announce_expiry(credentials: SigningCredentials) -> None:
