@@ -90,9 +90,21 @@ rolling: venv ## Replace every process under 500 mints a second and check that n
 chaos: venv ## Break things under load and check that nothing is lost
 	@$(BIN)/python -m tests.chaos
 
+.PHONY: audit
+audit: venv ## Ask for known holes in the locked packages (needs the network)
+	@$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off -r requirements.txt
+	@$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off -r deploy/images/gateway-requirements.txt
+
+# Far bigger than the project, and bound to other versions of its packages.
+SCANNER := .venv-checkov
+.PHONY: scan
+scan: venv ## Scan the manifests with checkov, in an environment of its own (needs the network)
+	@test -x $(SCANNER)/bin/checkov || { $(PYTHON) -m venv $(SCANNER) && $(SCANNER)/bin/pip install --quiet checkov==3.3.30; }
+	@PATH="$(CURDIR)/$(SCANNER)/bin:$(PATH)" $(BIN)/python -m pytest tests/deploy -k scanner $(PYTEST_ARGUMENTS)
+
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; the state folder stays
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(SCANNER) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: venv

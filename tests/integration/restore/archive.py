@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-import subprocess
-import sys
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from stack import launch
 from stack.local import Stack
 from stack.postgres import OWNER, binaries
 
@@ -41,23 +37,12 @@ class Archive:
 
     async def back_up(self) -> None:
         """Take a base backup, as a nightly job does."""
-        told = {
-            "argv": [
-                str(binaries() / "pg_basebackup"),
-                *("-D", str(self._base), "-X", "none", "-c", "fast", "--no-manifest"),
-                *("-d", f"host={self._stack.state.sockets} user={OWNER} dbname=postgres"),
-            ],
-            "environment": {"PATH": "/usr/bin:/bin"},
-            "directory": str(self._stack.state.root),
-            "death_signal": 0,
-            "sheds_root": "",
-            "is_supervisor": False,
-        }
-        file = self._stack.state.run / "base-backup.launch.json"
-        self._stack.state.write_private(file, json.dumps(told))
-        command = [sys.executable, "-I", "-S", launch.__file__, str(file)]
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        copying = await asyncio.create_subprocess_exec(
+            str(binaries() / "pg_basebackup"),
+            *("-D", str(self._base), "-X", "none", "-c", "fast", "--no-manifest"),
+            *("-d", f"host={self._stack.state.sockets} user={OWNER} dbname=postgres"),
+        )
+        assert await copying.wait() == 0
 
     async def now(self) -> datetime:
         """This moment by Postgres' clock; what is committed later lies after it."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from schema.migrate import MIGRATIONS
-from tests.acceptance.health.test_grpc_health_probe import free_port
+from stack.ports import PortTaker
 from tests.encounter_tokens import Signer
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
@@ -57,9 +57,8 @@ def code_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(code: Path, environment: dict[str, str], service: str) -> Iterator[str]:
+def served(code: Path, environment: dict[str, str], service: str, port: int) -> Iterator[str]:
     """A service of that code; its target."""
-    port = free_port()
     with (code / f"{service}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", f"services.{service}"],
@@ -102,7 +101,10 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         create = [sys.executable, "-m", "cli.main", "drop", "create", "--if-missing"]
         made = subprocess.run(create, env=environment, cwd=code_before, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
-        targets = [exits.enter_context(served(code_before, environment, service)) for service in SERVICES]
+        ports = PortTaker(set())
+        targets = [
+            exits.enter_context(served(code_before, environment, service, ports.free_port())) for service in SERVICES
+        ]
         channels = [exits.enter_context(grpc.insecure_channel(target)) for target in targets]
         for service, channel in zip(SERVICES, channels, strict=True):
             wait_serving(channel, service)
