@@ -74,6 +74,8 @@ def inspect(
 ) -> None:
     """Show what is in a pass, who signed it, and whether it holds. Exit status 1 where it does not."""
     opened = _opened(file)
+    if root and not _holds_certificate(root):
+        fail(f"{root} holds no certificate: --root is the PEM of the root that the signer should lead to.")
     trusted = root or _local_root()
     verdict = judge_signature(opened, trusted)
     problems = opened.problems()
@@ -126,6 +128,13 @@ def _local_root() -> Path | None:
     except ValidationError:
         return None
     return root if root.exists() else None
+
+
+def _holds_certificate(path: Path) -> bool:
+    try:
+        return bool(x509.load_pem_x509_certificates(path.read_bytes()))
+    except ValueError:
+        return False
 
 
 def _summary(opened: OpenedPass) -> dict[str, Any]:

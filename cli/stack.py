@@ -97,6 +97,9 @@ def logs(
 
     stack = _stack()
     known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
+    if not known:
+        typer.echo(f"There are no logs in {stack.state.logs}: `make up` starts a stack.", err=True)
+        raise typer.Exit(1)
     unknown = set(processes or ()) - set(known)
     if unknown:
         typer.echo(f"vyris: no log of {', '.join(sorted(unknown))}; there is: {', '.join(known) or 'none'}.", err=True)

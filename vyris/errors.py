@@ -141,7 +141,7 @@ class DropNotOpen(VyrisError):
 
 
 class RateLimited(VyrisError):
-    """Too many requests; `retry_after_s` is always set."""
+    """Too many requests; the answer always says after how many seconds to try again."""
 
     reason = "RATE_LIMITED"
     grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED

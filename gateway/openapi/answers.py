@@ -20,7 +20,7 @@ EVERYWHERE: Final[dict[int, tuple[str, ...]]] = {
     503: ("RETRYABLE",),
     504: ("RETRYABLE",),
 }
-_WORDS: Final = {
+SAID_EVERYWHERE: Final = {
     413: "The body is larger than 64 KiB.",
     429: "Too many requests. `Retry-After` says when to send it again.",
     500: "The service could not finish, or does not know whether it did. The same request may be sent again.",
@@ -91,8 +91,9 @@ def _reasons_by_status(reasons: Iterable[str], *, templated: bool) -> dict[int, 
 def _error(status: int, reasons: list[str]) -> Object:
     classes = [ERRORS_BY_REASON[reason] for reason in reasons]
     schema: Object = {"$ref": "#/components/schemas/Error", "properties": {"error": {"enum": reasons}}}
+    own_words = " ".join(f"`{kind.reason}`: {first_line(kind)}" for kind in classes)
     answer: Object = {
-        "description": _WORDS.get(status) or " ".join(f"`{kind.reason}`: {first_line(kind)}" for kind in classes),
+        "description": SAID_EVERYWHERE.get(status, own_words),
         "headers": own_headers(status),
         "content": {JSON: {"schema": schema, "examples": {kind.reason: {"value": _example(kind)} for kind in classes}}},
     }

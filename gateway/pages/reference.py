@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gateway.openapi.answers import EVERYWHERE, first_line, retryable_word
+from gateway.openapi.answers import EVERYWHERE, SAID_EVERYWHERE, first_line, retryable_word
 from vyris.errors import ERRORS_BY_REASON
 
 Object = dict[str, Any]
@@ -32,6 +32,7 @@ def facts(document: Object) -> Object:
         "info": document["info"],
         "tags": [tag for tag in sorted(tags, key=_reading_order) if tag["operations"]],
         "errors": [_error(name) for name in ERRORS_BY_REASON],
+        "everywhere": [{"status": status, "words": words} for status, words in SAID_EVERYWHERE.items()],
         "schemes": document["components"]["securitySchemes"],
     }
 
@@ -63,6 +64,13 @@ class _Reader:
         body = operation.get("requestBody")
         content = next(iter(body["content"].items()), None) if body else None
         schemes = [name for choice in operation["security"] for name in choice]
+        # What every operation may answer is told once, in the section on errors.
+        own, shared = {}, []
+        for status, answer in operation["responses"].items():
+            if int(status) in SAID_EVERYWHERE:
+                shared.append(status)
+            else:
+                own[status] = answer
         return {
             "id": operation["operationId"],
             "tag": operation["tags"][0],
@@ -76,7 +84,8 @@ class _Reader:
             "media_type": content[0] if content else "",
             "fields": list(self._fields(content[1]["schema"])) if content else [],
             "examples": _examples(content[1]) if content else [],
-            "answers": [self._answer(status, answer) for status, answer in operation["responses"].items()],
+            "answers": [self._answer(status, answer) for status, answer in own.items()],
+            "shared_answers": shared,
             "tried": operation["operationId"] not in _NOT_TRIED,
         }
 

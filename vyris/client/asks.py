@@ -40,6 +40,8 @@ class Ask(Generic[A]):
 
     def metadata(self, request_id: str) -> Metadata:
         """The request's id and, where a device signs, a proof that is good for this one request."""
+        if not request_id.isascii() or not request_id.isprintable():
+            raise ValueError("a request id is printable ASCII")
         entries = ((REQUEST_ID_KEY, request_id),)
         if self.signer is None:
             return entries

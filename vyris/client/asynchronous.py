@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from vyris.client import asks
 from vyris.client.asks import Ask, DropName
-from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials
+from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
 from vyris.client.failures import told
 from vyris.client.wallet_pass import WalletPass, wallet_pass
@@ -35,6 +35,7 @@ class AsyncClient:
         options: tuple[tuple[str, Any], ...] = (),
     ) -> None:
         """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's."""
+        target = native_target(target)
         chosen = [*channel_options(), *options]
         secret = credentials(tls)
         self._channel = (

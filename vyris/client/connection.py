@@ -76,6 +76,16 @@ def channel_options() -> list[tuple[str, Any]]:
     ]
 
 
+def native_target(target: str) -> str:
+    """Give back `target`. Raises ValueError for an HTTP URL, which gRPC would look up as a host name."""
+    if target.lower().startswith(("http://", "https://")):
+        raise ValueError(
+            "the target is host:port of the gateway's native gRPC, for example localhost:3001, and not a URL; "
+            "for TLS pass tls=True"
+        )
+    return target
+
+
 def credentials(tls: Tls | bool) -> grpc.ChannelCredentials | None:
     """None for plain text."""
     if tls is False:

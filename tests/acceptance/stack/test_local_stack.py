@@ -174,6 +174,9 @@ def test_commands_without_a_stack_say_that_none_runs(environment: dict[str, str]
         told = vyris(environment, *arguments)
         assert told.returncode == 1, arguments
         assert f"No stack runs on {tmp_path / 'state'}: " in told.stdout + told.stderr, arguments
+    assert (
+        vyris(environment, "logs").stderr == f"There are no logs in {tmp_path}/state/logs: `make up` starts a stack.\n"
+    )
 
 
 def test_a_wrong_service_setting_is_one_sentence_that_names_it(environment: dict[str, str], tmp_path: Path) -> None:

@@ -183,6 +183,19 @@ def test_nobody_there_is_retryable() -> None:
     assert refusal.value.request_id
 
 
+@pytest.mark.parametrize("target", ["http://localhost:3000", "https://api.example"])
+def test_a_url_is_refused_with_what_is_wanted(target: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="host:port of the gateway's native gRPC"):
+            kind(target)
+
+
+def test_a_request_id_that_cannot_travel_is_refused_before_anything_is_sent(peer: Peer, client: Client) -> None:
+    with pytest.raises(ValueError, match="printable ASCII"):
+        client.mint("receipt-1", "ada", request_id="one\ntwo")
+    assert peer.metadata == []
+
+
 def test_a_device_signs_each_request_anew(peer: Peer, client: Client) -> None:
     device = Device.generate("phone-a")
     for _ in range(2):
