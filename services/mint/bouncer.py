@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 import structlog
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -46,6 +46,14 @@ class BouncerSettings(BaseSettings):
         return value
 
 
+class RenewedTlsConnection(SSLConnection):
+    """Reads its certificates at every connection: they are renewed while the process runs."""
+
+    async def _connect(self) -> None:
+        self.ssl_context.context = None
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
 def redis_client(settings: BouncerSettings) -> Client:
     """A client that fails fast and never retries: minting goes on without it."""
     timeout_s = settings.redis_timeout_ms / 1000
@@ -54,9 +62,12 @@ def redis_client(settings: BouncerSettings) -> Client:
         return RedisCluster.from_url(
             settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
         )
-    return Redis.from_url(
+    client = Redis.from_url(
         settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
     )
+    if client.connection_pool.connection_class is SSLConnection:
+        client.connection_pool.connection_class = RenewedTlsConnection
+    return client
 
 
 def count_key(tier: str, year: str, environment: str) -> str:
