@@ -16,7 +16,6 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[VyrisError]]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
     grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.UNIMPLEMENTED: NotFound,
 }
 
 
@@ -49,6 +48,8 @@ def _from_details(failure: FailedCall) -> VyrisError | None:
 
 
 def _from_code(code: grpc.StatusCode) -> VyrisError:
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return NotFound("This address serves no such call (the local stack listens for clients at localhost:3001)")
     kind = _BY_CODE.get(code)
     if kind is not None:
         return kind()

@@ -17,7 +17,7 @@ from vyris.client import AsyncClient, Client, Device, Tls
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2
 from vyris.error_wire import trailing_metadata
-from vyris.errors import Conflict, DropNotOpen, RateLimited, Retryable, SoldOut, Unauthorized, VyrisError
+from vyris.errors import Conflict, DropNotOpen, NotFound, RateLimited, Retryable, SoldOut, Unauthorized, VyrisError
 from vyris.mint.v1 import mint_pb2
 
 MINT = "/vyris.mint.v1.MintService/Mint"
@@ -165,6 +165,12 @@ def test_statuses_of_grpcs_own_become_errors_too(
         client.verify_encounter("t")
     assert (refusal.value.reason, refusal.value.retryable) == (reason, retryable)
     assert "gRPC" not in refusal.value.message
+
+
+def test_an_address_that_serves_something_else_says_where_clients_go(peer: Peer, client: Client) -> None:
+    peer.plan = [with_code(grpc.StatusCode.UNIMPLEMENTED)]
+    with pytest.raises(NotFound, match=r"no such call .*localhost:3001"):
+        client.verify_encounter("t")
 
 
 def test_a_deadline_is_kept(peer: Peer, client: Client) -> None:
