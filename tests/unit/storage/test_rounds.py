@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from services.storage import rounds as rounds_module
 from services.storage.database import DatabaseUnavailable
 from services.storage.rounds import repeat
 
@@ -42,6 +45,12 @@ async def until_ended(rounds: Rounds, interval_s: float = NEVER_S, pause_after_f
         await asyncio.wait_for(rounds.ended.wait(), 5)
     finally:
         task.cancel()
+
+
+@pytest.fixture(autouse=True)
+def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was used before keeps the configuration of that time, which nobody captures."""
+    monkeypatch.setattr(rounds_module, "log", structlog.get_logger())
 
 
 async def told_about(failure: Exception) -> list[dict[str, object]]:
