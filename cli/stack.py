@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 POLL_S = 0.1
 ALIVE_CHECK_S = 1.0
+# supervisord calls a process STARTING for its first second, also when it answers already.
+RUNS = frozenset({"STARTING", "RUNNING"})
 
 
 @app.command()
@@ -82,7 +84,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         Console().print(table)
         for name, where in listens.items():
             typer.echo(f"{name:<20} {where}")
-    if any(process["state"] != "RUNNING" for process in states.values()):
+    if any(process["state"] not in RUNS for process in states.values()):
         raise typer.Exit(1)
 
 

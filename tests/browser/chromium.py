@@ -43,6 +43,11 @@ class Browser:
             "--headless=new",
             "--remote-debugging-pipe",
             "--no-first-run",
+            # The browser's own errands: a test asks nobody but the stack.
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-quic",
             "--disable-gpu",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
