@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 from redis.asyncio import Redis, RedisCluster, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from services import tracing
 from services.mint import metrics
@@ -127,7 +127,8 @@ class Bouncer:
         try:
             with tracing.step_span("redis", "redis"):
                 answer = await call()
-        except (RedisError, OSError, ValueError, TimeoutError) as error:
+        # A cluster none of whose nodes answers is no RedisError to the library.
+        except (RedisError, RedisClusterException, OSError, ValueError, TimeoutError) as error:
             self._closed_until_s = time.monotonic() + self._pause_s
             metrics.BOUNCER_UP.set(0)
             log.warning("bouncer_unreachable", error=type(error).__name__)

@@ -1,0 +1,20 @@
+"""Whatever kind of Redis is away: the bouncer does not know, and costs nobody an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
+
+
+@pytest.mark.parametrize("cluster", [False, True], ids=["server", "cluster"])
+async def test_a_redis_that_cannot_be_reached_is_not_known_and_no_failure(cluster: bool) -> None:
+    settings = BouncerSettings(redis_url="redis://127.0.0.1:1/0", redis_cluster=cluster, redis_pause_ms=10_000)
+    bouncer = Bouncer(redis_client(settings), settings)
+    try:
+        assert await bouncer.take("{drop:genesis:2025}", 3) is None
+        assert not await bouncer.reachable()
+        assert await bouncer.write("{drop:genesis:2025}", 3) is None
+        await bouncer.give_back("{drop:genesis:2025}", 3)
+    finally:
+        await bouncer.close()
