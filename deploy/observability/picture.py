@@ -60,7 +60,7 @@ def draw(prometheus: Prometheus, began_s: float, ended_s: float) -> None:
         f"Redis stopped from {away}. "
         f"Alerts that fired: {fired}. Drawn from Prometheus' answers by deploy/observability/picture.py",
         color=INK,
-        fontsize=10,
+        fontsize=9,
     )
     OUTPUT.parent.mkdir(exist_ok=True)
     figure.savefig(OUTPUT, dpi=80, facecolor=PAPER, metadata={"Software": None})
