@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 import structlog
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture
+from structlog.typing import EventDict
 
 from services.storage import rounds as rounds_module
 from services.storage.database import DatabaseUnavailable
@@ -47,16 +49,14 @@ async def until_ended(rounds: Rounds, interval_s: float = NEVER_S, pause_after_f
         task.cancel()
 
 
-@pytest.fixture(autouse=True)
-def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was used before keeps the configuration of that time, which nobody captures."""
-    monkeypatch.setattr(rounds_module, "log", structlog.get_logger())
-
-
-async def told_about(failure: Exception) -> list[dict[str, object]]:
-    with capture_logs() as lines:
-        await until_ended(Rounds(failure), pause_after_failure_s=0)
-    return [dict(line) for line in lines]
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
+    """What is logged, by a logger of its own: how the process' is configured depends on who was imported before."""
+    capture = LogCapture()
+    everything = structlog.make_filtering_bound_logger(logging.NOTSET)
+    own = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture], wrapper_class=everything)
+    monkeypatch.setattr(rounds_module, "log", own)
+    return capture.entries
 
 
 async def test_a_round_that_leaves_more_is_followed_at_once() -> None:
@@ -67,10 +67,10 @@ async def test_a_round_that_leaves_nothing_is_followed_after_the_interval() -> N
     await until_ended(Rounds(False, None), interval_s=0.01)
 
 
-async def test_whatever_a_round_raises_the_next_one_comes() -> None:
-    unreachable = await told_about(DatabaseUnavailable("no connection: OSError"))
-    unexpected = await told_about(ZeroDivisionError())
-    assert [(line["event"], line["log_level"], line.get("error")) for line in unreachable + unexpected] == [
+async def test_whatever_a_round_raises_the_next_one_comes(told: list[EventDict]) -> None:
+    await until_ended(Rounds(DatabaseUnavailable("no connection: OSError")), pause_after_failure_s=0)
+    await until_ended(Rounds(ZeroDivisionError()), pause_after_failure_s=0)
+    assert [(line["event"], line["log_level"], line.get("error")) for line in told] == [
         ("work_failed", "warning", "no connection: OSError"),
         ("work_failed", "error", None),
     ]
