@@ -17,9 +17,6 @@ from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
 from stack.state import StateFolder
 
-# What services log is for their own processes: a command answers with a sentence.
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-
 
 class BackendSettings(BaseSettings):
     """Where the databases are; empty means: where the local stack listed them."""
@@ -57,6 +54,7 @@ def database_url() -> str:
 @asynccontextmanager
 async def database(*, patient: bool = False) -> AsyncIterator[Database]:
     """Postgres; `patient` for work that takes minutes. A failure ends the command with a sentence."""
+    _silence_services()
     settings = PostgresSettings(database_url=database_url())
     if patient:
         settings.postgres_statement_timeout_ms, settings.postgres_call_timeout_ms = 20_000, 30_000
@@ -65,6 +63,11 @@ async def database(*, patient: bool = False) -> AsyncIterator[Database]:
             yield opened
     except DatabaseUnavailable as error:
         fail(_why_postgres_failed(error.cause))
+
+
+def _silence_services() -> None:
+    """What services log is for their own processes: a command answers with a sentence."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _why_postgres_failed(cause: str) -> str:
@@ -94,6 +97,7 @@ async def bouncer() -> AsyncIterator[Bouncer]:
     url = BackendSettings().located().redis_url
     if not url:
         fail(no_stack("REDIS_URL"))
+    _silence_services()
     settings = BouncerSettings(redis_url=url)
     opened = Bouncer(redis_client(settings), settings)
     try:

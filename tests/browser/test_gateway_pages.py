@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,11 @@ import httpx
 import pytest
 
 from stack.local import Stack
-from tests.browser.chromium import Browser, chromium_path
+from tests.browser.chromium import Browser
 
-REQUIRED = os.environ.get("VYRIS_BROWSER") == "required"
-MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 SIZES = {"desktop": (1440, 900), "phone": (390, 844), "narrow": (320, 640)}
 LIVE = "/drops/genesis/2025/live"
-
-pytestmark = pytest.mark.skipif(chromium_path() is None and not REQUIRED, reason=MISSING)
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    path = chromium_path()
-    assert path is not None, MISSING
-    with Browser(path) as running:
-        running.call("Runtime.enable")
-        yield running
 
 
 @pytest.fixture

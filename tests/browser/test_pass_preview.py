@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,12 @@ from services.wallet.opened_pass import open_pass
 from services.wallet.package import PassPress
 from services.wallet.pass_json import PassFacts, PassIssuer
 from services.wallet.preview.html import preview_html
-from tests.browser.chromium import Browser, chromium_path
+from tests.browser.chromium import Browser
 
-REQUIRED = os.environ.get("VYRIS_BROWSER") == "required"
-MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 FETCHED = "performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844), "narrow": (320, 640)}
 PASS_TYPE, TEAM = "pass.app.vyris.membership", "VYRISDEV01"
-
-pytestmark = pytest.mark.skipif(chromium_path() is None and not REQUIRED, reason=MISSING)
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    path = chromium_path()
-    assert path is not None, MISSING
-    with Browser(path) as running:
-        running.call("Runtime.enable")
-        yield running
 
 
 @pytest.fixture(scope="module")

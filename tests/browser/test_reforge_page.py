@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,7 @@ from PIL import Image
 
 from stack.local import Stack
 from tests.acceptance.reforge.journey import Journey, new_device
-from tests.browser.chromium import Browser, chromium_path
-
-REQUIRED = os.environ.get("VYRIS_BROWSER") == "required"
-MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
-
-pytestmark = pytest.mark.skipif(chromium_path() is None and not REQUIRED, reason=MISSING)
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    path = chromium_path()
-    assert path is not None, MISSING
-    with Browser(path) as running:
-        running.size(900, 900)
-        yield running
+from tests.browser.chromium import Browser
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""A browser for each test; without Chromium the tests skip with a reason, or fail where it is required."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.chromium import Browser, chromium_path
+
+MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    path = chromium_path()
+    if path is None and os.environ.get("VYRIS_BROWSER") != "required":
+        pytest.skip(MISSING)
+    assert path is not None, MISSING
+    with Browser(path) as running:
+        running.call("Runtime.enable")
+        running.size(900, 900)
+        yield running
