@@ -15,10 +15,10 @@ from typing import Final
 STEP_S: Final = 0.1
 RUSH_S: Final = 10.0
 MINUTE_S: Final = 60.0
-# What the parts are planned with (docs/capacity.md), a second.
-MINT_REPLICA: Final = 3_000
+# What the parts are planned with (docs/capacity.md), a second: about half of what a core was measured to do.
+MINT_REPLICA: Final = 1_500
 POSTGRES_PRIMARY: Final = 15_000
-GATEWAY_WORKER: Final = 6_000
+GATEWAY_WORKER: Final = 2_700
 # Who would have to wait longer for a batch is shed (services/mint, Limits in docs/guarantees.md).
 LONGEST_WAIT_S: Final = 0.7
 RETRY_AFTER_S: Final = 1.0
@@ -90,7 +90,7 @@ def table() -> str:
         "| requests a buyer | gateway workers | the last buyer is answered after |",
         "|---|---|---|---|---|---|---|",
     ]
-    for buyers, power, replicas in ((100_000, "10⁵", 2), (1_000_000, "10⁶", 5), (10_000_000, "10⁷", 5)):
+    for buyers, power, replicas in ((100_000, "10⁵", 4), (1_000_000, "10⁶", 10), (10_000_000, "10⁷", 10)):
         for doubling in (False, True):
             day = simulated(buyers, replicas, doubling=doubling)
             again = "twice as late each time, to 32 s" if doubling else "every second"

@@ -15,14 +15,14 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
 @pytest.mark.parametrize("doubling", [False, True])
 def test_nobody_is_answered_sooner_than_postgres_can(doubling: bool) -> None:
     for buyers in (10_000, 1_000_000, 3_000_000):
-        day = simulated(buyers, 5, doubling=doubling)
+        day = simulated(buyers, 10, doubling=doubling)
         assert day.last_answered_s >= buyers / POSTGRES_PRIMARY
         assert day.tries >= 1
 
 
 def test_below_the_limit_nobody_is_shed_and_above_it_impatience_costs_the_gateway() -> None:
-    assert simulated(100_000, 2, doubling=False).tries == pytest.approx(1)
-    hasty, patient = simulated(2_000_000, 5, doubling=False), simulated(2_000_000, 5, doubling=True)
+    assert simulated(100_000, 4, doubling=False).tries == pytest.approx(1)
+    hasty, patient = simulated(2_000_000, 10, doubling=False), simulated(2_000_000, 10, doubling=True)
     assert hasty.last_answered_s == pytest.approx(2_000_000 / POSTGRES_PRIMARY, rel=0.05)
     assert patient.gateway_workers < hasty.gateway_workers / 2
     assert patient.last_answered_s > hasty.last_answered_s
