@@ -51,6 +51,41 @@ async def test_a_lone_request_waits_for_nobody() -> None:
     assert process.batches == [["a"]]
 
 
+async def test_requests_one_after_the_other_wait_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
+    process = HeldProcess()
+    process.gate.set()
+    queue = batcher(process)
+    assert [await queue.submit(key, 1, 1) for key in "abc"] == [2, 2, 2]
+    assert process.batches == [["a"], ["b"], ["c"]]
+
+
+async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "GATHERING_S", 0.05)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 0.1)
+    process = HeldProcess()
+    process.gate.set()
+    queue = batcher(process)
+    await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abc"))
+    late = []
+    for key in "defg":
+        late.append(asyncio.create_task(queue.submit(key, 1, 1)))
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*late)
+    assert process.batches == [["a", "b", "c"], ["d", "e", "f", "g"]]
+
+
+async def test_a_full_batch_does_not_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
+    process = HeldProcess()
+    process.gate.set()
+    queue = batcher(process, batch_limit=2)
+    assert await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abcd")) == [2, 2, 2, 2]
+    assert process.batches == [["a", "b"], ["c", "d"]]
+
+
 async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> None:
     process = HeldProcess()
     queue = batcher(process)
