@@ -37,11 +37,10 @@ PURSUIT_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.1
 # A batch begins no sooner after the one before than so long for each group beyond the first that that one held.
-# Its answers go out in one burst: at two thousand replays a second and more, gRPC and the gateway take a third less
-# processor time for each (`python -m tests.bench --quick replay`). Where fewer than a thousand a second come, batches
-# of one follow each other, and nobody waits.
-GATHERING_S: Final = 0.001
-LONGEST_GATHERING_S: Final = 0.006
+# Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
+# processor time for each (`python -m tests.bench --quick replay`). A batch of mints takes longer than this anyway.
+GATHERING_S: Final = 0.0008
+LONGEST_GATHERING_S: Final = 0.004
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
 WAIT_LIMIT_S: Final = 0.7
 LAST_BATCH_WEIGHT: Final = 0.3

@@ -155,11 +155,11 @@ class Database:
         async with self._connection() as connection:
             running = asyncio.ensure_future(work(connection))
             try:
-                done, _ = await asyncio.wait({running}, timeout=timeout_s)
+                await _ended(running, timeout_s)
             except asyncio.CancelledError:
                 _abandon(connection, running)
                 raise
-            if not done:
+            if not running.done():
                 _abandon(connection, running)
                 raise DatabaseUnavailable("no answer within the time limit")
             if isinstance(running.exception(), asyncpg.InternalClientError):
@@ -169,7 +169,9 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            connection = await self._pool.acquire(timeout=self._connect_timeout_s)
+            # Opening a connection has this limit in any case; where one is idle there is no wait, and no task for it.
+            timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
+            connection = await self._pool.acquire(timeout=timeout_s)
         except CONNECTION_FAILURES as error:
             raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
         try:
@@ -179,6 +181,26 @@ class Database:
             # stands, also where it was lost just now and its place in the pool is free already.
             with suppress(*CONNECTION_FAILURES):
                 await self._pool.release(connection, timeout=self._connect_timeout_s)
+
+
+async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:
+    """Wait until `running` is done or the time is over; it goes on where the caller is cancelled.
+
+    `asyncio.wait` for one future, at a third of its cost: a batch pays for it twice.
+    """
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def end(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    running.add_done_callback(end)
+    expiry = loop.call_later(timeout_s, end)
+    try:
+        await over
+    finally:
+        expiry.cancel()
 
 
 async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
