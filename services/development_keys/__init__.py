@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from services.runtime.settings import WrongSetting
+
 PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 SECRET_BYTES: Final = 32
+MIN_SECRET_LENGTH: Final = 32
 
 
 @contextmanager
@@ -41,9 +44,15 @@ def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None
 
 
 def kept_secret(keys: Path, name: str) -> str:
-    """The secret in the file `name`; where there is none, 64 hexadecimal digits are made."""
+    """The secret in the file `name`; where there is none, 64 hexadecimal digits are made.
+
+    Raises WrongSetting where the file holds something shorter than a secret.
+    """
     path = keys / name
     with held(keys, name):
         if not path.exists():
             write_whole(path, secrets.token_hex(SECRET_BYTES).encode())
-        return path.read_text(encoding="ascii")
+        secret = path.read_text(encoding="utf-8").strip()
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise WrongSetting(f"{path} holds no secret of {MIN_SECRET_LENGTH} characters or more: remove it for a new one")
+    return secret

@@ -19,7 +19,7 @@ import httpx
 import psutil
 import redis
 
-from gateway.launch import envoy_binary
+from gateway.command_line import envoy_binary
 from stack.graph import SERVICES, SYSTEM_VARIABLES
 from stack.local import Stack
 from stack.ports import PortTaker

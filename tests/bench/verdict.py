@@ -11,9 +11,12 @@ from tests.bench.loads import BESIDE_NATIVE, NATIVE
 from tests.bench.measurement import Summary
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE
 
-# A well-written baseline made 1,600 to 1,750 mints a second where pgbench made 1,800 of one a transaction
-# (the architecture's own measurement); it is worthy from nine tenths of that ratio on.
-BASELINE_BY_PGBENCH = 1_675 / 1_800
+# What the architecture's own measurement saw: a well-written baseline made 1,600 to 1,750 mints a second where pgbench
+# made 32,000 of 64 a transaction and 1,800 of one a transaction. The first of these ratios judges: a busy baseline and
+# full batches are both limited by the processor, one receipt a transaction by how fast the disk flushes the log, which
+# differs between machines more than anything else. The second is told beside it.
+SEEN_BASELINE, SEEN_BATCHED, SEEN_SINGLE = 1_675, 32_000, 1_800
+BATCH = 64
 WORTHY = 0.9
 SERVICES = ("mint", "encounter", "wallet", "reforge")
 
@@ -114,14 +117,16 @@ def _memory(core: CoreFigures) -> Target | None:
 
 def worthiness(core: CoreFigures) -> list[Check]:
     """Whether the baseline is worth comparing with."""
-    single = next((one.mints_per_s for one in core.database if one.batch == 1), None)
-    if single is None:
+    by_batch = {one.batch: one.mints_per_s for one in core.database}
+    if not {1, BATCH} <= by_batch.keys():
         return []
-    needed = WORTHY * BASELINE_BY_PGBENCH
+    batched, single = by_batch[BATCH], by_batch[1]
     seen: list[Summary | None] = [core.find("mint", connections, BASELINE) for connections in (64, 256)]
     describe: Callable[[Summary], Check] = lambda one: Check(  # noqa: E731
         f"the baseline is worthy at {one.connections} connections",
-        one.rate / single >= needed,
-        f"{one.rate:.0f} mints/s are {one.rate / single:.2f} of pgbench's {single:.0f}; {needed:.2f} is needed",
+        one.rate / batched >= WORTHY * SEEN_BASELINE / SEEN_BATCHED,
+        f"{one.rate:.0f} mints/s are {one.rate / batched:.3f} of pgbench's {batched:.0f} with {BATCH} a transaction "
+        f"({SEEN_BASELINE / SEEN_BATCHED:.3f} was seen elsewhere, nine tenths are needed) and {one.rate / single:.2f} "
+        f"of its {single:.0f} with one ({SEEN_BASELINE / SEEN_SINGLE:.2f} was seen on a slower disk)",
     )
     return [describe(one) for one in seen if one is not None]

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway.bootstrap import as_json, bootstrap
-from gateway.launch import envoy_arguments
+from gateway.command_line import envoy_arguments
 from gateway.routes import load_descriptors
 from gateway.settings import SERVICES, GatewaySettings
 from gateway.tls import secret_file, secrets
@@ -283,7 +283,8 @@ async def running_gateway(
         secret_file(settings.gateway_secrets_dir, name).write_text(as_json(content))
     configuration.write_text(as_json(bootstrap(settings, descriptors or load_descriptors())))
     log = (folder / "envoy.log").open("wb")
-    process = subprocess.Popen(envoy_arguments(settings, configuration), stdout=log, stderr=log)  # noqa: ASYNC220
+    command = envoy_arguments(configuration, concurrency=settings.gateway_concurrency)
+    process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220
     gateway = Gateway(settings, folder, process)
     try:
         await _ready(gateway, wait_for)

@@ -6,7 +6,10 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from services.development_keys import kept_secret, write_whole
+from services.runtime.settings import WrongSetting
 
 
 def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
@@ -21,8 +24,15 @@ def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
 
 
 def test_a_secret_that_is_there_stays(tmp_path: Path) -> None:
-    (tmp_path / "some_key").write_text("chosen by the owner")
-    assert kept_secret(tmp_path, "some_key") == "chosen by the owner"
+    (tmp_path / "some_key").write_text("chosen by the owner of this machine\n")
+    assert kept_secret(tmp_path, "some_key") == "chosen by the owner of this machine"
+
+
+@pytest.mark.parametrize("content", ["", "\n", "too short"])
+def test_a_file_without_a_secret_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "some_key").write_text(content)
+    with pytest.raises(WrongSetting, match=f"^{tmp_path}/some_key holds no secret of 32 characters or more: remove it"):
+        kept_secret(tmp_path, "some_key")
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from gateway.bootstrap import as_json, bootstrap
-from gateway.launch import UnfitConfigurationError, check_with_envoy, envoy_binary, write_configuration
+from gateway.command_line import envoy_binary
+from gateway.launch import UnfitConfigurationError, check_with_envoy, write_configuration
 from gateway.routes import load_descriptors
 from gateway.settings import SERVICES, GatewaySettings
 from gateway.static_pages import load_pages

