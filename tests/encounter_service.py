@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.encounter_tokens import Signer
+from tests.ports import free_port
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
@@ -83,12 +83,6 @@ def environment(database_url: str, state_dir: Path, **settings: str) -> dict[str
         "DRAIN_DELAY_MS": "0",
         **settings,
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

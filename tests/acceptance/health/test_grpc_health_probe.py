@@ -21,18 +21,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.ports import free_port
 from tests.stand_ins.authority import Authority
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 SERVICES = ("mint", "encounter", "wallet", "reforge")
 PROBE = shutil.which("grpc_health_probe") or shutil.which("grpc-health-probe")
 SERVING, UNREACHABLE, NOT_SERVING = 0, 2, 4  # the probe's exit statuses
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

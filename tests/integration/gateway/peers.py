@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from gateway.command_line import envoy_arguments
 from gateway.routes import load_descriptors
 from gateway.settings import SERVICES, GatewaySettings
 from gateway.tls import secret_file, secrets
+from tests.ports import free_port
 from vyris.encounter.v1 import encounter_pb2 as encounter
 from vyris.error_wire import trailing_metadata
 from vyris.errors import VyrisError
@@ -218,14 +218,6 @@ async def running_services(
         yield services
     finally:
         await asyncio.gather(*(server.stop(0) for server in services.servers.values()))
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

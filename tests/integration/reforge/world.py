@@ -7,7 +7,6 @@ import email.policy
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.es256 import public_key_from_text
+from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
 from vyris.errors import VyrisError
@@ -35,12 +35,6 @@ from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 
 METHODS = reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
 START_LIMIT_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
