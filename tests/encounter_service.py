@@ -16,8 +16,8 @@ import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.encounter_tokens import Signer
 from tests.ports import free_port
+from tests.signers.encounter import Signer
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc

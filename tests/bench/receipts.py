@@ -18,7 +18,7 @@ from services.es256 import read_token, verify_token
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.verified import ReceiptClaim
-from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner
 
 RECEIPTS = 256
 ROUNDS = 15

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chaos.clients import Clients, device_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 
 PAUSE_S: Final = 0.5
 MAIL_LIMIT_S: Final = 20.0

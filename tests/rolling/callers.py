@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chaos.clients import device_of
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
 from tests.chaos.owners import TOKEN, mails_to
-from tests.encounter_tokens import Signer
 from tests.rolling.json_door import Answer, ConnectionBroke, JsonDoor
 from tests.rolling.suite import Suite
+from tests.signers.encounter import Signer
 from vyris.client import AsyncClient
 from vyris.errors import VyrisError
 

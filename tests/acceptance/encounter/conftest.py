@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from stack.local import Stack
 from tests.encounter_service import Members
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 from vyris.device_keys import public_jwk
 
 

@@ -14,7 +14,7 @@ import redis.asyncio as redis
 from stack.local import Stack
 from tests.acceptance.encounter.conftest import mint
 from tests.encounter_service import Client, Members
-from tests.encounter_tokens import Signer, hostile_tokens, twin
+from tests.signers.encounter import Signer, hostile_tokens, twin
 from vyris.device_proof import build_proof, http_target
 from vyris.encounter.v1 import encounter_pb2
 

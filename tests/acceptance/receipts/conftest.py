@@ -12,8 +12,8 @@ import pytest
 
 from services.mint.drops import NewDrop, create_drop
 from stack.local import Stack
-from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
-from tests.merchant_signer import ISSUER, MerchantSigner
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
+from tests.signers.merchant import ISSUER, MerchantSigner
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from services.wallet.opened_pass import open_pass
 from services.wallet.pass_tokens import PassTokens, development_key
 from stack.local import Stack
-from tests.app_store_signer import AppStoreSigner, now_ms
-from tests.encounter_tokens import Signer
-from tests.merchant_signer import MerchantSigner
+from tests.signers.app_store import AppStoreSigner, now_ms
+from tests.signers.encounter import Signer
+from tests.signers.merchant import MerchantSigner
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 PASS_TYPE = "pass.app.vyris.membership"

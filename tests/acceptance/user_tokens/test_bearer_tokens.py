@@ -19,7 +19,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 from stack.local import Stack
-from tests.merchant_signer import MerchantSigner
+from tests.signers.merchant import MerchantSigner
 from vyris.device_keys import public_jwk
 from vyris.encounter.v1 import encounter_pb2
 from vyris.mint.v1 import mint_pb2

@@ -12,8 +12,8 @@ import pytest
 from services.encounter.development_key import development_key
 from stack.local import Stack
 from tests.encounter_service import Client, Members, add_member, environment, running
-from tests.encounter_tokens import Signer
 from tests.fresh_database import fresh_database
+from tests.signers.encounter import Signer
 
 
 @pytest.fixture(scope="session")

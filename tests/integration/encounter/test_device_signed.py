@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.encounter_service import BASE_URL, Client, Members, enroll
-from tests.encounter_tokens import Signer, twin
+from tests.signers.encounter import Signer, twin
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.encounter.v1 import encounter_pb2
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from services.encounter.register import QUERIES
 from tests.encounter_service import Client, Members, enroll
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 from vyris.device_proof import build_proof, grpc_target
 from vyris.encounter.v1 import encounter_pb2
 

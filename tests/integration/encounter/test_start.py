@@ -11,7 +11,7 @@ import pytest
 
 from services.encounter.development_key import development_key
 from tests.encounter_service import Client, Members, add_member, environment, running
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 from vyris.encounter.v1 import encounter_pb2
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from tests.encounter_service import Client, Members, add_member
-from tests.encounter_tokens import Signer, hostile_tokens, twin
+from tests.signers.encounter import Signer, hostile_tokens, twin
 from vyris.encounter.v1 import encounter_pb2
 
 Clients = tuple[Client, Client]

@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from schema.migrate import MIGRATIONS
 from stack.ports import PortTaker
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc

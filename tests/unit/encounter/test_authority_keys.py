@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from services.encounter.authority_keys import authority_keys
 from services.es256 import public_key_from_text
 from services.runtime.settings import WrongSetting
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 from vyris.device_keys import public_jwk
 
 FIRST, SECOND = Signer("", ""), Signer("", "")

@@ -12,7 +12,7 @@ from cli.dev import app
 from services.encounter.authority_keys import authority_keys
 from services.encounter.development_key import PUBLIC_NAME
 from services.encounter.encounter_token import Location, TimeLimits, prove, read_encounter
-from tests.encounter_tokens import Signer
+from tests.signers.encounter import Signer
 
 ADA, BEN = str(uuid.uuid4()), str(uuid.uuid4())
 

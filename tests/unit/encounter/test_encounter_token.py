@@ -9,7 +9,7 @@ import pytest
 
 from services.encounter.encounter_token import Location, TimeLimits, prove, read_encounter
 from services.es256 import TokenRefused, public_key_from_text
-from tests.encounter_tokens import Signer, compact, hostile_tokens, twin
+from tests.signers.encounter import Signer, compact, hostile_tokens, twin
 
 LIMITS = TimeLimits(max_age_s=300, max_lifetime_s=3_600)
 SIGNER = Signer(str(uuid.uuid4()), str(uuid.uuid4()))

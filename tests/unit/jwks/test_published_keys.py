@@ -22,7 +22,7 @@ from services.jwks.published_keys import (
     key_set,
     p256_key,
 )
-from tests.merchant_signer import MerchantSigner
+from tests.signers.merchant import MerchantSigner
 from vyris.errors import Retryable
 
 

@@ -19,7 +19,7 @@ from services.es256 import KeyRefused
 from services.jwks import PublishedKeys
 from services.user_tokens import UserTokens
 from services.user_tokens.issuer_keys import issuer_key
-from tests.encounter_tokens import b64
+from tests.signers.encounter import b64
 from vyris.errors import Unauthorized
 
 ISSUER = "https://id.test"

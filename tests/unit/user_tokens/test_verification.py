@@ -15,7 +15,7 @@ from services.runtime.call import Identity
 from services.runtime.settings import WrongSetting
 from services.user_tokens import UserTokens, UserTokenSettings, opened_user_tokens, refuse_unproven_callers
 from services.user_tokens.issuer_keys import issuer_key
-from tests.merchant_signer import MerchantSigner
+from tests.signers.merchant import MerchantSigner
 from vyris.errors import Retryable, Unauthorized
 
 ISSUER = "https://id.test"

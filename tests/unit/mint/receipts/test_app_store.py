@@ -20,7 +20,7 @@ from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
 from services.mint.refunds.app_store import AppStoreNotices
-from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms, transaction_claims
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms, transaction_claims
 from vyris.errors import InvalidReceipt, Retryable, Unauthorized
 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"

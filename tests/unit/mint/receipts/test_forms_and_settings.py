@@ -14,8 +14,8 @@ from services.mint.receipts.settings import ReceiptSettings, products, root_cert
 from services.mint.receipts.verified import ReceiptClaim
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.runtime.settings import WrongSetting
-from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
-from tests.merchant_signer import ISSUER, MerchantSigner
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
+from tests.signers.merchant import ISSUER, MerchantSigner
 from vyris.errors import InvalidReceipt
 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"

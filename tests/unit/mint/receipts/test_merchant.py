@@ -14,7 +14,7 @@ from services.mint.receipts.merchant import MerchantVerifier
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
 from services.mint.refunds.merchant import MerchantNotices
-from tests.merchant_signer import ISSUER, MerchantSigner
+from tests.signers.merchant import ISSUER, MerchantSigner
 from vyris.errors import InvalidReceipt, Unauthorized
 
 USER = "auth0|77"

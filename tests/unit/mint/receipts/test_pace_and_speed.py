@@ -10,7 +10,7 @@ from services.mint.receipts.app_store_signatures import PIECES_A_TURN, AppStoreS
 from services.mint.receipts.pace import Pace
 from services.mint.receipts.proven_chains import AGE_LIMIT_S, CHAINS_LIMIT, ProvenChains
 from services.mint.receipts.verified import ReceiptClaim
-from tests.app_store_signer import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms
 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"
 
