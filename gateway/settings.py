@@ -86,9 +86,9 @@ class GatewaySettings(BaseSettings):
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
     """Connections from callers, all listeners together."""
-    gateway_max_requests: Annotated[int, Field(ge=1)] = 2_048
-    """Requests under way at one service, above the thousand copies of one receipt that must all be answered; more are
-    answered 503 at once."""
+    gateway_max_requests: Annotated[int, Field(ge=1)] = 1_280
+    """Requests under way at one service; more are answered 503 at once. Above the thousand copies of one receipt that
+    must all be answered, and about what the service answers in half a second: whoever is let in waits that long."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
     """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
