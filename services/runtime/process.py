@@ -110,8 +110,8 @@ def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthSe
             # A port that is taken is an error, not a second listener.
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", settings.concurrent_calls_limit),
-            # Calls that wait for the event loop. gRPC's own bounds, a thousand and three thousand, refuse at random between
-            # them, in words that tell a caller nothing.
+            # Calls that wait for the event loop. Between its own bounds, a thousand and three thousand, gRPC refuses at
+            # random, in words that tell a caller nothing.
             ("grpc.server.max_pending_requests", settings.concurrent_calls_limit),
             ("grpc.server.max_pending_requests_hard_limit", settings.concurrent_calls_limit),
             ("grpc.max_receive_message_length", 256 * 1024),

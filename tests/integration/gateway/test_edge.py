@@ -239,7 +239,12 @@ async def test_too_many_requests_at_once_are_shed(services: Services, tmp_path: 
         assert len(shed) >= 6
         for answer in shed:
             assert_error(answer, 503, "RETRYABLE", retryable=True)
+            assert answer.json()["message"] == "The service is busy; send the same request again"
             assert answer.headers["retry-after"] == "1"
+        await asyncio.sleep(1.2)  # the log's lines are written within a second
+        statuses = [json.loads(line)["status"] for line in (tmp_path / "access.log").read_text().splitlines()]
+        assert len(statuses) - statuses.count(503) == len(answers) - len(shed)
+        assert statuses.count(503) < len(shed)
 
 
 def _environment(settings: GatewaySettings) -> dict[str, str]:
