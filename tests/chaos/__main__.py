@@ -65,9 +65,9 @@ def recheck(history: Path) -> None:
 
 
 @app.command()
-def overload(seconds: float = 60.0, factor: float = 5.0) -> None:
+def overload(seconds: float = 60.0, factor: float = 5.0, callers: int = 4_000) -> None:
     """Press several times as hard as the suite can serve."""
-    result = run_overload(seconds, factor)
+    result = run_overload(seconds, factor, callers)
     out.print(result)
     for failure in result.failures():
         out.print(f"FAILED: {failure}", style="red")

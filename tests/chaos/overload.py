@@ -26,7 +26,7 @@ PEAK_S = 12.0
 # Enough under way at once that batches are full, few enough that nothing is shed.
 PEAK_CONNECTIONS = 128
 FACTOR = 5
-CONNECTIONS_LIMIT = 4_000
+CALLERS = 4_000
 # What one core, shared by the whole suite, answers in less than half a second; the default is for two.
 GATEWAY_MAX_REQUESTS = 512
 SERVED_SHARE = 0.8
@@ -39,6 +39,7 @@ class OverloadResult:
 
     peak_per_s: float
     offered_per_s: float
+    sent_per_s: float  # less than offered where all callers were waiting for an answer
     served_per_s: float
     served_p99_ms: float
     statuses: dict[str, int]
@@ -62,8 +63,8 @@ class OverloadResult:
         return said
 
 
-def run_overload(seconds: float = 60.0, factor: float = FACTOR) -> OverloadResult:
-    """Measure the peak with a closed loop, then press `factor` times as hard."""
+def run_overload(seconds: float = 60.0, factor: float = FACTOR, callers: int = CALLERS) -> OverloadResult:
+    """Measure the peak with a closed loop, then press `factor` times as hard, by at most so many callers at once."""
     with tempfile.TemporaryDirectory(prefix="vyris-overload-") as folder, _stack(Path(folder)) as stack:
         asyncio.run(create_for_suite(stack.database_url, stack.redis_url, BenchDrop("overload", CAPACITY)))
         _pin(stack, 0)
@@ -75,13 +76,14 @@ def run_overload(seconds: float = 60.0, factor: float = FACTOR) -> OverloadResul
         asking = threading.Thread(target=_ask_health, args=(stack.gateway_url, health, stop))
         asking.start()
         try:
-            pressed = _crowd(stack, "over", peak_per_s * factor, seconds, CONNECTIONS_LIMIT)
+            pressed = _crowd(stack, "over", peak_per_s * factor, seconds, callers)
         finally:
             stop.set()
             asking.join()
     return OverloadResult(
         peak_per_s=round(peak_per_s, 1),
         offered_per_s=round(pressed["offered"] / pressed["seconds"], 1),
+        sent_per_s=round(pressed["sent"] / pressed["seconds"], 1),
         served_per_s=round(pressed["statuses"].get("201", 0) / pressed["seconds"], 1),
         served_p99_ms=pressed["served_p99_ms"],
         statuses=pressed["statuses"],
