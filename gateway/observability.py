@@ -57,8 +57,8 @@ ACCESS_LOG_FIELDS: Final = {
 # what is served. All are counted, `envoy_cluster_upstream_rq_pending_overflow` and `envoy_cluster_upstream_rq_503`.
 SHED: Final = 503
 SHED_SAMPLE: Final = FractionalPercent(numerator=1, denominator=FractionalPercent.HUNDRED)
-# A 503 for one of these reasons is none: no healthy service, no connection, a connection that broke.
-TROUBLE_FLAGS: Final = ("UH", "UF", "UC", "UR", "URX", "LR", "NC")
+# A 503 for one of these reasons is none: no healthy service, no connection, a connection that broke, no answer in time.
+TROUBLE_FLAGS: Final = ("UH", "UF", "UC", "UR", "URX", "LR", "NC", "UT")
 
 # Envoy's own tag of this name would carry the query string.
 TRACED_URL: Final = "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH)%"

@@ -38,7 +38,7 @@ FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.1
 # A batch begins no sooner after the one before than so long for each group beyond the first that that one held.
 # Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
-# processor time for each (`python -m tests.bench --quick replay`). A batch of mints takes longer than this anyway.
+# processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
 LONGEST_GATHERING_S: Final = 0.004
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.

@@ -39,6 +39,13 @@ def batcher(process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 1
     return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit)
 
 
+@pytest.fixture
+def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has to gather never comes to an end."""
+    monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
+
+
 async def settled() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -51,9 +58,8 @@ async def test_a_lone_request_waits_for_nobody() -> None:
     assert process.batches == [["a"]]
 
 
-async def test_requests_one_after_the_other_wait_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
-    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
+@pytest.mark.usefixtures("endless_gathering")
+async def test_requests_one_after_the_other_wait_for_nobody() -> None:
     process = HeldProcess()
     process.gate.set()
     queue = batcher(process)
@@ -76,9 +82,8 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeyp
     assert process.batches == [["a", "b", "c"], ["d", "e", "f", "g"]]
 
 
-async def test_a_full_batch_does_not_gather(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
-    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
+@pytest.mark.usefixtures("endless_gathering")
+async def test_a_full_batch_does_not_gather() -> None:
     process = HeldProcess()
     process.gate.set()
     queue = batcher(process, batch_limit=2)
