@@ -15,6 +15,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2
 
+from gateway.clusters import HEALTH_REQUESTS_LIMIT
 from gateway.settings import GatewaySettings
 from tests.integration.gateway.contract import assert_error
 from tests.integration.gateway.peers import (
@@ -92,6 +93,13 @@ async def test_health_that_fails_is_unhealthy(services: Services, json_api: http
     answer = await json_api.get("/health")
     assert (answer.status_code, answer.json()) == (503, {"status": "unhealthy"})
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_health_beyond_its_own_limit_is_unhealthy_too(services: Services, json_api: httpx.AsyncClient) -> None:
+    services.on("GetHealth", sleeping(0.5))
+    answers = await asyncio.gather(*(json_api.get("/health") for _ in range(HEALTH_REQUESTS_LIMIT + 20)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(503, '{"status":"unhealthy"}')}
+    assert min(answer.elapsed for answer in answers).total_seconds() < 0.4
 
 
 async def test_health_that_hangs_is_unhealthy_after_two_seconds(
