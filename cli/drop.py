@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import backends
@@ -18,6 +16,7 @@ from services.mint import drops
 from services.mint.drop_watch import drop_state
 from services.mint.ledger import QUERIES
 from services.mint.recount import Recounter
+from services.mint.settings import DefaultDropSettings
 from services.runtime.fields import drop_name
 from services.runtime.settings import load
 from vyris.errors import InvalidRequest
@@ -29,16 +28,6 @@ Year = Annotated[str, typer.Argument(help="2000 to 2100")]
 Capacity = Annotated[int, typer.Option(min=0, max=10_000_000, help="How many numbers the drop has.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
 COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
-
-
-class DefaultDropSettings(BaseSettings):
-    """The drop that `--if-missing` creates without arguments."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
-    drop_tier: str = "genesis"
-    drop_year: str = "2025"
-    drop_capacity: int = Field(999, ge=0, le=10_000_000)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,6 +19,7 @@ import structlog
 
 from services.es256 import KeyRefused, PublicKey, public_key_from_jwk
 from services.es256.strict_json import NotStrict, read_object
+from services.runtime.settings import WrongSetting
 from vyris.errors import Retryable
 
 SET_LIMIT_BYTES: Final = 65_536
@@ -59,7 +61,7 @@ class PublishedKeys(Generic[K]):
         self._reading = asyncio.Lock()
         self._client: httpx.AsyncClient | None = None
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close what was opened to read the set."""
         if self._client is not None:
             await self._client.aclose()
@@ -114,6 +116,25 @@ class PublishedKeys(Generic[K]):
             return await asyncio.to_thread(_read_file, Path(self._source))
         except OSError as error:
             raise KeySetUnreadable(f"the file cannot be read ({error.strerror})") from None
+
+
+@asynccontextmanager
+async def opened_keys(
+    setting: str, source: str, owner: str, read_key: ReadKey[K], *, production: bool
+) -> AsyncIterator[PublishedKeys[K]]:
+    """The keys that a process reads at its start, closed at its end.
+
+    `setting` names where `source` was set. Raises WrongSetting for a set that cannot be read; in production also for
+    one that comes without protection.
+    """
+    if production and source.startswith("http://"):
+        raise WrongSetting(f"{setting} must be an https URL or a file: whoever forges it speaks for {owner}")
+    async with aclosing(PublishedKeys(source, owner, read_key)) as keys:
+        try:
+            await keys.read_at_start()
+        except KeySetUnreadable as failure:
+            raise WrongSetting(f"{setting}: {failure}") from None
+        yield keys
 
 
 def key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from services.jwks import KeySetUnreadable, PublishedKeys, p256_key
+from services.jwks import opened_keys, p256_key
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.merchant import MerchantVerifier
@@ -71,14 +71,9 @@ async def _add_merchant(
     source = settings.merchant_jwks
     if not settings.merchant_issuer or not source:
         raise WrongSetting("RECEIPT_KINDS names merchant, so MERCHANT_ISSUER and MERCHANT_JWKS must be set")
-    if production and source.startswith("http://"):
-        raise WrongSetting("MERCHANT_JWKS must be an https URL or a file: whoever forges it mints for nothing")
-    keys = PublishedKeys(source, "the merchant", p256_key)
-    closing.push_async_callback(keys.close)
-    try:
-        await keys.read_at_start()
-    except KeySetUnreadable as failure:
-        raise WrongSetting(f"MERCHANT_JWKS: {failure}") from None
+    keys = await closing.enter_async_context(
+        opened_keys("MERCHANT_JWKS", source, "the merchant", p256_key, production=production)
+    )
     signatures = MerchantSignatures(keys, settings.merchant_issuer, settings.merchant_audience)
     kinds.verifiers.append(MerchantVerifier(signatures))
     kinds.merchant_notices = MerchantNotices(signatures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.mint.bouncer import BouncerSettings
 from services.mint.receipts.settings import ReceiptSettings
@@ -11,15 +12,24 @@ from services.storage.database import PostgresSettings
 from services.user_tokens import UserTokenSettings
 
 
-class MintSettings(UserTokenSettings, ReceiptSettings, BouncerSettings, PostgresSettings, ServiceSettings):
-    """What the mint process needs to know."""
+class DefaultDropSettings(BaseSettings):
+    """The drop that is meant where none is named, and how the local stack creates it."""
 
-    mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
     drop_tier: str = Field("genesis", pattern=r"^[a-z0-9-]{1,32}$", description="tier of the default drop")
     drop_year: str = Field("2025", pattern=r"^2(0[0-9][0-9]|100)$", description="year of the default drop")
     drop_capacity: int = Field(
         999, ge=0, le=10_000_000, description="numbers in the default drop; an existing drop is never changed"
     )
+
+
+class MintSettings(
+    UserTokenSettings, ReceiptSettings, BouncerSettings, PostgresSettings, DefaultDropSettings, ServiceSettings
+):
+    """What the mint process needs to know."""
+
+    mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")
     mint_queue_limit: int = Field(4_096, ge=1, le=65_536, description="requests that wait for a drop before shedding")
     mint_batch_limit: int = Field(256, ge=1, le=1_024, description="receipts in one batch")
     recount_interval_ms: int = Field(2_000, ge=50, le=60_000, description="how often Redis' counts are put right")

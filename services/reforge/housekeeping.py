@@ -9,7 +9,7 @@ import structlog
 
 from services.device_proof.spending import purge as purge_proofs
 from services.reforge.statements import QUERIES
-from services.storage.database import Database, DatabaseUnavailable, DataRejected
+from services.storage.database import Database, DatabaseFailed
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +30,8 @@ class Housekeeping:
         while True:
             try:
                 await self.once()
-            except (DatabaseUnavailable, DataRejected) as problem:
-                log.warning("housekeeping_failed", problem=str(problem))
+            except DatabaseFailed as problem:
+                log.warning("housekeeping_failed", cause=problem.cause)
             except Exception as problem:
                 # Tomorrow's round must come; the kind alone, because the text may hold an address.
                 log.error("housekeeping_failed", problem=type(problem).__name__)

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
 from services.reforge.smtp import MailServer, NotSent
-from services.storage.database import DatabaseUnavailable, DataRejected
+from services.storage.database import DatabaseFailed
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +46,8 @@ class MailWorker:
             self._news.clear()
             try:
                 taken = await self._send_batch()
-            except (DatabaseUnavailable, DataRejected) as problem:
-                log.warning("outbox_unreachable", problem=str(problem))
+            except DatabaseFailed as problem:
+                log.warning("outbox_unreachable", cause=problem.cause)
                 taken = 0
             except Exception as problem:
                 # The kind alone: a mail's text or address must not get into the log.

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs
 from google.api.httpbody_pb2 import HttpBody
 
 from services.reforge.confirmation import Confirmation, refuse_ended
-from services.reforge.failures import postgres_failures_are_retryable
 from services.reforge.lookups import request_named_by, subject_named_by
 from services.reforge.mail_facts import request_facts, shown_time
 from services.reforge.mail_worker import MailWorker
@@ -19,7 +18,7 @@ from services.reforge.tokens import Purpose
 from services.runtime.call import Call
 from services.runtime.fields import refuse_nul
 from services.storage.database import Database
-from vyris.errors import Expired, InvalidRequest, Unauthorized, VyrisError
+from vyris.errors import Expired, InvalidRequest, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -127,9 +126,9 @@ class PageServicer:
             if not token:
                 raise InvalidRequest("This address is incomplete; open the link in the mail once more")
             refuse_nul(token)
-            with postgres_failures_are_retryable(call.method):
-                page = await work(token)
-        except VyrisError as refusal:
+            page = await work(token)
+        except Exception as error:
+            refusal = call.refusal_of(error)
             page = Page("problem", {"reason": refusal.reason, "message": refusal.message}, status=refusal.http_status)
         body = self._pages.render(page)
         await call.answer_headers(("x-http-status", str(page.status)), *self._pages.headers)

@@ -12,7 +12,6 @@ from services.es256 import KeyRefused, PublicKey, public_key_from_text
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
 from services.reforge.email_changes import EmailChanges
-from services.reforge.failures import postgres_failures_are_retryable
 from services.reforge.initiation import Initiation, Wish
 from services.reforge.lookups import request_named_by, request_with_id
 from services.reforge.mail_worker import MailWorker
@@ -53,8 +52,7 @@ class ReforgeServicer(PageServicer):
     ) -> reforge_pb2.InitReforgeResponse:
         """Ask for a move."""
         wish = _wish(request, call)
-        with postgres_failures_are_retryable(call.method):
-            begun = await self._initiation.begin(wish)
+        begun = await self._initiation.begin(wish)
         self._mail.wake()
         MOVES.labels("asked").inc()
         return reforge_pb2.InitReforgeResponse(
@@ -71,8 +69,7 @@ class ReforgeServicer(PageServicer):
         refuse_nul(request.token, request.confirmation_code)
         if not request.token:
             raise InvalidRequest("token is required")
-        with postgres_failures_are_retryable(call.method):
-            moved = await self._confirmation.confirm(request.token, request.confirmation_code)
+        moved = await self._confirmation.confirm(request.token, request.confirmation_code)
         self._mail.wake()
         MOVES.labels("confirmed").inc()
         return reforge_pb2.ConfirmReforgeResponse(
@@ -83,11 +80,10 @@ class ReforgeServicer(PageServicer):
         """Tell what became of a request."""
         refuse_nul(request.reforge_id, request.token)
         _exactly_one(reforge_id=request.reforge_id, token=request.token)
-        with postgres_failures_are_retryable(call.method):
-            if request.token:
-                found = await request_named_by(self._database, Purpose.MOVE, request.token)
-            else:
-                found = await request_with_id(self._database, request.reforge_id)
+        if request.token:
+            found = await request_named_by(self._database, Purpose.MOVE, request.token)
+        else:
+            found = await request_with_id(self._database, request.reforge_id)
         return reforge_pb2.GetReforgeResponse(
             status=_status(found),
             reforge_id=str(found["id"]),
@@ -102,11 +98,10 @@ class ReforgeServicer(PageServicer):
         """Say no to a move."""
         refuse_nul(request.reforge_id, request.token)
         _exactly_one(reforge_id=request.reforge_id, token=request.token)
-        with postgres_failures_are_retryable(call.method):
-            if request.token:
-                await self._reversal.refuse_by_token(request.token)
-            else:
-                await self._reversal.refuse_by_device(request.reforge_id, _proof(call), request)
+        if request.token:
+            await self._reversal.refuse_by_token(request.token)
+        else:
+            await self._reversal.refuse_by_device(request.reforge_id, _proof(call), request)
         MOVES.labels("refused").inc()
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
@@ -116,11 +111,10 @@ class ReforgeServicer(PageServicer):
         """Take a move back."""
         refuse_nul(request.reforge_id, request.token)
         _exactly_one(reforge_id=request.reforge_id, token=request.token)
-        with postgres_failures_are_retryable(call.method):
-            if request.token:
-                membership_id = await self._reversal.undo_by_token(request.token)
-            else:
-                membership_id = await self._reversal.undo_by_device(request.reforge_id, _proof(call), request)
+        if request.token:
+            membership_id = await self._reversal.undo_by_token(request.token)
+        else:
+            membership_id = await self._reversal.undo_by_device(request.reforge_id, _proof(call), request)
         self._mail.wake()
         MOVES.labels("undone").inc()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
@@ -132,10 +126,9 @@ class ReforgeServicer(PageServicer):
         refuse_nul(request.membership_id, request.user_id, request.email)
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
         membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
-        with postgres_failures_are_retryable(call.method):
-            change = await self._email_changes.change_by_device(
-                membership_id, user_id, email, _proof(call), request, call.require_user
-            )
+        change = await self._email_changes.change_by_device(
+            membership_id, user_id, email, _proof(call), request, call.require_user
+        )
         self._mail.wake()
         return reforge_pb2.ChangeEmailResponse(
             status="APPLIED" if change.applied else "SCHEDULED", effective_at=rfc3339(change.effective_at)

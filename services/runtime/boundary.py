@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-import structlog
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from services import tracing
-from services.runtime.call import Call, Context
+from services.runtime.call import Call, Context, refusal_of
 from services.runtime.metrics import RPC_SECONDS
 from vyris.error_wire import trailing_metadata
-from vyris.errors import InvalidRequest, Retryable, VyrisError
-
-log = structlog.get_logger(__name__)
+from vyris.errors import InvalidRequest
 
 OK: Final = "OK"
 # Stands for a request whose bytes are no valid message (text that is not UTF-8, say).
@@ -115,7 +112,7 @@ def _unary_boundary(
                 await authenticate(request, call)
             answer = await behaviour(request, call)
         except Exception as error:
-            refusal = _refusal(error, path, context)
+            refusal = refusal_of(error, path, context)
             RPC_SECONDS(path, refusal.reason).observe(time.perf_counter() - started_s)
             await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
             raise AssertionError("abort raises") from error
@@ -138,19 +135,10 @@ def _stream_boundary(
             async for message in behaviour(request, call):
                 yield message
         except Exception as error:
-            refusal = _refusal(error, path, context)
+            refusal = refusal_of(error, path, context)
             await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
 
     return boundary
-
-
-def _refusal(error: Exception, path: str, context: Context) -> VyrisError:
-    """What the caller is told. What was not expected is told to the log alone."""
-    if isinstance(error, VyrisError):
-        return error
-    request_id = next((v for k, v in context.invocation_metadata() or () if k == "x-request-id"), None)
-    log.error("unexpected_failure", rpc=path, request_id=request_id, exc_info=error)
-    return Retryable()
 
 
 def _snake_case(name: str) -> str:

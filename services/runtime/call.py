@@ -7,7 +7,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 import grpc
+import structlog
 
+from services.storage.database import DatabaseFailed
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
 REQUEST_ID_KEY: Final = "x-request-id"
@@ -15,6 +17,22 @@ REQUEST_ID_KEY: Final = "x-request-id"
 TRAVEL_S: Final = 0.05
 
 Context = grpc.aio.ServicerContext[Any, Any]
+log = structlog.get_logger(__name__)
+
+
+def refusal_of(error: Exception, method: str, context: Context) -> VyrisError:
+    """What the caller of `method` is told where a call ended in `error`; what he is not told goes to the log."""
+    if isinstance(error, DatabaseFailed):
+        log.warning("database_failed", rpc=method, request_id=_sent_request_id(context), cause=error.cause)
+        return Retryable()
+    if isinstance(error, VyrisError):
+        return error
+    log.error("unexpected_failure", rpc=method, request_id=_sent_request_id(context), exc_info=error)
+    return Retryable()
+
+
+def _sent_request_id(context: Context) -> str | None:
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == REQUEST_ID_KEY), None)
 
 
 class Identity:
@@ -85,6 +103,10 @@ class Call:
     def request_id(self) -> str:
         """The gateway's id of this request, or a new one."""
         return (self.metadata(REQUEST_ID_KEY) or str(uuid4()))[:128]
+
+    def refusal_of(self, error: Exception) -> VyrisError:
+        """What the caller is told where the call ended in `error`; for methods whose errors are no gRPC status."""
+        return refusal_of(error, self.method, self._context)
 
     async def answer_headers(self, *headers: tuple[str, str]) -> None:
         """Send initial metadata. Only where nothing can fail afterwards: an error then loses its details."""

@@ -46,10 +46,10 @@ class PostgresSettings(BaseSettings):
     postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
 
 
-class DatabaseUnavailable(Retryable):
-    """Postgres could not be reached, refused, or did not answer in time; what it did is not known.
+class DatabaseFailed(Retryable):
+    """A statement failed. `cause`, which is also its text, is for the log: never a value that was in the statement.
 
-    `cause`, which is also its text, is for the log; the caller hears what every Retryable says.
+    The caller hears what every Retryable says.
     """
 
     def __init__(self, cause: str) -> None:
@@ -60,7 +60,11 @@ class DatabaseUnavailable(Retryable):
         return self.cause
 
 
-class DataRejected(Exception):
+class DatabaseUnavailable(DatabaseFailed):
+    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
+
+
+class DataRejected(DatabaseFailed):
     """Postgres refused the data itself (SQLSTATE class 22 or 23); nothing was written."""
 
 

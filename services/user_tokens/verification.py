@@ -21,7 +21,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from services.es256 import TokenRefused, numeric_date, optional_numeric_date, read_token, text_claim
-from services.jwks import KeySetUnreadable, PublishedKeys
+from services.jwks import PublishedKeys, opened_keys
 from services.runtime.call import Call, Identity
 from services.runtime.settings import WrongSetting
 from services.user_tokens.issuer_keys import ALGORITHMS, IssuerKey, issuer_key
@@ -100,13 +100,5 @@ async def opened_user_tokens(settings: UserTokenSettings, *, production: bool) -
     if not issuer:
         yield None
         return
-    if production and source.startswith("http://"):
-        raise WrongSetting("USER_JWT_JWKS must be an https URL or a file: whoever forges it is everybody")
-    keys = PublishedKeys(source, "the identity provider", issuer_key)
-    try:
-        await keys.read_at_start()
+    async with opened_keys("USER_JWT_JWKS", source, "the identity provider", issuer_key, production=production) as keys:
         yield UserTokens(keys, issuer, settings.user_jwt_audience)
-    except KeySetUnreadable as failure:
-        raise WrongSetting(f"USER_JWT_JWKS: {failure}") from None
-    finally:
-        await keys.close()

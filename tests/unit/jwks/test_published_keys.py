@@ -69,7 +69,7 @@ def shop() -> Iterator[Shop]:
 async def keys(shop: Shop) -> AsyncIterator[PublishedKeys[PublicKey]]:
     made = PublishedKeys(f"http://127.0.0.1:{shop.server_address[1]}/jwks", "the shop", p256_key, Clock())
     yield made
-    await made.close()
+    await made.aclose()
 
 
 async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
