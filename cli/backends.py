@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.console import fail
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
-from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
+from services.storage.database import Database, DatabaseFailed, PostgresSettings
 from stack.state import StateFolder
 
 
@@ -61,7 +61,7 @@ async def database(*, patient: bool = False) -> AsyncIterator[Database]:
     try:
         async with Database.open(settings, "vyris-cli") as opened:
             yield opened
-    except DatabaseUnavailable as error:
+    except DatabaseFailed as error:
         fail(_why_postgres_failed(error.cause))
 
 
@@ -98,7 +98,8 @@ async def bouncer() -> AsyncIterator[Bouncer]:
     if not url:
         fail(no_stack("REDIS_URL"))
     _silence_services()
-    settings = BouncerSettings(redis_url=url)
+    # Once Redis failed it is left alone, so that the command knows at its end that something was not written.
+    settings = BouncerSettings(redis_url=url, redis_pause_ms=60_000)
     opened = Bouncer(redis_client(settings), settings)
     try:
         yield opened

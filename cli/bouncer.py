@@ -41,4 +41,6 @@ async def rebuild() -> None:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
         await Recounter(database, bouncer, interval_s=0).rebuild()
+        if not await bouncer.reachable():
+            fail(f"Not all counts were written. {backends.why_redis_failed()}")
     err.print("Redis' counts are Postgres' now.")

@@ -99,7 +99,7 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = 
     """Give a drop more or fewer numbers, never fewer than are taken."""
     name = _checked_name(tier, year)
     environment = "sandbox" if sandbox else "production"
-    async with backends.database(patient=True) as database:
+    async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
         found = await database.fetchrow(QUERIES["find_drop"], *name, environment)
         if found is None:
             fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
@@ -107,9 +107,10 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = 
             before = await database.in_long_transaction(lambda c: drops.resize_drop(c, found["id"], capacity))
         except drops.CannotResize as reason:
             fail(f"The drop keeps its capacity: {reason}.")
-        async with backends.bouncer() as bouncer:
-            await Recounter(database, bouncer, interval_s=0).rebuild()
-    out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
+        out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
+        await Recounter(database, bouncer, interval_s=0).rebuild()
+        if not await bouncer.reachable():
+            err.print(f"{backends.why_redis_failed()} The mint service writes its count when it is back.")
 
 
 def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:

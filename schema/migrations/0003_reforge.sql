@@ -13,7 +13,7 @@ CREATE INDEX device_proof_uses_expiry ON device_proof_uses (expires_at);
 CREATE TYPE reforge_state AS ENUM (
   'PENDING',     -- asked for; nothing has changed yet (past expires_at it never will)
   'CONFIRMED',   -- the new device holds the membership; until undo_until that can be undone
-  'SUPERSEDED',  -- a newer request, another one's confirmation, or a revocation took its place
+  'SUPERSEDED',  -- a newer request, another one's confirmation, or a change of address took its place
   'REFUSED',     -- the owner said no, or somebody guessed at its code
   'UNDONE'       -- confirmed, then taken back
 );

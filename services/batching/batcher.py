@@ -158,11 +158,6 @@ class Batcher(Generic[K, R, A]):
         """How long a request that came now would wait. Nobody waits for whole batches where none are ahead."""
         return self._batch_s * (len(self._waiting) // self._batch_limit)
 
-    @property
-    def requests(self) -> int:
-        """How many requests wait or are in flight."""
-        return self._requests
-
     async def close(self) -> None:
         """Stop the worker; whoever still waits gets Retryable."""
         if self._worker is not None:

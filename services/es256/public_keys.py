@@ -41,10 +41,6 @@ class PublicKey:
     canonical: str
     thumbprint: str
 
-    def pem(self) -> str:
-        """SubjectPublicKeyInfo in PEM."""
-        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
 
 def public_key_from_text(text: str) -> PublicKey:
     """Read a caller's key: PEM (SubjectPublicKeyInfo) or JWK as JSON text. Raises `KeyRefused`."""

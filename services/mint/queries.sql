@@ -143,6 +143,10 @@ RETURNING l.receipt_key;
 -- One process at a time does a repair; held to the end of the transaction. $1 class, $2 object
 SELECT pg_try_advisory_xact_lock($1::int, $2::int);
 
+-- name: wait_for_lock
+-- The same for what an operator wants done: waits its turn, up to the lock timeout. $1 class, $2 object
+SELECT TRUE FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked;
+
 -- name: remaining_by_drop
 -- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all
 SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining

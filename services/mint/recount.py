@@ -1,7 +1,8 @@
 """The recount: Postgres' number of unclaimed slots is written over Redis' count.
 
 At start, every few seconds, when the key is missing, and (at most once a second) when a
-batch was refused slots that Postgres may hold. One process at a time, by an advisory lock.
+batch was refused slots that Postgres may hold. Advisory locks let one process at a time recount all drops, and one
+each drop that is in doubt.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Recounter:
         await self._recount([drop.id], "doubt")
 
     async def rebuild(self) -> None:
-        """Recount all drops at the operator's wish. Raises DatabaseUnavailable."""
-        await self._recount(None, "operator")
+        """Recount all drops at the operator's wish, after whoever is at it already. Raises DatabaseUnavailable."""
+        await self._recount(None, "operator", waits=True)
 
-    async def _recount(self, drop_ids: Sequence[int] | None, cause: str) -> None:
+    async def _recount(self, drop_ids: Sequence[int] | None, cause: str, *, waits: bool = False) -> None:
+        lock = QUERIES["wait_for_lock" if waits else "try_lock"]
+
         async def locked(connection: Connection) -> None:
-            if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, drop_ids[0] if drop_ids else ALL_DROPS):
+            if not await connection.fetchval(lock, LOCK_CLASS, drop_ids[0] if drop_ids else ALL_DROPS):
                 return
             for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids):
                 labels = (row["tier"], row["year"], row["environment"])

@@ -43,3 +43,4 @@ class Housekeeping:
         await purge_proofs(self._database)
         await self._database.execute(QUERIES["purge_mail"], self._mail_retention_d, PURGE_LIMIT)
         await self._database.execute(QUERIES["purge_requests"], self._request_retention_d, PURGE_LIMIT)
+        await self._database.execute(QUERIES["purge_email_changes"], self._request_retention_d, PURGE_LIMIT)

@@ -15,6 +15,7 @@ from services.device_proof import DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.es256 import PublicKey
 from services.reforge.mail_facts import request_facts
+from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.settings import ReforgeSettings
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
@@ -71,7 +72,9 @@ class Initiation:
             await spend(connection, proof)
             return await self._record(connection, wish, membership, proven=proof is not None)
 
-        return await self._database.in_transaction(work)
+        begun = await self._database.in_transaction(work)
+        MOVES.labels("asked").inc()
+        return begun
 
     def _judge(self, wish: Wish, membership: asyncpg.Record) -> VerifiedProof | None:
         """In the contract's order: existence, owner and revocation, proof, state."""

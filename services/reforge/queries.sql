@@ -213,3 +213,11 @@ DELETE FROM reforge_requests WHERE id IN (
   WHERE created_at < now() - make_interval(days => $1)
   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );
+
+-- name: purge_email_changes
+-- Forgets changes of address that took effect or came to nothing; an open one is days old at most.
+DELETE FROM email_changes WHERE id IN (
+  SELECT id FROM email_changes
+  WHERE (applied_at IS NOT NULL OR refused_at IS NOT NULL) AND created_at < now() - make_interval(days => $1)
+  ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+);

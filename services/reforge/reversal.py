@@ -15,6 +15,7 @@ from services.device_proof.spending import spend
 from services.reforge.confirmation import ENDED, refuse_ended
 from services.reforge.lookups import UNKNOWN_TOKEN, locked_request, request_named_by, request_with_id, subject_named_by
 from services.reforge.mail_facts import request_facts
+from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, append_moved
 from services.reforge.tokens import Purpose
@@ -81,6 +82,7 @@ class Reversal:
             )
 
         await self._database.in_transaction(work)
+        MOVES.labels("refused").inc()
 
     async def _keep_email(self, token: str) -> None:
         change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
@@ -118,7 +120,9 @@ class Reversal:
             membership_id: UUID = request["membership_id"]
             return membership_id
 
-        return await self._database.in_transaction(work)
+        undone = await self._database.in_transaction(work)
+        MOVES.labels("undone").inc()
+        return undone
 
 
 async def _restore(connection: Connection, request: asyncpg.Record) -> None:

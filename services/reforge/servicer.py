@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import asyncpg
-from prometheus_client import Counter
 
 from services.device_proof import proof_in
 from services.es256 import KeyRefused, PublicKey, public_key_from_text
@@ -26,8 +23,6 @@ from services.storage.database import Database
 from vyris.device_proof import METADATA_KEY
 from vyris.errors import InvalidRequest, NotFound
 from vyris.reforge.v1 import reforge_pb2
-
-MOVES: Final = Counter("vyris_reforge_moves", "Moves of memberships by what happened", ["event"])
 
 
 class ReforgeServicer(PageServicer):
@@ -54,7 +49,6 @@ class ReforgeServicer(PageServicer):
         wish = _wish(request, call)
         begun = await self._initiation.begin(wish)
         self._mail.wake()
-        MOVES.labels("asked").inc()
         return reforge_pb2.InitReforgeResponse(
             status="PENDING",
             reforge_id=str(begun.reforge_id),
@@ -71,7 +65,6 @@ class ReforgeServicer(PageServicer):
             raise InvalidRequest("token is required")
         moved = await self._confirmation.confirm(request.token, request.confirmation_code)
         self._mail.wake()
-        MOVES.labels("confirmed").inc()
         return reforge_pb2.ConfirmReforgeResponse(
             status="CONFIRMED", membership_id=str(moved.membership_id), new_device_id=moved.new_device_id
         )
@@ -102,7 +95,6 @@ class ReforgeServicer(PageServicer):
             await self._reversal.refuse_by_token(request.token)
         else:
             await self._reversal.refuse_by_device(request.reforge_id, _proof(call), request)
-        MOVES.labels("refused").inc()
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
     async def undo_reforge(
@@ -116,7 +108,6 @@ class ReforgeServicer(PageServicer):
         else:
             membership_id = await self._reversal.undo_by_device(request.reforge_id, _proof(call), request)
         self._mail.wake()
-        MOVES.labels("undone").inc()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
 
     async def change_email(

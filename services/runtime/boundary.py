@@ -18,8 +18,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from services import tracing
-from services.runtime.call import Call, Context, refusal_of
+from services.runtime.call import Call
 from services.runtime.metrics import RPC_SECONDS
+from services.runtime.refusals import Context, refusal_of
 from vyris.error_wire import trailing_metadata
 from vyris.errors import InvalidRequest
 

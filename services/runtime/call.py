@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
-import grpc
-import structlog
-
-from services.storage.database import DatabaseFailed
+from services.runtime.refusals import Context, refusal_of
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
-REQUEST_ID_KEY: Final = "x-request-id"
 # An answer needs this long to travel; work that could only end later is not begun.
 TRAVEL_S: Final = 0.05
-
-Context = grpc.aio.ServicerContext[Any, Any]
-log = structlog.get_logger(__name__)
-
-
-def refusal_of(error: Exception, method: str, context: Context) -> VyrisError:
-    """What the caller of `method` is told where a call ended in `error`; what he is not told goes to the log."""
-    if isinstance(error, DatabaseFailed):
-        log.warning("database_failed", rpc=method, request_id=_sent_request_id(context), cause=error.cause)
-        return Retryable()
-    if isinstance(error, VyrisError):
-        return error
-    log.error("unexpected_failure", rpc=method, request_id=_sent_request_id(context), exc_info=error)
-    return Retryable()
-
-
-def _sent_request_id(context: Context) -> str | None:
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == REQUEST_ID_KEY), None)
 
 
 class Identity:
@@ -98,11 +75,6 @@ class Call:
         # Read only when asked for: gRPC builds an object for each of a dozen headers.
         metadata = self._context.invocation_metadata() or ()
         return [value for name, value in metadata if name == key and isinstance(value, str)]
-
-    @property
-    def request_id(self) -> str:
-        """The gateway's id of this request, or a new one."""
-        return (self.metadata(REQUEST_ID_KEY) or str(uuid4()))[:128]
 
     def refusal_of(self, error: Exception) -> VyrisError:
         """What the caller is told where the call ended in `error`; for methods whose errors are no gRPC status."""

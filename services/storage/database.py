@@ -9,7 +9,7 @@ synchronous standby by committing locally, and the caller would not know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -121,10 +121,6 @@ class Database:
     async def execute(self, query: str, *args: object) -> str:
         """Run one statement as its own transaction; returns its command tag."""
         return await self._call(lambda connection: connection.execute(query, *args), statement=query)
-
-    async def executemany(self, query: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run one statement for many rows in one transaction."""
-        await self._call(lambda connection: connection.executemany(query, rows), statement=query)
 
     async def answers(self) -> bool:
         """Whether Postgres answers and can be written to."""

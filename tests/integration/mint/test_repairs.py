@@ -57,15 +57,19 @@ async def test_slots_taken_by_a_process_that_died_are_for_sale_again(make_mint: 
 async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint(capacity=7)
     await mint.bouncer.write(mint.count_key, 1)
-    recounter = Recounter(other_database, mint.bouncer, interval_s=1)
+    recounter = Recounter(other_database, mint.bouncer, interval_s=0.01)
 
-    async def while_locked(connection: object) -> None:
+    async def while_locked(connection: object) -> asyncio.Task[None]:
         await connection.execute("SELECT pg_advisory_xact_lock($1::int, 0)", LOCK_CLASS)  # type: ignore[attr-defined]
-        await recounter.rebuild()
+        by_interval = asyncio.create_task(recounter.run())
+        by_operator = asyncio.create_task(recounter.rebuild())
+        await asyncio.sleep(0.3)
+        by_interval.cancel()
         assert await mint.bouncer.read(mint.count_key) == 1
+        assert not by_operator.done()
+        return by_operator
 
-    await mint.database.in_transaction(while_locked)
-    await recounter.rebuild()
+    await (await mint.database.in_transaction(while_locked))
     assert await mint.bouncer.read(mint.count_key) == 7
 
 

@@ -85,6 +85,30 @@ async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str,
 
 
 @pytest.mark.parametrize("service", SERVICES)
+async def test_nothing_is_readable_that_no_statement_of_the_service_names(service: str, database_url: str) -> None:
+    folders = [REPOSITORY / "services" / service, REPOSITORY / "services" / "device_proof"]
+    words = {
+        word
+        for folder in folders
+        for file in folder.rglob("queries.sql")
+        for statement in Queries(file)._statements.values()
+        for word in re.findall(r"[a-z_]+", re.sub(r"--.*", "", statement))
+    }
+    connection = await asyncpg.connect(database_url)
+    readable = {
+        row[0]
+        for row in await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+            "AND has_table_privilege($1, format('%I.%I', schemaname, tablename), 'SELECT')",
+            f"vyris_{service}",
+        )
+    }
+    await connection.close()
+    assert readable
+    assert readable <= words
+
+
+@pytest.mark.parametrize("service", SERVICES)
 async def test_what_belongs_to_another_cannot_be_written(service: str, database_url: str) -> None:
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
     for table, allowed in writers().items():
@@ -120,8 +144,9 @@ async def test_granting_again_changes_nothing(database_url: str) -> None:
 async def test_an_owner_who_may_not_create_roles_still_migrates(database_url: str) -> None:
     """Groups that are not there are passed over; an administrator makes them later and grants again."""
     connection = await asyncpg.connect(database_url)
-    text = (MIGRATIONS / "0006_roles.sql").read_text().split("-- migrate:up")[1].split("-- migrate:down")[0]
-    unknown = text.replace("vyris_", "absent_").replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
+    texts = [(MIGRATIONS / name).read_text() for name in ("0006_roles.sql", "0007_least_grants.sql")]
+    up = "".join(text.split("-- migrate:up")[1].split("-- migrate:down")[0] for text in texts)
+    unknown = up.replace("vyris_", "absent_")
     transaction = connection.transaction()
     await transaction.start()
     try:
