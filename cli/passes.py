@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,11 +16,13 @@ from cli import backends
 from cli.console import AsJson, err, fail, out, run_async, show_one
 from services.runtime.settings import WrongSetting
 from services.wallet.certificates import subject_value
+from services.wallet.development_certificates import ROOT_FILE
 from services.wallet.inspection import judge_signature, signers
 from services.wallet.issuing import issue_to_operator
 from services.wallet.opened_pass import NotAPassError, OpenedPass, open_pass
 from services.wallet.package import PassPress
 from services.wallet.pass_json import file_name
+from services.wallet.phrases import Language
 from services.wallet.preview.html import preview_html
 from services.wallet.settings import WalletSettings
 from services.wallet.signing_setup import credentials_from, issuer_from, keys_folder, tokens_from
@@ -30,14 +31,6 @@ from vyris.errors import VyrisError
 app = typer.Typer(no_args_is_help=True, help="Build, inspect and preview passes.")
 
 PassFile = Annotated[Path, typer.Argument(help="A .pkpass file.", exists=True, dir_okay=False, readable=True)]
-
-
-class Language(StrEnum):
-    """The languages that our passes speak (`services.wallet.phrases`)."""
-
-    EN = "en"
-    DE = "de"
-    FR = "fr"
 
 
 @app.command()
@@ -124,7 +117,7 @@ def _opened(file: Path) -> OpenedPass:
 
 def _local_root() -> Path | None:
     try:
-        root = keys_folder(WalletSettings(database_url="")) / "pass_root.pem"
+        root = keys_folder(WalletSettings(database_url="")) / ROOT_FILE
     except ValidationError:
         return None
     return root if root.exists() else None

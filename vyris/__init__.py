@@ -1,1 +1,1 @@
-"""What a Python caller of VYRIS imports: messages, stubs and errors."""
+"""What a Python caller of VYRIS imports: the client, messages and stubs, errors, device keys and proofs."""

@@ -1,6 +1,6 @@
 """Bounds as the protos' comments word them, as JSON Schema.
 
-The comments are the one place where a bound is written down; a phrase that says one and stands
+The comments are where a caller reads a bound, and the document takes it from there; a phrase that says one and stands
 in no entry here is found by a test.
 """
 
@@ -45,7 +45,7 @@ PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Schema]]]] 
     ),
     (re.compile(r"\bat most ([\d,]+) KiB"), lambda found: {"maxLength": 1024 * _number(found[1])}),
     (
-        re.compile(r"RFC 3339, UTC, milliseconds[,;] (?:else )?empty|RFC 3339, UTC, milliseconds; else empty"),
+        re.compile(r"RFC 3339, UTC, milliseconds[,;] (?:else )?empty"),
         lambda _: {"pattern": f"^({_TIME})?$"},
     ),
     (re.compile(r"RFC 3339, UTC, milliseconds"), lambda _: {"format": "date-time", "pattern": f"^{_TIME}$"}),

@@ -38,7 +38,7 @@ class DropWatch:
         self._reading: dict[int, asyncio.Lock] = {}
 
     async def read(self, drop: Drop) -> mint_pb2.GetDropResponse:
-        """Raises Retryable."""
+        """The drop, at most a moment old. Raises NotFound, Retryable."""
         async with self._reading.setdefault(drop.id, asyncio.Lock()):
             seen = self._seen.get(drop.id)
             if seen is not None and time.monotonic() < seen[0]:
@@ -52,7 +52,7 @@ class DropWatch:
             return answer
 
     async def changes(self, drop: Drop) -> AsyncIterator[mint_pb2.GetDropResponse]:
-        """The drop now, then whenever it changed, at most once a second, without end. Raises Retryable."""
+        """The drop now, then whenever it changed, at most once a second, without end. Raises NotFound, Retryable."""
         told = None
         while True:
             now = await self.read(drop)

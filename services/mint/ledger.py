@@ -1,4 +1,4 @@
-"""The receipt ledger and the claim: the two statements of the mint cycle that decide.
+"""The receipt ledger and the claim: the statements of the mint cycle.
 
 States: PENDING, FULFILLED, FAILED, REFUND_DUE, REFUNDED (see schema). Only FAILED and
 PENDING receipts can mint.

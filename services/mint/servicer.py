@@ -68,13 +68,13 @@ class MintServicer:
     async def notify_app_store(
         self, request: mint_pb2.NotifyAppStoreRequest, call: Call
     ) -> mint_pb2.NotifyAppStoreResponse:
-        """Raises InvalidRequest, Unauthorized, NotFound, Retryable."""
+        """Raises InvalidRequest, Unauthorized, Retryable."""
         return mint_pb2.NotifyAppStoreResponse(status=await self._notifications.app_store(request.signed_payload))
 
     async def notify_merchant(
         self, request: mint_pb2.NotifyMerchantRequest, call: Call
     ) -> mint_pb2.NotifyMerchantResponse:
-        """Raises InvalidRequest, Unauthorized, NotFound, Retryable."""
+        """Raises InvalidRequest, Unauthorized, Retryable."""
         return mint_pb2.NotifyMerchantResponse(status=await self._notifications.merchant(request.signed_payload))
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:

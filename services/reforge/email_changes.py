@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from services.device_proof import DeviceProofs
 from services.device_proof.spending import spend
 from services.reforge.mail_facts import shown_membership, shown_time
-from services.reforge.outbox import MailKind, enqueue
+from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
 from services.storage.database import Connection, Database
@@ -27,7 +27,6 @@ from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
 
 METHOD: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name["ChangeEmail"]
-NOTICE_LIFETIME: Final = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)

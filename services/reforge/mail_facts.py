@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from services.runtime.fields import shown_tier
+
 NAME_LIMIT: Final = 48
 _LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")
 
@@ -31,7 +33,7 @@ def shown_time(moment: datetime) -> str:
 
 def shown_membership(row: asyncpg.Record) -> str:
     """`Genesis 2025 · № 7`."""
-    return f"{str(row['tier']).replace('-', ' ').title()} {row['year']} · № {row['sequence_num']}"
+    return f"{shown_tier(row['tier'])} {row['year']} · № {row['sequence_num']}"
 
 
 def request_facts(request: Any, membership: asyncpg.Record) -> dict[str, Any]:

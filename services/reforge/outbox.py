@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -15,6 +15,8 @@ from services.storage.database import Connection, Database
 
 # Sent side by side, so that a batch takes no longer than its slowest mail and ends inside the lease.
 BATCH_LIMIT: Final = 5
+# A notice is of use for so long after what it tells of is final.
+NOTICE_LIFETIME: Final = timedelta(days=3)
 
 
 class MailKind(StrEnum):

@@ -15,7 +15,7 @@ from services.reforge.mail_worker import MailWorker
 from services.reforge.pages import Page, Pages
 from services.reforge.reversal import Reversal, refuse_settled
 from services.reforge.tokens import Purpose
-from services.runtime.call import Call
+from services.runtime.call import HTTP_STATUS_KEY, Call
 from services.runtime.fields import refuse_nul
 from services.storage.database import Database
 from vyris.errors import Expired, InvalidRequest, Unauthorized
@@ -131,5 +131,5 @@ class PageServicer:
             refusal = call.refusal_of(error)
             page = Page("problem", {"reason": refusal.reason, "message": refusal.message}, status=refusal.http_status)
         body = self._pages.render(page)
-        await call.answer_headers(("x-http-status", str(page.status)), *self._pages.headers)
+        await call.answer_headers((HTTP_STATUS_KEY, str(page.status)), *self._pages.headers)
         return HttpBody(content_type="text/html; charset=utf-8", data=body)

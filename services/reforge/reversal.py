@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from services.reforge.confirmation import ENDED, refuse_ended
 from services.reforge.lookups import UNKNOWN_TOKEN, locked_request, request_named_by, request_with_id, subject_named_by
 from services.reforge.mail_facts import request_facts
 from services.reforge.metrics import MOVES
-from services.reforge.outbox import MailKind, enqueue
+from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, append_moved
 from services.reforge.tokens import Purpose
 from services.storage.database import Connection, Database
@@ -27,7 +26,6 @@ _METHODS: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
 REFUSE: Final = _METHODS["RefuseReforge"]
 UNDO: Final = _METHODS["UndoReforge"]
 # A notice that nobody could receive for this long tells nobody anything.
-NOTICE_LIFETIME: Final = timedelta(days=3)
 
 
 class Reversal:

@@ -1,8 +1,10 @@
 """The call boundary: what stands between gRPC and a service's own method.
 
-Outermost first: the exception shield, metrics, the deadline, authentication, the method.
-It is composed once for each method when the server is built, instead of as gRPC
-interceptors, which cost an await each for every call.
+Outermost first: the exception shield, metrics and a span, authentication, the method. A stream, which
+lasts as long as its caller likes, has neither metrics nor a span. How much time is left,
+a method asks of its `Call` where it is about to wait. All is composed once for each
+method when the server is built, instead of as gRPC interceptors, which cost an await
+each for every call.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from vyris.errors import Retryable, Unauthorized, VyrisError
 
 # An answer needs this long to travel; work that could only end later is not begun.
 TRAVEL_S: Final = 0.05
+# Metadata by which a method whose answer is a body of its own names the HTTP status; the gateway makes it so.
+HTTP_STATUS_KEY: Final = "x-http-status"
 
 
 class Identity:

@@ -1,4 +1,4 @@
-"""The forms of request fields that several services share. Bounds are the contract's."""
+"""The forms of fields that several services share, as they come in and as they are shown. Bounds are the contract's."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def drop_name(tier: str, year: str) -> tuple[str, str]:
     if not _YEAR.fullmatch(year):
         raise InvalidRequest("year must be 2000 to 2100")
     return tier, year
+
+
+def shown_tier(tier: str) -> str:
+    """A tier as people write it: `late-summer` is `Late Summer`."""
+    return " ".join(part.capitalize() for part in tier.split("-") if part)
 
 
 def email_address(text: str) -> str:

@@ -44,7 +44,9 @@ class ServiceSettings(BaseSettings):
         description="`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    call_limit_ms: int = Field(8_000, ge=50, le=60_000, description="time for one call where the caller sets none")
+    call_limit_ms: int = Field(
+        8_000, ge=50, le=60_000, description="time for a mint or an encounter where the caller sets none"
+    )
     concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")
     drain_delay_ms: int = Field(
         200, ge=0, le=60_000, description="after SIGTERM: time for the gateway to notice before calls are refused"

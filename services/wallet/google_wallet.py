@@ -16,11 +16,12 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from services.runtime.fields import shown_tier
 from services.runtime.settings import WrongSetting
 from services.wallet.artwork.palettes import palette_for
-from services.wallet.pass_json import PassFacts, tier_name
+from services.wallet.pass_json import PassFacts
 from services.wallet.phrases import LANGUAGES, translate
-from services.wallet.settings import GoogleWalletSettings
+from services.wallet.settings import WalletSettings
 
 SAVE_URL: Final = "https://pay.google.com/gp/v/save/"
 
@@ -33,7 +34,7 @@ class GoogleIssuer:
     class_suffix: str
     client_email: str
     private_key: RSAPrivateKey
-    organization_name: str = "VYRIS"
+    organization_name: str
 
     def save_url(self, facts: PassFacts) -> str:
         """The link for this membership's card. The same facts give the same card."""
@@ -56,19 +57,19 @@ class GoogleIssuer:
             "classId": self._class_id,
             "state": "ACTIVE",
             "cardTitle": _localized(self.organization_name),
-            "header": _localized(f"{tier_name(facts.tier)} {facts.year}"),
+            "header": _localized(f"{shown_tier(facts.tier)} {facts.year}"),
             "subheader": _localized("MEMBER NO."),
             "hexBackgroundColor": "#{:02x}{:02x}{:02x}".format(*palette_for(facts.tier).background),
             "textModulesData": [{"id": "number", "header": "MEMBER NO.", "body": str(facts.sequence_num)}],
             "barcode": {
                 "type": "QR_CODE",
                 "value": facts.public_id,
-                "alternateText": f"{tier_name(facts.tier)} {facts.year} · {facts.sequence_num}",
+                "alternateText": f"{shown_tier(facts.tier)} {facts.year} · {facts.sequence_num}",
             },
         }
 
 
-def google_issuer(settings: GoogleWalletSettings) -> GoogleIssuer | None:
+def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
     """The issuer that the settings name; None where they name none. Raises WrongSetting."""
     account = settings.google_wallet_service_account.get_secret_value().strip()
     if not account and not settings.google_wallet_issuer_id:
@@ -87,7 +88,9 @@ def google_issuer(settings: GoogleWalletSettings) -> GoogleIssuer | None:
         raise WrongSetting(f"{name} holds no service account key (client_email, private_key).") from None
     if not isinstance(key, RSAPrivateKey):
         raise WrongSetting(f"{name}'s private_key is not an RSA key.")
-    return GoogleIssuer(settings.google_wallet_issuer_id, settings.google_wallet_class, email, key)
+    return GoogleIssuer(
+        settings.google_wallet_issuer_id, settings.google_wallet_class, email, key, settings.pass_organization_name
+    )
 
 
 def _localized(phrase: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from services.runtime.fields import shown_tier
 from services.wallet.artwork.palettes import Colour, palette_for
 from services.wallet.phrases import ABOUT
 
@@ -55,11 +56,6 @@ class PassFacts:
     state: PassState = PassState.ACTIVE
 
 
-def tier_name(tier: str) -> str:
-    """Return a tier as people write it: `late-summer` is `Late Summer`."""
-    return " ".join(part.capitalize() for part in tier.split("-") if part)
-
-
 def file_name(facts: PassFacts) -> str:
     """Return the name under which the pass is offered for download."""
     return f"vyris-{facts.tier}-{facts.sequence_num}.pkpass"
@@ -96,7 +92,7 @@ def _barcode(facts: PassFacts) -> dict[str, str]:
         "format": "PKBarcodeFormatQR",
         "message": facts.public_id,
         "messageEncoding": "iso-8859-1",
-        "altText": f"{tier_name(facts.tier)} {facts.year} · {facts.sequence_num}",
+        "altText": f"{shown_tier(facts.tier)} {facts.year} · {facts.sequence_num}",
     }
 
 
@@ -105,7 +101,7 @@ def _store_card(facts: PassFacts) -> dict[str, list[dict[str, Any]]]:
         "headerFields": [{"key": "year", "label": "YEAR", "value": facts.year}],
         "primaryFields": [{"key": "number", "label": "MEMBER NO.", "value": str(facts.sequence_num)}],
         "secondaryFields": [
-            {"key": "tier", "label": "TIER", "value": tier_name(facts.tier)},
+            {"key": "tier", "label": "TIER", "value": shown_tier(facts.tier)},
             {
                 "key": "since",
                 "label": "SINCE",

@@ -6,9 +6,19 @@ here shows English. Apple: a pass's `<language>.lproj/pass.strings`.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
-LANGUAGES: Final = ("en", "de", "fr")
+
+class Language(StrEnum):
+    """The languages that passes speak; phrases are kept under the first."""
+
+    EN = "en"
+    DE = "de"
+    FR = "fr"
+
+
+LANGUAGES: Final = tuple(Language)
 
 _TRANSLATIONS: Final[dict[str, tuple[str, str]]] = {
     "MEMBER NO.": ("MITGLIED NR.", "MEMBRE Nº"),

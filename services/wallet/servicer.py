@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import MethodDescriptor
 
 from services.device_proof import DeviceProofs, VerifiedProof, proof_in
-from services.runtime.call import Call
+from services.runtime.call import HTTP_STATUS_KEY, Call
 from services.runtime.fields import known_uuid, opaque_id, refuse_nul
 from services.storage.database import Database
 from services.wallet.device_logs import DeviceLogs
@@ -25,7 +25,6 @@ from vyris.errors import NotFound
 from vyris.wallet.v1 import wallet_pb2
 
 SERVICE: Final = wallet_pb2.DESCRIPTOR.services_by_name["WalletService"]
-STATUS_HEADER: Final = "x-http-status"
 _EMPTY: Final = HttpBody(content_type="text/plain")
 
 
@@ -145,5 +144,5 @@ def _disposition(facts: PassFacts) -> tuple[str, str]:
 
 
 async def _empty(call: Call, status: int, *headers: tuple[str, str]) -> HttpBody:
-    await call.answer_headers((STATUS_HEADER, str(status)), *headers)
+    await call.answer_headers((HTTP_STATUS_KEY, str(status)), *headers)
     return _EMPTY

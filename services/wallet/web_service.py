@@ -1,7 +1,7 @@
 """Apple's PassKit web service: who is told of a pass's updates, and the pass as it is now.
 
-Source: Apple, "Adding a Web Service to Update Passes". Answers are statuses with
-hardly a body, so each method returns the status itself.
+Source: Apple, "Adding a Web Service to Update Passes". Each method says
+what became of the call; the servicer makes a status of it.
 """
 
 from __future__ import annotations

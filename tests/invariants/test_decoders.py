@@ -57,7 +57,7 @@ def test_a_key_is_read_or_refused(text: str) -> None:
 def test_a_token_is_read_or_refused(text: str) -> None:
     with suppress(TokenRefused):
         read_token(text, typ=frozenset({None, "JWT"}))
-    assert looks_like_jws(text) in {True, False}
+    looks_like_jws(text)
 
 
 @EACH

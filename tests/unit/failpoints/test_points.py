@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -43,9 +44,22 @@ async def test_a_point_raises_what_a_full_disk_would(file: Path) -> None:
 
 
 async def test_a_point_is_obeyed_as_often_as_its_share_says(file: Path) -> None:
-    told(file, action="raise", share=0.0)
-    for _ in range(100):
-        await failpoints.reach("a.point")
+    random.seed(7)
+    seen = {}
+    for share in (0.0, 0.5, 1.0):
+        told(file, action="raise", share=share)
+        seen[share] = sum([await raises("a.point") for _ in range(200)])
+    assert seen[0.0] == 0
+    assert 70 <= seen[0.5] <= 130
+    assert seen[1.0] == 200
+
+
+async def raises(point: str) -> bool:
+    try:
+        await failpoints.reach(point)
+    except OSError:
+        return True
+    return False
 
 
 async def test_a_point_delays(file: Path) -> None:

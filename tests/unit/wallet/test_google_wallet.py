@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from services.runtime.settings import WrongSetting
 from services.wallet.google_wallet import SAVE_URL, google_issuer
 from services.wallet.pass_json import PassFacts
-from services.wallet.settings import GoogleWalletSettings
+from services.wallet.settings import WalletSettings
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ACCOUNT = json.dumps(
@@ -25,8 +25,8 @@ ACCOUNT = json.dumps(
 )
 
 
-def settings(**values: str) -> GoogleWalletSettings:
-    return GoogleWalletSettings(_env_file=None, **values)  # type: ignore[arg-type]
+def settings(**values: str) -> WalletSettings:
+    return WalletSettings(database_url="", _env_file=None, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("as_file", [False, True])
