@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Copies of what was installed: the lock of the packages, and what says how our own is called.
+# Where it was made: an environment that was copied or moved with its clone still runs the code of the old place.
+PLACE_STAMP := $(VENV)/made-in.txt
 LOCK_STAMP := $(VENV)/installed-requirements.txt
 PROJECT_STAMP := $(VENV)/installed-pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
@@ -22,7 +24,7 @@ PYTEST_ARGUMENTS ?=
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 .PHONY: run
 run: venv ## Install, start everything, show the logs; Ctrl-C stops everything
@@ -109,6 +111,7 @@ clean: ## Remove the virtual environment and caches; the state folder stays
 
 .PHONY: venv
 venv:
+	@! test -e $(LOCK_STAMP) || test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" || rm -rf $(VENV)
 	@cmp -s requirements-dev.txt $(LOCK_STAMP) || $(MAKE) --no-print-directory install-packages
 	@cmp -s pyproject.toml $(PROJECT_STAMP) || $(MAKE) --no-print-directory install-project
 
@@ -129,4 +132,5 @@ install-packages:
 install-project:
 	@# By its folder in a .pth: else a script beside a clone called vyris/ would take that clone for the package.
 	@$(PIP) -qq --no-deps --no-build-isolation --config-settings editable_mode=compat -e . || $(FAILED)
+	@printf '%s\n' "$(CURDIR)" > $(PLACE_STAMP)
 	@cp pyproject.toml $(PROJECT_STAMP)

@@ -75,14 +75,23 @@ def _why_postgres_failed(cause: str) -> str:
         return f"Postgres did not do it ({cause}): is its schema the newest (`vyris migrate`)?"
     if BackendSettings().database_url:
         return f"The Postgres that DATABASE_URL names does not answer ({cause}): does it run, and is the URL right?"
-    return no_stack("DATABASE_URL")
+    return _silent("Postgres", "DATABASE_URL")
 
 
 def why_redis_failed() -> str:
     """The sentence for a Redis that does not answer. Minting goes on without it."""
     if BackendSettings().redis_url:
         return "The Redis that REDIS_URL names does not answer: does it run, and is the URL right?"
-    return no_stack("REDIS_URL")
+    return _silent("Redis", "REDIS_URL")
+
+
+def _silent(server: str, setting: str) -> str:
+    """The sentence for a server of the local stack that does not answer: it may hang, or all may be stopped."""
+    folder = StateFolder(BackendSettings().vyris_state_dir).root
+    return (
+        f"The {server} of the stack on {folder} does not answer: `vyris status` shows whether the stack runs, "
+        f"`make up` starts it; {setting} would name another server."
+    )
 
 
 def no_stack(setting: str) -> str:

@@ -33,6 +33,15 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def _needs_words(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("say why: it is kept in the audit log.")
+    return reason
+
+
+Reason = Annotated[str, typer.Option(callback=_needs_words, help="Why, and how you know; kept in the audit log.")]
+
+
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
     """Print rows as a table of `columns`, or as a JSON array with every field."""
     if as_json:

@@ -11,7 +11,7 @@ import typer
 
 from cli.console import fail
 from services.encounter.authority_keys import authority_keys
-from services.encounter.development_key import development_key, public_pem
+from services.encounter.development_key import development_key, has_development_key, public_pem
 from services.encounter.settings import AuthoritySettings
 from services.es256 import public_key_from_text
 from services.runtime.settings import WrongSetting, load
@@ -32,8 +32,11 @@ def encounter_token(
     settings = load(AuthoritySettings)
     if settings.production:
         fail("VYRIS_ENV is production: there, tokens are signed by whoever holds the private key.")
+    folder = settings.vyris_state_dir.expanduser()
+    if not has_development_key(folder):
+        fail(f"There is no signing key in {folder}: start the stack there (`make up`), or name its VYRIS_STATE_DIR.")
     try:
-        key = development_key(settings.vyris_state_dir)
+        key = development_key(folder)
         configured = authority_keys(settings.encounter_jwt_public_key)
     except WrongSetting as problem:
         fail(f"No token: {problem}.")

@@ -63,7 +63,7 @@ async def create(
         rows = [] if created else await database.fetch(QUERIES["list_drops"], new.tier, new.year)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
-    drop = f"drop {new.tier} {new.year} ({new.environment})"
+    drop = f"drop {new.tier} {new.year}{' (sandbox)' if sandbox else ''}"
     err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(rows, new)}.", highlight=False)
 
 

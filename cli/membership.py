@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from cli import backends
-from cli.console import AsJson, err, fail, run_async, show_one
+from cli.console import AsJson, Reason, err, fail, run_async, show_one
 from cli.membership_email import set_email
 from services.mint.ledger import QUERIES
 from services.mint.revocation import revoke as revoke_membership
@@ -35,7 +35,7 @@ async def show_membership(membership_id: MembershipId, as_json: AsJson = False) 
 @run_async
 async def revoke(
     membership_id: MembershipId,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
+    reason: Reason,
     free_number: Annotated[bool, typer.Option("--free-number", help="Put its number up for sale again.")] = False,
 ) -> None:
     """End a membership: its pass becomes void, its receipt never mints again."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from cli import backends
-from cli.console import err, fail, run_async
+from cli.console import Reason, err, fail, run_async
 from services.device_proof import DeviceProofs
 from services.reforge.email_changes import EmailChanges
 from services.reforge.settings import ReforgeSettings, token_key
@@ -23,7 +23,7 @@ from vyris.errors import VyrisError
 async def set_email(
     membership_id: Annotated[UUID, typer.Argument(help="The membership's id.")],
     email: Annotated[str, typer.Argument(help="The new address.")],
-    reason: Annotated[str, typer.Option(help="Why, and how you know; kept in the audit log.")],
+    reason: Reason,
 ) -> None:
     """Change the owner's e-mail address: after 72 hours (REFORGE_EMAIL_DELAY_H), with a notice to the old one.
 

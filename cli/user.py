@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import backends
-from cli.console import err, fail, run_async
+from cli.console import Reason, err, fail, run_async
 from cli.erasure import erase_user
 from services.mint.revocation import REASON_LIMIT
 
@@ -24,10 +24,13 @@ def user() -> None:
 @run_async
 async def erase(
     user_id: Annotated[str, typer.Argument(help="The user's id, as the identity provider gives it.")],
-    reason: Annotated[str, typer.Option(help="Why, without naming the person; kept in the audit log.")],
+    reason: Reason,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: this cannot be undone.")] = False,
 ) -> None:
-    """Forget a person: revoke the memberships, delete addresses, devices and mail, keep the receipts' keys."""
+    """Forget a person: revoke the memberships, delete addresses, devices and mail, keep the receipts' keys.
+
+    Name nobody in the reason: it is kept.
+    """
     if not yes:
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
     async with backends.database(patient=True) as database:

@@ -1,10 +1,11 @@
 """A receipt becomes a membership, once."""
 
 import os
+import sys
 import uuid
 
 from vyris.client import Client
-from vyris.errors import ReceiptUsed
+from vyris.errors import ReceiptUsed, Retryable
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 
@@ -30,4 +31,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Retryable as problem:
+        sys.exit(f"{TARGET}: {problem.message} (`make up` starts the local stack)")

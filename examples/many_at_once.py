@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import sys
 import uuid
 from contextlib import aclosing
 
 from vyris.client import AsyncClient
-from vyris.errors import SoldOut, VyrisError
+from vyris.errors import Retryable, SoldOut, VyrisError
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 BUYERS = 100
@@ -42,4 +43,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except Retryable as problem:
+        sys.exit(f"{TARGET}: {problem.message} (`make up` starts the local stack)")

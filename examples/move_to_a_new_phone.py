@@ -1,9 +1,11 @@
 """A membership is to move to a new phone; its owner says no."""
 
 import os
+import sys
 import uuid
 
 from vyris.client import Client, Device
+from vyris.errors import Retryable
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 
@@ -21,4 +23,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Retryable as problem:
+        sys.exit(f"{TARGET}: {problem.message} (`make up` starts the local stack)")

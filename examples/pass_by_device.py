@@ -1,11 +1,12 @@
 """A membership that a device holds: its pass is issued to that device alone."""
 
 import os
+import sys
 import tempfile
 import uuid
 
 from vyris.client import Client, Device
-from vyris.errors import Unauthorized
+from vyris.errors import Retryable, Unauthorized
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 
@@ -31,4 +32,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Retryable as problem:
+        sys.exit(f"{TARGET}: {problem.message} (`make up` starts the local stack)")

@@ -61,10 +61,15 @@ def lua_file(name: str) -> str:
 
 
 def answer_script_name(route: HttpRoute) -> str:
-    """Which script shapes the answers of `route`."""
+    """Which script shapes the answers of `route`, and takes a body away where it has none."""
+    name = f"{_answer_file(route)}_{route.success_status}"
+    return name if route.takes_body else f"{name}_bodiless"
+
+
+def _answer_file(route: HttpRoute) -> str:
     if route.template == "/health":
         return "health"
-    return f"answer_{'named_' if route.status_from_service else ''}{route.success_status}"
+    return "answer_named" if route.status_from_service else "answer"
 
 
 def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
@@ -74,8 +79,8 @@ def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
     """
     scripts = {"answer_200": _script(200, "answer")}
     for route in routes:
-        file = "health" if route.template == "/health" else "answer_named" if route.status_from_service else "answer"
-        scripts[answer_script_name(route)] = _script(route.success_status, file)
+        script = _script(route.success_status, _answer_file(route))
+        scripts[answer_script_name(route)] = script if route.takes_body else f"{script}\n{lua_file('bodiless')}"
     return scripts
 
 
@@ -84,9 +89,9 @@ def _script(status: int, file: str) -> str:
 
 
 def query_script(allowed: Iterable[str]) -> str:
-    """Removes all query parameters but the `allowed` ones from a request."""
+    """Removes all query parameters but the `allowed` ones from a request, and what the bodiless script removes."""
     names = ", ".join(f'["{name}"] = true' for name in allowed)
-    return f"local ALLOWED = {{{names}}}\n{lua_file('query')}"
+    return f"{lua_file('bodiless')}\nlocal ALLOWED = {{{names}}}\n{lua_file('query')}"
 
 
 def _source(text: str) -> Any:
@@ -123,7 +128,10 @@ def _transcoder(descriptors: FileDescriptorSet) -> Any:
             preserve_proto_field_names=True, always_print_primitive_fields=True
         ),
         request_validation_options=GrpcJsonTranscoder.RequestValidationOptions(
-            reject_unknown_method=True, reject_unknown_query_parameters=True
+            reject_unknown_method=True,
+            reject_unknown_query_parameters=True,
+            # Else a field of the body would stand above the same of the path.
+            reject_binding_body_field_collisions=True,
         ),
         # Without these the bound is the connection's buffer.
         max_request_body_size=number(MAX_BODY_BYTES),

@@ -40,6 +40,7 @@ class HttpRoute:
     success_status: int
     status_from_service: bool
     query_parameters: tuple[str, ...]
+    takes_body: bool
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
             success_status=policy.success_status or 200,
             status_from_service=policy.status_from_service or policy.html,
             query_parameters=tuple(policy.query_parameters),
+            takes_body=bool(binding.body),
         )
 
 

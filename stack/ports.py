@@ -46,6 +46,18 @@ def is_free(port: int) -> bool:
     return True
 
 
+def _is_reserved(port: int) -> bool:
+    """Whether the system keeps the port from this user, taken or not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
 def refuse_taken(ports: Mapping[str, int]) -> None:
     """Check ports by the name of their setting. Raises StackRefused naming the first that is taken, or wanted twice."""
     seen: dict[int, str] = {}
@@ -53,6 +65,8 @@ def refuse_taken(ports: Mapping[str, int]) -> None:
         if port in seen:
             raise StackRefused(f"{seen[port]} and {setting} are both {port}: set one of them to another port.")
         seen[port] = setting
+        if _is_reserved(port):
+            raise StackRefused(f"Port {port} may be listened on by root alone: set {setting} to another port.")
         if not is_free(port):
             raise StackRefused(f"Port {port} is taken{_by_whom(port)}, or set {setting} to another port.")
 

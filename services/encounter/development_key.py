@@ -37,6 +37,11 @@ def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
         raise WrongSetting(f"the key in VYRIS_STATE_DIR ({folder}) cannot be used: {failure.strerror}") from failure
 
 
+def has_development_key(state_dir: Path) -> bool:
+    """Whether a service made its key below `state_dir`."""
+    return (state_dir / "keys" / PRIVATE_NAME).exists()
+
+
 def public_pem(key: ec.EllipticCurvePrivateKey) -> str:
     """SubjectPublicKeyInfo in PEM."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -211,7 +211,7 @@ def _known_answer(entry: LedgerEntry, *, sold_out: bool) -> Callable[[MintOrder,
     if entry.state == "FULFILLED":
         return _replay(entry)
     if entry.state in {"REFUND_DUE", "REFUNDED"}:
-        return lambda _, __: InvalidReceipt("This receipt was refunded")
+        return _refunded(entry)
     if entry.early:
         return lambda _, __: DropNotOpen("This drop is not open yet", retryable=True)
     if entry.state == "FAILED" and entry.late:
@@ -232,6 +232,18 @@ def _replay(entry: LedgerEntry) -> Callable[[MintOrder, bool], MintAnswer | Vyri
         if entry.revoked:
             return InvalidReceipt("The membership of this receipt was revoked")
         return membership, True
+
+    return answer
+
+
+def _refunded(entry: LedgerEntry) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
+    """Whose purchase it was hears of the refund; where it had minted, others hear what they always would."""
+    owner = entry.membership.user_id if entry.membership is not None else None
+
+    def answer(order: MintOrder, _: bool) -> MintAnswer | VyrisError:
+        if owner is not None and order.user_id != owner:
+            return ReceiptUsed()
+        return InvalidReceipt("This receipt was refunded")
 
     return answer
 

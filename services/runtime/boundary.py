@@ -27,8 +27,11 @@ from vyris.error_wire import trailing_metadata
 from vyris.errors import InvalidRequest
 
 OK: Final = "OK"
-# Stands for a request whose bytes are no valid message (text that is not UTF-8, say).
+# Stand for a request whose bytes are no valid message (text that is not UTF-8, say), or too many. JSON of this length
+# makes a shorter message.
+REQUEST_LIMIT_BYTES: Final = 65_536
 _UNREADABLE: Final = object()
+_TOO_LARGE: Final = object()
 
 Method = Callable[[Any, Call], Awaitable[Message]]
 StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
@@ -83,12 +86,21 @@ def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]
     """Reads a request inside the boundary's words: grpc.aio would tell the caller the parser's exception."""
 
     def read(raw: bytes) -> Message | object:
+        if len(raw) > REQUEST_LIMIT_BYTES:
+            return _TOO_LARGE
         try:
             return request_class.FromString(raw)
         except DecodeError:
             return _UNREADABLE
 
     return read
+
+
+def _refuse_unread(request: object) -> None:
+    if request is _UNREADABLE:
+        raise InvalidRequest()
+    if request is _TOO_LARGE:
+        raise InvalidRequest("The request is larger than 64 KiB", http_status=413)
 
 
 def _unary_boundary(
@@ -108,8 +120,7 @@ def _unary_boundary(
     async def boundary(request: Message, context: Context) -> Message:
         started_s = time.perf_counter()
         try:
-            if request is _UNREADABLE:
-                raise InvalidRequest()
+            _refuse_unread(request)
             call = Call(context, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
@@ -130,8 +141,7 @@ def _stream_boundary(
 ) -> Callable[[Message, Context], AsyncIterator[Message]]:
     async def boundary(request: Message, context: Context) -> AsyncIterator[Message]:
         try:
-            if request is _UNREADABLE:
-                raise InvalidRequest()
+            _refuse_unread(request)
             call = Call(context, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)

@@ -17,6 +17,7 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[VyrisError]]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
     grpc.StatusCode.NOT_FOUND: NotFound,
 }
+_TOO_LARGE: Final = "larger than max"
 
 
 class FailedCall(Protocol):
@@ -34,7 +35,7 @@ class FailedCall(Protocol):
 
 def told(failure: FailedCall, request_id: str) -> VyrisError:
     """The error that `failure` is, with the id under which the servers' logs know the call."""
-    error = _from_details(failure) or _from_code(failure.code())
+    error = _from_details(failure) or _from_code(failure.code(), failure.details() or "")
     error.request_id = request_id
     return error
 
@@ -47,7 +48,7 @@ def _from_details(failure: FailedCall) -> VyrisError | None:
         return None
 
 
-def _from_code(code: grpc.StatusCode) -> VyrisError:
+def _from_code(code: grpc.StatusCode, details: str) -> VyrisError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotFound("This address serves no such call (the local stack listens for clients at localhost:3001)")
     kind = _BY_CODE.get(code)
@@ -58,5 +59,6 @@ def _from_code(code: grpc.StatusCode) -> VyrisError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Retryable("The service did not answer in time; send the same request again", http_status=504)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return RateLimited()
+        # gRPC itself says so of a message beyond its own limit, before anybody reads it.
+        return InvalidRequest("The request is too large", http_status=413) if _TOO_LARGE in details else RateLimited()
     return Retryable()

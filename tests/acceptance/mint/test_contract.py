@@ -194,6 +194,29 @@ async def test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_p
     assert error.message == InvalidRequest.default_message
 
 
+async def test_a_native_call_is_bounded_like_a_body(stack: Stack) -> None:
+    """Also where most of it is a field that nobody knows."""
+    unknown_field = b"\xba\x3e" + varint(65_536) + bytes(65_536)  # number 999, length-delimited
+    request = mint_pb2.MintRequest(receipt_data="r", user_id="u").SerializeToString() + unknown_field
+    async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await channel.unary_unary("/vyris.mint.v1.MintService/Mint", request_serializer=bytes)(request)
+    error = from_rpc_error(
+        failure.value.code(), failure.value.details() or "", tuple(failure.value.trailing_metadata() or ())
+    )
+    assert isinstance(error, InvalidRequest)
+    assert error.message == "The request is larger than 64 KiB"
+
+
+def varint(number: int) -> bytes:
+    """Protobuf's variable-length integer."""
+    groups = []
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])
+
+
 @pytest.mark.parametrize("store", ["app-store", "merchant"])
 async def test_notifications_of_a_kind_that_is_not_accepted_prove_nothing(stack: Stack, store: str) -> None:
     async with httpx.AsyncClient(base_url=stack.gateway_url) as client:

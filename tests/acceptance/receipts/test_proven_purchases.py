@@ -189,6 +189,7 @@ async def test_a_merchants_refund_revokes_and_a_refund_before_the_mint_is_rememb
     assert (await mint(gateway, shop.receipt("cleo", jti="order-1"), "cleo")).status_code == 201
     assert (await notify_merchant(gateway, shop.notification("REFUND", "order-1"))).json() == {"status": "REVOKED"}
     assert refused(await mint(gateway, shop.receipt("cleo", jti="order-1"), "cleo")) == (422, "INVALID_RECEIPT")
+    assert refused(await mint(gateway, shop.receipt("dora", jti="order-1"), "dora")) == (409, "RECEIPT_USED")
     early = await notify_merchant(gateway, shop.notification("REFUND", "order-2"))
     assert (early.status_code, early.json()) == (200, {"status": "REMEMBERED"})
     assert refused(await mint(gateway, shop.receipt("cleo", jti="order-2"), "cleo")) == (422, "INVALID_RECEIPT")

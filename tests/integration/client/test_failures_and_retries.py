@@ -17,7 +17,17 @@ from vyris.client import AsyncClient, Client, Device, Tls
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2
 from vyris.error_wire import trailing_metadata
-from vyris.errors import Conflict, DropNotOpen, NotFound, RateLimited, Retryable, SoldOut, Unauthorized, VyrisError
+from vyris.errors import (
+    Conflict,
+    DropNotOpen,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Retryable,
+    SoldOut,
+    Unauthorized,
+    VyrisError,
+)
 from vyris.mint.v1 import mint_pb2
 
 MINT = "/vyris.mint.v1.MintService/Mint"
@@ -165,6 +175,12 @@ def test_statuses_of_grpcs_own_become_errors_too(
         client.verify_encounter("t")
     assert (refusal.value.reason, refusal.value.retryable) == (reason, retryable)
     assert "gRPC" not in refusal.value.message
+
+
+def test_a_message_that_is_too_large_for_grpc_itself_is_not_worth_a_retry(peer: Peer, client: Client) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        client.mint("x" * (5 << 20), "u")
+    assert (refusal.value.http_status, refusal.value.retryable) == (413, False)
 
 
 def test_an_address_that_serves_something_else_says_where_clients_go(peer: Peer, client: Client) -> None:

@@ -72,6 +72,11 @@ RPCS: dict[str, tuple[str, type, Any]] = {
         reforge.ConfirmReforgeRequest,
         reforge.ConfirmReforgeResponse(status="CONFIRMED"),
     ),
+    "/vyris.reforge.v1.ReforgeService/ChangeEmail": (
+        "reforge",
+        reforge.ChangeEmailRequest,
+        reforge.ChangeEmailResponse(status="SCHEDULED"),
+    ),
 }
 
 

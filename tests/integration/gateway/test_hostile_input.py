@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -216,6 +217,58 @@ async def test_listed_query_parameters_are_bound(services: Services, json_api: h
     assert answer.status_code == 200
     request = services.calls[-1].request
     assert (request.membership_id, request.page_token, request.page_size) == ("mine", "a+b=", 7)
+
+
+BODIES = {
+    "other fields": b'{"membership_id":"other","page_token":"stolen"}',
+    "no JSON": b"x",
+    "long": b" " * 20_000,
+}
+
+
+@pytest.mark.parametrize("query", ["", "?page_size=7", "?evil=1"])
+@pytest.mark.parametrize("name", BODIES)
+async def test_a_get_is_answered_from_its_path_and_query_whatever_its_body_says(
+    services: Services, json_api: httpx.AsyncClient, name: str, query: str
+) -> None:
+    for content in (BODIES[name], _chunks(BODIES[name])):
+        answer = await json_api.request("GET", f"/memberships/mine/encounters{query}", content=content)
+        assert answer.status_code == 200
+        request = services.calls[-1].request
+        assert (request.membership_id, request.page_token) == ("mine", "")
+        assert request.page_size == (7 if "page_size" in query else 0)
+
+
+async def test_a_get_without_query_parameters_of_its_own_has_its_body_taken_away_too(
+    services: Services, json_api: httpx.AsyncClient
+) -> None:
+    for query in ("", "?evil=1"):
+        answer = await json_api.request("GET", f"/drops/genesis/2025{query}", content=b'{"tier":"gold","year":"2026"}')
+        assert answer.status_code == 200
+        request = services.calls[-1].request
+        assert (request.tier, request.year) == ("genesis", "2025")
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Sent without a content-length."""
+    for start in range(0, len(body), 1_000):
+        yield body[start : start + 1_000]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [({"membership_id": "other"}, 422), ({"membership_id": "mine"}, 202), ({"membershipId": "other"}, 202)],
+)
+async def test_a_body_cannot_speak_of_another_thing_than_the_path(
+    services: Services, json_api: httpx.AsyncClient, said: dict[str, str], status: int
+) -> None:
+    answer = await json_api.post("/memberships/mine/email", json={"user_id": "ada", "email": "a@example.org", **said})
+    if status == 422:
+        assert_error(answer, 422, "INVALID_REQUEST")
+        assert not services.calls
+    else:
+        assert answer.status_code == status
+        assert services.calls[-1].request.membership_id == "mine"
 
 
 async def test_a_query_parameter_of_the_wrong_type_is_422(services: Services, json_api: httpx.AsyncClient) -> None:

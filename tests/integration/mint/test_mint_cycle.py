@@ -214,6 +214,20 @@ async def test_a_receipt_that_is_refunded_never_mints(make_mint: MintMaker, stat
     assert await mint.slots() == 10
 
 
+@pytest.mark.parametrize("state", ["FULFILLED", "REFUNDED"])
+async def test_to_others_a_receipt_that_minted_stays_used_whatever_became_of_it(
+    make_mint: MintMaker, state: str
+) -> None:
+    mint = await make_mint()
+    await mint.mint("r")
+    await mint.database.execute("UPDATE memberships SET revoked_at = now()")
+    await mint.database.execute("UPDATE receipt_ledger SET state = $1::receipt_state", state)
+    with pytest.raises(InvalidReceipt):
+        await mint.mint("r")
+    with pytest.raises(ReceiptUsed):
+        await mint.mint("r", "thief")
+
+
 async def test_a_revoked_membership_is_not_replayed(make_mint: MintMaker) -> None:
     mint = await make_mint()
     await mint.mint("r")

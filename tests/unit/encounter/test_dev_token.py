@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from cli.dev import app
 from services.encounter.authority_keys import authority_keys
-from services.encounter.development_key import PUBLIC_NAME
+from services.encounter.development_key import PUBLIC_NAME, development_key
 from services.encounter.encounter_token import Location, TimeLimits, prove, read_encounter
 from tests.signers.encounter import Signer
 
@@ -31,6 +31,7 @@ def told(*more: str) -> Result:
 
 
 def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
+    development_key(state)
     result = told("--lat", "52.52", "--lng", "13.405")
     assert result.exit_code == 0
     keys = authority_keys((state / "keys" / PUBLIC_NAME).read_text()).candidates(None)
@@ -41,6 +42,9 @@ def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
 
 def test_it_says_why_it_cannot(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "both, or neither" in told("--lat", "1").stderr
+    assert "There is no signing key in" in told().stderr
+    assert not state.exists()
+    development_key(state)
     monkeypatch.setenv("ENCOUNTER_JWT_PUBLIC_KEY", Signer("", "").pem.decode())
     assert "not the local stack's key" in told().stderr
     monkeypatch.setenv("VYRIS_ENV", "production")
