@@ -7,8 +7,8 @@ import typer
 from cli import backends
 from cli.console import AsJson, err, fail, run_async, show
 from services.mint.bouncer import count_key
-from services.mint.ledger import QUERIES
 from services.mint.recount import Recounter
+from services.mint.statements import QUERIES
 
 app = typer.Typer(no_args_is_help=True, help="What Redis believes is for sale, beside what Postgres knows.")
 

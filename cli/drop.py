@@ -14,9 +14,9 @@ from cli import backends
 from cli.console import AsJson, err, fail, out, run_async, show, show_one
 from services.mint import drops
 from services.mint.drop_watch import drop_state
-from services.mint.ledger import QUERIES
 from services.mint.recount import Recounter
 from services.mint.settings import DefaultDropSettings
+from services.mint.statements import QUERIES
 from services.runtime.fields import drop_name
 from services.runtime.settings import load
 from vyris.errors import InvalidRequest

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from services.mint.ledger import QUERIES as MINT
 from services.mint.revocation import revoke
+from services.mint.statements import QUERIES as MINT
 from services.storage.database import Connection
 from services.storage.queries import Queries
 

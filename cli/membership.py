@@ -11,8 +11,8 @@ import typer
 from cli import backends
 from cli.console import AsJson, Reason, err, fail, run_async, show_one
 from cli.membership_email import set_email
-from services.mint.ledger import QUERIES
 from services.mint.revocation import revoke as revoke_membership
+from services.mint.statements import QUERIES
 
 app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships; change an owner's address.")
 app.command("set-email")(set_email)

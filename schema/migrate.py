@@ -33,6 +33,7 @@ def migrate(database_url: str) -> None:
             "up",
         ],
         env={"DATABASE_URL": dbmate_url(database_url)},
+        cwd=MIGRATIONS,  # where dbmate finds no .env of ours to read
         capture_output=True,
         text=True,
         check=False,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.command_line import envoy_arguments
+from gateway.settings import SERVICES
 from stack import mail, postgres, valkey
 from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
@@ -21,7 +22,6 @@ SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTY
 # time, and each worker's connection to a service carries thinner batches (mint at 64 connections, two cores: 2,220/s
 # with two workers, 2,769/s with one).
 GATEWAY_WORKERS = str(max(1, (os.cpu_count() or 2) // 2))
-SERVICES = ("mint", "encounter", "wallet", "reforge")
 
 
 @dataclass(frozen=True)

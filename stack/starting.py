@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from schema.migrate import MigrationFailed, migrate
+from schema.migrate import WAIT_LIMIT_S, MigrationFailed, migrate
 from stack import postgres
 from stack.graph import Graph
 from stack.processes import ProcessSpec, Tier
@@ -86,10 +86,13 @@ class Start:
         return Step(module, *arguments, purpose=purpose, environment=environment, directory=self._directory)
 
     def _migrate(self, database_url: str) -> None:
+        is_own = any(spec.name == "postgres" for spec in self._graph.specs)
+        if not is_own:
+            self._on_progress(f"waiting up to {WAIT_LIMIT_S} s for the database that DATABASE_URL names")
         try:
             migrate(database_url)
         except MigrationFailed as failure:
-            raise StackRefused(str(failure)) from failure
+            raise StackRefused(str(failure) if is_own else f"{failure} (as DATABASE_URL says)") from failure
         self._on_progress("the schema is up to date")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.settings import SERVICES
 from stack.settings import StackSettings
 from stack.state import StateFolder
 
@@ -33,7 +34,7 @@ def welcome(
 
     `environment` is the services'.
     """
-    services = [name for name in ("mint", "encounter", "wallet", "reforge") if name in listens]
+    services = [name for name in SERVICES if name in listens]
     return TEMPLATE.format(
         gateway_port=settings.gateway_port,
         gateway_grpc_port=settings.gateway_grpc_port,

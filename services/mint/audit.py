@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from services.mint import metrics
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.storage.database import Connection, Database
 from services.storage.rounds import repeat
 

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from services.mint.drops import Drop
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.runtime.times import rfc3339
 from services.storage.database import Database
 from vyris.errors import NotFound

@@ -16,8 +16,8 @@ from typing import Final
 
 import asyncpg
 
-from services.mint.ledger import QUERIES
 from services.mint.receipts.verified import Environment
+from services.mint.statements import QUERIES
 from services.storage.database import Connection, Database
 from vyris.errors import NotFound
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import asyncpg
 
 from services.mint.receipts.verified import VerifiedReceipt
+from services.mint.statements import QUERIES
 from services.storage.database import Database
-from services.storage.queries import Queries
-
-QUERIES: Final = Queries.beside(__file__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import structlog
 
 from services import failpoints
 from services.mint import metrics
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.storage.database import Connection, Database
 from services.storage.rounds import repeat
 

@@ -14,7 +14,7 @@ from services import failpoints
 from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.storage.database import Connection, Database
 from services.storage.rounds import repeat
 

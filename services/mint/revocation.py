@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from services.mint.drops import OPERATOR_WRITER, add_slots
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.storage.database import Connection
 
 REASON_LIMIT: Final = 500

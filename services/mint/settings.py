@@ -34,7 +34,10 @@ class MintSettings(
     mint_batch_limit: int = Field(256, ge=1, le=1_024, description="receipts in one batch")
     recount_interval_ms: int = Field(2_000, ge=50, le=60_000, description="how often Redis' counts are put right")
     reaper_grace_ms: int = Field(
-        60_000, ge=1_000, le=3_600_000, description="how long a receipt is PENDING before it is abandoned"
+        60_000,
+        ge=1_000,
+        le=3_600_000,
+        description="how long a receipt is PENDING before it is abandoned; longer than any call goes on",
     )
     reaper_interval_ms: int = Field(
         5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"

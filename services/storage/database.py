@@ -1,7 +1,7 @@
 """A bounded pool of Postgres connections whose every use has a time limit.
 
-Limits, each inside the next: lock < statement < transaction (server side) < call
-(client side). A call that passes its limit is abandoned by closing its connection,
+Limits, each inside the next: lock < statement < transaction on the server, as long as a
+call on this side. A call that passes its limit is abandoned by closing its connection,
 never by a cancel request: Postgres answers a cancelled COMMIT that waits for a
 synchronous standby by committing locally, and the caller would not know.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 from services import tracing
@@ -44,6 +44,16 @@ class PostgresSettings(BaseSettings):
     postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
     postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
     postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
+
+    @model_validator(mode="after")
+    def _each_inside_the_next(self) -> Self:
+        limits = (self.postgres_lock_timeout_ms, self.postgres_statement_timeout_ms, self.postgres_call_timeout_ms)
+        if not limits[0] < limits[1] < limits[2]:
+            raise ValueError(
+                "POSTGRES_LOCK_TIMEOUT_MS must be less than POSTGRES_STATEMENT_TIMEOUT_MS, "
+                "and that less than POSTGRES_CALL_TIMEOUT_MS"
+            )
+        return self
 
 
 class DatabaseFailed(Retryable):
@@ -91,6 +101,7 @@ class Database:
                 "lock_timeout": str(settings.postgres_lock_timeout_ms),
                 "statement_timeout": str(settings.postgres_statement_timeout_ms),
                 "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
+                "transaction_timeout": str(settings.postgres_call_timeout_ms),
                 "jit": "off",
                 # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
                 "enable_seqscan": "off",
@@ -138,6 +149,7 @@ class Database:
         """The same for an operator's work over millions of rows: minutes instead of seconds."""
 
         async def run(connection: Connection) -> T:
+            await connection.execute("SET LOCAL transaction_timeout = 0")  # one that runs already cannot be prolonged
             limit_ms = int(LONG_TRANSACTION_S * 1000)
             for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 await connection.execute(f"SET LOCAL {limit} = {limit_ms}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from tests.bench.drops import SLOTS, YEAR
 
 TALLY_WRITER = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from stack.local import Stack
 from tests.bench import sql, tools
 from tests.bench.background import system_environment

@@ -9,7 +9,7 @@ import asyncpg
 import redis
 
 from services.mint.bouncer import count_key
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from stack.local import Stack
 
 YEAR = "2025"

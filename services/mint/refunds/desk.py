@@ -13,8 +13,8 @@ from typing import Final
 
 import asyncpg
 
-from services.mint.ledger import QUERIES as LEDGER_QUERIES
 from services.mint.refunds.application import QUERIES
+from services.mint.statements import QUERIES as LEDGER_QUERIES
 from services.storage.database import Connection, Database
 
 ROWS_LIMIT: Final = 10_000

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from stack.local import Stack
-from tests.encounter_service import Members
 from tests.signers.encounter import Signer
+from tests.stand_ins.encounter_service import Members
 from vyris.device_keys import public_jwk
 
 

@@ -13,8 +13,8 @@ import redis.asyncio as redis
 
 from stack.local import Stack
 from tests.acceptance.encounter.conftest import mint
-from tests.encounter_service import Client, Members
 from tests.signers.encounter import Signer, hostile_tokens, twin
+from tests.stand_ins.encounter_service import Client, Members
 from vyris.device_proof import build_proof, http_target
 from vyris.encounter.v1 import encounter_pb2
 

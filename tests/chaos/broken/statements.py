@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 
 
 def replace_in(query: str, *pieces: tuple[str, str]) -> None:

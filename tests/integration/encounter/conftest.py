@@ -11,9 +11,9 @@ import pytest
 
 from services.encounter.development_key import development_key
 from stack.local import Stack
-from tests.encounter_service import Client, Members, add_member, environment, running
 from tests.fresh_database import fresh_database
 from tests.signers.encounter import Signer
+from tests.stand_ins.encounter_service import Client, Members, add_member, environment, running
 
 
 @pytest.fixture(scope="session")

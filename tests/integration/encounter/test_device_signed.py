@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from tests.encounter_service import BASE_URL, Client, Members, enroll
 from tests.signers.encounter import Signer, twin
+from tests.stand_ins.encounter_service import BASE_URL, Client, Members, enroll
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.encounter.v1 import encounter_pb2
 

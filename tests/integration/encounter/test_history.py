@@ -7,8 +7,8 @@ import uuid
 import asyncpg
 
 from services.encounter.register import QUERIES
-from tests.encounter_service import Client, Members, enroll
 from tests.signers.encounter import Signer
+from tests.stand_ins.encounter_service import Client, Members, enroll
 from vyris.device_proof import build_proof, grpc_target
 from vyris.encounter.v1 import encounter_pb2
 

@@ -16,7 +16,7 @@ from services.encounter.recording import Recorder
 from services.encounter.register import Encounter, Register
 from services.encounter.settings import EncounterSettings
 from services.storage.database import Database
-from tests.encounter_service import Members, add_member
+from tests.stand_ins.encounter_service import Members, add_member
 from vyris.errors import Conflict, Retryable
 
 DEADLINE_S = 10

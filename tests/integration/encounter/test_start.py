@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from services.encounter.development_key import development_key
-from tests.encounter_service import Client, Members, add_member, environment, running
 from tests.signers.encounter import Signer
+from tests.stand_ins.encounter_service import Client, Members, add_member, environment, running
 from vyris.encounter.v1 import encounter_pb2
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"

@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.encounter_service import Client, Members, add_member
 from tests.signers.encounter import Signer, hostile_tokens, twin
+from tests.stand_ins.encounter_service import Client, Members, add_member
 from vyris.encounter.v1 import encounter_pb2
 
 Clients = tuple[Client, Client]

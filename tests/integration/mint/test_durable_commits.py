@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.mint.ledger import QUERIES
 from services.mint.receipts.verified import receipt_key
+from services.mint.statements import QUERIES
 from services.storage.database import Connection
 from tests.integration.mint.conftest import Mint, MintMaker
 

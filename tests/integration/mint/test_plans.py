@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.mint.ledger import QUERIES
+from services.mint.statements import QUERIES
 from services.storage.database import Connection
 from tests.integration.mint.conftest import MintMaker
 
