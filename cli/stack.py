@@ -126,9 +126,18 @@ def _stack() -> Stack:
 
 
 def _start(stack: Stack, *, detached: bool) -> None:
+    if Path(".env").exists():
+        _warn_of_misspelt_settings()
     began = time.monotonic()
     stack.start(detached=detached, on_progress=lambda what: typer.echo(f"{time.monotonic() - began:5.1f} s  {what}"))
     typer.echo(f"\n{stack.welcome()}\n")
+
+
+def _warn_of_misspelt_settings() -> None:
+    from cli.misspelt import misspelt_settings  # noqa: PLC0415 - it reads the settings of every part, for a second
+
+    for name, meant in misspelt_settings():
+        typer.echo(f".env: {name} is no setting and changes nothing; did you mean {meant}?", err=True)
 
 
 def _stop(stack: Stack) -> None:

@@ -67,7 +67,7 @@ def answer_script_name(route: HttpRoute) -> str:
 
 
 def _answer_file(route: HttpRoute) -> str:
-    if route.template == "/health":
+    if route.is_health:
         return "health"
     return "answer_named" if route.status_from_service else "answer"
 

@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.struct_pb2 import Struct
 
 from gateway.messages import number, packed, replaced_header
+from gateway.routes import HEALTH_PATH
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
 
 
@@ -57,8 +58,8 @@ OVERFLOW: Final = Retryable.shed()
 # GET /health is answered with its own body, whatever is wrong. The transcoder keeps the path under another name.
 UNHEALTHY_WHEN: Final = (
     "response.code >= 500 && request.method == 'GET' && "
-    "(request.url_path == '/health' || "
-    "('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '/health'))"
+    f"(request.url_path == '{HEALTH_PATH}' || "
+    f"('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '{HEALTH_PATH}'))"
 )
 
 # Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way. (The content type says

@@ -69,12 +69,11 @@ def _path_match(http_method: str, template: str, *more: Any) -> Any:
 
 
 def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool = False) -> Any:
-    is_health = route.template == "/health"
     script = filters.answer_script_name(route)
     per_filter = filters.named_script(query_script_name(route) if with_query else script)
     per_filter |= filters.bounded_body()
-    timeout_s = HEALTH_TIMEOUT_S if is_health else settings.gateway_request_timeout_s
-    if is_health and settings.gateway_rate_limit_rps is not None:
+    timeout_s = HEALTH_TIMEOUT_S if route.is_health else settings.gateway_request_timeout_s
+    if route.is_health and settings.gateway_rate_limit_rps is not None:
         per_filter |= filters.switched_off(filters.RATE_LIMIT)
     return Route(
         name=f"{route.http_method} {route.template}",
@@ -82,7 +81,7 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
         route=RouteAction(
             cluster=route.cluster,
             timeout=seconds(timeout_s),
-            priority=HIGH if is_health else DEFAULT,
+            priority=HIGH if route.is_health else DEFAULT,
         ),
         # A JSON caller brings no deadline; the service is told the gateway's as gRPC tells one.
         request_headers_to_add=[replaced_header("grpc-timeout", f"{round(timeout_s * 1000)}m")],

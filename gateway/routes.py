@@ -17,6 +17,9 @@ from vyris.gateway.v1 import http_policy_pb2
 
 DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 
+# Of all routes the one whose every failure has the same body, and which is never refused for what callers send.
+HEALTH_PATH: Final = "/health"
+
 # Packages that are answered by another service's process.
 HOSTED_BY: Final = {"suite": "mint"}
 
@@ -41,6 +44,11 @@ class HttpRoute:
     status_from_service: bool
     query_parameters: tuple[str, ...]
     takes_body: bool
+
+    @property
+    def is_health(self) -> bool:
+        """Whether it tells the suite's health."""
+        return self.template == HEALTH_PATH
 
 
 @dataclass(frozen=True)

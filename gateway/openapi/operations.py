@@ -10,6 +10,7 @@ from gateway.openapi.api import Api, Field, Operation
 from gateway.openapi.examples import ANSWERS, BODIES, PARAMETERS
 from gateway.openapi.raw_bodies import ANSWER_HEADERS, FORMS, JSON_ANSWERS, REQUEST_HEADERS, UNHEALTHY
 from gateway.openapi.schemas import Schemas
+from gateway.routes import HEALTH_PATH
 
 Object = dict[str, Any]
 
@@ -88,7 +89,7 @@ class Operations:
         return {"required": True, "content": {JSON: {"schema": schema, "examples": examples}}}
 
     def _answers(self, operation: Operation) -> dict[int, Object]:
-        if operation.path == "/health":
+        if operation.path == HEALTH_PATH:
             unhealthy = {
                 "description": "One of the four services cannot serve.",
                 "headers": own_headers(),

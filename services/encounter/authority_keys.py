@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from services.es256 import KeyRefused, PublicKey, public_key_from_jwk, public_key_from_text
+from services.es256 import KeyRefused, PublicKey, kid_of, public_key_from_jwk, public_key_from_text
 from services.es256.strict_json import NotStrict, read_object
 from services.runtime.settings import WrongSetting
 
 SETTING: Final = "ENCOUNTER_JWT_PUBLIC_KEY"
 # Each key without a name is one more signature to check for a token without kid.
 KEYS_LIMIT: Final = 16
-KID_LIMIT: Final = 256
 _PEM_BLOCK: Final = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----", re.DOTALL)
 
 
@@ -69,11 +68,4 @@ def _jwks(text: str) -> Iterator[tuple[str | None, PublicKey]]:
     if not isinstance(listed, list) or not listed or not all(isinstance(jwk, dict) for jwk in listed):
         raise KeyRefused("The JWKS holds no list of keys")
     for jwk in listed:
-        yield _kid(jwk), public_key_from_jwk(jwk)
-
-
-def _kid(jwk: Mapping[str, Any]) -> str | None:
-    kid = jwk.get("kid")
-    if kid is not None and (not isinstance(kid, str) or not 1 <= len(kid) <= KID_LIMIT):
-        raise KeyRefused(f"A kid of the JWKS is not a string of 1 to {KID_LIMIT} characters")
-    return kid
+        yield kid_of(jwk), public_key_from_jwk(jwk)

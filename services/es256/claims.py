@@ -30,6 +30,12 @@ def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
+def names_audience(claims: Mapping[str, Any], us: str) -> bool:
+    """Whether the claim aud, one name or a list of them (RFC 7519 section 4.1.3), names us."""
+    audience = claims.get("aud")
+    return us in (audience if isinstance(audience, list) else [audience])
+
+
 def text_claim(claims: Mapping[str, Any], name: str, *, max_length: int = 128) -> str:
     """A string claim of 1 to `max_length` printable characters. Raises `TokenRefused`."""
     value = claims.get(name)

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from jwt.algorithms import ECAlgorithm
 
-from services.es256.public_keys import PublicKey
+from services.es256.public_keys import KID_LIMIT, PublicKey
 from services.es256.refusals import TokenRefused
 from services.es256.strict_json import NotStrict, decode_base64url, read_object
 
 ES256: Final = "ES256"
 ES256_ALONE: Final = frozenset({ES256})
 DEFAULT_MAX_BYTES: Final = 4096
-MAX_KID_LENGTH: Final = 256
 SIGNATURE_BYTES: Final = 64
 SEGMENTS: Final = 3
 _DER_SEQUENCE: Final = 0x30
@@ -96,7 +95,7 @@ def _check_header(header: dict[str, Any], typ: frozenset[str | None], algorithms
     if (found if found is None else found.lower().removeprefix("application/")) not in typ:
         raise TokenRefused("The token's typ is not the expected one")
     kid = header.get("kid")
-    if kid is not None and (not isinstance(kid, str) or len(kid) > MAX_KID_LENGTH):
+    if kid is not None and (not isinstance(kid, str) or len(kid) > KID_LIMIT):
         raise TokenRefused("The token's kid is not a short string")
 
 

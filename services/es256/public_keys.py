@@ -25,7 +25,8 @@ from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 MAX_KEY_TEXT_LENGTH: Final = 2048
 COORDINATE_BYTES: Final = 32
 
-_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+KID_LIMIT: Final = 256
+PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _PEM: Final = re.compile(
     r"-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END PUBLIC KEY-----(?:\r?\n)?", re.ASCII
 )
@@ -40,6 +41,14 @@ class PublicKey:
     key: ec.EllipticCurvePublicKey
     canonical: str
     thumbprint: str
+
+
+def kid_of(jwk: Mapping[str, Any]) -> str | None:
+    """The name that a JWK gives itself, of at most 256 characters. Raises `KeyRefused`."""
+    kid = jwk.get("kid")
+    if kid is not None and (not isinstance(kid, str) or not 1 <= len(kid) <= KID_LIMIT):
+        raise KeyRefused(f"A kid is not a string of 1 to {KID_LIMIT} characters")
+    return kid
 
 
 def public_key_from_text(text: str) -> PublicKey:
@@ -65,7 +74,7 @@ def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
     Members that say nothing about the key itself (`kid`, `x5c` and the like)
     are ignored; `use`, `alg` and `key_ops` must agree with ES256 if present.
     """
-    if _PRIVATE_MEMBERS & jwk.keys():
+    if PRIVATE_MEMBERS & jwk.keys():
         raise KeyRefused(_PRIVATE_MESSAGE)
     if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
         raise KeyRefused("The JWK is not a P-256 key (kty EC, crv P-256)")

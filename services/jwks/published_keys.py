@@ -17,14 +17,13 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 import structlog
 
-from services.es256 import KeyRefused, PublicKey, public_key_from_jwk
+from services.es256 import KeyRefused, PublicKey, kid_of, public_key_from_jwk
 from services.es256.strict_json import NotStrict, read_object
 from services.runtime.settings import WrongSetting
 from vyris.errors import Retryable
 
 SET_LIMIT_BYTES: Final = 65_536
 KEYS_LIMIT: Final = 32
-KID_LIMIT: Final = 256
 FETCH_LIMIT_S: Final = 3.0
 REFRESH_S: Final = 300.0
 READ_AGAIN_S: Final = 5.0
@@ -150,10 +149,10 @@ def key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:
         raise KeySetUnreadable(f"the set does not list at most {KEYS_LIMIT} keys")
     keys: KeySet[K] = {}
     for jwk in listed:
-        key = _key(jwk, read_key) if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig" else None
-        if key is None:
+        named = _named_key(jwk, read_key) if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig" else None
+        if named is None:
             continue
-        kid = _kid(jwk)
+        kid, key = named
         if kid in keys:
             raise KeySetUnreadable("two keys of the set have the same kid, or none")
         keys[kid] = key
@@ -167,16 +166,10 @@ def p256_key(jwk: dict[str, Any]) -> PublicKey | None:
     return public_key_from_jwk(jwk) if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" else None
 
 
-def _kid(jwk: dict[str, Any]) -> str | None:
-    kid = jwk.get("kid")
-    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= KID_LIMIT):
-        raise KeySetUnreadable("a key's kid is not a short string")
-    return kid
-
-
-def _key(jwk: dict[str, Any], read_key: ReadKey[K]) -> K | None:
+def _named_key(jwk: dict[str, Any], read_key: ReadKey[K]) -> tuple[str | None, K] | None:
     try:
-        return read_key(jwk)
+        key = read_key(jwk)
+        return None if key is None else (kid_of(jwk), key)
     except KeyRefused as refusal:
         raise KeySetUnreadable(refusal.message) from None
 

@@ -5,6 +5,7 @@ Values come from the environment, then from `.env`. A wrong one names itself and
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -94,5 +95,7 @@ def wrong_settings(failure: ValidationError, settings_class: type[BaseSettings] 
         field = settings_class.model_fields.get(name) if settings_class else None
         purpose = f" ({field.description})" if field and field.description else ""
         told = problem["msg"].removeprefix("Value error, ")
-        sentences.append(f"setting {name.upper()}: {told}{purpose}" if name else f"settings: {told}")
+        is_from_file = problem["type"] != "missing" and name.upper() not in os.environ and Path(".env").exists()
+        where = " in .env" if is_from_file else ""
+        sentences.append(f"setting {name.upper()}{where}: {told}{purpose}" if name else f"settings: {told}")
     return sentences

@@ -15,13 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
-from services.es256 import KeyRefused, Token, TokenRefused, public_key_from_jwk
+from services.es256 import PRIVATE_MEMBERS, KeyRefused, Token, TokenRefused, public_key_from_jwk
 
 ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA"})
 # NIST SP 800-131A asks for 2048 at least; beyond 4096 a verification costs more than it proves.
 RSA_BITS: Final = range(2_048, 4_096 + 1)
 RSA_EXPONENT: Final = 65_537
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 _Algorithm = ECAlgorithm | RSAAlgorithm | OKPAlgorithm
 _VERIFIERS: Final[dict[str, _Algorithm]] = {
@@ -49,7 +48,7 @@ class IssuerKey:
 
 def issuer_key(jwk: dict[str, Any]) -> IssuerKey | None:
     """A key of a provider's set; None for one of a kind that is not accepted. Raises KeyRefused."""
-    if _PRIVATE & jwk.keys():
+    if PRIVATE_MEMBERS & jwk.keys():
         raise KeyRefused("The set publishes a private key")
     match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):
         case "EC", "P-256", "ES256" | None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from services.es256 import TokenRefused, numeric_date, optional_numeric_date, read_token, text_claim
+from services.es256 import TokenRefused, names_audience, numeric_date, optional_numeric_date, read_token, text_claim
 from services.jwks import PublishedKeys, opened_keys
 from services.runtime.call import Call, Identity
 from services.runtime.settings import WrongSetting
@@ -78,8 +78,7 @@ class UserTokens:
     def _check(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
             raise TokenRefused("The claim iss does not name the identity provider that is trusted here")
-        audience = claims.get("aud")
-        if self._audience and self._audience not in (audience if isinstance(audience, list) else [audience]):
+        if self._audience and not names_audience(claims, self._audience):
             raise TokenRefused("The claim aud does not name this service")
         now_s = self._clock_s()
         ends_s, begins_s = numeric_date(claims, "exp"), optional_numeric_date(claims, "nbf")

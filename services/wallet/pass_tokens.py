@@ -5,7 +5,6 @@ Nothing is stored, and a token can no more change than its serial can.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from services.development_keys import kept_secret
+from vyris.device_keys import base64url
 
 SCHEME: Final = "ApplePass"
 KEY_FILE: Final = "pass_auth_key"
@@ -30,7 +30,7 @@ class PassTokens:
     def token(self, serial: UUID) -> str:
         """The token of a pass: 43 characters of base64url."""
         digest = hmac.digest(self._key, str(serial).encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return base64url(digest)
 
     def admits(self, authorization: str | None, serial: UUID) -> bool:
         """Whether an `Authorization` header carries the token of this pass; in constant time."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.es256 import PublicKey, TokenRefused, read_token, text_claim, verify_token
+from services.es256 import PublicKey, TokenRefused, names_audience, read_token, text_claim, verify_token
 from services.jwks import PublishedKeys
 
 KIND: Final = "merchant"
@@ -39,8 +39,7 @@ class MerchantSignatures:
         return verify_token(token, key)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
-        audience = claims.get("aud")
-        if audience is not None and self._audience not in (audience if isinstance(audience, list) else [audience]):
+        if claims.get("aud") is not None and not names_audience(claims, self._audience):
             raise TokenRefused("The claim aud names somebody else")
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, cast
 
+from services.es256.claims import MAX_NUMERIC_DATE
 from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
-from services.mint.receipts.app_store_transaction import KIND, environment_name, transaction_of
+from services.mint.receipts.app_store_transaction import ID_LIMIT, KIND, environment_name, transaction_of
 from services.mint.refunds.notice import EVENTS, Event, Notice
 from vyris.errors import Unauthorized
 
-ID_LIMIT: Final = 128
 MILLISECONDS: Final = 1_000
-LATEST_MS: Final = 253_402_300_799_000  # the end of the year 9999
 
 
 class AppStoreNotices:
@@ -64,6 +63,6 @@ def _notification_id(text: str | None) -> str:
 
 
 def _moment(milliseconds: int | None) -> datetime:
-    if milliseconds is None or not 0 <= milliseconds <= LATEST_MS:
+    if milliseconds is None or not 0 <= milliseconds <= MAX_NUMERIC_DATE * MILLISECONDS:
         raise NotSigned("it does not say when it was signed")
     return datetime.fromtimestamp(milliseconds / MILLISECONDS, UTC)

@@ -1,0 +1,20 @@
+"""A name in `.env` that nearly is a setting is told; what belongs to others is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.misspelt import misspelt_settings
+
+
+def test_near_misses_are_told_with_what_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("GATWAY_PORT=3000\nCOMPOSE_PROJECT_NAME=x\nDROP_TIER=genesis\nlog_level=info\n")
+    assert misspelt_settings() == [("GATWAY_PORT", "GATEWAY_PORT")]
+
+
+def test_no_file_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert misspelt_settings() == []
