@@ -2,6 +2,7 @@
 
 A lone request waits for nobody, and under load batches grow by themselves; those that
 are done sooner than they can grow leave the next one a few milliseconds to gather.
+Batchers of one process may share turns: then their batches grow while others run.
 Requests that share a key stand in one group, so that a batch holds a key once and a
 thousand copies of one request cost one row.
 
@@ -118,18 +119,30 @@ class Process(Protocol[K, R, A]):
 class Batcher(Generic[K, R, A]):
     """A queue of groups and the one task that empties it."""
 
-    def __init__(self, process: Process[K, R, A], *, name: str, waiting_limit: int, batch_limit: int) -> None:
-        """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups."""
+    def __init__(
+        self,
+        process: Process[K, R, A],
+        *,
+        name: str,
+        waiting_limit: int,
+        batch_limit: int,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
+        """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups.
+
+        `turns` bounds the batches that run at once among all batchers that share it.
+        """
         self._process = process
         self._name = name
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
+        self._turns = turns or asyncio.Semaphore(1)
         self._waiting: dict[K, Group[K, R, A]] = {}
         self._requests = 0
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._pause_s = 0.0
-        self._batch_s = 0.0  # how long a batch takes, by the last ones
+        self._batch_s = 0.0  # how long a batch takes, its turn included, by the last ones
 
     async def submit(self, key: K, request: R, deadline_s: float) -> A:
         """The answer for `request`, within `deadline_s` seconds; raises what the batch decided, or Retryable."""
@@ -171,15 +184,18 @@ class Batcher(Generic[K, R, A]):
     async def _work(self) -> None:
         while True:
             await self._arrival.wait()
-            batch = list(self._next_batch())
-            if not self._waiting:
-                self._arrival.clear()
-            if batch:
+            waited_from_s = time.monotonic()
+            async with self._turns:
                 began_s = time.monotonic()
+                batch = list(self._next_batch())
                 groups = len(batch)
-                await self._run(batch)
+                if not self._waiting:
+                    self._arrival.clear()
+                if batch:
+                    await self._run(batch)
+            if groups:
                 await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
-                self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - began_s - self._batch_s)
+                self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:
         """Wait until then, if the next batch is not full already."""

@@ -35,8 +35,10 @@ class HeldProcess:
         return again
 
 
-def batcher(process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 10) -> Batcher[str, int, int]:
-    return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit)
+def batcher(
+    process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 10, turns: asyncio.Semaphore | None = None
+) -> Batcher[str, int, int]:
+    return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit, turns=turns)
 
 
 @pytest.fixture
@@ -49,6 +51,35 @@ def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 async def settled() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def test_batchers_that_share_turns_gather_while_another_runs() -> None:
+    turns, busy, other = asyncio.Semaphore(1), HeldProcess(), HeldProcess()
+    other.gate.set()
+    first, second = batcher(busy, turns=turns), batcher(other, turns=turns)
+    held = asyncio.create_task(first.submit("a", 1, 5))
+    await settled()
+    gathering = [asyncio.create_task(second.submit(key, 1, 5)) for key in "bcd"]
+    await settled()
+    assert (busy.batches, other.batches) == ([["a"]], [])
+    busy.gate.set()
+    assert await asyncio.gather(held, *gathering) == [2, 2, 2, 2]
+    assert other.batches == [["b", "c", "d"]]
+
+
+async def test_a_batcher_that_is_closed_before_its_turn_answers_and_takes_no_turn() -> None:
+    turns, busy, other = asyncio.Semaphore(1), HeldProcess(), HeldProcess()
+    first, second = batcher(busy, turns=turns), batcher(other, turns=turns)
+    held = asyncio.create_task(first.submit("a", 1, 5))
+    await settled()
+    waiting = asyncio.create_task(second.submit("b", 1, 5))
+    await settled()
+    await second.close()
+    with pytest.raises(Retryable):
+        await waiting
+    busy.gate.set()
+    assert await held == 2
+    assert not turns.locked()
 
 
 async def test_a_lone_request_waits_for_nobody() -> None:
