@@ -39,8 +39,10 @@ class Point:
 
     @classmethod
     def of(cls, at: float, seen: Summary) -> Point:
-        """The point that a summary makes."""
-        return cls(at, seen.rate, seen.slowest_rate, seen.fastest_rate, seen.p50_ms, seen.p99_ms)
+        """The point that a summary of mints makes: what was shed is no mint."""
+        served = 1 - seen.refusals / seen.answers
+        rates = (seen.rate * served, seen.slowest_rate * served, seen.fastest_rate * served)
+        return cls(at, *rates, seen.p50_ms, seen.p99_ms)
 
 
 @dataclass(frozen=True)
