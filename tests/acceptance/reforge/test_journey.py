@@ -56,7 +56,7 @@ def test_a_proof_through_the_gateway_makes_the_request_a_proven_one(journey: Jou
     journey.mint(old)
     assert journey.init(new_device("device-B"), old, proven=True).status_code == 202
     journey.link("confirm")
-    assert "the device that holds it now" in text_of(journey.mails()[0])
+    assert "Proven by    the old device" in text_of(journey.mails()[0])
 
 
 def test_the_documented_codes_of_both_calls(journey: Journey) -> None:

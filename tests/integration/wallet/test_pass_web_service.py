@@ -206,7 +206,7 @@ async def test_a_push_token_out_of_form_is_422(wallet: WalletClient, world: Worl
 
 async def test_logs_are_taken_whatever_they_say(wallet: WalletClient) -> None:
     assert (await wallet.log([])).status == 200
-    assert (await wallet.log(["x" * 2000] * 500)).status == 200
+    assert (await wallet.log(["x" * 2000] * 30)).status == 200
 
 
 async def test_a_registration_of_an_unknown_but_well_signed_serial_is_401(wallet: WalletClient, world: World) -> None:
