@@ -194,6 +194,8 @@ class Batcher(Generic[K, R, A]):
                 if batch:
                     await self._run(batch)
             if groups:
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)  # without a turn, which another batcher may need
                 await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
@@ -221,13 +223,13 @@ class Batcher(Generic[K, R, A]):
             raise
         except Exception:
             log.exception("batch_failed", batcher=self._name, groups=len(batch))
+            self._pause_s = 0.0
             for group in batch:
                 group.settle_all(Retryable())
             return
         self._put_back(again)
         if again and len(again) == len(batch):
             self._pause_s = min(max(self._pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-            await asyncio.sleep(self._pause_s)
         else:
             self._pause_s = 0.0
 

@@ -67,6 +67,25 @@ async def test_batchers_that_share_turns_gather_while_another_runs() -> None:
     assert other.batches == [["b", "c", "d"]]
 
 
+async def test_a_batch_that_must_wait_for_others_waits_without_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr(batching, "LONGEST_PAUSE_S", 3600.0)
+    turns, pausing, other = asyncio.Semaphore(1), HeldProcess(), HeldProcess()
+    pausing.put_back_once = {"a"}
+    pausing.gate.set()
+    other.gate.set()
+    first, second = batcher(pausing, turns=turns), batcher(other, turns=turns)
+    held = asyncio.create_task(first.submit("a", 1, 60))
+    await settled()
+    assert pausing.batches == [["a"]]
+    async with asyncio.timeout(2):
+        assert await second.submit("b", 21, 1) == 42
+    assert not held.done()
+    await first.close()
+    with pytest.raises(Retryable):
+        await held
+
+
 async def test_a_batcher_that_is_closed_before_its_turn_answers_and_takes_no_turn() -> None:
     turns, busy, other = asyncio.Semaphore(1), HeldProcess(), HeldProcess()
     first, second = batcher(busy, turns=turns), batcher(other, turns=turns)
