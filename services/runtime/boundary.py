@@ -20,9 +20,10 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from services import tracing
+from services.grpc_server.rpc import Handler, Rpc
 from services.runtime.call import Call
 from services.runtime.metrics import RPC_SECONDS
-from services.runtime.refusals import Context, refusal_of
+from services.runtime.refusals import refusal_of
 from vyris.error_wire import trailing_metadata
 from vyris.errors import InvalidRequest
 
@@ -51,20 +52,19 @@ class Endpoint:
     servicer: object
 
 
-def generic_handler(
+def method_handlers(
     endpoint: Endpoint, *, limit_s: float, authenticate: Authenticate | None = None
-) -> grpc.GenericRpcHandler:
-    """All methods of an endpoint, each inside the boundary."""
-    handlers = {
+) -> dict[str, Handler]:
+    """All methods of an endpoint by name, each inside the boundary."""
+    return {
         method.name: _method_handler(method, endpoint.servicer, limit_s, authenticate)
         for method in endpoint.descriptor.methods
     }
-    return grpc.method_handlers_generic_handler(endpoint.descriptor.full_name, handlers)
 
 
 def _method_handler(
     method: MethodDescriptor, servicer: object, limit_s: float, authenticate: Authenticate | None
-) -> grpc.RpcMethodHandler[Any, Any]:
+) -> Handler:
     behaviour = getattr(servicer, _snake_case(method.name))
     path = f"/{method.containing_service.full_name}/{method.name}"
     request_class = message_factory.GetMessageClass(method.input_type)
@@ -83,7 +83,7 @@ def _method_handler(
 
 
 def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]:
-    """Reads a request inside the boundary's words: grpc.aio would tell the caller the parser's exception."""
+    """Reads a request inside the boundary's words."""
 
     def read(raw: bytes) -> Message | object:
         if len(raw) > REQUEST_LIMIT_BYTES:
@@ -105,31 +105,30 @@ def _refuse_unread(request: object) -> None:
 
 def _unary_boundary(
     behaviour: Method, path: str, limit_s: float, authenticate: Authenticate | None
-) -> Callable[[Message, Context], Awaitable[Message]]:
+) -> Callable[[Message, Rpc], Awaitable[Message]]:
     observe_ok = RPC_SECONDS(path, OK).observe
 
-    async def traced(request: Message, context: Context) -> Message:
-        with tracing.call_span(path, context.invocation_metadata() or ()) as span:
+    async def traced(request: Message, rpc: Rpc) -> Message:
+        with tracing.call_span(path, rpc.invocation_metadata()) as span:
             try:
-                return await boundary(request, context)
+                return await boundary(request, rpc)
             finally:
-                code = context.code()
-                if span is not None and isinstance(code, int):
-                    span.set_attribute("rpc.grpc.status_code", code)
+                code = rpc.code()
+                if span is not None and code is not None:
+                    span.set_attribute("rpc.grpc.status_code", code.value[0])
 
-    async def boundary(request: Message, context: Context) -> Message:
+    async def boundary(request: Message, rpc: Rpc) -> Message:
         started_s = time.perf_counter()
         try:
             _refuse_unread(request)
-            call = Call(context, path, limit_s)
+            call = Call(rpc, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
             answer = await behaviour(request, call)
         except Exception as error:
-            refusal = refusal_of(error, path, context)
+            refusal = refusal_of(error, path, rpc)
             RPC_SECONDS(path, refusal.reason).observe(time.perf_counter() - started_s)
-            await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
-            raise AssertionError("abort raises") from error
+            await rpc.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
         observe_ok(time.perf_counter() - started_s)
         return answer
 
@@ -138,18 +137,18 @@ def _unary_boundary(
 
 def _stream_boundary(
     behaviour: StreamMethod, path: str, limit_s: float, authenticate: Authenticate | None
-) -> Callable[[Message, Context], AsyncIterator[Message]]:
-    async def boundary(request: Message, context: Context) -> AsyncIterator[Message]:
+) -> Callable[[Message, Rpc], AsyncIterator[Message]]:
+    async def boundary(request: Message, rpc: Rpc) -> AsyncIterator[Message]:
         try:
             _refuse_unread(request)
-            call = Call(context, path, limit_s)
+            call = Call(rpc, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
             async for message in behaviour(request, call):
                 yield message
         except Exception as error:
-            refusal = refusal_of(error, path, context)
-            await context.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
+            refusal = refusal_of(error, path, rpc)
+            await rpc.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
 
     return boundary
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from services.runtime.refusals import Context, refusal_of
+from services.grpc_server.rpc import Rpc
+from services.runtime.refusals import refusal_of
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
 # An answer needs this long to travel; work that could only end later is not begun.
@@ -35,21 +36,18 @@ class Identity:
 class Call:
     """The circumstances of one RPC."""
 
-    __slots__ = ("_context", "_until_s", "identity", "method")
+    __slots__ = ("_rpc", "_until_s", "identity", "method")
 
-    def __init__(self, context: Context, method: str, limit_s: float) -> None:
+    def __init__(self, rpc: Rpc, method: str, limit_s: float) -> None:
         """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one.
 
         A gRPC caller sets one with its deadline; for a JSON caller the gateway does, in the same header.
         """
-        self._context = context
+        self._rpc = rpc
         self.method = method
         # Who the caller proved to be; set by authentication, None where a user_id needs no proof.
         self.identity: Identity | None = None
-        remaining_s = context.time_remaining()
-        if remaining_s is not None and remaining_s < limit_s:
-            limit_s = remaining_s
-        self._until_s = time.monotonic() + limit_s - TRAVEL_S
+        self._until_s = time.monotonic() + min(limit_s, rpc.time_remaining()) - TRAVEL_S
 
     @property
     def remaining_s(self) -> float:
@@ -74,14 +72,13 @@ class Call:
 
     def metadata_values(self, key: str) -> list[str]:
         """All text values of a metadata key."""
-        # Read only when asked for: gRPC builds an object for each of a dozen headers.
-        metadata = self._context.invocation_metadata() or ()
+        metadata = self._rpc.invocation_metadata()
         return [value for name, value in metadata if name == key and isinstance(value, str)]
 
     def refusal_of(self, error: Exception) -> VyrisError:
         """What the caller is told where the call ended in `error`; for methods whose errors are no gRPC status."""
-        return refusal_of(error, self.method, self._context)
+        return refusal_of(error, self.method, self._rpc)
 
     async def answer_headers(self, *headers: tuple[str, str]) -> None:
         """Send initial metadata. Only where nothing can fail afterwards: an error then loses its details."""
-        await self._context.send_initial_metadata(headers)
+        await self._rpc.send_initial_metadata(headers)

@@ -16,18 +16,18 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-import grpc
 import structlog
 import uvloop
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services import failpoints, tracing
+from services.grpc_server.server import Server
 from services.runtime import logs, metrics
-from services.runtime.boundary import Authenticate, Endpoint, generic_handler, service_names
+from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
 from services.runtime.tls import Certificates, certificates
 
@@ -78,8 +78,8 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         health_servicer = HealthServicer()
         server = _server(settings, hosted, health_servicer)
         _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
-        await server.start()
-        probes = await _probes(settings, name, health_servicer)
+        server.start()
+        probes = _probes(settings, name, health_servicer)
         _spare_collector()
         log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
         readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
@@ -90,7 +90,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         await _announce(hosted, health_servicer, ready=False)
         await asyncio.sleep(settings.drain_delay_ms / 1000)
         await server.stop(settings.drain_limit_ms / 1000)
-        await probes.stop(None)
+        await probes.stop(0)
     log.info("stopped")
 
 
@@ -104,8 +104,8 @@ def _spare_collector() -> None:
     gc.freeze()
 
 
-def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer) -> grpc.aio.Server:
-    server = grpc.aio.server(
+def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer) -> Server:
+    server = Server(
         options=[
             # A port that is taken is an error, not a second listener.
             ("grpc.so_reuseport", 0),
@@ -120,32 +120,33 @@ def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthSe
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
-        maximum_concurrent_rpcs=settings.concurrent_calls_limit,
+        calls_limit=settings.concurrent_calls_limit,
     )
-    handlers = [
-        generic_handler(endpoint, limit_s=settings.call_limit_ms / 1000, authenticate=hosted.authenticate)
-        for endpoint in hosted.endpoints
-    ]
-    server.add_generic_rpc_handlers(handlers)
+    for endpoint in hosted.endpoints:
+        server.add_registered_method_handlers(
+            endpoint.descriptor.full_name,
+            method_handlers(endpoint, limit_s=settings.call_limit_ms / 1000, authenticate=hosted.authenticate),
+        )
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if not settings.production:
         described = (service.full_name for service in hosted.described)
         names = (*service_names(hosted.endpoints), *described, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)  # type: ignore[no-untyped-call]
+        reflector = reflection.aio.ReflectionServicer(names)  # type: ignore[no-untyped-call]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, server)  # type: ignore[no-untyped-call]
     return server
 
 
-async def _probes(settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> grpc.aio.Server:
+def _probes(settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> Server:
     """Health alone, in plain text: probes that know no TLS ask here."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=PROBES_LIMIT)
+    server = Server(options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if settings.health_port:
         _listen(server, f"{settings.listen_host}:{settings.health_port}", name, None)
-    await server.start()
+    server.start()
     return server
 
 
-def _listen(server: grpc.aio.Server, address: str, name: str, certificates: Certificates | None) -> None:
+def _listen(server: Server, address: str, name: str, certificates: Certificates | None) -> None:
     try:
         if certificates is None:
             server.add_insecure_port(address)

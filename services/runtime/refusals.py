@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import grpc
 import structlog
 
+from services.grpc_server.rpc import Rpc
 from services.storage.database import DatabaseFailed
 from vyris.errors import Retryable, VyrisError
 
 REQUEST_ID_KEY: Final = "x-request-id"
 
-Context = grpc.aio.ServicerContext[Any, Any]
 log = structlog.get_logger(__name__)
 
 
-def refusal_of(error: Exception, method: str, context: Context) -> VyrisError:
+def refusal_of(error: Exception, method: str, rpc: Rpc) -> VyrisError:
     """The error of the contract that tells `error`, which ended a call of `method` (`/package.Service/Method`)."""
     if isinstance(error, DatabaseFailed):
-        log.warning("database_failed", rpc=method, request_id=_request_id(context), cause=error.cause)
+        log.warning("database_failed", rpc=method, request_id=_request_id(rpc), cause=error.cause)
         return Retryable()
     if isinstance(error, VyrisError):
         return error
-    log.error("unexpected_failure", rpc=method, request_id=_request_id(context), exc_info=error)
+    log.error("unexpected_failure", rpc=method, request_id=_request_id(rpc), exc_info=error)
     return Retryable()
 
 
-def _request_id(context: Context) -> str | None:
-    return next((str(value) for key, value in context.invocation_metadata() or () if key == REQUEST_ID_KEY), None)
+def _request_id(rpc: Rpc) -> str | None:
+    return next((str(value) for key, value in rpc.invocation_metadata() if key == REQUEST_ID_KEY), None)

@@ -1,0 +1,210 @@
+"""One RPC: the context of its method, and how its answer goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, NoReturn, TypeAlias
+
+import grpc
+import structlog
+
+from services.grpc_server import core
+from services.grpc_server.completion_thread import CompletionThread
+
+log = structlog.get_logger(__name__)
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+# A grpc.RpcMethodHandler with asynchronous methods, of which its types know nothing.
+Handler: TypeAlias = Any
+
+NO_FLAGS: Final = 0
+UNEXPECTED: Final = "The server could not serve this call"
+NO_MESSAGE: Final = "The call carries no message"
+
+
+class Rpc:
+    """A call that gRPC core has accepted. The method gets it as its context.
+
+    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. Those that begin
+    with `_on_` are tags and run in the completion thread, all others in the event loop.
+    """
+
+    __slots__ = (
+        "_call",
+        "_cancelled",
+        "_code",
+        "_deadline_s",
+        "_details",
+        "_handler",
+        "_initial_metadata_sent",
+        "_metadata",
+        "_on_end",
+        "_task",
+        "_thread",
+        "_trailing_metadata",
+    )
+
+    def __init__(
+        self, event: core.Event, handler: Handler, thread: CompletionThread, on_end: Callable[[object], None]
+    ) -> None:
+        """`event` is gRPC core's of a new call; `on_end` is called in the event loop when the method has ended."""
+        self._call = event.call
+        self._metadata: Metadata = event.invocation_metadata
+        self._deadline_s: float = event.call_details.deadline
+        self._handler = handler
+        self._thread = thread
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._initial_metadata_sent = False
+        self._code: grpc.StatusCode | None = None
+        self._details = ""
+        self._trailing_metadata: Metadata = ()
+
+    # What a method may ask and say.
+
+    def invocation_metadata(self) -> Metadata:
+        """The caller's metadata; keys that end in `-bin` have bytes."""
+        return self._metadata
+
+    def time_remaining(self) -> float:
+        """Seconds until the caller's deadline, infinite where there is none."""
+        return max(self._deadline_s - time.time(), 0.0)
+
+    def code(self) -> grpc.StatusCode | None:
+        """The status with which the method has aborted."""
+        return self._code
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        """End the method; the caller gets this status and no answer."""
+        self._code, self._details, self._trailing_metadata = code, details, trailing_metadata
+        raise grpc.aio.AbortError
+
+    async def send_initial_metadata(self, metadata: Metadata) -> None:
+        """Send headers before the answer; at most once."""
+        if self._initial_metadata_sent:
+            raise grpc.aio.UsageError("Initial metadata was sent before")
+        self._initial_metadata_sent = True
+        self._call.start_server_batch((core.SendInitialMetadataOperation(metadata, NO_FLAGS),), _nothing_more)
+
+    async def write(self, message: Any) -> None:
+        """Send one message of a stream, and wait until there is room for the next. Raises CancelledError."""
+        operations = [core.SendMessageOperation(self._handler.response_serializer(message), NO_FLAGS)]
+        if not await self._done(self._with_initial_metadata(operations)):
+            # The caller has gone, of which the task is told, too.
+            raise asyncio.CancelledError
+
+    # The way of a call.
+
+    def begin(self) -> None:
+        """In the completion thread: wait for the caller's message; a method with a stream of them waits itself."""
+        self._call.start_server_batch((core.ReceiveCloseOnServerOperation(NO_FLAGS),), self._on_closed)
+        if self._handler.request_streaming:
+            self._thread.hand_over(self._run, self._messages())
+        else:
+            self._call.start_server_batch((core.ReceiveMessageOperation(NO_FLAGS),), self._on_message)
+
+    def _on_message(self, event: core.Event) -> None:
+        self._thread.hand_over(self._run, event.batch_operations[0].message())
+
+    def _on_closed(self, event: core.Event) -> None:
+        if event.batch_operations[0].cancelled():
+            self._thread.hand_over(Rpc._cancel, self)
+
+    def _cancel(self) -> None:
+        """The caller has hung up, or the deadline has passed."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _run(self, request: bytes | AsyncIterator[Any] | None) -> None:
+        if self._cancelled:
+            self._on_end(self)
+            return
+        self._task = asyncio.create_task(self._serve(request))
+        self._task.add_done_callback(self._on_end)
+
+    async def _serve(self, request: bytes | AsyncIterator[Any] | None) -> None:
+        try:
+            answer = await self._answer(request)
+        except grpc.aio.AbortError:
+            self._end(self._code or grpc.StatusCode.UNKNOWN, self._details, self._trailing_metadata)
+        except asyncio.CancelledError:
+            self._end(grpc.StatusCode.CANCELLED, "", ())
+            raise
+        except Exception:
+            # Its text is for the log alone.
+            log.exception("rpc_failed")
+            self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
+        else:
+            self._end(grpc.StatusCode.OK, "", (), answer)
+
+    async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
+        """The one message of the answer; None after a stream, which is sent as it comes."""
+        handler = self._handler
+        if request is None:
+            await self.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+        asked = handler.request_deserializer(request) if isinstance(request, bytes) else request
+        if not handler.response_streaming:
+            method = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            answer: bytes = handler.response_serializer(await method(asked, self))
+            return answer
+        method = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        answers = method(asked, self)
+        if hasattr(answers, "__aiter__"):
+            async for message in answers:
+                await self.write(message)
+        else:
+            await answers  # a method that calls `write` itself
+        return None
+
+    async def _messages(self) -> AsyncIterator[Any]:
+        while True:
+            operation = core.ReceiveMessageOperation(NO_FLAGS)
+            await self._done([operation])
+            if operation.message() is None:
+                return
+            yield self._handler.request_deserializer(operation.message())
+
+    def _end(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, answer: bytes | None = None
+    ) -> None:
+        status = core.SendStatusFromServerOperation(trailing_metadata, code.value[0], details.encode(), NO_FLAGS)
+        operations = [status] if answer is None else [core.SendMessageOperation(answer, NO_FLAGS), status]
+        self._call.start_server_batch(self._with_initial_metadata(operations), _nothing_more)
+
+    def _with_initial_metadata(self, operations: list[core.Operation]) -> list[core.Operation]:
+        if not self._initial_metadata_sent:
+            self._initial_metadata_sent = True
+            operations.insert(0, core.SendInitialMetadataOperation(None, NO_FLAGS))
+        return operations
+
+    async def _done(self, operations: list[core.Operation]) -> bool:
+        """Have gRPC core do it and wait; whether it could."""
+        done = asyncio.get_running_loop().create_future()
+        self._call.start_server_batch(operations, lambda event: self._thread.hand_over(_resolve, (done, event.success)))
+        return bool(await done)
+
+
+def refuse(event: core.Event, code: grpc.StatusCode, details: str) -> None:
+    """In the completion thread: end a new call that no method will see."""
+    event.call.start_server_batch(
+        (
+            core.SendInitialMetadataOperation(None, NO_FLAGS),
+            core.ReceiveCloseOnServerOperation(NO_FLAGS),
+            core.SendStatusFromServerOperation(None, code.value[0], details.encode(), NO_FLAGS),
+        ),
+        _nothing_more,
+    )
+
+
+def _resolve(outcome: tuple[asyncio.Future[bool], bool]) -> None:
+    done, success = outcome
+    if not done.done():
+        done.set_result(success)
+
+
+def _nothing_more(event: core.Event) -> None:
+    """The tag of what nobody waits for."""

@@ -1,0 +1,111 @@
+"""The server: its ports and methods, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+
+from services.grpc_server import core
+from services.grpc_server.completion_thread import CompletionThread
+from services.grpc_server.rpc import Handler, Rpc, refuse
+
+UNKNOWN_METHOD: Final = "Method not found!"
+TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded!"
+
+
+class Server:
+    """Serves asynchronous methods; used like `grpc.aio.server`.
+
+    To be made, started and stopped in one event loop.
+    """
+
+    def __init__(self, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
+        """`options` are gRPC core's channel arguments; a call beyond `calls_limit` at once is refused."""
+        self._thread = CompletionThread(asyncio.get_running_loop())
+        self._server = core.Server(tuple(options), False)
+        self._server.register_completion_queue(self._thread.queue)
+        self._handlers: dict[bytes, Handler] = {}
+        self._calls_limit = calls_limit
+        # Of the calls whose methods are still at it, each number has one thread that changes it.
+        self._begun = 0
+        self._ended = 0
+        self._stopping = False
+        self._closed = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Serve methods of a service by name; as generated code calls it."""
+        self._handlers |= {f"/{service}/{method}".encode(): handler for method, handler in handlers.items()}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: generated code tells everything to `add_registered_method_handlers`, too."""
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listen in plain text; the port. Raises RuntimeError where the address cannot be had."""
+        return self._listening(address, self._server.add_http2_port(address.encode()))
+
+    def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Listen with TLS; the port. Raises RuntimeError where the address cannot be had."""
+        internal = credentials._credentials  # type: ignore[attr-defined]
+        return self._listening(address, self._server.add_http2_port(address.encode(), internal))
+
+    @staticmethod
+    def _listening(address: str, port: int) -> int:
+        if port == 0:
+            raise RuntimeError(f"cannot listen on {address}")
+        return port
+
+    def start(self) -> None:
+        """Take calls."""
+        self._server.start()
+        self._thread.start()
+        self._ask_for_call()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them."""
+        self._server.shutdown(self._thread.queue, self._on_shutdown)
+        try:
+            await asyncio.wait_for(self._closed.wait(), grace_s)
+        except TimeoutError:
+            self._server.cancel_all_calls()
+            await self._closed.wait()
+        # A method may outlive its call, when that was cancelled.
+        self._stopping = True
+        self._note_idle()
+        await self._idle.wait()
+        self._server.destroy()
+        self._thread.end()
+
+    def _ask_for_call(self) -> None:
+        self._server.request_call(self._thread.queue, self._thread.queue, self._on_call)
+
+    def _on_call(self, event: core.Event) -> None:
+        """In the completion thread."""
+        if not event.success:  # the server stops
+            return
+        handler = self._handlers.get(event.call_details.method)
+        if handler is None:
+            refuse(event, grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD)
+        elif self._begun - self._ended >= self._calls_limit:
+            refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
+        else:
+            self._begun += 1
+            Rpc(event, handler, self._thread, self._note_end).begin()
+        with suppress(ValueError):  # it has begun to stop
+            self._ask_for_call()
+
+    def _on_shutdown(self, _: core.Event) -> None:
+        """In the completion thread: all calls have ended and nothing listens any more."""
+        self._thread.hand_over(lambda _: self._closed.set(), None)
+
+    def _note_end(self, _: object) -> None:
+        self._ended += 1
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._stopping and self._begun == self._ended:
+            self._idle.set()
