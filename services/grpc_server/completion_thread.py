@@ -28,7 +28,8 @@ class CompletionThread:
     def __init__(self, loop: AbstractEventLoop) -> None:
         """`loop` is the running event loop."""
         self.queue = core.CompletionQueue()
-        self._loop = loop
+        self.loop = loop
+        self.ended = False
         self._handed_over: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._loop_knows = False
         self._thread = threading.Thread(target=self._wait, name="grpc-completion", daemon=True)
@@ -39,6 +40,7 @@ class CompletionThread:
 
     def end(self) -> None:
         """Close the queue, which no call may use any more, and wait until the thread has seen all its events."""
+        self.ended = True
         self.queue.shutdown()
         self._thread.join(END_LIMIT_S)
 
@@ -49,13 +51,17 @@ class CompletionThread:
         # the first, so nothing is left lying.
         if not self._loop_knows:
             self._loop_knows = True
-            self._loop.call_soon_threadsafe(self._take_over)
+            self.loop.call_soon_threadsafe(self._take_over)
 
     def _take_over(self) -> None:
         self._loop_knows = False
         while self._handed_over:
             function, argument = self._handed_over.popleft()
-            function(argument)
+            try:
+                function(argument)
+            except Exception:
+                # Of one call. Those behind it wait for nobody else to come.
+                log.exception("hand_over_failed")
 
     def _wait(self) -> None:
         while True:

@@ -1,5 +1,6 @@
 """gRPC core as grpcio binds it: the one place that names gRPC's own module."""
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
@@ -14,6 +15,7 @@ __all__ = [
     "SendMessageOperation",
     "SendStatusFromServerOperation",
     "Server",
+    "Tag",
 ]
 
 CompletionQueue = cygrpc.CompletionQueue
@@ -28,3 +30,4 @@ SendStatusFromServerOperation = cygrpc.SendStatusFromServerOperation
 # `call_details`, `invocation_metadata`).
 Event = Any
 Operation = Any
+Tag = Callable[[Event], None]

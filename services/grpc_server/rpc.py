@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
@@ -20,6 +22,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 Handler: TypeAlias = Any
 
 NO_FLAGS: Final = 0
+CENTURIES_S: Final = 1e12  # gRPC core has no deadline that is infinite
 UNEXPECTED: Final = "The server could not serve this call"
 NO_MESSAGE: Final = "The call carries no message"
 
@@ -37,6 +40,7 @@ class Rpc:
         "_code",
         "_deadline_s",
         "_details",
+        "_ended",
         "_handler",
         "_initial_metadata_sent",
         "_metadata",
@@ -52,12 +56,14 @@ class Rpc:
         """`event` is gRPC core's of a new call; `on_end` is called in the event loop when the method has ended."""
         self._call = event.call
         self._metadata: Metadata = event.invocation_metadata
-        self._deadline_s: float = event.call_details.deadline
+        deadline_s: float = event.call_details.deadline
+        self._deadline_s = deadline_s if deadline_s < CENTURIES_S else math.inf
         self._handler = handler
         self._thread = thread
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
+        self._ended = False
         self._initial_metadata_sent = False
         self._code: grpc.StatusCode | None = None
         self._details = ""
@@ -78,21 +84,22 @@ class Rpc:
         return self._code
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        """End the method; the caller gets this status and no answer."""
+        """End the method; the caller gets this status and no answer. Raises AbortError."""
         self._code, self._details, self._trailing_metadata = code, details, trailing_metadata
         raise grpc.aio.AbortError
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
-        """Send headers before the answer; at most once."""
+        """Send headers before the answer; at most once. Raises UsageError."""
         if self._initial_metadata_sent:
             raise grpc.aio.UsageError("Initial metadata was sent before")
+        self._start([core.SendInitialMetadataOperation(metadata, NO_FLAGS)], _nothing_more)
         self._initial_metadata_sent = True
-        self._call.start_server_batch((core.SendInitialMetadataOperation(metadata, NO_FLAGS),), _nothing_more)
 
     async def write(self, message: Any) -> None:
-        """Send one message of a stream, and wait until there is room for the next. Raises CancelledError."""
-        operations = [core.SendMessageOperation(self._handler.response_serializer(message), NO_FLAGS)]
-        if not await self._done(self._with_initial_metadata(operations)):
+        """Send one message of a stream, and wait until there is room for more. Raises CancelledError, UsageError."""
+        done, tag = self._awaited()
+        self._send([core.SendMessageOperation(self._handler.response_serializer(message), NO_FLAGS)], tag)
+        if not await done:
             # The caller has gone, of which the task is told, too.
             raise asyncio.CancelledError
 
@@ -100,11 +107,11 @@ class Rpc:
 
     def begin(self) -> None:
         """In the completion thread: wait for the caller's message; a method with a stream of them waits itself."""
-        self._call.start_server_batch((core.ReceiveCloseOnServerOperation(NO_FLAGS),), self._on_closed)
+        self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
         if self._handler.request_streaming:
             self._thread.hand_over(self._run, self._messages())
         else:
-            self._call.start_server_batch((core.ReceiveMessageOperation(NO_FLAGS),), self._on_message)
+            self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
 
     def _on_message(self, event: core.Event) -> None:
         self._thread.hand_over(self._run, event.batch_operations[0].message())
@@ -123,14 +130,21 @@ class Rpc:
         if self._cancelled:
             self._on_end(self)
             return
-        self._task = asyncio.create_task(self._serve(request))
+        self._task = self._thread.loop.create_task(self._serve(request))
         self._task.add_done_callback(self._on_end)
 
     async def _serve(self, request: bytes | AsyncIterator[Any] | None) -> None:
         try:
-            answer = await self._answer(request)
-        except grpc.aio.AbortError:
-            self._end(self._code or grpc.StatusCode.UNKNOWN, self._details, self._trailing_metadata)
+            answer = None
+            try:
+                answer = await self._answer(request)
+            except grpc.aio.AbortError:
+                if self._code is None:
+                    raise
+            if self._code is None:
+                self._end(grpc.StatusCode.OK, "", (), answer)
+            else:
+                self._end(self._code, self._details, self._trailing_metadata)
         except asyncio.CancelledError:
             self._end(grpc.StatusCode.CANCELLED, "", ())
             raise
@@ -138,8 +152,9 @@ class Rpc:
             # Its text is for the log alone.
             log.exception("rpc_failed")
             self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
-        else:
-            self._end(grpc.StatusCode.OK, "", (), answer)
+        finally:
+            # A task keeps the error in which it ended, and that this call.
+            self._task = None
 
     async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
         """The one message of the answer; None after a stream, which is sent as it comes."""
@@ -154,8 +169,9 @@ class Rpc:
         method = handler.stream_stream if handler.request_streaming else handler.unary_stream
         answers = method(asked, self)
         if hasattr(answers, "__aiter__"):
-            async for message in answers:
-                await self.write(message)
+            async with aclosing(answers):
+                async for message in answers:
+                    await self.write(message)
         else:
             await answers  # a method that calls `write` itself
         return None
@@ -163,7 +179,9 @@ class Rpc:
     async def _messages(self) -> AsyncIterator[Any]:
         while True:
             operation = core.ReceiveMessageOperation(NO_FLAGS)
-            await self._done([operation])
+            done, tag = self._awaited()
+            self._start([operation], tag)
+            await done
             if operation.message() is None:
                 return
             yield self._handler.request_deserializer(operation.message())
@@ -172,20 +190,28 @@ class Rpc:
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, answer: bytes | None = None
     ) -> None:
         status = core.SendStatusFromServerOperation(trailing_metadata, code.value[0], details.encode(), NO_FLAGS)
-        operations = [status] if answer is None else [core.SendMessageOperation(answer, NO_FLAGS), status]
-        self._call.start_server_batch(self._with_initial_metadata(operations), _nothing_more)
+        self._send([status] if answer is None else [core.SendMessageOperation(answer, NO_FLAGS), status], _nothing_more)
+        self._ended = True
 
-    def _with_initial_metadata(self, operations: list[core.Operation]) -> list[core.Operation]:
+    def _send(self, operations: list[core.Operation], tag: core.Tag) -> None:
+        """Headers go before the first of what is sent. Raises UsageError."""
         if not self._initial_metadata_sent:
-            self._initial_metadata_sent = True
             operations.insert(0, core.SendInitialMetadataOperation(None, NO_FLAGS))
-        return operations
+        self._start(operations, tag)
+        self._initial_metadata_sent = True
 
-    async def _done(self, operations: list[core.Operation]) -> bool:
-        """Have gRPC core do it and wait; whether it could."""
-        done = asyncio.get_running_loop().create_future()
-        self._call.start_server_batch(operations, lambda event: self._thread.hand_over(_resolve, (done, event.success)))
-        return bool(await done)
+    def _start(self, operations: list[core.Operation], tag: core.Tag) -> None:
+        """Have gRPC core do it. Raises UsageError where it will not, and then never calls the tag."""
+        if self._ended or self._thread.ended:  # gRPC core would end the process
+            raise grpc.aio.UsageError("The call has ended")
+        refusal = self._call.start_server_batch(operations, tag)
+        if refusal:
+            raise grpc.aio.UsageError(f"gRPC core refuses it (grpc_call_error {refusal})")
+
+    def _awaited(self) -> tuple[asyncio.Future[bool], core.Tag]:
+        """Whether it could be done, once it is; and the tag that tells."""
+        done: asyncio.Future[bool] = self._thread.loop.create_future()
+        return done, lambda event: self._thread.hand_over(_resolve, (done, event.success))
 
 
 def refuse(event: core.Event, code: grpc.StatusCode, details: str) -> None:

@@ -14,6 +14,8 @@ from services.grpc_server.completion_thread import CompletionThread
 from services.grpc_server.rpc import Handler, Rpc, refuse
 
 UNKNOWN_METHOD: Final = "Method not found!"
+# A method that heeds no cancellation keeps a process no longer than this.
+ABANDONED_AFTER_S: Final = 5.0
 TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded!"
 
 
@@ -33,6 +35,7 @@ class Server:
         # Of the calls whose methods are still at it, each number has one thread that changes it.
         self._begun = 0
         self._ended = 0
+        self._started = False
         self._stopping = False
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -61,12 +64,15 @@ class Server:
 
     def start(self) -> None:
         """Take calls."""
+        self._started = True
         self._server.start()
         self._thread.start()
         self._ask_for_call()
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them."""
+        if not self._started or self._thread.ended:
+            return
         self._server.shutdown(self._thread.queue, self._on_shutdown)
         try:
             await asyncio.wait_for(self._closed.wait(), grace_s)
@@ -76,7 +82,8 @@ class Server:
         # A method may outlive its call, when that was cancelled.
         self._stopping = True
         self._note_idle()
-        await self._idle.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), ABANDONED_AFTER_S)
         self._server.destroy()
         self._thread.end()
 
@@ -87,6 +94,13 @@ class Server:
         """In the completion thread."""
         if not event.success:  # the server stops
             return
+        try:
+            self._take(event)
+        finally:
+            with suppress(ValueError):  # it has begun to stop
+                self._ask_for_call()
+
+    def _take(self, event: core.Event) -> None:
         handler = self._handlers.get(event.call_details.method)
         if handler is None:
             refuse(event, grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD)
@@ -95,8 +109,6 @@ class Server:
         else:
             self._begun += 1
             Rpc(event, handler, self._thread, self._note_end).begin()
-        with suppress(ValueError):  # it has begun to stop
-            self._ask_for_call()
 
     def _on_shutdown(self, _: core.Event) -> None:
         """In the completion thread: all calls have ended and nothing listens any more."""

@@ -10,7 +10,8 @@ each for every call.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ _UNREADABLE: Final = object()
 _TOO_LARGE: Final = object()
 
 Method = Callable[[Any, Call], Awaitable[Message]]
-StreamMethod = Callable[[Any, Call], AsyncIterator[Message]]
+StreamMethod = Callable[[Any, Call], AsyncGenerator[Message, None]]
 # Looks at a request before its method does: says who the caller is (`Call.identity`), or raises Unauthorized.
 Authenticate = Callable[[Message, Call], Awaitable[None]]
 
@@ -144,8 +145,9 @@ def _stream_boundary(
             call = Call(rpc, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
-            async for message in behaviour(request, call):
-                yield message
+            async with aclosing(behaviour(request, call)) as messages:
+                async for message in messages:
+                    yield message
         except Exception as error:
             refusal = refusal_of(error, path, rpc)
             await rpc.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))

@@ -1,0 +1,80 @@
+"""No more calls at once than the server was made for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from services.grpc_server.rpc import Rpc
+from services.grpc_server.server import TOO_MANY_CALLS
+from tests.unit.grpc_server.served import Stay, becomes, echo, methods_at_it, served, server_stream, unary
+
+LIMIT = 3
+
+
+async def test_a_call_beyond_the_limit_is_refused_and_served_when_another_has_ended() -> None:
+    stay = Stay()
+    async with served(LIMIT, Stay=unary(stay), Echo=unary(echo)) as running:
+        held = [running.call("Stay", b"%d" % number) for number in range(LIMIT)]
+        await becomes(lambda: stay.there == LIMIT)
+        for _ in range(5):
+            error = await running.refused("Echo")
+            assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
+        stay.go.set()
+        assert await asyncio.gather(*held) == [b"0", b"1", b"2"]
+        assert await running.call("Echo", b"again") == b"again"
+
+
+async def test_calls_that_end_in_any_way_make_room() -> None:
+    stay = Stay()
+
+    async def fail(request: bytes, rpc: Rpc) -> bytes:
+        raise RuntimeError
+
+    async def abort(request: bytes, rpc: Rpc) -> bytes:
+        await rpc.abort(grpc.StatusCode.NOT_FOUND)
+
+    async def write(request: bytes, rpc: Rpc) -> None:
+        await rpc.write(b"")
+
+    methods = {"Fail": unary(fail), "Abort": unary(abort), "Write": server_stream(write), "Stay": unary(stay)}
+    async with served(LIMIT, **methods) as running:
+        for _ in range(LIMIT + 1):
+            assert (await running.refused("Fail")).code() == grpc.StatusCode.UNKNOWN
+            await becomes(lambda: methods_at_it() == 0)
+        for _ in range(LIMIT + 1):
+            assert (await running.refused("Abort")).code() == grpc.StatusCode.NOT_FOUND
+            await becomes(lambda: methods_at_it() == 0)
+        for _ in range(LIMIT + 1):
+            assert [message async for message in running.listen("Write")] == [b""]
+            await becomes(lambda: methods_at_it() == 0)
+        for _ in range(LIMIT + 1):
+            call = running.call("Stay")
+            await becomes(lambda: stay.there == 1)
+            call.cancel()
+            await becomes(lambda: methods_at_it() == 0)
+        held = [running.call("Stay") for _ in range(LIMIT)]
+        await becomes(lambda: stay.there == LIMIT)
+        assert (await running.refused("Stay")).code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        stay.go.set()
+        await asyncio.gather(*held)
+
+
+async def test_a_method_that_goes_on_after_its_caller_counts_until_it_ends() -> None:
+    go = asyncio.Event()
+
+    async def stubborn(request: bytes, rpc: Rpc) -> bytes:
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+        return b""
+
+    async with served(1, Stubborn=unary(stubborn), Echo=unary(echo)) as running:
+        assert (await running.refused("Stubborn", timeout=0.1)).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await running.refused("Echo")).code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        go.set()
+        await becomes(lambda: methods_at_it() == 0)
+        assert await running.call("Echo", b"again") == b"again"
