@@ -9,8 +9,9 @@ synchronous standby by committing locally, and the caller would not know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import asyncpg
@@ -24,6 +25,11 @@ from vyris.errors import Retryable
 
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
+# So many connections stay out of the pool between two statements: to take one from it and to return it costs as much
+# processor time as half a small batch. One that lay idle for long is not trusted: what stands between may have
+# forgotten it.
+KEPT_LIMIT: Final = 2
+KEPT_S: Final = 60.0
 CONNECTION_FAILURES: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -83,6 +89,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], settings: PostgresSettings) -> None:
         self._pool = pool
+        self._kept: list[tuple[Connection, float]] = []  # and since when
+        self._waiting = 0
         self._call_timeout_s = settings.postgres_call_timeout_ms / 1000
         self._connect_timeout_s = settings.postgres_connect_timeout_ms / 1000
 
@@ -116,6 +124,8 @@ class Database:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close the pool, by force after the call limit."""
+        while self._kept:
+            await self._release(self._kept.pop()[0])
         try:
             await asyncio.wait_for(self._pool.close(), self._call_timeout_s)
         except TimeoutError:
@@ -164,7 +174,8 @@ class Database:
             return await self._timed(work, timeout_s or self._call_timeout_s)
 
     async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
-        async with self._connection() as connection:
+        connection = await self._connection()
+        try:
             running = asyncio.ensure_future(work(connection))
             try:
                 await _ended(running, timeout_s)
@@ -175,24 +186,44 @@ class Database:
                 _abandon(connection, running)
                 raise DatabaseUnavailable("no answer within the time limit")
             if isinstance(running.exception(), asyncpg.InternalClientError):
-                connection.terminate()  # or the pool would hand out a connection that never works again
+                connection.terminate()  # or it would be handed out again and never work
             return _result(running)
+        finally:
+            if _lives(connection) and not self._waiting and len(self._kept) < KEPT_LIMIT:
+                self._kept.append((connection, time.monotonic()))
+            else:
+                await self._release(connection)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> Connection:
+        while self._kept:
+            connection, since_s = self._kept.pop()
+            if _lives(connection):
+                if time.monotonic() - since_s < KEPT_S:
+                    return connection
+                connection.terminate()
+            await self._release(connection)
+        self._waiting += 1
         try:
             # Opening a connection has this limit in any case; where one is idle there is no wait, and no task for it.
             timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
-            connection = await self._pool.acquire(timeout=timeout_s)
+            return await self._pool.acquire(timeout=timeout_s)
         except CONNECTION_FAILURES as error:
             raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
-        try:
-            yield connection
         finally:
-            # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
-            # stands, also where it was lost just now and its place in the pool is free already.
-            with suppress(*CONNECTION_FAILURES):
-                await self._pool.release(connection, timeout=self._connect_timeout_s)
+            self._waiting -= 1
+
+    async def _release(self, connection: Connection) -> None:
+        # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
+        # stands, also where it was lost just now and its place in the pool is free already.
+        with suppress(*CONNECTION_FAILURES):
+            await self._pool.release(connection, timeout=self._connect_timeout_s)
+
+
+def _lives(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False  # it was lost, and the pool has taken it back
 
 
 async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:

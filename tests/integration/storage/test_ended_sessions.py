@@ -40,3 +40,25 @@ async def test_ended_sessions_are_told_as_database_unavailable_and_nothing_else(
             await database.fetch("SELECT 1")
         assert await database.answers()
     assert failures
+
+
+async def test_a_connection_that_was_kept_serves_again_and_one_that_ended_meanwhile_is_replaced(
+    database_url: str,
+) -> None:
+    async def backend() -> int:
+        row = await database.fetchrow("SELECT pg_backend_pid() AS pid")
+        assert row is not None
+        return int(row["pid"])
+
+    async with Database.open(PostgresSettings(database_url=database_url, postgres_pool_size=2), "ended") as database:
+        first = await backend()
+        assert await backend() == first
+        operator = await asyncpg.connect(database_url)
+        await operator.execute(END)
+        await operator.close()
+        await asyncio.sleep(0.1)
+        second = await backend()
+        assert second != first
+        # All connections are out, and whoever waits for one gets it.
+        taken = await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(10)))
+        assert len(taken) == 10
