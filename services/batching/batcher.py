@@ -92,17 +92,27 @@ class Group(Generic[K, R, A]):
         is_first = True
         for request, future in self._waiters:
             if not future.done():
-                _set(future, answer_for(request, is_first))
+                _answer_later(future, answer_for(request, is_first))
                 is_first = False
 
     def settle_all(self, answer: A | VyrisError) -> None:
         """Give everybody the same answer."""
         for _, future in self._waiters:
             if not future.done():
-                _set(future, answer)
+                _answer_later(future, answer)
 
 
-def _set(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+    """Answer at the loop's next pass: by then the next batch's first statement is on its way to Postgres.
+
+    To answer a batch keeps the loop busy for as long as such a statement takes.
+    """
+    future.get_loop().call_soon(_answer, future, answer)
+
+
+def _answer(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+    if future.done():
+        return
     if isinstance(answer, VyrisError):
         future.set_exception(answer)
     else:
