@@ -32,7 +32,7 @@ from gateway.settings import GatewaySettings
 
 # The path is the caller's (before transcoding), without its query.
 ACCESS_LOG_FIELDS: Final = {
-    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "time": "%START_TIME%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
     "path": "%PATH(NQ:ORIG_OR_PATH):256%",
     "route": "%ROUTE_NAME%",
