@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from services.runtime.metrics import LATENCY_BUCKETS_S
+from services.runtime.metrics import LATENCY_BUCKETS_S, by_labels
 
-ENCOUNTERS = Counter("vyris_encounters", "Answers to encounter tokens", ["outcome"])
+ENCOUNTERS = by_labels(Counter("vyris_encounters", "Answers to encounter tokens", ["outcome"]))
 BATCH_TOKENS = Histogram(
     "vyris_encounter_batch_tokens", "Tokens in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )

@@ -13,7 +13,7 @@ import asyncpg
 
 from services.encounter.encounter_token import Meeting, ProvenMeeting
 from services.runtime.times import rfc3339
-from services.storage.queries import Queries
+from services.storage.queries import Queries, sparse
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Conflict, Unauthorized, VyrisError
 
@@ -69,8 +69,8 @@ class Register:
             [meeting.issued_at_s for meeting in meetings],
             [meeting.begins_s for meeting in meetings],
             [meeting.ends_s for meeting in meetings],
-            [place.latitude_hundredths if place else None for place in locations],
-            [place.longitude_hundredths if place else None for place in locations],
+            sparse([place.latitude_hundredths if place else None for place in locations]),
+            sparse([place.longitude_hundredths if place else None for place in locations]),
             float(self._leeway_s),
         )
         by_id = {row["id"]: row for row in rows}

@@ -44,12 +44,12 @@ class EncounterServicer:
         try:
             encounter = await self._recorded(request, call)
         except TokenRefused as refusal:
-            metrics.ENCOUNTERS.labels(Unauthorized.reason).inc()
+            metrics.ENCOUNTERS(Unauthorized.reason).inc()
             raise Unauthorized(f"Encounter token: {refusal.message}") from None
         except VyrisError as refusal:
-            metrics.ENCOUNTERS.labels(refusal.reason).inc()
+            metrics.ENCOUNTERS(refusal.reason).inc()
             raise
-        metrics.ENCOUNTERS.labels("VERIFIED").inc()
+        metrics.ENCOUNTERS("VERIFIED").inc()
         return encounter_pb2.VerifyEncounterResponse(status="VERIFIED", encounter=encounter.message())
 
     async def list_encounters(

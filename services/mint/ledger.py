@@ -14,6 +14,7 @@ import asyncpg
 from services.mint.receipts.verified import VerifiedReceipt
 from services.mint.statements import QUERIES
 from services.storage.database import Database
+from services.storage.queries import sparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Ledger:
             keys,
             [order.user_id for order in orders],
             [order.receipt.kind for order in orders],
-            _sparse([order.receipt.transaction_id for order in orders]),
+            sparse([order.receipt.transaction_id for order in orders]),
             sold_out,
         )
         unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
@@ -103,10 +104,10 @@ class Ledger:
             drop_id,
             [order.receipt.key for order in orders],
             [order.user_id for order in orders],
-            _sparse([order.email for order in orders]),
-            _sparse([device.device_id if device else None for device in devices]),
-            _sparse([device.public_key if device else None for device in devices]),
-            _sparse([device.thumbprint if device else None for device in devices]),
+            sparse([order.email for order in orders]),
+            sparse([device.device_id if device else None for device in devices]),
+            sparse([device.public_key if device else None for device in devices]),
+            sparse([device.thumbprint if device else None for device in devices]),
             beyond_sort_order,
             self._tally_writer,
         )
@@ -129,11 +130,6 @@ class Ledger:
     async def fail(self, keys: Sequence[bytes], reason: str) -> None:
         """Give PENDING receipts (sorted) a reason."""
         await self._database.execute(QUERIES["fail_receipts"], keys, reason)
-
-
-def _sparse(column: list[str | None]) -> list[str | None]:
-    """Nothing where nothing is set: `unnest` fills up what is short, and an array costs by its elements."""
-    return column if any(value is not None for value in column) else []
 
 
 def _entry(row: asyncpg.Record) -> LedgerEntry:

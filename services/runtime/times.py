@@ -9,4 +9,4 @@ def rfc3339(moment: datetime | None) -> str:
     """RFC 3339 in UTC with milliseconds and `Z`; empty where unset."""
     if moment is None:
         return ""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
