@@ -13,7 +13,8 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.runtime.boundary import generic_handler
+from services.grpc_server.server import Server
+from services.runtime.boundary import method_handlers
 from services.wallet.__main__ import build
 from services.wallet.settings import WalletSettings
 from services.wallet.signing_setup import credentials_from
@@ -110,13 +111,14 @@ def settings(database_url: str, state_dir: Path) -> WalletSettings:
 async def running_wallet(settings: WalletSettings) -> AsyncIterator[WalletClient]:
     """The wallet service on a free port, as its process builds it."""
     async with build(settings) as hosted:
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers([generic_handler(endpoint, limit_s=8) for endpoint in hosted.endpoints])
+        server = Server(options=[], calls_limit=1_000)
+        for endpoint in hosted.endpoints:
+            server.add_registered_method_handlers(endpoint.descriptor.full_name, method_handlers(endpoint, limit_s=8))
         port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+        server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield WalletClient(channel)
-        await server.stop(None)
+        await server.stop(0)
 
 
 @pytest.fixture

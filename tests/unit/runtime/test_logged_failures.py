@@ -28,6 +28,7 @@ def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
 # Speaks HTTP/2 itself: gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
 import asyncio, grpc, h2.config, h2.connection
+from services.grpc_server.server import Server
 from services.runtime import logs
 logs.configure("info", "test")
 
@@ -36,11 +37,11 @@ async def answer(request, context):
     return b""
 
 async def main():
-    server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(answer)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"C": handler}),))
+    server = Server(options=[], calls_limit=10)
+    handler = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
+    server.add_registered_method_handlers("a.B", {"C": handler})
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     http = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
     http.initiate_connection()
@@ -56,7 +57,7 @@ async def main():
             headers.update(getattr(event, "headers", None) or [])
         writer.write(http.data_to_send())
     print("answered", headers[b"grpc-status"])
-    await server.stop(None)
+    await server.stop(0)
 
 asyncio.run(main())
 """
