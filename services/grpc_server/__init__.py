@@ -1,4 +1,4 @@
-"""A gRPC server for asyncio that costs a third of `grpc.aio`'s.
+"""A gRPC server for asyncio that costs less than half of `grpc.aio`'s.
 
 `grpc.aio` hands each of a call's four events over to the event loop by itself, with a write to a socket and a
 change of threads: that was more work than the rest of a call together (docs/performance.md has the figures). Here,
