@@ -13,7 +13,8 @@ import asyncpg
 
 from services.encounter.encounter_token import Meeting, ProvenMeeting
 from services.runtime.times import rfc3339
-from services.storage.queries import Queries, sparse
+from services.storage.columns import sparse
+from services.storage.queries import Queries
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Conflict, Unauthorized, VyrisError
 

@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from grpc._cython import cygrpc  # type: ignore[attr-defined]
+from grpc._cython.cygrpc import (  # type: ignore[import-not-found]
+    CompletionQueue,
+    ReceiveCloseOnServerOperation,
+    ReceiveMessageOperation,
+    SendInitialMetadataOperation,
+    SendMessageOperation,
+    SendStatusFromServerOperation,
+    Server,
+)
 
 __all__ = [
     "CompletionQueue",
@@ -17,14 +25,6 @@ __all__ = [
     "Server",
     "Tag",
 ]
-
-CompletionQueue = cygrpc.CompletionQueue
-Server = cygrpc.Server
-ReceiveCloseOnServerOperation = cygrpc.ReceiveCloseOnServerOperation
-ReceiveMessageOperation = cygrpc.ReceiveMessageOperation
-SendInitialMetadataOperation = cygrpc.SendInitialMetadataOperation
-SendMessageOperation = cygrpc.SendMessageOperation
-SendStatusFromServerOperation = cygrpc.SendStatusFromServerOperation
 
 # What is done: `tag`, `success`, and the operations of a call (`batch_operations`) or the call itself (`call`,
 # `call_details`, `invocation_metadata`).

@@ -30,8 +30,8 @@ NO_MESSAGE: Final = "The call carries no message"
 class Rpc:
     """A call that gRPC core has accepted. The method gets it as its context.
 
-    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. Those that begin
-    with `_on_` are tags and run in the completion thread, all others in the event loop.
+    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. `begin`
+    and those that begin with `_on_`, which are tags, run in the completion thread, all others in the event loop.
     """
 
     __slots__ = (
@@ -44,23 +44,23 @@ class Rpc:
         "_handler",
         "_initial_metadata_sent",
         "_metadata",
-        "_on_end",
+        "_note_end",
         "_task",
         "_thread",
         "_trailing_metadata",
     )
 
     def __init__(
-        self, event: core.Event, handler: Handler, thread: CompletionThread, on_end: Callable[[object], None]
+        self, event: core.Event, handler: Handler, thread: CompletionThread, note_end: Callable[[object], None]
     ) -> None:
-        """`event` is gRPC core's of a new call; `on_end` is called in the event loop when the method has ended."""
+        """`event` is gRPC core's of a new call; `note_end` is called in the event loop when the method has ended."""
         self._call = event.call
         self._metadata: Metadata = event.invocation_metadata
         deadline_s: float = event.call_details.deadline
         self._deadline_s = deadline_s if deadline_s < CENTURIES_S else math.inf
         self._handler = handler
         self._thread = thread
-        self._on_end = on_end
+        self._note_end = note_end
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
         self._ended = False
@@ -128,10 +128,10 @@ class Rpc:
 
     def _run(self, request: bytes | AsyncIterator[Any] | None) -> None:
         if self._cancelled:
-            self._on_end(self)
+            self._note_end(self)
             return
         self._task = self._thread.loop.create_task(self._serve(request))
-        self._task.add_done_callback(self._on_end)
+        self._task.add_done_callback(self._note_end)
 
     async def _serve(self, request: bytes | AsyncIterator[Any] | None) -> None:
         try:

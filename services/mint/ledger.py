@@ -13,8 +13,8 @@ import asyncpg
 
 from services.mint.receipts.verified import VerifiedReceipt
 from services.mint.statements import QUERIES
+from services.storage.columns import sparse
 from services.storage.database import Database
-from services.storage.queries import sparse
 
 
 @dataclass(frozen=True, slots=True)

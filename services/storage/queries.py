@@ -6,21 +6,11 @@ Each statement begins with `-- name: snake_case` and a comment that says what it
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 # What a statement is called, for traces: its text, which is code of ours, belongs into none.
 _NAMES: dict[str, str] = {}
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
-
-
-T = TypeVar("T")
-
-
-def sparse(column: Sequence[T | None]) -> Sequence[T | None]:
-    """Nothing where nothing is set: `unnest` fills up what is short, and an array costs by its elements."""
-    return column if any(value is not None for value in column) else ()
 
 
 def statement_name(statement: str) -> str:

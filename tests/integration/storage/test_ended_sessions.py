@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import asyncpg
+import pytest
 
 from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
 
@@ -62,3 +63,12 @@ async def test_a_connection_that_was_kept_serves_again_and_one_that_ended_meanwh
         # All connections are out, and whoever waits for one gets it.
         taken = await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(10)))
         assert len(taken) == 10
+
+
+async def test_a_connection_that_lay_idle_too_long_is_not_used_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.storage.database.KEPT_S", 0.0)
+    async with Database.open(PostgresSettings(database_url=database_url), "ended") as database:
+        backends = {(await database.fetch("SELECT pg_backend_pid() AS pid"))[0]["pid"] for _ in range(3)}
+    assert len(backends) == 3

@@ -15,16 +15,6 @@ async def thread() -> Any:
     return CompletionThread(asyncio.get_running_loop())
 
 
-@pytest.fixture
-async def complaints() -> Any:
-    """What the event loop was told of failures; it says nothing of them itself."""
-    loop, told = asyncio.get_running_loop(), []
-    before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: told.append(context))
-    yield told
-    loop.set_exception_handler(before)
-
-
 async def test_all_that_is_handed_over_comes_in_order(thread: CompletionThread) -> None:
     came: list[int] = []
 
@@ -46,7 +36,7 @@ async def test_what_a_step_hands_over_comes_too(thread: CompletionThread) -> Non
     assert came == ["second"]
 
 
-async def test_a_step_that_fails_does_not_hold_up_the_next(thread: CompletionThread, complaints: list[Any]) -> None:
+async def test_a_step_that_fails_does_not_hold_up_the_next(thread: CompletionThread) -> None:
     came: list[str] = []
 
     def fail(_: object) -> None:

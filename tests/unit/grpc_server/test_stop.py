@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
+import pytest
 
 from services.grpc_server.rpc import Rpc
 from services.grpc_server.server import Server
@@ -92,6 +94,25 @@ async def test_a_method_that_will_not_be_cancelled_is_waited_for_but_hears_nothi
         assert await running.stop(0) < 2
         assert ended == ["ended"]
         await held
+
+
+async def test_a_method_that_goes_on_for_ever_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.grpc_server.server.ABANDONED_AFTER_S", 0.2)
+    enough = asyncio.Event()
+
+    async def deaf(request: bytes, rpc: Rpc) -> bytes:
+        while not enough.is_set():
+            with suppress(asyncio.CancelledError):
+                await enough.wait()
+        return b"too late"
+
+    async with served(Deaf=unary(deaf)) as running:
+        held = asyncio.create_task(running.refused("Deaf"))
+        await becomes(lambda: methods_at_it() == 1)
+        assert 0.2 <= await running.stop(0) < 2
+        await held
+        enough.set()  # what it says now meets a queue that is closed
+        await becomes(lambda: methods_at_it() == 0)
 
 
 async def test_a_caller_who_never_says_a_word_does_not_outlast_the_grace() -> None:
