@@ -5,6 +5,7 @@ from typing import Any
 
 from grpc._cython.cygrpc import (  # type: ignore[import-not-found]
     CompletionQueue,
+    CompletionType,
     ReceiveCloseOnServerOperation,
     ReceiveMessageOperation,
     SendInitialMetadataOperation,
@@ -15,6 +16,7 @@ from grpc._cython.cygrpc import (  # type: ignore[import-not-found]
 
 __all__ = [
     "CompletionQueue",
+    "CompletionType",
     "Event",
     "Operation",
     "ReceiveCloseOnServerOperation",

@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from services.grpc_server import core
-from services.grpc_server.completion_thread import CompletionThread
+from services.grpc_server.completions import Completions
 
 log = structlog.get_logger(__name__)
 
@@ -30,14 +30,15 @@ NO_MESSAGE: Final = "The call carries no message"
 class Rpc:
     """A call that gRPC core has accepted. The method gets it as its context.
 
-    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. `begin`
-    and those that begin with `_on_`, which are tags, run in the completion thread, all others in the event loop.
+    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. Those that begin
+    with `_on_` are tags.
     """
 
     __slots__ = (
         "_call",
         "_cancelled",
         "_code",
+        "_completions",
         "_deadline_s",
         "_details",
         "_ended",
@@ -46,20 +47,19 @@ class Rpc:
         "_metadata",
         "_note_end",
         "_task",
-        "_thread",
         "_trailing_metadata",
     )
 
     def __init__(
-        self, event: core.Event, handler: Handler, thread: CompletionThread, note_end: Callable[[object], None]
+        self, event: core.Event, handler: Handler, completions: Completions, note_end: Callable[[object], None]
     ) -> None:
-        """`event` is gRPC core's of a new call; `note_end` is called in the event loop when the method has ended."""
+        """`event` is gRPC core's of a new call; `note_end` is called when the method has ended."""
         self._call = event.call
         self._metadata: Metadata = event.invocation_metadata
         deadline_s: float = event.call_details.deadline
         self._deadline_s = deadline_s if deadline_s < CENTURIES_S else math.inf
         self._handler = handler
-        self._thread = thread
+        self._completions = completions
         self._note_end = note_end
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -106,31 +106,28 @@ class Rpc:
     # The way of a call.
 
     def begin(self) -> None:
-        """In the completion thread: wait for the caller's message; a method with a stream of them waits itself."""
+        """Wait for the caller's message; a method with a stream of them waits itself."""
         self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
         if self._handler.request_streaming:
-            self._thread.hand_over(self._run, self._messages())
+            self._run(self._messages())
         else:
             self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
 
     def _on_message(self, event: core.Event) -> None:
-        self._thread.hand_over(self._run, event.batch_operations[0].message())
+        self._run(event.batch_operations[0].message())
 
     def _on_closed(self, event: core.Event) -> None:
         if event.batch_operations[0].cancelled():
-            self._thread.hand_over(Rpc._cancel, self)
-
-    def _cancel(self) -> None:
-        """The caller has hung up, or the deadline has passed."""
-        self._cancelled = True
-        if self._task is not None:
-            self._task.cancel()
+            # The caller has hung up, or the deadline has passed.
+            self._cancelled = True
+            if self._task is not None:
+                self._task.cancel()
 
     def _run(self, request: bytes | AsyncIterator[Any] | None) -> None:
         if self._cancelled:
             self._note_end(self)
             return
-        self._task = self._thread.loop.create_task(self._serve(request))
+        self._task = self._completions.loop.create_task(self._serve(request))
         self._task.add_done_callback(self._note_end)
 
     async def _serve(self, request: bytes | AsyncIterator[Any] | None) -> None:
@@ -202,7 +199,7 @@ class Rpc:
 
     def _start(self, operations: list[core.Operation], tag: core.Tag) -> None:
         """Have gRPC core do it. Raises UsageError where it will not, and then never calls the tag."""
-        if self._ended or self._thread.ended:  # gRPC core would end the process
+        if self._ended or self._completions.ended:  # gRPC core would end the process
             raise grpc.aio.UsageError("The call has ended")
         refusal = self._call.start_server_batch(operations, tag)
         if refusal:
@@ -210,12 +207,17 @@ class Rpc:
 
     def _awaited(self) -> tuple[asyncio.Future[bool], core.Tag]:
         """Whether it could be done, once it is; and the tag that tells."""
-        done: asyncio.Future[bool] = self._thread.loop.create_future()
-        return done, lambda event: self._thread.hand_over(_resolve, (done, event.success))
+        done: asyncio.Future[bool] = self._completions.loop.create_future()
+
+        def resolve(event: core.Event) -> None:
+            if not done.done():
+                done.set_result(event.success)
+
+        return done, resolve
 
 
 def refuse(event: core.Event, code: grpc.StatusCode, details: str) -> None:
-    """In the completion thread: end a new call that no method will see."""
+    """End a new call that no method will see."""
     event.call.start_server_batch(
         (
             core.SendInitialMetadataOperation(None, NO_FLAGS),
@@ -224,12 +226,6 @@ def refuse(event: core.Event, code: grpc.StatusCode, details: str) -> None:
         ),
         _nothing_more,
     )
-
-
-def _resolve(outcome: tuple[asyncio.Future[bool], bool]) -> None:
-    done, success = outcome
-    if not done.done():
-        done.set_result(success)
 
 
 def _nothing_more(event: core.Event) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 
 from services.grpc_server import core
-from services.grpc_server.completion_thread import CompletionThread
+from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import Handler, Rpc, refuse
 
 UNKNOWN_METHOD: Final = "Method not found!"
@@ -25,17 +25,19 @@ class Server:
     To be made, started and stopped in one event loop.
     """
 
-    def __init__(self, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
-        """`options` are gRPC core's channel arguments; a call beyond `calls_limit` at once is refused."""
-        self._thread = CompletionThread(asyncio.get_running_loop())
+    def __init__(self, completions: Completions, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
+        """`options` are gRPC core's channel arguments; a call beyond `calls_limit` at once is refused.
+
+        The servers of a process share their `completions`: gRPC core has one set of sockets for a whole process, and
+        threads that wait for it take it from each other at every event.
+        """
+        self._completions = completions
         self._server = core.Server(tuple(options), False)
-        self._server.register_completion_queue(self._thread.queue)
+        self._server.register_completion_queue(completions.queue)
         self._handlers: dict[bytes, Handler] = {}
         self._calls_limit = calls_limit
-        # Of the calls whose methods are still at it, each number has one thread that changes it.
-        self._begun = 0
-        self._ended = 0
-        self._started = False
+        self._methods_at_work = 0
+        self._running = False
         self._stopping = False
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -64,16 +66,16 @@ class Server:
 
     def start(self) -> None:
         """Take calls."""
-        self._started = True
+        self._running = True
         self._server.start()
-        self._thread.start()
         self._ask_for_call()
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them."""
-        if not self._started or self._thread.ended:
+        if not self._running:
             return
-        self._server.shutdown(self._thread.queue, self._on_shutdown)
+        self._running = False
+        self._server.shutdown(self._completions.queue, self._on_shutdown)
         try:
             await asyncio.wait_for(self._closed.wait(), grace_s)
         except TimeoutError:
@@ -85,13 +87,11 @@ class Server:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), ABANDONED_AFTER_S)
         self._server.destroy()
-        self._thread.end()
 
     def _ask_for_call(self) -> None:
-        self._server.request_call(self._thread.queue, self._thread.queue, self._on_call)
+        self._server.request_call(self._completions.queue, self._completions.queue, self._on_call)
 
     def _on_call(self, event: core.Event) -> None:
-        """In the completion thread."""
         if not event.success:  # the server stops
             return
         try:
@@ -104,20 +104,20 @@ class Server:
         handler = self._handlers.get(event.call_details.method)
         if handler is None:
             refuse(event, grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD)
-        elif self._begun - self._ended >= self._calls_limit:
+        elif self._methods_at_work >= self._calls_limit:
             refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
         else:
-            self._begun += 1
-            Rpc(event, handler, self._thread, self._note_end).begin()
+            self._methods_at_work += 1
+            Rpc(event, handler, self._completions, self._note_end).begin()
 
     def _on_shutdown(self, _: core.Event) -> None:
-        """In the completion thread: all calls have ended and nothing listens any more."""
-        self._thread.hand_over(lambda _: self._closed.set(), None)
+        """All calls have ended and nothing listens any more."""
+        self._closed.set()
 
     def _note_end(self, _: object) -> None:
-        self._ended += 1
+        self._methods_at_work -= 1
         self._note_idle()
 
     def _note_idle(self) -> None:
-        if self._stopping and self._begun == self._ended:
+        if self._stopping and not self._methods_at_work:
             self._idle.set()

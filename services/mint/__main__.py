@@ -71,7 +71,9 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             )
         finally:
             looking.cancel()
-            await asyncio.gather(looking, *(peer.close() for peer in peers.values()), return_exceptions=True)
+            await asyncio.gather(looking, return_exceptions=True)
+            for peer in peers.values():
+                peer.close()
 
 
 if __name__ == "__main__":

@@ -40,13 +40,18 @@ class PeersProbe:
         """Whether one says that it can serve."""
         return any(await asyncio.gather(*(replica() for replica in self._replicas)))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the channels."""
-        await asyncio.gather(*(replica.close() for replica in self._replicas))
+        for replica in self._replicas:
+            replica.close()
 
 
 class PeerProbe:
-    """Asks one replica's gRPC health."""
+    """Asks one replica's gRPC health.
+
+    By a channel that blocks, in a thread: `grpc.aio` would keep one that waits for gRPC core all the time, and takes
+    every other event from the server's (services/grpc_server).
+    """
 
     def __init__(self, address: str, service: str, certificates: Certificates | None = None) -> None:
         """`address` as gRPC names targets, `service` the full service name; with certificates, over mutual TLS."""
@@ -57,30 +62,30 @@ class PeerProbe:
         self._name = service.split(".")[1]
         self._channel = self._open()
 
-    def _open(self) -> grpc.aio.Channel:
+    def _open(self) -> grpc.Channel:
         # A peer that restarts is to be seen within a second, not after gRPC's growing backoff.
         options: list[tuple[str, int | str]] = [("grpc.max_reconnect_backoff_ms", 1_000)]
         if self._certificates is None:
-            return grpc.aio.insecure_channel(self._address, options=options)
+            return grpc.insecure_channel(self._address, options)
         options.append(("grpc.ssl_target_name_override", self._name))
-        return grpc.aio.secure_channel(self._address, self._certificates.channel_credentials(), options=options)
+        return grpc.secure_channel(self._address, self._certificates.channel_credentials(), options)
 
     async def __call__(self) -> bool:
         """Whether it says that it can serve."""
         if self._certificates is not None and self._certificates.renewed():
-            await self._channel.close()
+            self._channel.close()
             self._channel = self._open()
         health = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]
         try:
-            answer = await health.Check(self._request, timeout=ANSWER_LIMIT_S)
-        except grpc.aio.AioRpcError:
+            answer = await asyncio.to_thread(health.Check, self._request, timeout=ANSWER_LIMIT_S)
+        except grpc.RpcError:
             return False
         serving: bool = answer.status == health_pb2.HealthCheckResponse.SERVING
         return serving
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        self._channel.close()
 
 
 async def _asked(probe: Probe) -> bool:

@@ -25,6 +25,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services import failpoints, tracing
+from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
@@ -74,23 +75,24 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics.serve(settings.listen_host, settings.metrics_port)
-    async with build(settings) as hosted:
-        health_servicer = HealthServicer()
-        server = _server(settings, hosted, health_servicer)
-        _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
-        server.start()
-        probes = _probes(settings, name, health_servicer)
-        _spare_collector()
-        log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
-        readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
-        await stop.wait()
-        readiness.cancel()
-        with suppress(asyncio.CancelledError):
-            await readiness
-        await _announce(hosted, health_servicer, ready=False)
-        await asyncio.sleep(settings.drain_delay_ms / 1000)
-        await server.stop(settings.drain_limit_ms / 1000)
-        await probes.stop(0)
+    with Completions(asyncio.get_running_loop()) as completions:
+        async with build(settings) as hosted:
+            health_servicer = HealthServicer()
+            server = _server(completions, settings, hosted, health_servicer)
+            _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
+            server.start()
+            probes = _probes(completions, settings, name, health_servicer)
+            _spare_collector()
+            log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
+            readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
+            await stop.wait()
+            readiness.cancel()
+            with suppress(asyncio.CancelledError):
+                await readiness
+            await _announce(hosted, health_servicer, ready=False)
+            await asyncio.sleep(settings.drain_delay_ms / 1000)
+            await server.stop(settings.drain_limit_ms / 1000)
+            await probes.stop(0)
     log.info("stopped")
 
 
@@ -104,8 +106,11 @@ def _spare_collector() -> None:
     gc.freeze()
 
 
-def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer) -> Server:
+def _server(
+    completions: Completions, settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer
+) -> Server:
     server = Server(
+        completions,
         options=[
             # A port that is taken is an error, not a second listener.
             ("grpc.so_reuseport", 0),
@@ -136,9 +141,9 @@ def _server(settings: ServiceSettings, hosted: Hosted, health_servicer: HealthSe
     return server
 
 
-def _probes(settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> Server:
+def _probes(completions: Completions, settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> Server:
     """Health alone, in plain text: probes that know no TLS ask here."""
-    server = Server(options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
+    server = Server(completions, options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if settings.health_port:
         _listen(server, f"{settings.listen_host}:{settings.health_port}", name, None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import Handler, Rpc
 from services.grpc_server.server import Server
 
@@ -90,16 +91,17 @@ async def served(
     calls_limit: int = 100, options: Sequence[tuple[str, Any]] = (), **methods: Handler
 ) -> AsyncIterator[Served]:
     """A server of these methods on a free port of the loopback interface."""
-    server = Server(options=options, calls_limit=calls_limit)
-    server.add_registered_method_handlers(SERVICE, methods)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        running = Served(server, port, channel)
-        try:
-            yield running
-        finally:
-            await running.close()
+    with Completions(asyncio.get_running_loop()) as completions:
+        server = Server(completions, options=options, calls_limit=calls_limit)
+        server.add_registered_method_handlers(SERVICE, methods)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            running = Served(server, port, channel)
+            try:
+                yield running
+            finally:
+                await running.close()
 
 
 class Stay:

@@ -8,26 +8,27 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
 from tests.stand_ins.authority import Authority
 from tests.unit.grpc_server.served import SERVICE, echo, unary
 
 
-async def test_a_taken_port_is_an_error() -> None:
+async def test_a_taken_port_is_an_error(completions: Completions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Server(options=[("grpc.so_reuseport", 0)], calls_limit=1)
+        server = Server(completions, options=[("grpc.so_reuseport", 0)], calls_limit=1)
         with pytest.raises(RuntimeError):
             server.add_insecure_port(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
-async def test_another_machines_address_is_an_error() -> None:
-    server = Server(options=[], calls_limit=1)
+async def test_another_machines_address_is_an_error(completions: Completions) -> None:
+    server = Server(completions, options=[], calls_limit=1)
     with pytest.raises(RuntimeError):
         server.add_insecure_port("192.0.2.1:0")
 
 
-async def test_one_server_listens_on_two_ports() -> None:
-    server = Server(options=[], calls_limit=1)
+async def test_one_server_listens_on_two_ports(completions: Completions) -> None:
+    server = Server(completions, options=[], calls_limit=1)
     server.add_registered_method_handlers(SERVICE, {"Echo": unary(echo)})
     ports = [server.add_insecure_port("127.0.0.1:0") for _ in range(2)]
     server.start()
@@ -37,10 +38,12 @@ async def test_one_server_listens_on_two_ports() -> None:
     await server.stop(0)
 
 
-async def test_a_port_with_tls_serves_who_trusts_its_authority_and_nobody_in_plain_text(tmp_path: Path) -> None:
+async def test_a_port_with_tls_serves_who_trusts_its_authority_and_nobody_in_plain_text(
+    tmp_path: Path, completions: Completions
+) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "localhost")
-    server = Server(options=[], calls_limit=1)
+    server = Server(completions, options=[], calls_limit=1)
     server.add_registered_method_handlers(SERVICE, {"Echo": unary(echo)})
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     port = server.add_secure_port("127.0.0.1:0", credentials)

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import Rpc
 from services.grpc_server.server import Server
 from tests.unit.grpc_server.served import (
@@ -129,8 +130,8 @@ async def test_a_server_may_be_stopped_twice() -> None:
         assert await running.stop(0) < 1
 
 
-async def test_a_server_that_never_started_may_be_stopped() -> None:
-    server = Server(options=[], calls_limit=1)
+async def test_a_server_that_never_started_may_be_stopped(completions: Completions) -> None:
+    server = Server(completions, options=[], calls_limit=1)
     server.add_insecure_port("127.0.0.1:0")
     await server.stop(0)
 

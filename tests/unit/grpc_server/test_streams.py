@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import UNEXPECTED, Rpc
 from services.grpc_server.server import Server
 from tests.unit.grpc_server.served import (
@@ -83,7 +84,7 @@ async def test_a_caller_who_does_not_read_holds_the_writer_back() -> None:
         held_at = written
         await asyncio.sleep(0.2)
         assert written == held_at < 200
-        for _ in range(50):
+        for _ in range(held_at):
             await call.read()
         await becomes(lambda: written > held_at)
         call.cancel()
@@ -188,9 +189,9 @@ async def test_several_writes_at_once_do_not_leave_the_caller_waiting() -> None:
         assert await call.code() == grpc.StatusCode.OK
 
 
-async def test_health_tells_every_change_to_who_watches() -> None:
+async def test_health_tells_every_change_to_who_watches(completions: Completions) -> None:
     health = HealthServicer()
-    server = Server(options=[], calls_limit=10)
+    server = Server(completions, options=[], calls_limit=10)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -212,8 +213,8 @@ async def test_health_tells_every_change_to_who_watches() -> None:
     await server.stop(0)
 
 
-async def test_reflection_answers_several_requests_on_one_stream() -> None:
-    server = Server(options=[], calls_limit=10)
+async def test_reflection_answers_several_requests_on_one_stream(completions: Completions) -> None:
+    server = Server(completions, options=[], calls_limit=10)
     servicer = reflection.aio.ReflectionServicer(["grpc.health.v1.Health"])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

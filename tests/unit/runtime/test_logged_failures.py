@@ -28,6 +28,7 @@ def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
 # Speaks HTTP/2 itself: gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
 import asyncio, grpc, h2.config, h2.connection
+from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
 from services.runtime import logs
 logs.configure("info", "test")
@@ -37,27 +38,29 @@ async def answer(request, context):
     return b""
 
 async def main():
-    server = Server(options=[], calls_limit=10)
-    handler = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
-    server.add_registered_method_handlers("a.B", {"C": handler})
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    http = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
-    http.initiate_connection()
-    http.send_headers(1, [
-        (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"x"),
-        (b"te", b"trailers"), (b"content-type", b"application/grpc"), (b"authorization", b"token-of-the-caller-\\xff"),
-    ])
-    http.send_data(1, bytes(5), end_stream=True)
-    writer.write(http.data_to_send())
-    headers = {}
-    while b"grpc-status" not in headers:
-        for event in http.receive_data(await asyncio.wait_for(reader.read(65536), 10)):
-            headers.update(getattr(event, "headers", None) or [])
+    with Completions(asyncio.get_running_loop()) as completions:
+        server = Server(completions, options=[], calls_limit=10)
+        handler = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
+        server.add_registered_method_handlers("a.B", {"C": handler})
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        http = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
+        http.initiate_connection()
+        http.send_headers(1, [
+            (b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"x"),
+            (b"te", b"trailers"), (b"content-type", b"application/grpc"),
+            (b"authorization", b"token-of-the-caller-\\xff"),
+        ])
+        http.send_data(1, bytes(5), end_stream=True)
         writer.write(http.data_to_send())
-    print("answered", headers[b"grpc-status"])
-    await server.stop(0)
+        headers = {}
+        while b"grpc-status" not in headers:
+            for event in http.receive_data(await asyncio.wait_for(reader.read(65536), 10)):
+                headers.update(getattr(event, "headers", None) or [])
+            writer.write(http.data_to_send())
+        print("answered", headers[b"grpc-status"])
+        await server.stop(0)
 
 asyncio.run(main())
 """
