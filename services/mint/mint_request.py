@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.es256 import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
@@ -15,8 +14,7 @@ RECEIPT_LIMIT_BYTES: Final = 49_152
 TRANSACTION_ID_LIMIT: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedMintRequest:
+class CheckedMintRequest(NamedTuple):
     """What a caller asks for, within bounds. `drop` is None where the default drop is meant."""
 
     receipt_data: str
@@ -49,10 +47,12 @@ def checked(request: mint_pb2.MintRequest) -> CheckedMintRequest:
 
 
 def _transaction_id(text: str) -> str | None:
+    if not text:
+        return None
     refuse_nul(text)
     if len(text) > TRANSACTION_ID_LIMIT:
         raise InvalidRequest(f"original_transaction_id must be at most {TRANSACTION_ID_LIMIT} characters")
-    return text or None
+    return text
 
 
 def _drop(tier: str, year: str) -> tuple[str, str] | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Environment = Literal["production", "sandbox"]
 # A drop's tier and year.
 DropName = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptClaim:
+class ReceiptClaim(NamedTuple):
     """What the caller sent about a purchase; bounds are checked already."""
 
     receipt_data: str
@@ -20,8 +18,7 @@ class ReceiptClaim:
     original_transaction_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedReceipt:
+class VerifiedReceipt(NamedTuple):
     """A genuine purchase."""
 
     key: bytes  # 32 bytes: what the purchase is, not what its receipt looks like
@@ -48,8 +45,5 @@ class ReceiptVerifier(Protocol):
 
 def receipt_key(kind: str, issuer: str, transaction: str) -> bytes:
     """The ledger's key of a purchase. Each part is length-prefixed: no two purchases share a text."""
-    digest = hashlib.sha256()
-    for part in (kind, issuer, transaction):
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(4, "big") + encoded)
-    return digest.digest()
+    parts = [part.encode() for part in (kind, issuer, transaction)]
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()

@@ -19,11 +19,10 @@ class ReceiptVerifiers:
         """Raises InvalidReceipt."""
         for verifier in self._verifiers:
             if verifier.recognises(claim.receipt_data):
-                return await self._counted(verifier, claim)
-        metrics.RECEIPTS_VERIFIED("unknown", "REFUSED").inc()
-        raise InvalidReceipt("Receipts of this form are not accepted here")
-
-    async def _counted(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
+                break
+        else:
+            metrics.RECEIPTS_VERIFIED("unknown", "REFUSED").inc()
+            raise InvalidReceipt("Receipts of this form are not accepted here")
         try:
             receipt = await verifier.verify(claim)
         except InvalidReceipt:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,19 +120,26 @@ def running(
             process.wait()
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_serving_then_draining(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
-    with running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000") as process:
-        assert process.becomes(process.full_name, SERVING)
-        assert process.probe("") == SERVING
-        assert process.probe(process.full_name, port=process.health_port) == SERVING
-        assert process.probe("vyris.nobody.v1.NobodyService") not in {SERVING, NOT_SERVING}
-        process.process.send_signal(signal.SIGTERM)
-        # While it drains it cannot be chosen any more, but it is alive: nobody is to kill it.
-        assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
-        assert process.probe("") == SERVING
-        assert process.process.wait(timeout=40) == 0
-        assert process.probe("") == UNREACHABLE
+def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    with ExitStack() as started:
+        processes = [
+            started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000"))
+            for service in SERVICES
+        ]
+        for process in processes:
+            assert process.becomes(process.full_name, SERVING)
+            assert process.probe("") == SERVING
+            assert process.probe(process.full_name, port=process.health_port) == SERVING
+            assert process.probe("vyris.nobody.v1.NobodyService") not in {SERVING, NOT_SERVING}
+        for process in processes:
+            process.process.send_signal(signal.SIGTERM)
+        for process in processes:
+            # While it drains it cannot be chosen any more, but it is alive: nobody is to kill it.
+            assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
+            assert process.probe("") == SERVING
+        for process in processes:
+            assert process.process.wait(timeout=40) == 0
+            assert process.probe("") == UNREACHABLE
 
 
 @pytest.mark.parametrize("service", SERVICES)

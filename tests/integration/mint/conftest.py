@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ _tiers = itertools.count(1)
 def order(receipt: str, user: str = "buyer", **changes: Any) -> MintOrder:
     """An order as the servicer would make it of an opaque receipt."""
     verified = VerifiedReceipt(receipt_key("opaque", "", receipt), "opaque", None)
-    return replace(MintOrder(verified, user, None, None), **changes)
+    return MintOrder(verified, user, None, None)._replace(**changes)
 
 
 async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 3) -> None:

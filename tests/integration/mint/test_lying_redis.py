@@ -34,8 +34,8 @@ async def test_a_key_of_another_type_is_put_right(make_mint: MintMaker, redis_ur
     mint = await make_mint(5, recount_interval_ms=50, redis_pause_ms=10)
     async with redis.from_url(redis_url) as client:
         for number in range(2):
-            await client.delete(mint.count_key)
-            await client.lpush(mint.count_key, "1")
+            async with client.pipeline(transaction=True) as at_once:  # a recount between the two would write a number
+                await at_once.delete(mint.count_key).lpush(mint.count_key, "1").execute()
             assert (await mint.mint(f"receipt-{number}"))[0].sequence_num
             await corrected(client, mint.count_key, b"%d" % (4 - number))
 

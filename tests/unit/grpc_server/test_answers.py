@@ -150,7 +150,7 @@ async def time_told(**how: Any) -> float:
 
 
 async def test_the_time_that_remains_is_the_callers() -> None:
-    assert 5 < await time_told(timeout=7) <= 7
+    assert 5 < await time_told(timeout=7) <= 7.1  # gRPC rounds up what it tells the server
 
 
 async def test_without_a_deadline_time_is_without_end() -> None:
