@@ -14,7 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.console import fail
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
-from services.storage.database import Database, DatabaseFailed, PostgresSettings
+from services.storage.database import Database
+from services.storage.failures import DatabaseFailed
+from services.storage.settings import PostgresSettings
 from stack.state import StateFolder
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.mint.revocation import revoke
 from services.mint.statements import QUERIES as MINT
-from services.storage.database import Connection
+from services.storage.connections import Connection
 from services.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)

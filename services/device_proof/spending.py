@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from services.device_proof.verification import VerifiedProof
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 from vyris.device_proof import MAX_AGE_S
 from vyris.errors import Unauthorized

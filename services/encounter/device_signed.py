@@ -15,7 +15,8 @@ from services.device_proof.spending import spend
 from services.encounter.encounter_token import Meeting, ProvenMeeting, prove
 from services.encounter.register import QUERIES, Encounter, Register
 from services.es256 import PublicKey, Token, TokenRefused, stored_public_key
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Retryable, Unauthorized, VyrisError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from services.es256 import (
@@ -32,16 +32,14 @@ LONGITUDE_LIMIT: Final = 180
 _TYP: Final = frozenset({None, "jwt"})
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where it happened, in hundredths of a degree: no finer than about a kilometre."""
 
     latitude_hundredths: int
     longitude_hundredths: int
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """What a token says. Times are seconds since 1970; it counts from `begins_s` to `ends_s`."""
 
     jti: str
@@ -53,8 +51,7 @@ class Meeting:
     location: Location | None
 
 
-@dataclass(frozen=True, slots=True)
-class ProvenMeeting:
+class ProvenMeeting(NamedTuple):
     """A meeting whose token was signed by the key of this thumbprint."""
 
     meeting: Meeting

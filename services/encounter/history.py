@@ -13,7 +13,8 @@ from services.device_proof.spending import spend
 from services.encounter.page_token import Position, decode, encode
 from services.encounter.register import QUERIES, Encounter
 from services.runtime.fields import known_uuid, refuse_nul
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest, NotFound, Unauthorized
 

@@ -8,7 +8,8 @@ import structlog
 
 from services.encounter import metrics
 from services.encounter.register import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595233  # "VYR3"

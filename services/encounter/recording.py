@@ -12,14 +12,15 @@ from services.encounter import metrics
 from services.encounter.encounter_token import ProvenMeeting
 from services.encounter.register import Encounter, Register
 from services.encounter.settings import EncounterSettings
-from services.storage.database import Database, DatabaseUnavailable, DataRejected
+from services.storage.database import Database
+from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import Conflict, Retryable, VyrisError
 
 log = structlog.get_logger(__name__)
 
-# Copies of one token stand in one group. Tokens that share key and jti but say different things do not: each is
+# Copies of one token stand in one group, by its text. Tokens that share signer and jti but differ do not: each is
 # judged by what it says, and the replay guard lets one of them in.
-Copies: TypeAlias = Group[ProvenMeeting, ProvenMeeting, Encounter]
+Copies: TypeAlias = Group[str, ProvenMeeting, Encounter]
 
 
 class Recorder:
@@ -28,16 +29,16 @@ class Recorder:
     def __init__(self, database: Database, register: Register, settings: EncounterSettings) -> None:
         self._database = database
         self._register = register
-        self._batcher: Batcher[ProvenMeeting, ProvenMeeting, Encounter] = Batcher(
+        self._batcher: Batcher[str, ProvenMeeting, Encounter] = Batcher(
             self._process,
             name="encounters",
             waiting_limit=settings.encounter_queue_limit,
             batch_limit=settings.encounter_batch_limit,
         )
 
-    async def record(self, proven: ProvenMeeting, deadline_s: float) -> Encounter:
-        """The encounter. Raises Unauthorized, Conflict, Retryable."""
-        return await self._batcher.submit(proven, proven, deadline_s)
+    async def record(self, token: str, proven: ProvenMeeting, deadline_s: float) -> Encounter:
+        """The encounter that `token` proves. Raises Unauthorized, Conflict, Retryable."""
+        return await self._batcher.submit(token, proven, deadline_s)
 
     async def close(self) -> None:
         """Answer whoever still waits, with Retryable."""
@@ -56,7 +57,7 @@ class Recorder:
 
     async def _settle(self, batch: list[Copies]) -> None:
         try:
-            outcomes = await self._register.record(self._database.fetch, [copies.key for copies in batch])
+            outcomes = await self._register.record(self._database.fetch, [copies.first for copies in batch])
         except DataRejected as refusal:
             if len(batch) == 1:
                 log.error("token_poisoned", cause=str(refusal))

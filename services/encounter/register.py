@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -27,8 +26,7 @@ UNKNOWN_MESSAGE: Final = "Encounter token: one of its memberships cannot take pa
 Fetch = Callable[..., Awaitable[list[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Encounter:
+class Encounter(NamedTuple):
     """An encounter as recorded."""
 
     id: UUID

@@ -71,4 +71,4 @@ class EncounterServicer:
                 request=request,
                 deadline_s=call.remaining_s,
             )
-        return await self._recorder.record(prove(token, meeting, candidates), call.remaining_s)
+        return await self._recorder.record(request.token, prove(token, meeting, candidates), call.remaining_s)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from services.device_proof import DeviceProofSettings
 from services.runtime.settings import ServiceSettings
-from services.storage.database import PostgresSettings
+from services.storage.settings import PostgresSettings
 
 
 class AuthoritySettings(ServiceSettings):

@@ -49,7 +49,10 @@ class Completions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the queue, which no call may use any more; tags of what was still under way are called."""
+        """Close the queue, which no call may use any more, and tell the last events.
+
+        Servers that were started have to be stopped before: one that still listens holds this up for five seconds.
+        """
         self.ended = True
         self.queue.shutdown()
         with suppress(RuntimeError):  # released already

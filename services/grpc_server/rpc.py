@@ -128,7 +128,12 @@ class Rpc:
             self._note_end(self)
             return
         self._task = self._completions.loop.create_task(self._serve(request))
-        self._task.add_done_callback(self._note_end)
+        self._task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, _: asyncio.Task[None]) -> None:
+        # A task keeps the error in which it ended, and that this call.
+        self._task = None
+        self._note_end(self)
 
     async def _serve(self, request: bytes | AsyncIterator[Any] | None) -> None:
         try:
@@ -149,9 +154,6 @@ class Rpc:
             # Its text is for the log alone.
             log.exception("rpc_failed")
             self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
-        finally:
-            # A task keeps the error in which it ended, and that this call.
-            self._task = None
 
     async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
         """The one message of the answer; None after a stream, which is sent as it comes."""

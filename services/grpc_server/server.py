@@ -37,8 +37,8 @@ class Server:
         self._handlers: dict[bytes, Handler] = {}
         self._calls_limit = calls_limit
         self._methods_at_work = 0
-        self._running = False
-        self._stopping = False
+        self._started = False
+        self._stopping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
 
@@ -66,33 +66,38 @@ class Server:
 
     def start(self) -> None:
         """Take calls."""
-        self._running = True
+        self._started = True
         self._server.start()
         self._ask_for_call()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them."""
-        if not self._running:
-            return
-        self._running = False
+        """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them.
+
+        To be done before its completions end. Whoever stops it once more waits for the same end.
+        """
+        if self._started and self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace_s))
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace_s: float) -> None:
         self._server.shutdown(self._completions.queue, self._on_shutdown)
         try:
             await asyncio.wait_for(self._closed.wait(), grace_s)
         except TimeoutError:
             self._server.cancel_all_calls()
             await self._closed.wait()
-        # A method may outlive its call, when that was cancelled.
-        self._stopping = True
-        self._note_idle()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), ABANDONED_AFTER_S)
+        if self._methods_at_work:  # a method may outlive its call, when that was cancelled
+            self._idle.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), ABANDONED_AFTER_S)
         self._server.destroy()
 
     def _ask_for_call(self) -> None:
         self._server.request_call(self._completions.queue, self._completions.queue, self._on_call)
 
     def _on_call(self, event: core.Event) -> None:
-        if not event.success:  # the server stops
+        if not event.success or self._completions.ended:  # the server stops, or was left behind
             return
         try:
             self._take(event)
@@ -116,8 +121,5 @@ class Server:
 
     def _note_end(self, _: object) -> None:
         self._methods_at_work -= 1
-        self._note_idle()
-
-    def _note_idle(self) -> None:
-        if self._stopping and not self._methods_at_work:
+        if not self._methods_at_work:
             self._idle.set()

@@ -11,7 +11,8 @@ import structlog
 
 from services.mint import metrics
 from services.mint.statements import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 30.0

@@ -25,7 +25,7 @@ from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.ledger import Ledger, LedgerEntry, MintedMembership, MintOrder
 from services.mint.stock import Stock
-from services.storage.database import DatabaseUnavailable, DataRejected
+from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut, VyrisError
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,8 @@ import asyncpg
 
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import NotFound
 
 SLOTS_A_CHUNK: Final = 50_000

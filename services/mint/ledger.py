@@ -133,10 +133,8 @@ class Ledger:
 
 
 def _entry(row: asyncpg.Record) -> LedgerEntry:
-    get = row.__getitem__
+    _, early, late, state, reason, membership_id, user_id, drop_id, sequence_num, pass_serial, revoked = row
     membership = None
-    if get("membership_id") is not None:
-        membership = MintedMembership(
-            str(get("membership_id")), get("drop_id"), get("sequence_num"), str(get("pass_serial")), get("user_id")
-        )
-    return LedgerEntry(get("state"), get("reason"), membership, bool(get("revoked")), get("early"), get("late"))
+    if membership_id is not None:
+        membership = MintedMembership(str(membership_id), drop_id, sequence_num, str(pass_serial), user_id)
+    return LedgerEntry(state, reason, membership, bool(revoked), early, late)

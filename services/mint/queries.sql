@@ -37,7 +37,7 @@ LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
 WHERE e.state IS DISTINCT FROM 'PENDING';
 
 -- name: read_receipts
--- The second half of step 1: rows that another process committed while enter_receipts ran.
+-- The second half of step 1: rows that another process committed while enter_receipts ran, in the same columns.
 -- $1 drop, $2 keys
 SELECT l.receipt_key, coalesce(now() < d.opens_at, false) AS early, coalesce(now() >= d.closes_at, false) AS late,
        l.state::text AS state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,

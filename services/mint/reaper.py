@@ -13,7 +13,8 @@ import structlog
 from services import failpoints
 from services.mint import metrics
 from services.mint.statements import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595232  # "VYR2"

@@ -15,7 +15,8 @@ from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.statements import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database

@@ -14,7 +14,7 @@ import asyncpg
 
 from services.mint.drops import OPERATOR_WRITER, add_slots
 from services.mint.statements import QUERIES
-from services.storage.database import Connection
+from services.storage.connections import Connection
 
 REASON_LIMIT: Final = 500
 

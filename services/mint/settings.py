@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.mint.bouncer import BouncerSettings
 from services.mint.receipts.settings import ReceiptSettings
 from services.runtime.settings import ServiceSettings
-from services.storage.database import PostgresSettings
+from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
 
 

@@ -23,7 +23,8 @@ from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
 from services.reforge.tokens import Purpose, TokenKey
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import Expired, Unauthorized
 
 WRONG_CODES_LIMIT: Final = 5

@@ -22,7 +22,8 @@ from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
 

@@ -9,7 +9,8 @@ import structlog
 
 from services.device_proof.spending import purge as purge_proofs
 from services.reforge.statements import QUERIES
-from services.storage.database import Database, DatabaseFailed
+from services.storage.database import Database
+from services.storage.failures import DatabaseFailed
 
 log = structlog.get_logger(__name__)
 

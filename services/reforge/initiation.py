@@ -20,7 +20,8 @@ from services.reforge.outbox import MailKind, enqueue
 from services.reforge.settings import ReforgeSettings
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import InvalidRequest, NotFound, RateLimited
 from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
 

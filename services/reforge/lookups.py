@@ -10,7 +10,8 @@ import asyncpg
 from services.reforge.statements import QUERIES, lock_membership
 from services.reforge.tokens import Purpose, digest, same_digest
 from services.runtime.fields import known_uuid
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import NotFound
 
 _BY_TOKEN: Final = {

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
 from services.reforge.smtp import MailServer, NotSent
-from services.storage.database import DatabaseFailed
+from services.storage.failures import DatabaseFailed
 
 log = structlog.get_logger(__name__)
 

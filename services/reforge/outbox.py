@@ -11,7 +11,8 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from services.reforge.statements import QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 
 # Sent side by side, so that a batch takes no longer than its slowest mail and ends inside the lease.
 BATCH_LIMIT: Final = 5

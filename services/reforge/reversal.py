@@ -18,7 +18,8 @@ from services.reforge.metrics import MOVES
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, append_moved
 from services.reforge.tokens import Purpose
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from vyris.errors import Expired, NotFound, Unauthorized
 from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
 

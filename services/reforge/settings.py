@@ -12,7 +12,7 @@ from services.device_proof import DeviceProofSettings
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
 from services.runtime.settings import ServiceSettings, WrongSetting, base_url
-from services.storage.database import PostgresSettings
+from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings, refuse_unproven_callers
 
 

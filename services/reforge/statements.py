@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.storage.database import Connection
+from services.storage.connections import Connection
 from services.storage.queries import Queries
 from vyris.errors import NotFound, Unauthorized
 

@@ -79,21 +79,31 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         async with build(settings) as hosted:
             health_servicer = HealthServicer()
             server = _server(completions, settings, hosted, health_servicer)
+            probes = _probes(completions, health_servicer)
             _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
+            if settings.health_port:
+                _listen(probes, f"{settings.listen_host}:{settings.health_port}", name, None)
             server.start()
-            probes = _probes(completions, settings, name, health_servicer)
-            _spare_collector()
-            log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
-            readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
-            await stop.wait()
-            readiness.cancel()
-            with suppress(asyncio.CancelledError):
-                await readiness
-            await _announce(hosted, health_servicer, ready=False)
-            await asyncio.sleep(settings.drain_delay_ms / 1000)
-            await server.stop(settings.drain_limit_ms / 1000)
-            await probes.stop(0)
+            probes.start()
+            try:
+                log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
+                await _serve_until(stop, settings, hosted, health_servicer)
+            finally:
+                await server.stop(settings.drain_limit_ms / 1000)
+                await probes.stop(0)
     log.info("stopped")
+
+
+async def _serve_until(stop: asyncio.Event, settings: S, hosted: Hosted, health_servicer: HealthServicer) -> None:
+    """Tell health what is true until told to stop, and then for a moment that it is over."""
+    _spare_collector()
+    readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
+    await stop.wait()
+    readiness.cancel()
+    with suppress(asyncio.CancelledError):
+        await readiness
+    await _announce(hosted, health_servicer, ready=False)
+    await asyncio.sleep(settings.drain_delay_ms / 1000)
 
 
 def _spare_collector() -> None:
@@ -141,13 +151,10 @@ def _server(
     return server
 
 
-def _probes(completions: Completions, settings: ServiceSettings, name: str, health_servicer: HealthServicer) -> Server:
+def _probes(completions: Completions, health_servicer: HealthServicer) -> Server:
     """Health alone, in plain text: probes that know no TLS ask here."""
     server = Server(completions, options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
-    if settings.health_port:
-        _listen(server, f"{settings.listen_host}:{settings.health_port}", name, None)
-    server.start()
     return server
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from services.grpc_server.rpc import Rpc
-from services.storage.database import DatabaseFailed
+from services.storage.failures import DatabaseFailed
 from vyris.errors import Retryable, VyrisError
 
 REQUEST_ID_KEY: Final = "x-request-id"

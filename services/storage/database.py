@@ -1,4 +1,4 @@
-"""A bounded pool of Postgres connections whose every use has a time limit.
+"""Statements and transactions, each within a time limit.
 
 Limits, each inside the next: lock < statement < transaction on the server, as long as a
 call on this side. A call that passes its limit is abandoned by closing its connection,
@@ -9,127 +9,44 @@ synchronous standby by committing locally, and the caller would not know.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings
 
 from services import tracing
+from services.storage.connections import Connection, Connections
+from services.storage.failures import DatabaseUnavailable, DataRejected
 from services.storage.queries import statement_name
-from vyris.errors import Retryable
+from services.storage.settings import PostgresSettings
 
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
-# So many connections stay out of the pool between two statements: to take one from it and to return it was a
-# tenth of a lone mint's processor time. One that lay idle for long is not trusted: what stands between may have
-# forgotten it.
-KEPT_LIMIT: Final = 2
-KEPT_S: Final = 60.0
-CONNECTION_FAILURES: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-# Generic for the type checker alone.
-Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-
-
-class PostgresSettings(BaseSettings):
-    """How a process uses Postgres."""
-
-    database_url: str = Field(description="libpq URI of the Postgres database that all services share")
-    postgres_pool_size: int = Field(8, ge=2, le=100, description="connections a process holds at most")
-    postgres_connect_timeout_ms: int = Field(2_000, ge=100, le=30_000, description="time to open a connection")
-    postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
-    postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
-    postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
-
-    @model_validator(mode="after")
-    def _each_inside_the_next(self) -> Self:
-        limits = (self.postgres_lock_timeout_ms, self.postgres_statement_timeout_ms, self.postgres_call_timeout_ms)
-        if not limits[0] < limits[1] < limits[2]:
-            raise ValueError(
-                "POSTGRES_LOCK_TIMEOUT_MS must be less than POSTGRES_STATEMENT_TIMEOUT_MS, "
-                "and that less than POSTGRES_CALL_TIMEOUT_MS"
-            )
-        return self
-
-
-class DatabaseFailed(Retryable):
-    """A statement failed. `cause`, which is also its text, is for the log: never a value that was in the statement.
-
-    The caller hears what every Retryable says.
-    """
-
-    def __init__(self, cause: str) -> None:
-        super().__init__()
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return self.cause
-
-
-class DatabaseUnavailable(DatabaseFailed):
-    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
-
-
-class DataRejected(DatabaseFailed):
-    """Postgres refused the data itself (SQLSTATE class 22 or 23); nothing was written."""
 
 
 class Database:
-    """One pool. Every method raises DatabaseUnavailable or DataRejected and nothing else of Postgres'."""
+    """Postgres as a service uses it.
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], settings: PostgresSettings) -> None:
-        self._pool = pool
-        self._kept: list[tuple[Connection, float]] = []  # and since when
-        self._waiting = 0
-        self._call_timeout_s = settings.postgres_call_timeout_ms / 1000
-        self._connect_timeout_s = settings.postgres_connect_timeout_ms / 1000
+    Every method raises DatabaseUnavailable or DataRejected and nothing else of Postgres'.
+    """
+
+    def __init__(self, connections: Connections, call_timeout_s: float) -> None:
+        self._connections = connections
+        self._call_timeout_s = call_timeout_s
 
     @classmethod
     def open(cls, settings: PostgresSettings, application_name: str) -> Database:
-        """A pool that connects when first used, so that a service starts while Postgres is away."""
-        pool = asyncpg.create_pool(
-            settings.database_url,
-            min_size=0,
-            max_size=settings.postgres_pool_size,
-            timeout=settings.postgres_connect_timeout_ms / 1000,
-            command_timeout=None,  # would cancel a COMMIT
-            reset=_keep_session,
-            server_settings={
-                "application_name": application_name,
-                "lock_timeout": str(settings.postgres_lock_timeout_ms),
-                "statement_timeout": str(settings.postgres_statement_timeout_ms),
-                "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
-                "transaction_timeout": str(settings.postgres_call_timeout_ms),
-                "jit": "off",
-                # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
-                "enable_seqscan": "off",
-            },
-        )
-        return cls(pool, settings)
+        """To be entered before its first use."""
+        return cls(Connections(settings, application_name), settings.postgres_call_timeout_ms / 1000)
 
     async def __aenter__(self) -> Database:
-        """Initialise the pool; opens no connection yet."""
-        await self._pool
+        """Make ready; opens no connection yet."""
+        await self._connections.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Close the pool, by force after the call limit."""
-        while self._kept:
-            await self._release(self._kept.pop()[0])
-        try:
-            await asyncio.wait_for(self._pool.close(), self._call_timeout_s)
-        except TimeoutError:
-            self._pool.terminate()
+        """Close the connections, by force after the call limit."""
+        await self._connections.close(self._call_timeout_s)
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement as its own transaction; returns its rows."""
@@ -174,7 +91,7 @@ class Database:
             return await self._timed(work, timeout_s or self._call_timeout_s)
 
     async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
-        connection = await self._connection()
+        connection = await self._connections.take()
         try:
             running = asyncio.ensure_future(work(connection))
             try:
@@ -189,41 +106,7 @@ class Database:
                 connection.terminate()  # or it would be handed out again and never work
             return _result(running)
         finally:
-            if _lives(connection) and not self._waiting and len(self._kept) < KEPT_LIMIT:
-                self._kept.append((connection, time.monotonic()))
-            else:
-                await self._release(connection)
-
-    async def _connection(self) -> Connection:
-        while self._kept:
-            connection, since_s = self._kept.pop()
-            if _lives(connection):
-                if time.monotonic() - since_s < KEPT_S:
-                    return connection
-                connection.terminate()
-            await self._release(connection)
-        self._waiting += 1
-        try:
-            # Opening a connection has this limit in any case; where one is idle there is no wait, and no task for it.
-            timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
-            return await self._pool.acquire(timeout=timeout_s)
-        except CONNECTION_FAILURES as error:
-            raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
-        finally:
-            self._waiting -= 1
-
-    async def _release(self, connection: Connection) -> None:
-        # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
-        # stands, also where it was lost just now and its place in the pool is free already.
-        with suppress(*CONNECTION_FAILURES):
-            await self._pool.release(connection, timeout=self._connect_timeout_s)
-
-
-def _lives(connection: Connection) -> bool:
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False  # it was lost, and the pool has taken it back
+            await self._connections.give_back(connection)
 
 
 async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:
@@ -249,10 +132,6 @@ async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:
 async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
     async with connection.transaction():
         return await work(connection)
-
-
-async def _keep_session(_: Any) -> None:
-    """Spare the round trip of a session reset: no statement of ours changes the session."""
 
 
 def _abandon(connection: Connection, running: asyncio.Future[Any]) -> None:

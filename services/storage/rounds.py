@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from services.storage.database import DatabaseUnavailable
+from services.storage.failures import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 

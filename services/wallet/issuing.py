@@ -18,7 +18,8 @@ import asyncpg
 
 from services.device_proof import VerifiedProof
 from services.device_proof.spending import spend
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 from services.wallet.pass_json import PassFacts
 from vyris.errors import NotFound, Retryable, Unauthorized

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import structlog
 
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 from services.storage.rounds import repeat
 from services.wallet.issuing import LOCK_CLASS

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 
 from services.device_proof import DeviceProofSettings
 from services.runtime.settings import ServiceSettings
-from services.storage.database import PostgresSettings
+from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
 
 

@@ -15,7 +15,8 @@ from typing import Final
 from uuid import UUID
 
 from services.runtime.fields import known_uuid, opaque_id
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 from services.wallet.pass_json import PassFacts, PassState
 from services.wallet.pass_tokens import PassTokens

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from services.mint.bouncer import count_key
 from services.mint.drops import Drop
-from services.storage.database import CONNECTION_FAILURES
+from services.storage.connections import CONNECTION_FAILURES
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import History, Sample
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.mint.drops import Drop
 from services.mint.revocation import revoke
-from services.storage.database import CONNECTION_FAILURES
+from services.storage.connections import CONNECTION_FAILURES
 from tests.chaos.clients import Clients, device_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation

@@ -12,7 +12,7 @@ import yaml
 
 from cli.settings_reference import settings
 from services.runtime.settings import ServiceSettings
-from services.storage.database import PostgresSettings
+from services.storage.settings import PostgresSettings
 from tests.deploy.manifests import (
     DEPLOY,
     OPERATORS_KINDS,

@@ -19,7 +19,8 @@ import structlog
 from services.mint import metrics
 from services.mint.refunds.notice import Notice
 from services.mint.revocation import restore, revoke
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)

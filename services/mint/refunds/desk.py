@@ -15,7 +15,8 @@ import asyncpg
 
 from services.mint.refunds.application import QUERIES
 from services.mint.statements import QUERIES as LEDGER_QUERIES
-from services.storage.database import Connection, Database
+from services.storage.connections import Connection
+from services.storage.database import Database
 
 ROWS_LIMIT: Final = 10_000
 KEY_BYTES: Final = 32

@@ -150,6 +150,17 @@ def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: P
         assert process.probe("") == SERVING
 
 
+@pytest.mark.parametrize("setting", ["MINT_PORT", "HEALTH_PORT"])
+def test_a_port_that_is_taken_is_one_sentence_at_once(setting: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with running("mint", NOWHERE, "redis://127.0.0.1:1", tmp_path, **{setting: port}) as process:
+            assert process.process.wait(timeout=20) == 69
+    said = (tmp_path / "mint.log").read_text()
+    assert f"mint cannot listen on 127.0.0.1:{port}" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("service", ["mint", "wallet"])
 def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)

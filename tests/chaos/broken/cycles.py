@@ -14,7 +14,8 @@ from services.mint.bouncer import Bouncer
 from services.mint.cycle import Claim, MintCycle
 from services.mint.ledger import Ledger
 from services.mint.stock import Stock
-from services.storage.database import Database, DatabaseUnavailable
+from services.storage.database import Database
+from services.storage.failures import DatabaseUnavailable
 from tests.chaos.broken.statements import replace_in
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
@@ -44,7 +45,7 @@ def answer_before_commit() -> None:
     async def fetch_early(self: Database, query: str, *args: object) -> list[Any]:
         if "DELETE FROM slots" not in query:
             return await fetch(self, query, *args)
-        connection = await self._pool.acquire()
+        connection = await self._connections.take()
         transaction = connection.transaction()
         await transaction.start()
         rows = await connection.fetch(query, *args)
@@ -52,7 +53,7 @@ def answer_before_commit() -> None:
         async def commit() -> None:
             await asyncio.sleep(COMMIT_LATER_S)
             await transaction.commit()
-            await self._pool.release(connection)
+            await self._connections.give_back(connection)
 
         late.append(asyncio.create_task(commit()))
         return list(rows)

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from services.encounter.location_retention import LOCK_CLASS, ROWS_A_ROUND, LocationRetention
-from services.storage.database import Database, PostgresSettings
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 
 
 @pytest.fixture

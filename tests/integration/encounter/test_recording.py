@@ -6,7 +6,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -51,7 +50,7 @@ def proven(members: Members, jti: str) -> ProvenMeeting:
 
 async def outcome(recorder: Recorder, item: ProvenMeeting, deadline_s: float = DEADLINE_S) -> str:
     try:
-        return type(await recorder.record(item, deadline_s)).__name__
+        return type(await recorder.record(repr(item), item, deadline_s)).__name__
     except (Conflict, Retryable) as error:
         return error.reason
 
@@ -59,7 +58,7 @@ async def outcome(recorder: Recorder, item: ProvenMeeting, deadline_s: float = D
 async def test_an_item_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
     # Such a jti never passes the token's reading; should a form slip through one day, it must not fail its neighbours.
     items = [proven(pair, f"good-{number}") for number in range(20)]
-    items[7] = replace(items[7], meeting=replace(items[7].meeting, jti="bad\x00"))
+    items[7] = items[7]._replace(meeting=items[7].meeting._replace(jti="bad\x00"))
     first = asyncio.create_task(outcome(recorder, proven(pair, "first")))
     answers = await asyncio.gather(*(outcome(recorder, item) for item in items))
     assert await first == Encounter.__name__

@@ -8,7 +8,7 @@ import pytest
 
 from services.mint.receipts.verified import receipt_key
 from services.mint.statements import QUERIES
-from services.storage.database import Connection
+from services.storage.connections import Connection
 from tests.integration.mint.conftest import Mint, MintMaker
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.mint.statements import QUERIES
-from services.storage.database import Connection
+from services.storage.connections import Connection
 from tests.integration.mint.conftest import MintMaker
 
 PARAMETERS = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 from services.reforge.housekeeping import Housekeeping
-from services.storage.database import Database, PostgresSettings
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 from tests.integration.reforge.world import Device, World
 
 RETENTION_D = 30

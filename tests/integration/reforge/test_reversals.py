@@ -11,7 +11,8 @@ from services.device_proof import DeviceProofs
 from services.device_proof.settings import DeviceProofMode
 from services.reforge.email_changes import EmailChanges
 from services.reforge.tokens import TokenKey
-from services.storage.database import Database, PostgresSettings
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 from tests.integration.reforge.world import Device, World, text_of, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from schema.migrate import MIGRATIONS
-from services.storage.database import Database, PostgresSettings
+from services.storage.database import Database
 from services.storage.queries import Queries
+from services.storage.settings import PostgresSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SERVICES = ("mint", "encounter", "wallet", "reforge")

@@ -8,7 +8,9 @@ import contextlib
 import asyncpg
 import pytest
 
-from services.storage.database import Database, DatabaseUnavailable, PostgresSettings
+from services.storage.database import Database
+from services.storage.failures import DatabaseUnavailable
+from services.storage.settings import PostgresSettings
 
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'"
 
@@ -68,7 +70,7 @@ async def test_a_connection_that_was_kept_serves_again_and_one_that_ended_meanwh
 async def test_a_connection_that_lay_idle_too_long_is_not_used_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.storage.database.KEPT_S", 0.0)
+    monkeypatch.setattr("services.storage.connections.KEPT_S", 0.0)
     async with Database.open(PostgresSettings(database_url=database_url), "ended") as database:
         backends = {(await database.fetch("SELECT pg_backend_pid() AS pid"))[0]["pid"] for _ in range(3)}
     assert len(backends) == 3

@@ -10,7 +10,10 @@ import asyncpg
 import pytest
 from pydantic import ValidationError
 
-from services.storage.database import Connection, Database, DatabaseUnavailable, PostgresSettings
+from services.storage.connections import Connection
+from services.storage.database import Database
+from services.storage.failures import DatabaseUnavailable
+from services.storage.settings import PostgresSettings
 
 LIMITS_MS: dict[str, Any] = {
     "postgres_lock_timeout_ms": 50,

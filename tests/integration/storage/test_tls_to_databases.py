@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
-from services.storage.database import Database, PostgresSettings
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 from stack.local import Stack
 from stack.postgres import PORT
 from tests.stand_ins.authority import Authority

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
+from services.grpc_server import core
+from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import Rpc
 from tests.unit.grpc_server.raw_caller import framed, raw_caller
 from tests.unit.grpc_server.served import SERVICE, Stay, becomes, echo, methods_at_it, served, unary
@@ -103,3 +107,31 @@ async def test_a_call_is_forgotten_without_the_garbage_collector(way: str) -> No
             assert calls_in_memory() == 0
         finally:
             gc.enable()
+
+
+async def test_a_call_that_is_cancelled_before_its_method_began_is_forgotten_too(completions: Completions) -> None:
+    tags: list[core.Tag] = []
+    call = SimpleNamespace(start_server_batch=lambda _, tag: tags.append(tag))
+    details = SimpleNamespace(deadline=math.inf)
+    ended: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        rpc = Rpc(
+            SimpleNamespace(call=call, call_details=details, invocation_metadata=()),
+            unary(echo),
+            completions,
+            lambda _: ended.append("ended"),
+        )
+        rpc.begin()
+        # gRPC core may have both, the message and that the caller has gone, before the loop gets to the method.
+        on_closed, on_message = tags
+        on_message(SimpleNamespace(batch_operations=[SimpleNamespace(message=lambda: b"hello")]))
+        on_closed(SimpleNamespace(batch_operations=[SimpleNamespace(cancelled=lambda: True)]))
+        del rpc, on_closed, on_message
+        tags.clear()
+        await becomes(lambda: ended == ["ended"])
+        await asyncio.sleep(0.01)
+        assert calls_in_memory() == 0
+    finally:
+        gc.enable()

@@ -112,7 +112,7 @@ async def test_a_method_that_goes_on_for_ever_is_left_behind(monkeypatch: pytest
         await becomes(lambda: methods_at_it() == 1)
         assert 0.2 <= await running.stop(0) < 2
         await held
-        enough.set()  # what it says now meets a queue that is closed
+        enough.set()  # what it says now meets a server that is gone
         await becomes(lambda: methods_at_it() == 0)
 
 
@@ -128,6 +128,19 @@ async def test_a_server_may_be_stopped_twice() -> None:
     async with served() as running:
         await running.stop(0)
         assert await running.stop(0) < 1
+
+
+async def test_who_stops_a_server_that_is_being_stopped_waits_for_the_same_end() -> None:
+    stay = Stay()
+    async with served(Stay=unary(stay)) as running:
+        held = running.call("Stay", b"held")
+        await becomes(lambda: stay.there == 1)
+        both = [asyncio.create_task(running.stop(10)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert [stopping.done() for stopping in both] == [False, False]
+        stay.go.set()
+        assert await held == b"held"
+        await asyncio.gather(*both)
 
 
 async def test_a_server_that_never_started_may_be_stopped(completions: Completions) -> None:

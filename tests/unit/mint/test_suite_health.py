@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 
-from services.mint.suite_health import SuiteHealth
+from services.grpc_server.completions import Completions
+from services.grpc_server.server import Server
+from services.mint.suite_health import PeersProbe, SuiteHealth
 from vyris.errors import Retryable
 
 
@@ -39,3 +44,21 @@ async def test_redis_that_hangs_is_degraded() -> None:
     await health.look()
     answer = await health.get_health(None, None)  # type: ignore[arg-type]
     assert b'"degraded"' in answer.data
+
+
+async def test_a_replica_that_hangs_does_not_hide_one_that_serves() -> None:
+    name = "vyris.wallet.v1.WalletService"
+    servicer = HealthServicer()
+    await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    with socket.create_server(("127.0.0.1", 0)) as silent, Completions(asyncio.get_running_loop()) as completions:
+        server = Server(completions, options=[], calls_limit=10)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        replicas = PeersProbe(f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{port}", name)
+        health = SuiteHealth({"wallet": replicas}, yes)
+        for _ in range(2):
+            await health.look()
+            assert (await health.get_health(None, None)).data  # type: ignore[arg-type]
+        replicas.close()
+        await server.stop(1)

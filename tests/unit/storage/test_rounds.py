@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
 from services.storage import rounds as rounds_module
-from services.storage.database import DatabaseUnavailable
+from services.storage.failures import DatabaseUnavailable
 from services.storage.rounds import repeat
 
 NEVER_S = 60.0

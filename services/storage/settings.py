@@ -1,0 +1,29 @@
+"""How a process uses Postgres."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings
+
+
+class PostgresSettings(BaseSettings):
+    """Where Postgres is, how many connections a process holds, and how long anything may take."""
+
+    database_url: str = Field(description="libpq URI of the Postgres database that all services share")
+    postgres_pool_size: int = Field(8, ge=2, le=100, description="connections a process holds at most")
+    postgres_connect_timeout_ms: int = Field(2_000, ge=100, le=30_000, description="time to open a connection")
+    postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
+    postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
+    postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
+
+    @model_validator(mode="after")
+    def _each_inside_the_next(self) -> Self:
+        limits = (self.postgres_lock_timeout_ms, self.postgres_statement_timeout_ms, self.postgres_call_timeout_ms)
+        if not limits[0] < limits[1] < limits[2]:
+            raise ValueError(
+                "POSTGRES_LOCK_TIMEOUT_MS must be less than POSTGRES_STATEMENT_TIMEOUT_MS, "
+                "and that less than POSTGRES_CALL_TIMEOUT_MS"
+            )
+        return self
