@@ -69,7 +69,7 @@ WITH asked AS (
     FOR UPDATE SKIP LOCKED))
   RETURNING sort_order, sequence_num
 ), pairs AS (
-  SELECT receipt_key, sequence_num, gen_random_uuid() AS membership_id, gen_random_uuid() AS pass_serial
+  SELECT receipt_key, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
   FROM (SELECT receipt_key, row_number() OVER () AS place FROM locked) AS receipts
   JOIN (SELECT sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
 ), marked AS (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -148,8 +147,8 @@ def new_serial_on_replay() -> None:
     replay = cycle._replay
 
     def replay_anew(entry: Any) -> Any:
-        membership = replace(entry.membership, pass_serial=str(uuid4()))
-        return replay(replace(entry, membership=membership))
+        membership = entry.membership._replace(pass_serial=str(uuid4()))
+        return replay(entry._replace(membership=membership))
 
     cycle._replay = replay_anew
 
