@@ -41,7 +41,7 @@ LONGEST_PAUSE_S: Final = 0.1
 # Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
 # processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
-LONGEST_GATHERING_S: Final = 0.008
+LONGEST_GATHERING_S: Final = 0.004
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
 WAIT_LIMIT_S: Final = 0.7
 LAST_BATCH_WEIGHT: Final = 0.3
