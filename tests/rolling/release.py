@@ -74,15 +74,16 @@ async def release_under_load(
     async with Callers(suite, rate) as callers:
         sampler = Sampler(suite.cluster, drop, callers.history)
         calling = asyncio.create_task(callers.run())
-        sampling = asyncio.create_task(_sample(sampler))
+        over = asyncio.Event()
+        sampling = asyncio.create_task(_sample(sampler, over))
         began_s = time.monotonic()
         await asyncio.sleep(WARM_UP_S)
         replaced = await order(suite)
         callers.stop()
         await calling
         seconds = time.monotonic() - began_s
-        sampling.cancel()
-        await asyncio.gather(sampling, return_exceptions=True)
+        over.set()
+        await sampling
         violations = await _violations(suite, drop, callers, sampler)
     ordered = sorted(callers.mint_seconds)
     return Outcome(
@@ -99,12 +100,17 @@ async def release_under_load(
     )
 
 
-async def _sample(sampler: Sampler) -> None:
-    """Look at the drop; while a sample cannot be had there is none."""
-    while True:
+async def _sample(sampler: Sampler, over: asyncio.Event) -> None:
+    """Look at the drop until it is over; while a sample cannot be had there is none.
+
+    Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit, and then
+    this would go on for ever.
+    """
+    while not over.is_set():
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             await sampler.once()
-        await asyncio.sleep(SAMPLE_EVERY_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), SAMPLE_EVERY_S)
 
 
 async def _drop(suite: Suite) -> Drop:
