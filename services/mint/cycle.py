@@ -1,7 +1,7 @@
 """The mint cycle: what happens to one batch of receipts of one drop.
 
     1  enter      receipts into the ledger; what is known already is answered
-    2  admit      the bouncer grants up to n slots
+    2  admit      the bouncer grants up to n slots; where most of a batch is new, it is asked beside step 1
     3  fulfil     one Postgres transaction decides, claims and writes
     4  give back  what was granted and not used
 
@@ -21,6 +21,7 @@ import structlog
 from services import failpoints
 from services.batching.batcher import Group
 from services.mint import metrics
+from services.mint.admission import Admission
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.ledger import Ledger, LedgerEntry, MintedMembership, MintOrder
@@ -60,6 +61,9 @@ class MintCycle:
         self._bouncer = bouncer
         self._recount = recount
         self._stock = Stock()
+        # Whether most of the last batch needed a slot: then the bouncer is asked beside step 1, which spares the batch
+        # one wait of three. Batches of replays do not ask it at all.
+        self._mostly_new = True
 
     async def __call__(self, batch: Groups) -> Groups:
         """Settle what can be settled; returns the groups that must go into the next batch."""
@@ -78,14 +82,25 @@ class MintCycle:
     async def _enter(self, batch: Groups) -> Groups:
         """Step 1, and on with those that the ledger does not answer."""
         sold_out = self._stock.known_sold_out
-        try:
-            with metrics.STEP_SECONDS("enter").time():
-                entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
-        except DataRejected:
-            if len(batch) == 1:
-                return await self._poisoned(batch[0])
-            first, second = _halves(batch)
-            return await self._enter(first) + await self._enter(second)
+        async with Admission(self._bouncer, self._count_key) as admission:
+            if self._mostly_new and not sold_out:
+                admission.ask_ahead(len(batch))
+            try:
+                with metrics.STEP_SECONDS("enter").time():
+                    entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
+            except DataRejected:
+                entries = None
+            if entries is not None:
+                return await self._go_on(batch, entries, admission, sold_out=sold_out)
+        if len(batch) == 1:
+            return await self._poisoned(batch[0])
+        first, second = _halves(batch)
+        return await self._enter(first) + await self._enter(second)
+
+    async def _go_on(
+        self, batch: Groups, entries: dict[bytes, LedgerEntry], admission: Admission, *, sold_out: bool
+    ) -> Groups:
+        """Answer from the ledger; steps 2 to 4 for the others."""
         await failpoints.reach("mint.entered")
         sold_out = sold_out and self._stock.may_say_sold_out
         open_groups, again, closed = [], [], []
@@ -103,37 +118,35 @@ class MintCycle:
                 closed.append(group)
             else:
                 open_groups.append(group)
+        self._mostly_new = 2 * len(open_groups) > len(batch)
         if closed:
             await self._ledger.fail(_keys(closed), "DROP_CLOSED")
             again += closed  # The ledger's answer is read anew: another process may have fulfilled one.
         if not open_groups:
             return again
-        return again + (await self._refuse(open_groups) if sold_out else await self._admit(open_groups))
+        return again + (await self._refuse(open_groups) if sold_out else await self._admit(open_groups, admission))
 
-    async def _admit(self, groups: Groups) -> Groups:
+    async def _admit(self, groups: Groups, admission: Admission) -> Groups:
         """Step 2, then 3 and 4: as many go on as the bouncer grants; a refusal is checked."""
-        with metrics.STEP_SECONDS("admit").time():
-            granted = await self._bouncer.take(self._count_key, len(groups))
+        granted = await admission.granted(len(groups))
         if granted is None:
             claim = await self._claim(groups)
             if self._stock.recount_due():
                 await self._recount(self._drop)
             return await self._after(claim)
-        claim = await self._claim_granted(groups[:granted])
+        claim = await self._claim_granted(groups[:granted], admission)
         again = await self._after(claim)
         return again + (await self._refuse(groups[granted:]) if granted < len(groups) else [])
 
-    async def _claim_granted(self, admitted: Groups) -> Claim:
+    async def _claim_granted(self, admitted: Groups, admission: Admission) -> Claim:
         """Steps 3 and 4: whatever happens, what was granted and not used goes back."""
-        used = 0
         try:
             await failpoints.reach("mint.granted")
             claim = await self._claim(admitted) if admitted else Claim()
-            used = claim.used
+            admission.use(claim.used)
         finally:
             await failpoints.reach("mint.giving_back")
-            with metrics.STEP_SECONDS("give_back").time():
-                await self._bouncer.give_back(self._count_key, len(admitted) - used)
+            await admission.give_back()
         return claim
 
     async def _claim(self, groups: Groups) -> Claim:

@@ -10,7 +10,7 @@ from tests.bench.arena import Arena
 from tests.bench.drops import BenchDrop
 from tests.bench.measurement import Measurement, Summary, measure, summary
 from tests.bench.rounds import Contender, Progress, interleaved, new_run, summaries
-from tests.bench.scale import Scaled
+from tests.bench.scale import Scaled, settle
 from tests.bench.subject import SUITE
 
 CONNECTIONS = (1, 4, 16, 64, 256, 1024)
@@ -107,6 +107,7 @@ class Growth:
     def by_size(self, suites: list[Scaled]) -> Curve:
         """Pools and ledgers of 10^4 to 10^7, seven interleaved rounds."""
         lasting = {suite.size: suite.create_pool("0") for suite in suites if suite.size > SHORT_LIVED}
+        settle(self.arena.stack)
         seen: dict[int, list[Measurement]] = {suite.size: [] for suite in suites}
         for number in range(1, SIZE_ROUNDS + 1):
             for suite in suites:

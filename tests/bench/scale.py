@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,9 +32,12 @@ ORDER BY key
 """
 OLD_MEMBERSHIPS = """
 INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
-SELECT gen_random_uuid(), $1, n, 'old-' || n, sha256(int8send(n)), gen_random_uuid()
+SELECT uuidv7(), $1, n, 'old-' || n, sha256(int8send(n)), uuidv7()
 FROM generate_series(1, $2::int) AS n
 """
+
+AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+SETTLE_LIMIT_S = 300
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,15 @@ def scaled_suites(base: Stack, folder: Path, sizes: tuple[int, ...], on_progress
         yield suites
 
 
+def settle(base: Stack) -> None:
+    """Wait until what was loaded is on disk and vacuumed: gigabytes on their way there slow down every flush."""
+    sql.fetch(base.database_url, "CHECKPOINT")
+    os.sync()
+    until_s = time.monotonic() + SETTLE_LIMIT_S
+    while sql.value(base.database_url, AT_WORK) and time.monotonic() < until_s:
+        time.sleep(1)
+
+
 def _database(base: Stack, size: int) -> str:
     name = f"scale_{size}"
     sql.fetch(base.database_url, f"CREATE DATABASE {name}")
@@ -80,7 +94,6 @@ def _database(base: Stack, size: int) -> str:
     sql.fetch(url, OLD_MEMBERSHIPS, drop_id, size)
     sql.fetch(url, "INSERT INTO drop_tallies (drop_id, writer, taken) VALUES ($1, 0, $2)", drop_id, size)
     sql.fetch(url, "VACUUM ANALYZE")
-    sql.fetch(url, "CHECKPOINT")
     return url
 
 
