@@ -13,6 +13,7 @@ from typing import Any, Self
 import psutil
 from dotenv import dotenv_values
 
+from gateway.settings import SERVICES
 from stack import graph, postgres
 from stack.ports import PortTaker, refuse_taken
 from stack.preflight import unfit_reason
@@ -65,13 +66,16 @@ class Stack:
         state_dir: Path,
         *,
         only: Iterable[str] | None = None,
-        mint_replicas: int = 1,
-        other_replicas: int = 1,
+        replicas: Mapping[str, int] | None = None,
         redis_url: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> Self:
-        """Describe a stack on free ports that knows nothing of this machine's settings but what `environment` gives."""
+        """Describe a stack on free ports that knows nothing of this machine's settings but what `environment` gives.
+
+        `replicas` tells how many processes a service has, by its name; one where it tells nothing.
+        """
         ports = PortTaker(set())
+        processes = dict.fromkeys(SERVICES, 1) | dict(replicas or {})
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
             _env_file=None,
@@ -86,10 +90,10 @@ class Stack:
             redis_url=redis_url,
             smtp_url="",
             vyris_env="development",
-            mint_replicas=mint_replicas,
-            encounter_replicas=other_replicas,
-            wallet_replicas=other_replicas,
-            reforge_replicas=other_replicas,
+            mint_replicas=processes["mint"],
+            encounter_replicas=processes["encounter"],
+            wallet_replicas=processes["wallet"],
+            reforge_replicas=processes["reforge"],
         )
         return cls(settings, {**system, **(environment or {})}, only=only, directory=state_dir.absolute())
 

@@ -32,7 +32,9 @@ class StackSettings(BaseSettings):
     vyris_env: Literal["development", "production"] = "development"
     mint_replicas: int = Field(default=1, ge=1, le=16)
     """Mint processes on the local stack; the second and later ones listen on free ports."""
-    encounter_replicas: int = Field(default=1, ge=1, le=16)
+    # A signature is checked on the process' one event loop, and takes most of an encounter's time there: two processes
+    # verify a fifth more on two cores. Two of mint mint no more, for what two batches hold is one batch's worth.
+    encounter_replicas: int = Field(default=2, ge=1, le=16)
     """As `MINT_REPLICAS`, for encounter."""
     wallet_replicas: int = Field(default=1, ge=1, le=16)
     """As `MINT_REPLICAS`, for wallet."""

@@ -54,6 +54,6 @@ def stack() -> Iterator[Stack]:
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
         # Two mint processes: whatever holds must hold between them.
-        Stack.isolated(Path(folder) / "state", mint_replicas=2) as running,
+        Stack.isolated(Path(folder) / "state", replicas={"mint": 2}) as running,
     ):
         yield running

@@ -24,6 +24,7 @@ from stack.graph import SERVICES, SYSTEM_VARIABLES
 from stack.local import Stack
 from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
+from stack.settings import StackSettings
 from tests.bench import tools
 from tests.bench.background import background
 from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
@@ -62,7 +63,9 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
     """Start the suite and the named subjects; `environment` adds to the suite's settings."""
     with tempfile.TemporaryDirectory(prefix="vyris-bench-") as scratch, ExitStack() as running_parts:
         folder = Path(scratch)
-        stack = running_parts.enter_context(Stack.isolated(folder / "suite", environment=environment))
+        stack = running_parts.enter_context(
+            Stack.isolated(folder / "suite", replicas=_as_run(), environment=environment)
+        )
         # The wheel's Valkey is ours alone: what an earlier run counted is gone.
         with redis.from_url(stack.redis_url) as client:
             client.ping()
@@ -71,6 +74,12 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
             name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
         }
         yield Arena(stack, folder, subjects)
+
+
+def _as_run() -> dict[str, int]:
+    """How many processes `make run` starts of each service."""
+    settings = StackSettings.load()
+    return {service: settings.replicas(service) for service in SERVICES}
 
 
 def storage_processes(stack: Stack) -> list[Watched]:

@@ -44,7 +44,7 @@ QUICK_TIMERS: Final[Mapping[str, str]] = {
 
 def isolated_stack(state_dir: Path) -> Stack:
     """A stack for campaigns: two mint processes, timers divided."""
-    return Stack.isolated(state_dir, mint_replicas=len(MINTS), environment=QUICK_TIMERS)
+    return Stack.isolated(state_dir, replicas={"mint": len(MINTS)}, environment=QUICK_TIMERS)
 
 
 class Cluster:

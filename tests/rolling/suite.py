@@ -114,8 +114,7 @@ async def production_suite(folder: Path) -> AsyncIterator[Suite]:
         stack = exits.enter_context(
             Stack.isolated(
                 folder / "state",
-                mint_replicas=2,
-                other_replicas=2,
+                replicas=dict.fromkeys(SERVICES, 2),
                 redis_url=valkey.url,
                 environment={
                     "REDIS_CLUSTER": "true",
