@@ -81,7 +81,7 @@ bench: venv ## Measure the suite beside a baseline and its own ceiling, about fi
 	@$(BIN)/python -m tests.bench
 
 .PHONY: bench-full
-bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes an hour and a half
+bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes about an hour
 	@$(BIN)/python -m tests.bench --full
 
 .PHONY: rolling

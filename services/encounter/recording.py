@@ -12,6 +12,7 @@ from services.encounter import metrics
 from services.encounter.encounter_token import ProvenMeeting
 from services.encounter.register import Encounter, Register
 from services.encounter.settings import EncounterSettings
+from services.storage.bisection import around_refused
 from services.storage.database import Database
 from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import Conflict, Retryable, VyrisError
@@ -48,7 +49,7 @@ class Recorder:
         metrics.BATCH_TOKENS.observe(len(batch))
         try:
             with metrics.RECORD_SECONDS.time():
-                await self._settle(batch)
+                await around_refused(batch, self._settle, _refuse)
         except DatabaseUnavailable as error:
             log.warning("batch_unfinished", tokens=len(batch), error=error.cause)
             for copies in batch:
@@ -56,19 +57,14 @@ class Recorder:
         return []
 
     async def _settle(self, batch: list[Copies]) -> None:
-        try:
-            outcomes = await self._register.record(self._database.fetch, [copies.first for copies in batch])
-        except DataRejected as refusal:
-            if len(batch) == 1:
-                log.error("token_poisoned", cause=str(refusal))
-                batch[0].settle_all(Retryable())
-                return
-            middle = len(batch) // 2
-            await self._settle(batch[:middle])
-            await self._settle(batch[middle:])
-            return
+        outcomes = await self._register.record(self._database.fetch, [copies.first for copies in batch])
         for copies, outcome in zip(batch, outcomes, strict=True):
             copies.settle(_answer(outcome))
+
+
+async def _refuse(copies: Copies, refusal: DataRejected) -> None:
+    log.error("token_poisoned", cause=refusal.cause)
+    copies.settle_all(Retryable())
 
 
 def _answer(outcome: Encounter | VyrisError) -> Callable[[ProvenMeeting, bool], Encounter | VyrisError]:

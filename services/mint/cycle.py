@@ -26,6 +26,7 @@ from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.ledger import Ledger, LedgerEntry, MintedMembership, MintOrder
 from services.mint.stock import Stock
+from services.storage.bisection import around_refused
 from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut, VyrisError
 
@@ -45,10 +46,6 @@ class Claim:
     used: int = 0
     undecided: Groups = field(default_factory=list)
     short: bool = False
-
-    def joined_by(self, other: Claim) -> Claim:
-        """Both together."""
-        return Claim(self.used + other.used, self.undecided + other.undecided, self.short or other.short)
 
 
 class MintCycle:
@@ -72,7 +69,7 @@ class MintCycle:
             group.begin()
         batch.sort(key=lambda group: group.key)
         try:
-            return await self._enter(batch)
+            return _joined(await around_refused(batch, self._enter, self._poisoned))
         except DatabaseUnavailable as error:
             log.warning("batch_unfinished", receipts=len(batch), error=error.cause)
             for group in batch:
@@ -85,17 +82,9 @@ class MintCycle:
         async with Admission(self._bouncer, self._count_key) as admission:
             if self._mostly_new and not sold_out:
                 admission.ask_ahead(len(batch))
-            try:
-                with metrics.STEP_SECONDS("enter").time():
-                    entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
-            except DataRejected:
-                entries = None
-            if entries is not None:
-                return await self._go_on(batch, entries, admission, sold_out=sold_out)
-        if len(batch) == 1:
-            return await self._poisoned(batch[0])
-        first, second = _halves(batch)
-        return await self._enter(first) + await self._enter(second)
+            with metrics.STEP_SECONDS("enter").time():
+                entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
+            return await self._go_on(batch, entries, admission, sold_out=sold_out)
 
     async def _go_on(
         self, batch: Groups, entries: dict[bytes, LedgerEntry], admission: Admission, *, sold_out: bool
@@ -150,16 +139,17 @@ class MintCycle:
         return claim
 
     async def _claim(self, groups: Groups) -> Claim:
-        """Step 3."""
-        try:
-            with metrics.STEP_SECONDS("fulfil").time():
-                done = await self._ledger.fulfil(self._drop.id, _orders(groups), self._stock.claimed_up_to)
-        except DataRejected:
-            if len(groups) == 1:
-                await self._poisoned(groups[0])
-                return Claim()
-            first, second = _halves(groups)
-            return (await self._claim(first)).joined_by(await self._claim(second))
+        """Step 3, whatever the data of single receipts is worth."""
+        claims = await around_refused(groups, self._fulfil, self._poisoned)
+        return Claim(
+            sum(claim.used for claim in claims),
+            _joined([claim.undecided for claim in claims]),
+            any(claim.short for claim in claims),
+        )
+
+    async def _fulfil(self, groups: Groups) -> Claim:
+        with metrics.STEP_SECONDS("fulfil").time():
+            done = await self._ledger.fulfil(self._drop.id, _orders(groups), self._stock.claimed_up_to)
         await failpoints.reach("mint.fulfilled")
         if done.last_sort_order is not None:
             self._stock.claimed_up_to = done.last_sort_order
@@ -197,18 +187,16 @@ class MintCycle:
             await self._recount(self._drop)
         return [group for group in groups if group.key not in refused]
 
-    async def _poisoned(self, group: ReceiptGroup) -> Groups:
-        """The one receipt of a batch whose data Postgres refuses fails alone."""
+    async def _poisoned(self, group: ReceiptGroup, refusal: DataRejected) -> None:
+        """A receipt whose data Postgres refuses fails alone."""
         metrics.RECEIPTS_POISONED.inc()
-        log.error("receipt_poisoned", receipt_key=group.key.hex())
+        log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
         await self._ledger.fail([group.key], "POISONED")
         group.settle_all(Retryable())
-        return []
 
 
-def _halves(groups: Groups) -> tuple[Groups, Groups]:
-    middle = len(groups) // 2
-    return groups[:middle], groups[middle:]
+def _joined(parts: Sequence[Groups]) -> Groups:
+    return [group for part in parts for group in part]
 
 
 def _orders(groups: Sequence[ReceiptGroup]) -> list[MintOrder]:

@@ -1,7 +1,7 @@
 """`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
 
 python -m tests.bench                    the core table, about five minutes
-python -m tests.bench --full             how cost grows, and the soak, about two hours
+python -m tests.bench --full             how cost grows, and the soak, about an hour
 python -m tests.bench --report           write docs/performance.md and its plots anew from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
 """
@@ -32,7 +32,9 @@ def main(
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,
-    only: Annotated[str, typer.Option(help="Sections of the core table, divided by commas; nothing is written.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Sections of the core table or of a full run, divided by commas; nothing is written.")
+    ] = "",
     subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain.")] = "",
 ) -> None:
     """Measure; without options, the core table."""
@@ -43,14 +45,24 @@ def main(
         elif write_report:
             _report()
         elif full_run:
-            _full(seconds, rounds, soak_minutes)
+            sections = _sections(only, full.SECTIONS)
+            _full(seconds, rounds, soak_minutes, sections, keep=not only)
         elif only:
-            _core(core.Length(seconds, rounds, tuple(only.split(","))), keep=False)
+            _core(core.Length(seconds, rounds, _sections(only, tuple(core.SECTIONS))), keep=False)
         else:
             _core(core.Length(seconds, rounds), keep=True)
     except (tools.MissingTool, FileNotFoundError) as problem:
         sys.stderr.write(f"{problem}\n")
         raise typer.Exit(1) from None
+
+
+def _sections(asked: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are asked for, or all. Raises BadParameter."""
+    chosen = tuple(asked.split(",")) if asked else known
+    unknown = ", ".join(name for name in chosen if name not in known)
+    if unknown:
+        raise typer.BadParameter(f"no section is called {unknown}; there are {', '.join(known)}", param_hint="--only")
+    return chosen
 
 
 def _core(length: core.Length, *, keep: bool) -> None:
@@ -84,10 +96,12 @@ def _conclude(targets: list[verdict.Target], checks: list[Check]) -> None:
         raise typer.Exit(1)
 
 
-def _full(seconds: int, rounds: int, soak_minutes: float) -> None:
+def _full(seconds: int, rounds: int, soak_minutes: float, sections: tuple[str, ...], *, keep: bool) -> None:
     tools.find("wrk")
     where = machine.describe()
-    measured = full.run(seconds=seconds, rounds=rounds, soak_minutes=soak_minutes, on_progress=console.print)
+    measured = full.run(
+        seconds=seconds, rounds=rounds, soak_minutes=soak_minutes, on_progress=console.print, sections=sections
+    )
     found = figures.FullFigures(
         command=f"python -m tests.bench --full --seconds {seconds} --rounds {rounds} --soak-minutes {soak_minutes:g}",
         finished_at=figures.now(),
@@ -97,8 +111,9 @@ def _full(seconds: int, rounds: int, soak_minutes: float) -> None:
         soak=measured.soak,
         checks=measured.checks.condensed(),
     )
-    figures.write(found, figures.FULL)
-    _report()
+    if keep:
+        figures.write(found, figures.FULL)
+        _report()
     _conclude(verdict.growth_targets(found), found.checks)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.bench.soak import Sample, memory_growth, soak
 from tests.bench.subject import SUITE
 from tests.fresh_database import with_database
 
+SECTIONS = ("connections", "drops", "batch-limit", "claims", "size", "soak")
 TIER, SOAK_TIER = "bench", "soak"
 CAPACITY = 2_000_000
 MINTS_A_SECOND = 5_000
@@ -52,20 +54,30 @@ class Full:
     checks: Checks = field(default_factory=Checks)
 
 
-def run(*, seconds: int, rounds: int, soak_minutes: float, on_progress: Progress) -> Full:
+def run(
+    *, seconds: int, rounds: int, soak_minutes: float, on_progress: Progress, sections: Collection[str] = SECTIONS
+) -> Full:
     """Start everything, measure, stop everything. Raises MissingTool."""
     full = Full()
     with arena.running([SUITE]) as running:
         running.create_drop(BenchDrop(TIER, CAPACITY))
         full.checks.durable(running.stack.database_url)
         growth = Growth(running, TIER, seconds, rounds, on_progress)
-        full.curves += [growth.by_connections(), growth.by_drops(), growth.by_batch_limit()]
-        full.claims = _claims(running.stack, on_progress)
-        _check_pages(full)
-        with scaled_suites(running.stack, running.folder, SIZES, on_progress) as suites:
-            full.curves.append(growth.by_size(suites))
-        full.soak = _soak(running, soak_minutes, on_progress)
-        _check_soak(full)
+        curves = {
+            "connections": growth.by_connections,
+            "drops": growth.by_drops,
+            "batch-limit": growth.by_batch_limit,
+        }
+        full.curves += [measure() for name, measure in curves.items() if name in sections]
+        if "claims" in sections:
+            full.claims = _claims(running.stack, on_progress)
+            _check_pages(full)
+        if "size" in sections:
+            with scaled_suites(running.stack, running.folder, SIZES, on_progress) as suites:
+                full.curves.append(growth.by_size(suites))
+        if "soak" in sections:
+            full.soak = _soak(running, soak_minutes, on_progress)
+            _check_soak(full)
     return full
 
 
