@@ -77,7 +77,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m deploy.observability.dashboard --check
 
 .PHONY: bench
-bench: venv ## Measure the suite beside a baseline and its own ceiling, about five minutes
+bench: venv ## Measure the suite beside a baseline and its own ceiling, about eight minutes
 	@$(BIN)/python -m tests.bench
 
 .PHONY: bench-full

@@ -75,7 +75,8 @@ async def running_engine(database: Database, settings: MintSettings) -> AsyncIte
     recounter = Recounter(database, bouncer, settings.recount_interval_ms / 1000)
     reaper = Reaper(database, settings.reaper_grace_ms / 1000, settings.reaper_interval_ms / 1000)
     engine = MintEngine(database, bouncer, recounter, settings)
-    repairs = [asyncio.create_task(work.run()) for work in (recounter, reaper, Audit(database))]
+    audit = Audit(database, lambda: reaper.settled_before)
+    repairs = [asyncio.create_task(work.run()) for work in (recounter, reaper, audit)]
     try:
         yield engine, bouncer
     finally:

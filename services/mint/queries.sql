@@ -125,14 +125,19 @@ UPDATE receipt_ledger l SET state = 'FAILED', reason = $2, updated_at = now()
 FROM locked WHERE l.receipt_key = locked.receipt_key
 RETURNING l.receipt_key;
 
+-- name: transaction_time
+-- When this transaction began, by Postgres' clock.
+SELECT now();
+
 -- name: reap_abandoned
--- Receipts that some process left PENDING longer than any of its time limits. Looks back a bounded time, by the
--- BRIN index on created_at. $1 grace in seconds, $2 look-back in seconds, $3 at most so many
+-- Receipts that some process left PENDING longer than any of its time limits, among those created in a stretch of
+-- time: by the BRIN index, which reads all that were. $1 and $2 the stretch, its end excluded, $3 grace in seconds,
+-- $4 at most so many
 WITH abandoned AS (
   SELECT receipt_key FROM receipt_ledger
-  WHERE state = 'PENDING' AND updated_at < now() - make_interval(secs => $1)
-    AND created_at BETWEEN now() - make_interval(secs => $2) AND now() - make_interval(secs => $1)
-  ORDER BY receipt_key LIMIT $3
+  WHERE state = 'PENDING' AND updated_at < now() - make_interval(secs => $3)
+    AND created_at >= $1 AND created_at < $2
+  ORDER BY receipt_key LIMIT $4
   FOR UPDATE SKIP LOCKED
 )
 UPDATE receipt_ledger l SET state = 'FAILED', reason = 'ABANDONED', updated_at = now()
@@ -272,6 +277,6 @@ SELECT d.tier, d.year, d.environment,
 FROM drops d ORDER BY d.id DESC LIMIT $1;
 
 -- name: oldest_pending
--- How long the oldest unfinished receipt has waited, in seconds. $1 looks back so many seconds
-SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS seconds
-FROM receipt_ledger WHERE state = 'PENDING' AND created_at > now() - make_interval(secs => $1);
+-- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.
+-- $1 and $2 the stretch, its end excluded
+SELECT min(created_at) FROM receipt_ledger WHERE state = 'PENDING' AND created_at >= $1 AND created_at < $2;

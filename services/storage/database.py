@@ -73,7 +73,7 @@ class Database:
         return await self._call(lambda connection: _transaction(connection, work))
 
     async def in_long_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The same for an operator's work over millions of rows: minutes instead of seconds."""
+        """The same for work over millions of rows: minutes instead of seconds."""
 
         async def run(connection: Connection) -> T:
             await connection.execute("SET LOCAL transaction_timeout = 0")  # one that runs already cannot be prolonged

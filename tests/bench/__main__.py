@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
 
-python -m tests.bench                    the core table, about five minutes
+python -m tests.bench                    the core table, about eight minutes
 python -m tests.bench --full             how cost grows, and the soak, about an hour
 python -m tests.bench --report           write docs/performance.md and its plots anew from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written

@@ -1,4 +1,4 @@
-"""The core table: every workload, suite, baseline and ceiling side by side, in about five minutes."""
+"""The core table: every workload, suite, baseline and ceiling side by side, in about eight minutes."""
 
 from __future__ import annotations
 

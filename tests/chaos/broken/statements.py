@@ -27,8 +27,8 @@ def reaper_reaps_the_living() -> None:
     """Fulfilled receipts become FAILED."""
     replace_in(
         "reap_abandoned",
-        ("state = 'PENDING' AND updated_at < now() - make_interval(secs => $1)", "$1::float8 > 0"),
-        ("AND now() - make_interval(secs => $1)", "AND now()"),
+        ("state = 'PENDING' AND updated_at < now() - make_interval(secs => $3)", "$3::float8 > 0"),
+        ("created_at < $2", "created_at < greatest($2::timestamptz, now())"),
     )
 
 

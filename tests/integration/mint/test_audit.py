@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from services.mint import metrics
 from services.mint.audit import Audit
@@ -12,7 +12,7 @@ from tests.integration.mint.conftest import MintMaker
 async def test_what_adds_up_is_told_as_nothing(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
     await mint.mint("one")
-    await Audit(mint.database).once()
+    await Audit(mint.database, lambda: None).once()
     labels = (mint.drop.tier, "2025", "production")
     assert metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels)._value.get() == 0
     assert metrics.SLOTS_UNACCOUNTED.labels(*labels)._value.get() == 0
@@ -30,8 +30,10 @@ async def test_too_many_memberships_lost_slots_and_old_receipts_are_told(make_mi
         mint.drop.id,
         timedelta(seconds=500),
     )
-    await Audit(mint.database).once()
+    await Audit(mint.database, lambda: None).once()
     labels = (mint.drop.tier, "2025", "production")
     assert metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels)._value.get() == 2
     assert metrics.SLOTS_UNACCOUNTED.labels(*labels)._value.get() == -2
     assert 499 < metrics.OLDEST_PENDING_S._value.get() < 600
+    await Audit(mint.database, lambda: datetime.now(UTC)).once()
+    assert metrics.OLDEST_PENDING_S._value.get() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -95,5 +96,47 @@ async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, 
         await pending(mint, f"r{n}", age_s=120)
     reapers = [Reaper(database, grace_s=60, interval_s=9) for database in (mint.database, other_database)]
     reaped = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
-    assert sorted(reaped) == [0, 20]
+    assert sorted(look.reaped for look in reaped) == [0, 20]
     assert await mint.ledger() == {"FAILED ABANDONED": 20}
+
+
+async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    await pending(mint, "old", age_s=7_200)
+    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    assert not await reaper._round()
+    await pending(mint, "late", age_s=100)  # visible after it was looked for, but soon after
+    await pending(mint, "unheard of", age_s=3_600)
+    assert not await reaper._round()
+    assert await mint.ledger() == {"FAILED ABANDONED": 2, "PENDING": 1}
+    reaper._look_again_at_s = 0.0
+    assert not await reaper._round()
+    assert await mint.ledger() == {"FAILED ABANDONED": 3}
+
+
+async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMaker, other_database: Database) -> None:
+    mint = await make_mint()
+    await pending(mint, "held", age_s=7_200)
+    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+
+    async def while_locked(connection: object) -> None:
+        await connection.execute("SELECT FROM receipt_ledger FOR UPDATE")  # type: ignore[attr-defined]
+        assert not await reaper._round()
+
+    await other_database.in_transaction(while_locked)
+    assert await mint.ledger() == {"PENDING": 1}
+    assert not await reaper._round()
+    assert await mint.ledger() == {"FAILED ABANDONED": 1}
+
+
+async def test_a_week_that_is_too_much_for_one_statement_is_read_in_stretches(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    for hours in (160, 90, 30, 1):
+        await pending(mint, f"{hours} h", age_s=hours * 3_600)
+    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    reaper._stretch = timedelta(hours=20)
+    rounds = 1
+    while await reaper._round():
+        rounds += 1
+    assert 3 <= rounds <= 5  # a stretch that was read in time is followed by one twice as long
+    assert await mint.ledger() == {"FAILED ABANDONED": 4}

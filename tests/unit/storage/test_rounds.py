@@ -50,6 +50,19 @@ async def until_ended(rounds: Rounds, interval_s: float = NEVER_S, pause_after_f
         task.cancel()
 
 
+async def test_work_that_takes_long_rests_longer() -> None:
+    began_s: list[float] = []
+
+    async def work() -> None:
+        began_s.append(time.monotonic())
+        await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(repeat(work, interval_s=0.01, failure_event="work_failed", rest=3))
+    await asyncio.sleep(0.35)
+    task.cancel()
+    assert len(began_s) == 2
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     """What is logged, by a logger of its own: how the process' is configured depends on who was imported before."""
