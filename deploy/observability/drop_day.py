@@ -169,7 +169,7 @@ async def drop_day() -> AsyncIterator[tuple[Prometheus, float, float]]:
         folder = Path(name)
         async with AsyncExitStack() as exits:
             environment = {"DROP_CAPACITY": str(CAPACITY)}
-            stack = exits.enter_context(Stack.isolated(folder / "state", mint_replicas=2, environment=environment))
+            stack = exits.enter_context(Stack.isolated(folder / "state", replicas={"mint": 2}, environment=environment))
             prometheus = exits.enter_context(watching(stack, folder))
             client = await exits.enter_async_context(AsyncClient(stack.gateway_grpc_target))
             await asyncio.sleep(5)
