@@ -57,7 +57,7 @@ class Admission:
                 await self._bouncer.give_back(self._count_key, unused)
 
     async def _granted_ahead(self, asked: asyncio.Task[int | None]) -> int | None:
+        granted = await asyncio.shield(asked)  # cancelled meanwhile, it is given back when the batch is left
         self._asked_ahead = None
-        granted = await asked
         self._unused = granted or 0
         return granted

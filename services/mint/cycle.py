@@ -5,7 +5,7 @@
     3  fulfil     one Postgres transaction decides, claims and writes
     4  give back  what was granted and not used
 
-A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2 a count that is
+A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2, which may be beside 1, a count that is
 too low (the recount), after 3 a membership that the retry replays, after 4 nothing.
 Whatever could not be decided goes into the next batch, where step 1 reads it anew.
 """
