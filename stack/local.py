@@ -76,6 +76,8 @@ class Stack:
         """
         ports = PortTaker(set())
         processes = dict.fromkeys(SERVICES, 1) | dict(replicas or {})
+        if len(processes) > len(SERVICES):
+            raise ValueError(f"services are {', '.join(SERVICES)}; replicas were told of {', '.join(replicas or ())}")
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
             _env_file=None,

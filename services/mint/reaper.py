@@ -94,4 +94,4 @@ class Reaper:
         reaped = await connection.fetch(QUERIES["reap_abandoned"], begins, ends, self._grace_s, RECEIPTS_A_ROUND)
         oldest: datetime | None = await connection.fetchval(QUERIES["oldest_pending"], begins, ends)
         await failpoints.reach("reaper.reaped")
-        return Look(len(reaped), oldest or ends, is_behind=oldest is None and ends < abandoned_before)
+        return Look(len(reaped), oldest or ends, is_behind=ends < abandoned_before)

@@ -30,7 +30,7 @@ from tests.bench.background import background
 from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
 from tests.bench.empty_rpc import plain_envoy
 from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
-from tests.bench.usage import Watched
+from tests.bench.usage import Watched, is_service
 from tests.fresh_database import with_database
 
 BASELINE_DATABASE = "baseline"
@@ -78,7 +78,7 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
 
 def _as_run() -> dict[str, int]:
     """How many processes `make run` starts of each service."""
-    settings = StackSettings.load()
+    settings = StackSettings.model_construct()  # its defaults: figures do not depend on this machine's `.env`
     return {service: settings.replicas(service) for service in SERVICES}
 
 
@@ -89,7 +89,7 @@ def storage_processes(stack: Stack) -> list[Watched]:
 
 def stack_processes(stack: Stack, storage: Stack | None = None) -> list[Watched]:
     """The processes of a suite and the supervisor that carries their logs; `storage` is whose databases it uses."""
-    services = [Watched(name, stack.pid(name)) for name in stack.processes if name.split("-")[0] in SERVICES]
+    services = [Watched(name, stack.pid(name)) for name in stack.processes if is_service(name)]
     return [
         Watched("gateway", stack.pid("gateway")),
         *services,

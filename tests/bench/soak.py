@@ -9,6 +9,7 @@ from tests.bench import loads
 from tests.bench.measurement import measure
 from tests.bench.rounds import Progress, new_run
 from tests.bench.subject import Subject
+from tests.bench.usage import is_service
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,6 @@ class Sample:
     p50_ms: float
     p99_ms: float
     memory_mib: dict[str, float]
-
-
-# The databases fill with what is minted; the services must not.
-SERVICES = ("mint", "encounter", "wallet", "reforge", "gateway")
 
 
 def soak(
@@ -43,12 +40,15 @@ def soak(
 
 
 def memory_growth(samples: list[Sample]) -> dict[str, float]:
-    """Memory of each service in the last third of the soak, in ratio to the first third but the first sample."""
+    """Memory of each service and the gateway in the last third of the soak, in ratio to the first but its first sample.
+
+    The databases fill with what is minted; these must not.
+    """
     third = max(1, len(samples) // 3)
     first, last = samples[1 : 1 + third] or samples, samples[-third:]
     return {
         name: statistics.median(one.memory_mib[name] for one in last)
         / statistics.median(one.memory_mib[name] for one in first)
-        for name in SERVICES
-        if name in samples[0].memory_mib
+        for name in samples[0].memory_mib
+        if is_service(name) or name == "gateway"
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +41,53 @@ async def test_slots_that_were_asked_for_replays_go_back(make_mint: MintMaker) -
     for _ in range(3):  # the second round is the one that asks ahead: the batch before it was new
         await asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)))
         await eventually(all_back)
+
+
+@asynccontextmanager
+async def ledger_locked(database_url: str) -> AsyncIterator[None]:
+    """Step 1 has to wait."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE receipt_ledger IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_redis_is_asked_beside_step_1_and_what_is_unused_goes_back(
+    make_mint: MintMaker, database_url: str
+) -> None:
+    mint = await make_mint(capacity=5)
+
+    async def count_is(expected: int) -> None:
+        async def reached() -> bool:
+            return await mint.bouncer.read(mint.count_key) == expected
+
+        await eventually(reached)
+
+    async with ledger_locked(database_url):
+        minting = asyncio.create_task(mint.mint("r"))
+        await count_is(4)
+        assert not minting.done()
+    await minting
+    await count_is(4)
+    async with ledger_locked(database_url):
+        ended = asyncio.create_task(mint.mint("of a process that stops"))
+        await count_is(3)
+        await mint.engine.close()
+    with pytest.raises(Retryable):
+        await ended
+    await count_is(4)
+
+
+async def test_a_receipt_that_cannot_even_be_entered_fails_alone(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=5)
+    answers = await outcomes(*(mint.mint(f"r{n}", "nul \x00" if n == 2 else "buyer") for n in range(4)))
+    assert isinstance(answers[2], Retryable)
+    assert sum(isinstance(answer, tuple) for answer in answers) == 3
+    assert await mint.ledger() == {"FULFILLED": 3}
+    assert await mint.bouncer.read(mint.count_key) == await mint.slots() == 2
 
 
 async def test_64_copies_at_once_are_one_membership(make_mint: MintMaker) -> None:
