@@ -1,0 +1,67 @@
+"""Slots for a batch: whatever becomes of the batch, the count ends where it began less what was claimed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from services.mint.admission import Admission
+from services.mint.bouncer import Bouncer
+
+
+class Count:
+    """A bouncer with one count in memory, which answers some time after it took."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    async def take(self, _: str, wanted: int) -> int:
+        granted = min(self.count, wanted)
+        self.count -= granted
+        await asyncio.sleep(0.02)
+        return granted
+
+    async def give_back(self, _: str, unused: int) -> None:
+        self.count += unused
+
+
+def admission(count: Count) -> Admission:
+    return Admission(cast("Bouncer", cast("Any", count)), "{drop}")
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["in its turn", "ahead"])
+@pytest.mark.parametrize(("wanted", "claimed", "left"), [(4, 4, 6), (4, 1, 9), (4, 0, 10), (20, 10, 0)])
+async def test_what_is_not_claimed_goes_back(ahead: bool, wanted: int, claimed: int, left: int) -> None:
+    count = Count(10)
+    async with admission(count) as slots:
+        if ahead:
+            slots.ask_ahead(wanted)
+        assert await slots.granted(wanted) == min(wanted, 10)
+        slots.use(claimed)
+    assert count.count == left
+
+
+async def test_more_is_never_told_than_was_asked_for() -> None:
+    async with admission(Count(10)) as slots:
+        slots.ask_ahead(8)
+        assert await slots.granted(3) == 3
+
+
+@pytest.mark.parametrize("waits_for_it", [False, True], ids=["in step 1", "in step 2"])
+async def test_a_batch_that_is_cancelled_keeps_nothing(waits_for_it: bool) -> None:
+    count = Count(10)
+
+    async def batch() -> None:
+        async with admission(count) as slots:
+            slots.ask_ahead(4)
+            await (slots.granted(4) if waits_for_it else asyncio.sleep(9))
+
+    task = asyncio.create_task(batch())
+    await asyncio.sleep(0.01)
+    assert count.count == 6
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert count.count == 10
