@@ -1,4 +1,4 @@
-"""What the bouncer grants to one batch. It may be asked ahead, while Postgres is still reading the ledger."""
+"""What the bouncer grants to one batch. It may be asked while Postgres is at work already."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from services import failpoints
 from services.mint import metrics
 from services.mint.bouncer import Bouncer
 
@@ -16,8 +17,12 @@ class Admission:
     def __init__(self, bouncer: Bouncer, count_key: str) -> None:
         self._bouncer = bouncer
         self._count_key = count_key
-        self._asked_ahead: asyncio.Task[int | None] | None = None
-        self._unused = 0
+        self._asked_beside: asyncio.Task[None] | None = None
+        self._granted = 0
+        self.used = 0
+        # What the bouncer said: that it does not know, or that there was enough. Neither where it was not asked.
+        self.unknown = False
+        self.enough = False
 
     async def __aenter__(self) -> Self:
         """Ask nothing yet."""
@@ -27,37 +32,45 @@ class Admission:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give back whatever is left."""
-        if self._asked_ahead is not None:
-            await self._granted_ahead(self._asked_ahead)
-        await self.give_back()
+        try:
+            if self._asked_beside is not None:
+                await self._answered(self._asked_beside)
+        finally:
+            await self.give_back()
 
-    def ask_ahead(self, wanted: int) -> None:
-        """Ask for a whole batch before it is known how many of it need a slot."""
-        self._asked_ahead = asyncio.create_task(self._bouncer.take(self._count_key, wanted))
+    def ask_beside(self, wanted: int) -> None:
+        """Ask for a whole batch, and go on meanwhile."""
+        self._asked_beside = asyncio.create_task(self._take(wanted))
 
     async def granted(self, wanted: int) -> int | None:
         """How many of `wanted` may go on, or None where the bouncer does not know. To be asked once."""
         with metrics.STEP_SECONDS("admit").time():
-            if self._asked_ahead is not None:
-                granted = await self._granted_ahead(self._asked_ahead)
+            if self._asked_beside is not None:
+                await self._answered(self._asked_beside)
             else:
-                granted = await self._bouncer.take(self._count_key, wanted)
-                self._unused = granted or 0
-        return None if granted is None else min(granted, wanted)
+                await self._take(wanted)
+        return None if self.unknown else max(0, min(self._granted - self.used, wanted))
 
     def use(self, slots: int) -> None:
-        """Note that so many of those granted were claimed."""
-        self._unused = max(0, self._unused - slots)
+        """Note that so many were claimed, granted or not: Postgres decides."""
+        self.used += slots
 
     async def give_back(self) -> None:
         """Return what is left. Where that fails the recount puts it right."""
-        unused, self._unused = self._unused, 0
-        if unused:
+        unused = self._granted - self.used
+        if unused > 0:
+            await failpoints.reach("mint.giving_back")
+            self._granted -= unused
             with metrics.STEP_SECONDS("give_back").time():
                 await self._bouncer.give_back(self._count_key, unused)
 
-    async def _granted_ahead(self, asked: asyncio.Task[int | None]) -> int | None:
-        granted = await asyncio.shield(asked)  # cancelled meanwhile, it is given back when the batch is left
-        self._asked_ahead = None
-        self._unused = granted or 0
-        return granted
+    async def _take(self, wanted: int) -> None:
+        granted = await self._bouncer.take(self._count_key, wanted)
+        self._granted = granted or 0
+        self.unknown = granted is None
+        self.enough = granted is None or granted >= wanted
+        await failpoints.reach("mint.granted")
+
+    async def _answered(self, asked: asyncio.Task[None]) -> None:
+        await asyncio.shield(asked)  # where this is cancelled meanwhile, it is waited for when the batch is left
+        self._asked_beside = None

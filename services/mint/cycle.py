@@ -1,12 +1,15 @@
 """The mint cycle: what happens to one batch of receipts of one drop.
 
     1  enter      receipts into the ledger; what is known already is answered
-    2  admit      the bouncer grants up to n slots; where most of a batch is new, it is asked beside step 1
+    2  admit      the bouncer grants up to n slots
     3  fulfil     one Postgres transaction decides, claims and writes
     4  give back  what was granted and not used
 
-A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2, which may be beside 1, a count that is
-too low (the recount), after 3 a membership that the retry replays, after 4 nothing.
+While a drop sells, most of a batch is new and the bouncer has enough: then one statement does 1 and 3 for what is new,
+and the bouncer is asked beside it. Whatever that leaves goes on with step 2.
+
+A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2 a count that is too low (the recount), after 3
+a membership that the retry replays and, where 2 was beside it, perhaps a count that is too high, after 4 nothing.
 Whatever could not be decided goes into the next batch, where step 1 reads it anew.
 """
 
@@ -58,9 +61,10 @@ class MintCycle:
         self._bouncer = bouncer
         self._recount = recount
         self._stock = Stock()
-        # Whether most of the last batch needed a slot: then the bouncer is asked beside step 1, which spares the batch
-        # one wait of three. Batches of replays do not ask it at all.
-        self._mostly_new = True
+        # Whether the next batch mints what is new in one statement: most of the last one was, and there was enough.
+        # Without, a storm of replays would ask the bouncer in vain, and one of buyers for what is nearly sold out would
+        # reach past it.
+        self._at_once = True
 
     async def __call__(self, batch: Groups) -> Groups:
         """Settle what can be settled; returns the groups that must go into the next batch."""
@@ -77,14 +81,40 @@ class MintCycle:
             return []
 
     async def _enter(self, batch: Groups) -> Groups:
-        """Step 1, and on with those that the ledger does not answer."""
+        """Step 1, with step 3 where both go at once, and on with those that are left."""
         sold_out = self._stock.known_sold_out
         async with Admission(self._bouncer, self._count_key) as admission:
-            if self._mostly_new and not sold_out:
-                admission.ask_ahead(len(batch))
-            with metrics.STEP_SECONDS("enter").time():
-                entries = await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
-            return await self._go_on(batch, entries, admission, sold_out=sold_out)
+            if self._at_once and not sold_out:
+                left, entries = await self._mint_new(batch, admission)
+            else:
+                left, entries = batch, await self._entered(batch, sold_out=sold_out)
+            again = await self._go_on(left, entries, admission, sold_out=sold_out)
+        self._at_once = admission.enough and 2 * admission.used > len(batch)
+        if admission.unknown and self._stock.recount_due():
+            await self._recount(self._drop)
+        return again
+
+    async def _entered(self, batch: Groups, *, sold_out: bool) -> dict[bytes, LedgerEntry]:
+        with metrics.STEP_SECONDS("enter").time():
+            return await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
+
+    async def _mint_new(self, batch: Groups, admission: Admission) -> tuple[Groups, dict[bytes, LedgerEntry]]:
+        """Steps 1 and 3 for what is new; the groups that are left, and what the ledger says of them."""
+        admission.ask_beside(len(batch))
+        try:
+            with metrics.STEP_SECONDS("mint").time():
+                done = await self._ledger.mint_new(self._drop.id, _orders(batch), self._stock.claimed_up_to)
+        except DataRejected:
+            # Nothing was entered, not even the receipt that is to blame. The steps by themselves find out which it is.
+            return batch, await self._entered(batch, sold_out=False)
+        except DatabaseUnavailable:
+            # Somebody has paid: what may never be sent again has to be in the ledger to be refunded.
+            await self._entered(batch, sold_out=False)
+            raise
+        await failpoints.reach("mint.fulfilled")
+        left = self._settled(batch, done.memberships, done.last_sort_order)
+        admission.use(len(done.memberships))
+        return left, done.entries
 
     async def _go_on(
         self, batch: Groups, entries: dict[bytes, LedgerEntry], admission: Admission, *, sold_out: bool
@@ -107,7 +137,6 @@ class MintCycle:
                 closed.append(group)
             else:
                 open_groups.append(group)
-        self._mostly_new = 2 * len(open_groups) > len(batch)
         if closed:
             await self._ledger.fail(_keys(closed), "DROP_CLOSED")
             again += closed  # The ledger's answer is read anew: another process may have fulfilled one.
@@ -119,10 +148,7 @@ class MintCycle:
         """Step 2, then 3 and 4: as many go on as the bouncer grants; a refusal is checked."""
         granted = await admission.granted(len(groups))
         if granted is None:
-            claim = await self._claim(groups)
-            if self._stock.recount_due():
-                await self._recount(self._drop)
-            return await self._after(claim)
+            granted = len(groups)
         claim = await self._claim_granted(groups[:granted], admission)
         again = await self._after(claim)
         return again + (await self._refuse(groups[granted:]) if granted < len(groups) else [])
@@ -130,11 +156,9 @@ class MintCycle:
     async def _claim_granted(self, admitted: Groups, admission: Admission) -> Claim:
         """Steps 3 and 4: whatever happens, what was granted and not used goes back."""
         try:
-            await failpoints.reach("mint.granted")
             claim = await self._claim(admitted) if admitted else Claim()
             admission.use(claim.used)
         finally:
-            await failpoints.reach("mint.giving_back")
             await admission.give_back()
         return claim
 
@@ -151,16 +175,23 @@ class MintCycle:
         with metrics.STEP_SECONDS("fulfil").time():
             done = await self._ledger.fulfil(self._drop.id, _orders(groups), self._stock.claimed_up_to)
         await failpoints.reach("mint.fulfilled")
-        if done.last_sort_order is not None:
-            self._stock.claimed_up_to = done.last_sort_order
+        undecided = self._settled(groups, done.memberships, done.last_sort_order)
+        return Claim(len(done.memberships), undecided, done.short)
+
+    def _settled(
+        self, groups: Groups, memberships: dict[bytes, MintedMembership], last_sort_order: int | None
+    ) -> Groups:
+        """Answer those that were minted; the others."""
+        if last_sort_order is not None:
+            self._stock.claimed_up_to = last_sort_order
         undecided = []
         for group in groups:
-            membership = done.memberships.get(group.key)
+            membership = memberships.get(group.key)
             if membership is None:
                 undecided.append(group)
             else:
                 group.settle(_fulfilled_answer(membership))
-        return Claim(len(done.memberships), undecided, done.short)
+        return undecided
 
     async def _after(self, claim: Claim) -> Groups:
         """Where the claim came back short, look at the whole pool before refusing anybody."""

@@ -60,6 +60,15 @@ class LedgerEntry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class NewMints:
+    """What became of receipts at once."""
+
+    memberships: dict[bytes, MintedMembership]
+    entries: dict[bytes, LedgerEntry]  # of the others; what is new and PENDING is in neither
+    last_sort_order: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fulfilment:
     """What one claim statement did."""
 
@@ -81,16 +90,38 @@ class Ledger:
 
         What is new and PENDING is not among the answers.
         """
-        keys = [order.receipt.key for order in orders]
         rows = await self._database.fetch(
             QUERIES["enter_receipts"],
             drop_id,
-            keys,
+            [order.receipt.key for order in orders],
             [order.user_id for order in orders],
-            [order.receipt.kind for order in orders],
-            sparse([order.receipt.transaction_id for order in orders]),
+            *_purchases(orders),
             sold_out,
         )
+        return await self._entries(drop_id, rows)
+
+    async def mint_new(self, drop_id: int, orders: Sequence[MintOrder], beyond_sort_order: int) -> NewMints:
+        """Steps 1 and 3 at once for those of the orders (sorted by key) that are new, and step 1 for the others."""
+        rows = await self._database.fetch(
+            QUERIES["mint_new_receipts"],
+            drop_id,
+            *_buyers(orders),
+            beyond_sort_order,
+            self._tally_writer,
+            *_purchases(orders),
+        )
+        memberships, others, last_sort_order = {}, [], None
+        for row in rows:
+            key, _, _, _, _, membership_id, user_id, _, sequence_num, pass_serial, _, sort_order = row
+            if sort_order is None:
+                others.append(row)
+                continue
+            memberships[key] = MintedMembership(str(membership_id), drop_id, sequence_num, str(pass_serial), user_id)
+            last_sort_order = sort_order if last_sort_order is None else max(last_sort_order, sort_order)
+        return NewMints(memberships, await self._entries(drop_id, others), last_sort_order)
+
+    async def _entries(self, drop_id: int, rows: list[asyncpg.Record]) -> dict[bytes, LedgerEntry]:
+        """By key; those that another process committed after the statement began are read with a second one."""
         unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
         if unseen:
             rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
@@ -98,18 +129,8 @@ class Ledger:
 
     async def fulfil(self, drop_id: int, orders: Sequence[MintOrder], beyond_sort_order: int) -> Fulfilment:
         """Step 3, for orders sorted by key."""
-        devices = [order.device for order in orders]
         rows = await self._database.fetch(
-            QUERIES["fulfil_receipts"],
-            drop_id,
-            [order.receipt.key for order in orders],
-            [order.user_id for order in orders],
-            sparse([order.email for order in orders]),
-            sparse([device.device_id if device else None for device in devices]),
-            sparse([device.public_key if device else None for device in devices]),
-            sparse([device.thumbprint if device else None for device in devices]),
-            beyond_sort_order,
-            self._tally_writer,
+            QUERIES["fulfil_receipts"], drop_id, *_buyers(orders), beyond_sort_order, self._tally_writer
         )
         if not rows:
             return Fulfilment({}, short=True, last_sort_order=None)
@@ -132,8 +153,26 @@ class Ledger:
         await self._database.execute(QUERIES["fail_receipts"], keys, reason)
 
 
+def _buyers(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:
+    """Keys, users, e-mail addresses, device ids, device keys, thumbprints: a column each."""
+    devices = [order.device for order in orders]
+    return (
+        [order.receipt.key for order in orders],
+        [order.user_id for order in orders],
+        sparse([order.email for order in orders]),
+        sparse([device.device_id if device else None for device in devices]),
+        sparse([device.public_key if device else None for device in devices]),
+        sparse([device.thumbprint if device else None for device in devices]),
+    )
+
+
+def _purchases(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:
+    """Kinds and transaction ids."""
+    return [order.receipt.kind for order in orders], sparse([order.receipt.transaction_id for order in orders])
+
+
 def _entry(row: asyncpg.Record) -> LedgerEntry:
-    _, early, late, state, reason, membership_id, user_id, drop_id, sequence_num, pass_serial, revoked = row
+    _, early, late, state, reason, membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, *_ = row
     membership = None
     if membership_id is not None:
         membership = MintedMembership(str(membership_id), drop_id, sequence_num, str(pass_serial), user_id)

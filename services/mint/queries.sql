@@ -1,3 +1,30 @@
+-- part: times
+-- Whether it is too early or too late for the drop, by Postgres' clock. $1 drop
+SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late FROM drops WHERE id = $1
+
+-- part: known
+-- Receipts that are in the ledger already, each with its membership. $2 keys
+SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
+       m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
+FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
+WHERE l.receipt_key = ANY ($2::bytea[])
+
+-- part: writing_of_won
+-- All that belongs to the memberships in `won`. $1 drop, $9 tally writer
+minted AS (
+  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
+  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
+), enrolled AS (
+  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
+  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
+), reachable AS (
+  INSERT INTO contacts (membership_id, email)
+  SELECT membership_id, email FROM won WHERE email IS NOT NULL
+), tallied AS (
+  UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won)
+  WHERE drop_id = $1 AND writer = $9 AND EXISTS (SELECT FROM won)
+)
+
 -- name: enter_receipts
 -- Step 1 of the mint cycle. Enters receipts that are new and tells the state of those already there.
 -- Keys arrive sorted: unsorted upserts of the same keys by two processes deadlock.
@@ -11,13 +38,9 @@ WITH asked AS (
     AS asked (receipt_key, user_id, kind, transaction_id)
 ), opening AS (
   SELECT early, late, CASE WHEN NOT (late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
-  FROM (SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
-        FROM drops WHERE id = $1) AS times
+  FROM ({times}) AS times
 ), known AS (
-  SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
-         m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
-  FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
-  WHERE l.receipt_key = ANY ($2::bytea[])
+  {known}
 ), entered AS (
   INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
   SELECT a.receipt_key,
@@ -36,8 +59,67 @@ FROM asked a CROSS JOIN opening
 LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
 WHERE e.state IS DISTINCT FROM 'PENDING';
 
+-- name: mint_new_receipts
+-- Steps 1 and 3 at once for receipts that are new, one statement and so one transaction: enter them, claim as many slots,
+-- write memberships and the tally. The slot of a receipt that another process entered meanwhile goes back. For those that
+-- are there already it does what enter_receipts does: tells their state.
+-- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
+-- $8 claim slots beyond this sort_order, $9 tally writer, $10 kinds, $11 transaction ids
+-- Returns what was minted, with its sort_order, and then the rows of enter_receipts for all others.
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $10::text[], $11::text[])
+    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
+), opening AS (
+  {times}
+), known AS (
+  {known}
+), fresh AS (
+  SELECT asked.*, row_number() OVER () AS place FROM asked
+  WHERE NOT (SELECT early FROM opening) AND receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+), claimed AS (
+  DELETE FROM slots
+  WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM slots
+    WHERE drop_id = $1 AND sort_order > $8
+    ORDER BY sort_order
+    LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT late FROM opening))
+    FOR UPDATE SKIP LOCKED))
+  RETURNING sort_order, sequence_num
+), numbered AS (
+  SELECT fresh.*, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
+  FROM fresh
+  LEFT JOIN (SELECT sort_order, sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
+  SELECT receipt_key,
+         CASE WHEN late THEN 'FAILED'::receipt_state WHEN sequence_num IS NULL THEN 'PENDING' ELSE 'FULFILLED' END,
+         $1, user_id, kind, transaction_id, CASE WHEN late THEN 'DROP_CLOSED' END
+  FROM numbered, opening
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+  RETURNING receipt_key, state, reason
+), won AS (
+  SELECT * FROM numbered
+  WHERE sequence_num IS NOT NULL AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered))
+), returned AS (
+  INSERT INTO slots (drop_id, sort_order, sequence_num)
+  SELECT $1, sort_order, sequence_num FROM claimed
+  WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM claimed)
+    AND sort_order <> ALL (ARRAY(SELECT sort_order FROM won))
+), {writing_of_won}
+SELECT receipt_key, false AS early, false AS late, 'FULFILLED' AS state, NULL AS reason,
+       membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial, false AS revoked, sort_order
+FROM won
+UNION ALL
+SELECT a.receipt_key, early, late, coalesce(k.state, e.state)::text, coalesce(k.reason, e.reason),
+       k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked, NULL
+FROM asked a CROSS JOIN opening
+LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
+WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM asked)
+  AND e.state IS DISTINCT FROM 'PENDING' AND e.state IS DISTINCT FROM 'FULFILLED';
+
 -- name: read_receipts
--- The second half of step 1: rows that another process committed while enter_receipts ran, in the same columns.
+-- The second half of step 1: rows that another process committed while the first half ran, in the same columns.
 -- $1 drop, $2 keys
 SELECT l.receipt_key, coalesce(now() < d.opens_at, false) AS early, coalesce(now() >= d.closes_at, false) AS late,
        l.state::text AS state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
@@ -46,7 +128,7 @@ FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key), drops d
 WHERE d.id = $1 AND l.receipt_key = ANY ($2::bytea[]);
 
 -- name: fulfil_receipts
--- Step 3 of the mint cycle, one statement and so one transaction: lock the receipts in key order and decide
+-- Step 3 of the mint cycle by itself, one statement and so one transaction: lock the receipts in key order and decide
 -- by what they say now, claim as many slots, write memberships, mark the receipts, add to the tally.
 -- A receipt that is locked elsewhere or was decided meanwhile is left out; so are those for which no slot is left.
 -- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
@@ -72,29 +154,17 @@ WITH asked AS (
   SELECT receipt_key, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
   FROM (SELECT receipt_key, row_number() OVER () AS place FROM locked) AS receipts
   JOIN (SELECT sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
-), marked AS (
+), won AS (
   UPDATE receipt_ledger l
   SET state = 'FULFILLED', user_id = a.user_id, drop_id = $1, reason = NULL, updated_at = now()
   FROM pairs p JOIN asked a USING (receipt_key)
   WHERE l.receipt_key = p.receipt_key
   RETURNING l.receipt_key, p.sequence_num, p.membership_id, p.pass_serial, a.user_id,
             a.email, a.device_id, a.public_key, a.thumbprint
-), minted AS (
-  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
-  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM marked
-), enrolled AS (
-  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
-  SELECT membership_id, device_id, public_key, thumbprint FROM marked WHERE device_id IS NOT NULL
-), reachable AS (
-  INSERT INTO contacts (membership_id, email)
-  SELECT membership_id, email FROM marked WHERE email IS NOT NULL
-), tallied AS (
-  UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM claimed)
-  WHERE drop_id = $1 AND writer = $9 AND EXISTS (SELECT FROM claimed)
-)
+), {writing_of_won}
 SELECT receipt_key, sequence_num, membership_id, pass_serial,
        (SELECT count(*) FROM locked) AS locked, (SELECT max(sort_order) FROM claimed) AS last_sort_order
-FROM marked;
+FROM won;
 
 -- name: refuse_if_sold_out
 -- Says SOLD_OUT and writes it in the same breath, only if the drop holds no slot at all, locked ones included.

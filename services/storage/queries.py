@@ -1,6 +1,7 @@
 """Loads named statements from a `queries.sql` file.
 
-Each statement begins with `-- name: snake_case` and a comment that says what it is for.
+Each statement begins with `-- name: snake_case` and a comment that says what it is for. What several of them need
+stands once, under `-- part: snake_case`, and each has it where it says `{snake_case}`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from pathlib import Path
 
 # What a statement is called, for traces: its text, which is code of ours, belongs into none.
 _NAMES: dict[str, str] = {}
-_NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+_HEAD = re.compile(r"^-- (?P<kind>name|part): (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+_PART = re.compile(r"\{(?P<part>[a-z0-9_]+)\}")
 
 
 def statement_name(statement: str) -> str:
@@ -22,12 +24,13 @@ class Queries:
     """The statements of one file by name: `queries["take_slot"]`."""
 
     def __init__(self, path: Path) -> None:
-        text = path.read_text(encoding="utf-8")
-        pieces = _NAME.split(text)[1:]
-        names, bodies = pieces[0::2], pieces[1::2]
+        pieces = _HEAD.split(path.read_text(encoding="utf-8"))[1:]
+        kinds, names, bodies = pieces[0::3], pieces[1::3], pieces[2::3]
         if len(set(names)) != len(names):
             raise ValueError(f"{path.name} names a statement twice")
-        self._statements = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+        texts = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+        parts = {name: texts.pop(name) for kind, name in zip(kinds, names, strict=True) if kind == "part"}
+        self._statements = {name: _PART.sub(lambda found: parts[found["part"]], text) for name, text in texts.items()}
         _NAMES.update((statement, name) for name, statement in self._statements.items())
 
     def __getitem__(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The database's own limit: entering receipts and the mint's claim statement under pgbench, nothing else in the way."""
+"""The database's own limit: the mint's claim statement under pgbench, nothing else in the way."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ CLIENTS = 4
 LIMIT_S = 120
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
-# The parameters of `fulfil_receipts`; PL/pgSQL keeps their plans as a prepared statement does.
+# The parameters of `mint_new_receipts`; PL/pgSQL keeps its plan as a prepared statement does.
 CLAIM = """
-CREATE OR REPLACE FUNCTION bench_claim(integer, bytea[], text[], text[], text[], text[], text[], bigint, integer)
-RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $function$
+CREATE OR REPLACE FUNCTION bench_claim(
+  integer, bytea[], text[], text[], text[], text[], text[], bigint, integer, text[], text[]
+) RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $function$
 DECLARE row record; minted bigint := 0;
 BEGIN
   FOR row IN {claim} LOOP minted := minted + 1; END LOOP;
@@ -31,19 +32,16 @@ BEGIN
 END $function$
 """
 
-# Random receipts, sorted as the mint cycle sorts them, entered and fulfilled in one transaction.
+# Random receipts, sorted as the mint cycle sorts them.
 TRANSACTION = """
 CREATE OR REPLACE FUNCTION bench_mint(the_drop integer, receipts integer, writer integer)
 RETURNS bigint LANGUAGE plpgsql AS $function$
 DECLARE
   keys bytea[] := ARRAY(SELECT sha256(uuid_send(gen_random_uuid())) FROM generate_series(1, receipts) ORDER BY 1);
   users text[] := array_fill('bench-user'::text, ARRAY[receipts]);
-  nothing text[] := array_fill(NULL::text, ARRAY[receipts]);
+  kinds text[] := array_fill('opaque'::text, ARRAY[receipts]);
 BEGIN
-  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind)
-  SELECT key, 'PENDING', the_drop, 'bench-user', 'opaque' FROM unnest(keys) AS key
-  ON CONFLICT (receipt_key) DO NOTHING;
-  RETURN bench_claim(the_drop, keys, users, nothing, nothing, nothing, nothing, -1, writer);
+  RETURN bench_claim(the_drop, keys, users, '{}', '{}', '{}', '{}', -1, writer, kinds, '{}');
 END $function$
 """
 
@@ -65,7 +63,7 @@ def measure(stack: Stack, tier: str) -> list[DatabaseLimit]:
     """Run pgbench for each size of batch on the suite's own schema. Raises MissingTool, RuntimeError."""
     url = stack.database_url
     drop_id = sql.value(url, "SELECT id FROM drops WHERE tier = $1", tier)
-    sql.fetch(url, CLAIM.format(claim=QUERIES["fulfil_receipts"]))
+    sql.fetch(url, CLAIM.format(claim=QUERIES["mint_new_receipts"]))
     sql.fetch(url, TRANSACTION)
     return [DatabaseLimit(batch, batch * _transactions_a_second(url, drop_id, batch)) for batch in TRANSACTIONS]
 

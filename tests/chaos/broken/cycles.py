@@ -77,17 +77,28 @@ def no_compensation_no_recount() -> None:
 
 def unknown_reported_as_failed() -> None:
     """No answer is taken for a no."""
-    claim = MintCycle._claim
+    claim, mint_new = MintCycle._claim, MintCycle._mint_new
+
+    def fail(groups: cycle.Groups) -> None:
+        for group in groups:
+            group.settle_all(InvalidReceipt("The mint failed"))
 
     async def claim_or_fail(self: MintCycle, groups: cycle.Groups) -> Claim:
         try:
             return await claim(self, groups)
         except DatabaseUnavailable:
-            for group in groups:
-                group.settle_all(InvalidReceipt("The mint failed"))
+            fail(groups)
             return Claim()
 
+    async def mint_new_or_fail(self: MintCycle, batch: cycle.Groups, admission: Any) -> Any:
+        try:
+            return await mint_new(self, batch, admission)
+        except DatabaseUnavailable:
+            fail(batch)
+            return [], {}
+
     MintCycle._claim = claim_or_fail  # type: ignore[method-assign]
+    MintCycle._mint_new = mint_new_or_fail  # type: ignore[method-assign]
 
 
 def one_key_twice_in_a_batch() -> None:
@@ -155,18 +166,22 @@ def new_serial_on_replay() -> None:
 
 def tally_after_commit() -> None:
     """A second transaction keeps the count."""
-    fulfil = Ledger.fulfil
-    replace_in("fulfil_receipts", ("AND writer = $9 AND EXISTS", "AND writer = $9 AND false AND EXISTS"))
+    for statement in ("fulfil_receipts", "mint_new_receipts"):
+        replace_in(statement, ("AND writer = $9 AND EXISTS", "AND writer = $9 AND false AND EXISTS"))
 
-    async def fulfil_then_count(self: Ledger, drop_id: int, *args: Any) -> Any:
-        done = await fulfil(self, drop_id, *args)
-        await asyncio.sleep(COMMIT_LATER_S)
-        await self._database.execute(
-            "UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3",
-            drop_id,
-            len(done.memberships),
-            self._tally_writer,
-        )
-        return done
+    def counted_later(mint: Any) -> Any:
+        async def mint_then_count(self: Ledger, drop_id: int, *args: Any) -> Any:
+            done = await mint(self, drop_id, *args)
+            await asyncio.sleep(COMMIT_LATER_S)
+            await self._database.execute(
+                "UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3",
+                drop_id,
+                len(done.memberships),
+                self._tally_writer,
+            )
+            return done
 
-    Ledger.fulfil = fulfil_then_count  # type: ignore[method-assign]
+        return mint_then_count
+
+    Ledger.fulfil = counted_later(Ledger.fulfil)  # type: ignore[method-assign]
+    Ledger.mint_new = counted_later(Ledger.mint_new)  # type: ignore[method-assign]

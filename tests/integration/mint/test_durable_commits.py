@@ -39,6 +39,6 @@ async def test_what_is_answered_from_the_first_step_alone_waits_for_the_disk(mak
     assert await commit_of_entering(closed, "late") == ("FAILED", "on")
 
 
-@pytest.mark.parametrize("statement", ["fulfil_receipts", "refuse_if_sold_out", "fail_receipts"])
+@pytest.mark.parametrize("statement", ["mint_new_receipts", "fulfil_receipts", "refuse_if_sold_out", "fail_receipts"])
 def test_no_other_step_touches_how_its_commit_waits(statement: str) -> None:
     assert "synchronous_commit" not in QUERIES[statement]

@@ -32,20 +32,65 @@ async def test_a_receipt_becomes_one_membership_and_replays_it(make_mint: MintMa
     assert await mint.slots() == 2
 
 
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+async def test_the_slot_of_a_receipt_that_another_process_enters_meanwhile_goes_back(
+    make_mint: MintMaker, database_url: str, ends: str
+) -> None:
+    mint = await make_mint(capacity=5)
+    connection = await asyncpg.connect(database_url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        key = order("r1").receipt.key
+        await connection.execute(
+            "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "
+            "VALUES ($1, 'REFUNDED', $2, 'buyer', 'opaque')",
+            key,
+            mint.drop.id,
+        )
+        minting = asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)), return_exceptions=True)
+        await asyncio.sleep(0.3)
+        assert not minting.done()  # all three claim in one statement, which waits for the other's receipt
+        await getattr(transaction, ends)()
+    finally:
+        await connection.close()
+    answers = await minting
+    refunded = ends == "commit"
+    assert [isinstance(answer, tuple) for answer in answers] == [True, not refunded, True]
+    assert await mint.slots() == (3 if refunded else 2)
+    assert await mint.ledger() == ({"FULFILLED": 2, "REFUNDED": 1} if refunded else {"FULFILLED": 3})
+    assert await mint.bouncer.read(mint.count_key) == await mint.slots()
+
+
+async def test_what_was_paid_is_in_the_ledger_even_where_the_claim_fails(
+    make_mint: MintMaker, database_url: str
+) -> None:
+    mint = await make_mint(capacity=5)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("ALTER TABLE contacts RENAME TO elsewhere")
+        assert all(isinstance(answer, Retryable) for answer in await outcomes(*(mint.mint(f"r{n}") for n in range(3))))
+        await connection.execute("ALTER TABLE elsewhere RENAME TO contacts")
+    finally:
+        await connection.close()
+    assert await mint.ledger() == {"PENDING": 3}
+    assert await mint.bouncer.read(mint.count_key) == await mint.slots() == 5
+
+
 async def test_slots_that_were_asked_for_replays_go_back(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=10)
 
     async def all_back() -> bool:
         return await mint.bouncer.read(mint.count_key) == 7
 
-    for _ in range(3):  # the second round is the one that asks ahead: the batch before it was new
+    for _ in range(3):  # the second and third ask for slots that they do not need
         await asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)))
         await eventually(all_back)
 
 
 @asynccontextmanager
 async def ledger_locked(database_url: str) -> AsyncIterator[None]:
-    """Step 1 has to wait."""
+    """The ledger has to be waited for."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
@@ -55,7 +100,7 @@ async def ledger_locked(database_url: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def test_redis_is_asked_beside_step_1_and_what_is_unused_goes_back(
+async def test_redis_is_asked_beside_the_claim_and_what_is_unused_goes_back(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=5)

@@ -10,6 +10,7 @@ from tests.integration.mint.conftest import MintMaker
 
 PARAMETERS = {
     "enter_receipts": "int, bytea[], text[], text[], text[], bool",
+    "mint_new_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int, text[], text[]",
     "fulfil_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int",
     "refuse_if_sold_out": "int, bytea[]",
 }

@@ -37,7 +37,7 @@ async def test_what_is_not_claimed_goes_back(ahead: bool, wanted: int, claimed: 
     count = Count(10)
     async with admission(count) as slots:
         if ahead:
-            slots.ask_ahead(wanted)
+            slots.ask_beside(wanted)
         assert await slots.granted(wanted) == min(wanted, 10)
         slots.use(claimed)
     assert count.count == left
@@ -45,7 +45,7 @@ async def test_what_is_not_claimed_goes_back(ahead: bool, wanted: int, claimed: 
 
 async def test_more_is_never_told_than_was_asked_for() -> None:
     async with admission(Count(10)) as slots:
-        slots.ask_ahead(8)
+        slots.ask_beside(8)
         assert await slots.granted(3) == 3
 
 
@@ -55,7 +55,7 @@ async def test_a_batch_that_is_cancelled_keeps_nothing(waits_for_it: bool) -> No
 
     async def batch() -> None:
         async with admission(count) as slots:
-            slots.ask_ahead(4)
+            slots.ask_beside(4)
             await (slots.granted(4) if waits_for_it else asyncio.sleep(9))
 
     task = asyncio.create_task(batch())
