@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterator
+from contextvars import Context
 from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -168,7 +169,8 @@ class Batcher(Generic[K, R, A]):
             group.calls.append(span)
         self._arrival.set()
         if self._worker is None:
-            self._worker = loop.create_task(self._work(), name=f"batcher {self._name}")
+            # In a context of its own: it works for all, and is part of nobody's trace.
+            self._worker = loop.create_task(self._work(), name=f"batcher {self._name}", context=Context())
         self._requests += 1
         expiry = loop.call_later(deadline_s, _expire, answer)
         try:

@@ -20,7 +20,8 @@ class Admission:
         self._asked_beside: asyncio.Task[None] | None = None
         self._granted = 0
         self.used = 0
-        # What the bouncer said: that it does not know, or that there was enough. Neither where it was not asked.
+        # What the bouncer said: that it does not know; that there is enough, as far as anybody knows. Neither before it
+        # was asked.
         self.unknown = False
         self.enough = False
 

@@ -9,7 +9,8 @@ While a drop sells, most of a batch is new and the bouncer has enough: then one 
 and the bouncer is asked beside it. Whatever that leaves goes on with step 2.
 
 A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2 a count that is too low (the recount), after 3
-a membership that the retry replays and, where 2 was beside it, perhaps a count that is too high, after 4 nothing.
+a membership that the retry replays, after 4 nothing. Where 1 and 3 are one statement, nothing lies between; after it
+the count may also be too high (the recount), for Redis may not have been reached yet.
 Whatever could not be decided goes into the next batch, where step 1 reads it anew.
 """
 
@@ -61,9 +62,8 @@ class MintCycle:
         self._bouncer = bouncer
         self._recount = recount
         self._stock = Stock()
-        # Whether the next batch mints what is new in one statement: most of the last one was, and there was enough.
-        # Without, a storm of replays would ask the bouncer in vain, and one of buyers for what is nearly sold out would
-        # reach past it.
+        # Whether the next batch mints what is new in one statement: most of the last one was minted, and the bouncer
+        # had enough. Else a storm of replays would ask it in vain, and Postgres would refuse a storm of buyers.
         self._at_once = True
 
     async def __call__(self, batch: Groups) -> Groups:
@@ -104,13 +104,11 @@ class MintCycle:
         try:
             with metrics.STEP_SECONDS("mint").time():
                 done = await self._ledger.mint_new(self._drop.id, _orders(batch), self._stock.claimed_up_to)
-        except DataRejected:
-            # Nothing was entered, not even the receipt that is to blame. The steps by themselves find out which it is.
+        except (DataRejected, DatabaseUnavailable):
+            # Then the steps one by one: whoever has paid is in the ledger whatever becomes of the claim, replays are
+            # answered, and a receipt that is to blame is found.
+            self._at_once = False
             return batch, await self._entered(batch, sold_out=False)
-        except DatabaseUnavailable:
-            # Somebody has paid: what may never be sent again has to be in the ledger to be refunded.
-            await self._entered(batch, sold_out=False)
-            raise
         await failpoints.reach("mint.fulfilled")
         left = self._settled(batch, done.memberships, done.last_sort_order)
         admission.use(len(done.memberships))

@@ -51,7 +51,7 @@ class MintedMembership(NamedTuple):
 class LedgerEntry(NamedTuple):
     """What the ledger says of a receipt."""
 
-    state: str | None  # None: not entered (the drop is not open yet), or not yet visible
+    state: str | None  # None: not entered (the drop is not open yet), or committed elsewhere just now
     reason: str | None
     membership: MintedMembership | None
     revoked: bool
@@ -61,7 +61,7 @@ class LedgerEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewMints:
-    """What became of receipts at once."""
+    """What `mint_new` did."""
 
     memberships: dict[bytes, MintedMembership]
     entries: dict[bytes, LedgerEntry]  # of the others; what is new and PENDING is in neither
@@ -98,7 +98,10 @@ class Ledger:
             *_purchases(orders),
             sold_out,
         )
-        return await self._entries(drop_id, rows)
+        unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
+        if unseen:
+            rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
+        return {row["receipt_key"]: _entry(row) for row in rows}
 
     async def mint_new(self, drop_id: int, orders: Sequence[MintOrder], beyond_sort_order: int) -> NewMints:
         """Steps 1 and 3 at once for those of the orders (sorted by key) that are new, and step 1 for the others."""
@@ -110,22 +113,15 @@ class Ledger:
             self._tally_writer,
             *_purchases(orders),
         )
-        memberships, others, last_sort_order = {}, [], None
+        memberships, entries, last_sort_order = {}, {}, None
         for row in rows:
             key, _, _, _, _, membership_id, user_id, _, sequence_num, pass_serial, _, sort_order = row
             if sort_order is None:
-                others.append(row)
+                entries[key] = _entry(row)
                 continue
             memberships[key] = MintedMembership(str(membership_id), drop_id, sequence_num, str(pass_serial), user_id)
             last_sort_order = sort_order if last_sort_order is None else max(last_sort_order, sort_order)
-        return NewMints(memberships, await self._entries(drop_id, others), last_sort_order)
-
-    async def _entries(self, drop_id: int, rows: list[asyncpg.Record]) -> dict[bytes, LedgerEntry]:
-        """By key; those that another process committed after the statement began are read with a second one."""
-        unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
-        if unseen:
-            rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
-        return {row["receipt_key"]: _entry(row) for row in rows}
+        return NewMints(memberships, entries, last_sort_order)
 
     async def fulfil(self, drop_id: int, orders: Sequence[MintOrder], beyond_sort_order: int) -> Fulfilment:
         """Step 3, for orders sorted by key."""

@@ -10,7 +10,7 @@ FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
 -- part: writing_of_won
--- All that belongs to the memberships in `won`. $1 drop, $9 tally writer
+-- All that belongs to the memberships in `won`, which has a column for each thing that is written. $1 drop, $9 tally writer
 minted AS (
   INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
   SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
@@ -60,12 +60,12 @@ LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
 WHERE e.state IS DISTINCT FROM 'PENDING';
 
 -- name: mint_new_receipts
--- Steps 1 and 3 at once for receipts that are new, one statement and so one transaction: enter them, claim as many slots,
--- write memberships and the tally. The slot of a receipt that another process entered meanwhile goes back. For those that
--- are there already it does what enter_receipts does: tells their state.
+-- Steps 1 and 3 at once for receipts that are new, one statement and so one transaction, which waits for the disk: enter
+-- them, claim as many slots, write memberships and the tally. A receipt for which no slot is left is entered as PENDING;
+-- the slot of one that another process entered meanwhile stays. Those that are there already are told, as by enter_receipts.
 -- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
 -- $8 claim slots beyond this sort_order, $9 tally writer, $10 kinds, $11 transaction ids
--- Returns what was minted, with its sort_order, and then the rows of enter_receipts for all others.
+-- Returns what was minted, with its sort_order, and for the others the rows that enter_receipts returns: none for PENDING.
 WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $10::text[], $11::text[])
     AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
@@ -77,18 +77,15 @@ WITH asked AS (
   SELECT asked.*, row_number() OVER () AS place FROM asked
   WHERE NOT (SELECT early FROM opening) AND receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
 ), claimed AS (
-  DELETE FROM slots
-  WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM slots
-    WHERE drop_id = $1 AND sort_order > $8
-    ORDER BY sort_order
-    LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT late FROM opening))
-    FOR UPDATE SKIP LOCKED))
-  RETURNING sort_order, sequence_num
+  SELECT ctid AS slot, sort_order, sequence_num FROM slots
+  WHERE drop_id = $1 AND sort_order > $8
+  ORDER BY sort_order
+  LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT late FROM opening))
+  FOR UPDATE SKIP LOCKED
 ), numbered AS (
-  SELECT fresh.*, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
+  SELECT fresh.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
   FROM fresh
-  LEFT JOIN (SELECT sort_order, sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
+  LEFT JOIN (SELECT claimed.*, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
 ), entered AS (
   INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
   SELECT receipt_key,
@@ -101,11 +98,8 @@ WITH asked AS (
 ), won AS (
   SELECT * FROM numbered
   WHERE sequence_num IS NOT NULL AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered))
-), returned AS (
-  INSERT INTO slots (drop_id, sort_order, sequence_num)
-  SELECT $1, sort_order, sequence_num FROM claimed
-  WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM claimed)
-    AND sort_order <> ALL (ARRAY(SELECT sort_order FROM won))
+), sold AS (
+  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
 ), {writing_of_won}
 SELECT receipt_key, false AS early, false AS late, 'FULFILLED' AS state, NULL AS reason,
        membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial, false AS revoked, sort_order
@@ -119,7 +113,7 @@ WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM asked)
   AND e.state IS DISTINCT FROM 'PENDING' AND e.state IS DISTINCT FROM 'FULFILLED';
 
 -- name: read_receipts
--- The second half of step 1: rows that another process committed while the first half ran, in the same columns.
+-- The second half of step 1: rows that another process committed while enter_receipts ran, in the same columns.
 -- $1 drop, $2 keys
 SELECT l.receipt_key, coalesce(now() < d.opens_at, false) AS early, coalesce(now() >= d.closes_at, false) AS late,
        l.state::text AS state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,

@@ -23,6 +23,11 @@ def no_row_lock() -> None:
     )
 
 
+def whoever_asks_has_entered() -> None:
+    """Two processes enter one receipt, and both mint."""
+    replace_in("mint_new_receipts", (" AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered))", ""))
+
+
 def reaper_reaps_the_living() -> None:
     """Fulfilled receipts become FAILED."""
     replace_in(

@@ -30,13 +30,23 @@ class Variant:
     restored: tuple[str, ...] = ()
 
 
+RECEIPT_IS_NOT_UNIQUE: Final = ("ALTER TABLE memberships DROP CONSTRAINT memberships_receipt_key_key",)
+RECEIPT_IS_UNIQUE: Final = ("ALTER TABLE memberships ADD CONSTRAINT memberships_receipt_key_key UNIQUE (receipt_key)",)
+
 VARIANTS: Final[dict[str, Variant]] = {
     "no-row-lock": Variant(
         "receipts are not locked before they are fulfilled, and no constraint says one receipt, one membership",
         statements.no_row_lock,
         frozenset({"one_membership_a_receipt"}),
-        without=("ALTER TABLE memberships DROP CONSTRAINT memberships_receipt_key_key",),
-        restored=("ALTER TABLE memberships ADD CONSTRAINT memberships_receipt_key_key UNIQUE (receipt_key)",),
+        without=RECEIPT_IS_NOT_UNIQUE,
+        restored=RECEIPT_IS_UNIQUE,
+    ),
+    "whoever-asks-has-entered": Variant(
+        "what another process entered first is minted all the same, and no constraint says one receipt, one membership",
+        statements.whoever_asks_has_entered,
+        frozenset({"one_membership_a_receipt"}),
+        without=RECEIPT_IS_NOT_UNIQUE,
+        restored=RECEIPT_IS_UNIQUE,
     ),
     "missing-key-is-sold-out": Variant(
         "a missing key in Redis is read as sold out, and Redis' no is believed",

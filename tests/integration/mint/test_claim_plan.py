@@ -34,7 +34,8 @@ async def test_a_claim_in_a_drop_of_a_million_has_the_plan_and_the_cost_of_one_i
     large = await _claims(database_template.database_url, LARGE)
 
     assert {one.claimed for one in small + large} == {RECEIPTS}
-    assert {one.nodes for one in large} == {one.nodes for one in small}
+    # In whatever order: in which three tiny tables are joined is a tie for the planner.
+    assert {tuple(sorted(one.nodes)) for one in large} == {tuple(sorted(one.nodes)) for one in small}
     assert any("Index Scan slots slots_pkey" in node for node in large[0].nodes), large[0].nodes
     assert not any(node.startswith("Seq Scan slots") or node == "Sort slots" for node in large[0].nodes)
     small_pages = statistics.median(one.pages_a_row for one in small)

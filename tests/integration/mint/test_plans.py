@@ -6,11 +6,12 @@ import pytest
 
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
+from tests.bench.claim_plan import TYPES
 from tests.integration.mint.conftest import MintMaker
 
 PARAMETERS = {
     "enter_receipts": "int, bytea[], text[], text[], text[], bool",
-    "mint_new_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int, text[], text[]",
+    "mint_new_receipts": TYPES,
     "fulfil_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int",
     "refuse_if_sold_out": "int, bytea[]",
 }

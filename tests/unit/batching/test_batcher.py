@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 
@@ -106,6 +107,21 @@ async def test_a_lone_request_waits_for_nobody() -> None:
     process.gate.set()
     assert await batcher(process).submit("a", 21, 1) == 42
     assert process.batches == [["a"]]
+
+
+async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() -> None:
+    caller: ContextVar[str] = ContextVar("caller", default="nobody")
+    seen = []
+
+    async def process(batch: Groups) -> Groups:
+        seen.append(caller.get())
+        for group in batch:
+            group.settle_all(1)
+        return []
+
+    caller.set("first")
+    await Batcher(process, name="test", waiting_limit=1, batch_limit=1).submit("a", 1, 1)
+    assert seen == ["nobody"]
 
 
 @pytest.mark.usefixtures("endless_gathering")
