@@ -9,6 +9,7 @@ import pytest
 
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
+from services.storage.failures import DataRejected
 from tests.integration.mint.conftest import MintMaker
 from vyris.errors import NotFound
 
@@ -33,6 +34,13 @@ async def test_creating_a_drop_again_changes_nothing(make_mint: MintMaker) -> No
     again = NewDrop(mint.drop.tier, mint.drop.year, 99)
     assert await mint.database.in_transaction(lambda c: create_drop(c, again)) is None
     assert await mint.slots() == 3
+
+
+async def test_a_drop_cannot_be_deleted_for_no_receipt_or_membership_holds_it(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3)
+    await mint.mint("r")
+    with pytest.raises(DataRejected):
+        await mint.database.execute("DELETE FROM drops WHERE id = $1", mint.drop.id)
 
 
 async def test_a_million_slots_are_created_in_under_30_s_and_progress_is_told(make_mint: MintMaker) -> None:

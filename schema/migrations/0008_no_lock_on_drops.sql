@@ -1,0 +1,14 @@
+-- migrate:up
+
+-- Each receipt and each membership locked its drop's row, to see that it is still there: a quarter of what a mint cost
+-- Postgres, and one row for all processes to write their locks into. A drop cannot go: its tallies, which are there
+-- from its first moment, keep their foreign key, and no service may delete any.
+ALTER TABLE receipt_ledger DROP CONSTRAINT receipt_ledger_drop_id_fkey;
+ALTER TABLE memberships DROP CONSTRAINT memberships_drop_id_fkey;
+
+-- migrate:down
+
+ALTER TABLE receipt_ledger ADD CONSTRAINT receipt_ledger_drop_id_fkey FOREIGN KEY (drop_id) REFERENCES drops NOT VALID;
+ALTER TABLE memberships ADD CONSTRAINT memberships_drop_id_fkey FOREIGN KEY (drop_id) REFERENCES drops NOT VALID;
+ALTER TABLE receipt_ledger VALIDATE CONSTRAINT receipt_ledger_drop_id_fkey;
+ALTER TABLE memberships VALIDATE CONSTRAINT memberships_drop_id_fkey;
