@@ -111,8 +111,8 @@ def edge_connection_manager(
             max_headers_count=number(64),
             headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
         ),
-        # HTTP/1.0 is what nginx speaks to a backend by default, and `ab`. A method that nobody knows is a wrong method.
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, allow_custom_methods=True),
+        # HTTP/1.0 is what nginx speaks to a backend by default, and `ab`.
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True),
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(10),
         request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),
