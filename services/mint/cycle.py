@@ -143,22 +143,15 @@ class MintCycle:
         return again + (await self._refuse(open_groups) if sold_out else await self._admit(open_groups, admission))
 
     async def _admit(self, groups: Groups, admission: Admission) -> Groups:
-        """Step 2, then 3 and 4: as many go on as the bouncer grants; a refusal is checked."""
+        """Steps 2 to 4: as many go on as the bouncer grants; a refusal is checked."""
         granted = await admission.granted(len(groups))
         if granted is None:
             granted = len(groups)
-        claim = await self._claim_granted(groups[:granted], admission)
+        claim = await self._claim(groups[:granted]) if granted else Claim()
+        admission.use(claim.used)
+        await admission.give_back()  # before anybody is refused; where the claim fails, it is when the batch is left
         again = await self._after(claim)
         return again + (await self._refuse(groups[granted:]) if granted < len(groups) else [])
-
-    async def _claim_granted(self, admitted: Groups, admission: Admission) -> Claim:
-        """Steps 3 and 4: whatever happens, what was granted and not used goes back."""
-        try:
-            claim = await self._claim(admitted) if admitted else Claim()
-            admission.use(claim.used)
-        finally:
-            await admission.give_back()
-        return claim
 
     async def _claim(self, groups: Groups) -> Claim:
         """Step 3, whatever the data of single receipts is worth."""

@@ -115,11 +115,9 @@ WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM asked)
 -- name: read_receipts
 -- The second half of step 1: rows that another process committed while enter_receipts ran, in the same columns.
 -- $1 drop, $2 keys
-SELECT l.receipt_key, coalesce(now() < d.opens_at, false) AS early, coalesce(now() >= d.closes_at, false) AS late,
-       l.state::text AS state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
-       m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
-FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key), drops d
-WHERE d.id = $1 AND l.receipt_key = ANY ($2::bytea[]);
+SELECT receipt_key, early, late, state::text AS state, reason,
+       membership_id, user_id, drop_id, sequence_num, pass_serial, revoked
+FROM ({known}) AS known, ({times}) AS opening;
 
 -- name: fulfil_receipts
 -- Step 3 of the mint cycle by itself, one statement and so one transaction: lock the receipts in key order and decide

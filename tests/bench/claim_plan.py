@@ -18,7 +18,7 @@ from tests.bench.drops import SLOTS, YEAR
 
 TALLY_WRITER = 0
 FROM_THE_START = -1
-TYPES = "int, bytea[], text[], text[], text[], text[], text[], bigint, int, text[], text[]"
+PARAMETER_TYPES = "int, bytea[], text[], text[], text[], text[], text[], bigint, int, text[], text[]"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: in
     await connection.execute(SLOTS, drop_id, capacity)
     await connection.execute("VACUUM ANALYZE slots")
     await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
-    await connection.execute(f"PREPARE mint_new ({TYPES}) AS {QUERIES['mint_new_receipts']}")
+    await connection.execute(f"PREPARE mint_new ({PARAMETER_TYPES}) AS {QUERIES['mint_new_receipts']}")
     return drop_id
 
 

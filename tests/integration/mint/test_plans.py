@@ -6,12 +6,12 @@ import pytest
 
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
-from tests.bench.claim_plan import TYPES
+from tests.bench.claim_plan import PARAMETER_TYPES
 from tests.integration.mint.conftest import MintMaker
 
 PARAMETERS = {
     "enter_receipts": "int, bytea[], text[], text[], text[], bool",
-    "mint_new_receipts": TYPES,
+    "mint_new_receipts": PARAMETER_TYPES,
     "fulfil_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int",
     "refuse_if_sold_out": "int, bytea[]",
 }

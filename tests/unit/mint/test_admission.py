@@ -31,12 +31,12 @@ def admission(count: Count) -> Admission:
     return Admission(cast("Bouncer", cast("Any", count)), "{drop}")
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["in its turn", "ahead"])
+@pytest.mark.parametrize("beside", [False, True], ids=["in its turn", "beside"])
 @pytest.mark.parametrize(("wanted", "claimed", "left"), [(4, 4, 6), (4, 1, 9), (4, 0, 10), (20, 10, 0)])
-async def test_what_is_not_claimed_goes_back(ahead: bool, wanted: int, claimed: int, left: int) -> None:
+async def test_what_is_not_claimed_goes_back(beside: bool, wanted: int, claimed: int, left: int) -> None:
     count = Count(10)
     async with admission(count) as slots:
-        if ahead:
+        if beside:
             slots.ask_beside(wanted)
         assert await slots.granted(wanted) == min(wanted, 10)
         slots.use(claimed)
