@@ -17,6 +17,7 @@ request's time (then `Retryable`).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import Context
@@ -43,6 +44,12 @@ LONGEST_PAUSE_S: Final = 0.1
 # processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
 LONGEST_GATHERING_S: Final = 0.004
+# A batch takes at most half of those who are here at once, so that one half is at work in Postgres while the other is
+# answered and comes back. Else a batch of fifty is followed by one of five, and Postgres, service and gateway work one
+# after the other instead of side by side. So many it may always take.
+HALVED_FROM: Final = 8
+# What is left, after each batch, of the most that were here: an estimate between two looks.
+CROWD_KEPT: Final = 0.95
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
 WAIT_LIMIT_S: Final = 0.7
 LAST_BATCH_WEIGHT: Final = 0.3
@@ -152,6 +159,7 @@ class Batcher(Generic[K, R, A]):
         self._requests = 0
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
+        self._crowd = 0.0  # how many are here at once, by the last batches
         self._pause_s = 0.0
         self._batch_s = 0.0  # how long a batch takes, its turn included, by the last ones
 
@@ -218,8 +226,10 @@ class Batcher(Generic[K, R, A]):
             await asyncio.sleep(left_s)
 
     def _next_batch(self) -> Iterator[Group[K, R, A]]:
+        self._crowd = max(self._requests, CROWD_KEPT * self._crowd)
+        limit = min(self._batch_limit, max(HALVED_FROM, math.ceil(self._crowd / 2)))
         taken = 0
-        while self._waiting and taken < self._batch_limit:
+        while self._waiting and taken < limit:
             group = self._waiting.pop(next(iter(self._waiting)))
             if group.wanted():
                 taken += 1

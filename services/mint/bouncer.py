@@ -8,6 +8,7 @@ None: ungated, Postgres decides alone.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -62,8 +63,14 @@ def redis_client(settings: BouncerSettings) -> Client:
         return RedisCluster.from_url(
             settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
         )
+    # One connection, and no time limit of the library's: with a pool and with its limit, which is a task of its own, a
+    # call was sent only at the event loop's third turn, behind all that there was to answer. `Bouncer` limits the time.
     client = Redis.from_url(
-        settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
+        settings.redis_url,
+        socket_timeout=None,
+        socket_connect_timeout=timeout_s,
+        retry=no_retry,
+        single_connection_client=True,
     )
     if client.connection_pool.connection_class is SSLConnection:
         client.connection_pool.connection_class = RenewedTlsConnection
@@ -82,6 +89,8 @@ class Bouncer:
     def __init__(self, client: Client, settings: BouncerSettings) -> None:
         self._client = client
         self._pause_s = settings.redis_pause_ms / 1000
+        # A cluster's client asks several nodes, with this limit for each.
+        self._limit_s = None if settings.redis_cluster else settings.redis_timeout_ms / 1000
         self._closed_until_s = 0.0
         folder = Path(__file__).parent
         self._take = client.register_script((folder / "take_slots.lua").read_text(encoding="utf-8"))
@@ -126,7 +135,8 @@ class Bouncer:
             return None
         try:
             with tracing.step_span("redis", "redis"):
-                answer = await call()
+                async with asyncio.timeout(self._limit_s):
+                    answer = await call()
         # A cluster none of whose nodes answers is no RedisError to the library.
         except (RedisError, RedisClusterException, OSError, ValueError, TimeoutError) as error:
             self._closed_until_s = time.monotonic() + self._pause_s

@@ -124,6 +124,15 @@ async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() 
     assert seen == ["nobody"]
 
 
+@pytest.mark.parametrize(("callers", "batches"), [(8, [8]), (9, [8, 1]), (20, [10, 10]), (400, [50] * 8)])
+async def test_many_are_worked_on_half_by_half_and_a_few_at_once(callers: int, batches: list[int]) -> None:
+    process = HeldProcess()
+    process.gate.set()
+    queue = batcher(process, waiting_limit=callers, batch_limit=50)
+    await asyncio.gather(*(queue.submit(f"{number}", number, 1) for number in range(callers)))
+    assert [len(batch) for batch in process.batches] == batches
+
+
 @pytest.mark.usefixtures("endless_gathering")
 async def test_requests_one_after_the_other_wait_for_nobody() -> None:
     process = HeldProcess()

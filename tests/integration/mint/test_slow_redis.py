@@ -1,0 +1,30 @@
+"""A Redis that hangs costs its time limit, and nobody is given another call's answer."""
+
+from __future__ import annotations
+
+import time
+
+import redis.asyncio as redis
+
+from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
+
+LIMIT_MS, HANGS_MS = 60, 600
+KEY = "{drop:genesis:2025}"
+
+
+async def test_what_redis_says_too_late_is_nobodys_answer(redis_url: str) -> None:
+    settings = BouncerSettings(redis_url=redis_url, redis_timeout_ms=LIMIT_MS, redis_pause_ms=10)
+    bouncer = Bouncer(redis_client(settings), settings)
+    try:
+        async with redis.from_url(redis_url) as client:
+            await client.set(KEY, 5)
+            assert await bouncer.take(KEY, 1) == 1
+            await client.client_pause(HANGS_MS)
+            asked_at_s = time.monotonic()
+            assert await bouncer.take(KEY, 3) is None
+            assert time.monotonic() - asked_at_s < HANGS_MS / 2_000
+            left = await client.get(KEY)  # once Redis is awake again: with or without what was asked of it meanwhile
+            assert left in {b"4", b"1"}
+            assert await bouncer.read(KEY) == int(left)
+    finally:
+        await bouncer.close()
