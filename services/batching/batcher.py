@@ -47,7 +47,7 @@ LONGEST_GATHERING_S: Final = 0.004
 # A batch takes at most half of those who are here at once, so that one half is at work in Postgres while the other is
 # answered and comes back. Else a batch of fifty is followed by one of five, and Postgres, service and gateway work one
 # after the other instead of side by side. So many it may always take.
-HALVED_FROM: Final = 8
+HALVED_FROM: Final = 16
 # What is left, after each batch, of the most that were here: an estimate between two looks.
 CROWD_KEPT: Final = 0.95
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.

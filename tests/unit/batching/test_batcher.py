@@ -124,7 +124,7 @@ async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() 
     assert seen == ["nobody"]
 
 
-@pytest.mark.parametrize(("callers", "batches"), [(8, [8]), (9, [8, 1]), (20, [10, 10]), (400, [50] * 8)])
+@pytest.mark.parametrize(("callers", "batches"), [(16, [16]), (17, [16, 1]), (40, [20, 19, 1]), (400, [50] * 8)])
 async def test_many_are_worked_on_half_by_half_and_a_few_at_once(callers: int, batches: list[int]) -> None:
     process = HeldProcess()
     process.gate.set()
