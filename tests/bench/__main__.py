@@ -66,8 +66,9 @@ def _sections(asked: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _core(length: core.Length, *, keep: bool) -> None:
-    for tool in ("wrk", "node", "npm", "ghz"):
+    for tool in ("wrk", "node", "npm"):
         tools.find(tool)
+    tools.native_callers()
     where = machine.describe()
     measured = core.run(length, console.print)
     found = figures.CoreFigures(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.bench import ghz, wrk
+from tests.bench import native, wrk
 from tests.bench.drops import YEAR
 from tests.bench.load_result import LoadResult
 from tests.bench.subject import Subject
@@ -53,7 +53,7 @@ class NativeMints:
 
     def send(self, subject: Subject, *, connections: int, seconds: float, during: During) -> LoadResult:
         """Send to the gRPC door."""
-        return ghz.run(
+        return native.run(
             self.run, self.tier, YEAR, subject.grpc_target, connections=connections, seconds=seconds, during=during
         )
 

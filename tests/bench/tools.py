@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from stack import postgres
@@ -12,13 +12,14 @@ from stack import postgres
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parents[1]
 BASELINE = BENCH / "node" / "baseline"
-NPM_LIMIT_S = 300
+NATIVE_CALLERS = BENCH / "native_callers"
+INSTALL_LIMIT_S = 300
 
 HOW_TO_GET = {
     "wrk": "install the package `wrk` (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk)",
     "node": "install Node.js 20 or newer",
     "npm": "install npm, which comes with Node.js",
-    "ghz": "go install github.com/bojand/ghz/cmd/ghz@latest",
+    "go": "install Go 1.26 or newer",
 }
 
 
@@ -28,17 +29,10 @@ class MissingTool(Exception):
 
 def find(tool: str) -> str:
     """Path of a program. Raises MissingTool."""
-    candidates = [shutil.which(tool), *(str(folder / tool) for folder in _go_folders())]
-    for candidate in candidates:
-        if candidate and Path(candidate).exists():
-            return candidate
-    raise MissingTool(f"{tool} is not installed: {HOW_TO_GET[tool]}.")
-
-
-def _go_folders() -> list[Path]:
-    """Where `go install` puts programs, whether or not the PATH knows."""
-    folders = [Path(os.environ["GOBIN"])] if os.environ.get("GOBIN") else []
-    return [*folders, Path(os.environ.get("GOPATH") or Path.home() / "go") / "bin"]
+    found = shutil.which(tool)
+    if found is None:
+        raise MissingTool(f"{tool} is not installed: {HOW_TO_GET[tool]}.")
+    return found
 
 
 def pgbench() -> str:
@@ -62,8 +56,28 @@ def install_baseline() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=NPM_LIMIT_S,
+        timeout=INSTALL_LIMIT_S,
     )
     if finished.returncode != 0:
-        last = (finished.stderr.strip() or "no word").splitlines()[-1]
-        raise MissingTool(f"npm could not install the baseline in {BASELINE}: {last}")
+        raise MissingTool(f"npm could not install the baseline in {BASELINE}: {_last_word(finished)}")
+
+
+@cache
+def native_callers() -> Path:
+    """The native callers' program, built by Go from what their lock file says. Raises MissingTool."""
+    program = NATIVE_CALLERS / "build" / "native_callers"
+    finished = subprocess.run(
+        [find("go"), "build", "-o", str(program), "."],
+        cwd=NATIVE_CALLERS,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=INSTALL_LIMIT_S,
+    )
+    if finished.returncode != 0:
+        raise MissingTool(f"Go could not build the native callers in {NATIVE_CALLERS}: {_last_word(finished)}")
+    return program
+
+
+def _last_word(finished: subprocess.CompletedProcess[str]) -> str:
+    return (finished.stderr.strip() or "no word").splitlines()[-1]
