@@ -1,7 +1,8 @@
 """One batch in flight; the next is whatever arrived meanwhile.
 
 A lone request waits for nobody, and under load batches grow by themselves; those that
-are done sooner than they can grow leave the next one a few milliseconds to gather.
+are done sooner than they can grow leave the next one a few milliseconds to gather. Of
+a crowd a batch takes half, so that the other half is answered meanwhile.
 Batchers of one process may share turns: then their batches grow while others run.
 Requests that share a key stand in one group, so that a batch holds a key once and a
 thousand copies of one request cost one row.
