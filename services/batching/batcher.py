@@ -47,8 +47,8 @@ GATHERING_S: Final = 0.0008
 LONGEST_GATHERING_S: Final = 0.004
 # A batch takes at most half of those who are here at once, so that one half is at work in Postgres while the other is
 # answered and comes back. Else a batch of fifty is followed by one of five, and Postgres, service and gateway work one
-# after the other instead of side by side. So many it may always take.
-HALVED_FROM: Final = 16
+# after the other instead of side by side. So many it may always take: a batch has its price, whatever it holds.
+HALF_AT_LEAST: Final = 16
 # What is left, after each batch, of the most that were here: an estimate between two looks.
 CROWD_KEPT: Final = 0.95
 # Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
@@ -221,14 +221,14 @@ class Batcher(Generic[K, R, A]):
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:
-        """Wait until then, if the next batch is not full already."""
+        """Wait until then, unless as many wait as one batch can hold."""
         left_s = until_s - time.monotonic()
         if left_s > 0 and len(self._waiting) < self._batch_limit:
             await asyncio.sleep(left_s)
 
     def _next_batch(self) -> Iterator[Group[K, R, A]]:
         self._crowd = max(self._requests, CROWD_KEPT * self._crowd)
-        limit = min(self._batch_limit, max(HALVED_FROM, math.ceil(self._crowd / 2)))
+        limit = min(self._batch_limit, max(HALF_AT_LEAST, math.ceil(self._crowd / 2)))
         taken = 0
         while self._waiting and taken < limit:
             group = self._waiting.pop(next(iter(self._waiting)))

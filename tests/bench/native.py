@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 
 from google.protobuf import proto
 
-from tests.bench import tools
+from tests.bench import generator, tools
 from tests.bench.load_result import LoadResult
 from vyris.mint.v1 import mint_pb2
 
@@ -19,7 +16,6 @@ METHOD = "/vyris.mint.v1.MintService/Mint"
 # More than any machine of today sends; what is not sent costs little.
 REQUESTS_A_SECOND = 8_000
 CALLERS_A_CONNECTION = 64
-END_LIMIT_S = 60
 # It shares the cores with what is measured: one of them, as wrk with its one thread; its memory is tidied up rarely.
 SPARING = {"GOMAXPROCS": "1", "GOGC": "1000"}
 
@@ -52,20 +48,10 @@ def run(
             "-connections", str(max(1, connections // CALLERS_A_CONNECTION)),
             "-duration", f"{seconds}s",
         ]  # fmt: skip
-        began = time.monotonic()
-        process = subprocess.Popen(
-            command, env=os.environ | SPARING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            if during is not None:
-                time.sleep(max(0.0, began + seconds / 2 - time.monotonic()))
-                during()
-            said, complaints = process.communicate(timeout=seconds + END_LIMIT_S)
-        finally:
-            process.kill()
-    if process.returncode != 0:
-        raise RuntimeError(f"the native callers reported nothing: {complaints.strip()}")
-    return LoadResult(**json.loads(said))
+        finished = generator.run(command, seconds=seconds, during=during, environment=SPARING)
+    if finished.exit_status != 0:
+        raise RuntimeError(f"the native callers reported nothing: {finished.complaints}")
+    return LoadResult(**json.loads(finished.said))
 
 
 def _requests(run_name: str, tier: str, year: str, count: int) -> Iterator[mint_pb2.MintRequest]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import tools
+from tests.bench import generator, tools
 from tests.bench.load_result import LoadResult
 
 LUA = Path(__file__).with_name("lua")
 ANSWER_LIMIT_S = 10
-END_LIMIT_S = 30
 
 
 def run(
@@ -45,16 +42,8 @@ def run(
             "--",
             *arguments,
         ]  # fmt: skip
-        began = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            if during is not None:
-                time.sleep(max(0.0, began + seconds / 2 - time.monotonic()))
-                during()
-            said, complaints = process.communicate(timeout=seconds + END_LIMIT_S)
-        finally:
-            process.kill()
-    for line in said.splitlines():
+        finished = generator.run(command, seconds=seconds, during=during)
+    for line in finished.said.splitlines():
         if line.startswith("RESULT "):
             return LoadResult(**json.loads(line.removeprefix("RESULT ")))
-    raise RuntimeError(f"wrk reported nothing: {complaints.strip() or said.strip()}")
+    raise RuntimeError(f"wrk reported nothing: {finished.complaints or finished.said.strip()}")
