@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
-
-import structlog
 
 from services.device_proof.spending import purge as purge_proofs
 from services.reforge.statements import QUERIES
 from services.storage.database import Database
-from services.storage.failures import DatabaseFailed
-
-log = structlog.get_logger(__name__)
+from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 5.0
 PURGE_LIMIT: Final = 1_000
@@ -28,15 +23,7 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Keep house until cancelled."""
-        while True:
-            try:
-                await self.once()
-            except DatabaseFailed as problem:
-                log.warning("housekeeping_failed", cause=problem.cause)
-            except Exception as problem:
-                # Tomorrow's round must come; the kind alone, because the text may hold an address.
-                log.error("housekeeping_failed", problem=type(problem).__name__)
-            await asyncio.sleep(INTERVAL_S)
+        await repeat(self.once, interval_s=INTERVAL_S, failure_event="housekeeping_failed", hides_errors=True)
 
     async def once(self) -> None:
         """One round; each step is bounded and its own transaction."""

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
 from services.reforge.smtp import MailServer, NotSent
-from services.storage.failures import DatabaseFailed
+from services.storage.rounds import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -42,33 +42,22 @@ class MailWorker:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            self._news.clear()
-            try:
-                taken = await self._send_batch()
-            except DatabaseFailed as problem:
-                log.warning("outbox_unreachable", cause=problem.cause)
-                taken = 0
-            except Exception as problem:
-                # The kind alone: a mail's text or address must not get into the log.
-                log.error("mail_worker_failed", problem=type(problem).__name__)
-                taken = 0
-            if taken < BATCH_LIMIT:
-                await self._pause()
+        await repeat(
+            self._send_batch,
+            interval_s=self._poll_s,
+            failure_event="mail_worker_failed",
+            news=self._news,
+            hides_errors=True,
+        )
 
-    async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._news.wait(), self._poll_s)
-        except TimeoutError:
-            return
-
-    async def _send_batch(self) -> int:
+    async def _send_batch(self) -> bool:
+        """Whether more may be waiting."""
         mails = await self._outbox.take()
         await asyncio.gather(*(self._send(mail) for mail in mails))
         waiting, oldest_s = await self._outbox.waiting()
         WAITING.set(waiting)
         OLDEST_S.set(oldest_s)
-        return len(mails)
+        return len(mails) == BATCH_LIMIT
 
     async def _send(self, mail: Mail) -> None:
         if mail.useless:

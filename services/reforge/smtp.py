@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -39,25 +40,27 @@ class MailServer:
     """`smtps://` speaks TLS from the start, `smtp+starttls://` demands STARTTLS, `smtp://` takes it if offered."""
 
     url: str
-    timeout_s: float
+    timeout_s: float  # for a whole mail
 
     async def send(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
         """Hand over one mail. Raises NotSent."""
         parts = urlsplit(self.url)
         try:
-            await aiosmtplib.send(
-                message,
-                sender=sender,
-                recipients=[recipient],
-                hostname=parts.hostname,
-                port=parts.port or _PORTS[parts.scheme],
-                username=unquote(parts.username) if parts.username else None,
-                password=unquote(parts.password) if parts.password else None,
-                use_tls=parts.scheme == "smtps",
-                start_tls=_start_tls(parts),
-                tls_context=ssl.create_default_context() if parts.scheme != "smtp" else None,
-                timeout=self.timeout_s,
-            )
+            # The library's own limit is for each command of a mail.
+            async with asyncio.timeout(self.timeout_s):
+                await aiosmtplib.send(
+                    message,
+                    sender=sender,
+                    recipients=[recipient],
+                    hostname=parts.hostname,
+                    port=parts.port or _PORTS[parts.scheme],
+                    username=unquote(parts.username) if parts.username else None,
+                    password=unquote(parts.password) if parts.password else None,
+                    use_tls=parts.scheme == "smtps",
+                    start_tls=_start_tls(parts),
+                    tls_context=ssl.create_default_context() if parts.scheme != "smtp" else None,
+                    timeout=self.timeout_s,
+                )
         except aiosmtplib.SMTPRecipientsRefused as refusal:
             code = refusal.recipients[0].code if refusal.recipients else _PERMANENT
             raise NotSent(f"recipient refused ({code})", permanent=code >= _PERMANENT) from None

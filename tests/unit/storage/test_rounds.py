@@ -63,6 +63,18 @@ async def test_work_that_takes_long_rests_longer() -> None:
     assert len(began_s) == 2
 
 
+async def test_news_end_a_pause() -> None:
+    rounds, news = Rounds(False, False), asyncio.Event()
+    task = asyncio.create_task(repeat(rounds, interval_s=NEVER_S, failure_event="work_failed", news=news))
+    for left in (1, 0):
+        await asyncio.sleep(0.01)
+        assert len(rounds.outcomes) == left
+        assert not rounds.ended.is_set()
+        news.set()
+    await asyncio.wait_for(rounds.ended.wait(), 5)
+    task.cancel()
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     """What is logged, by a logger of its own: how the process' is configured depends on who was imported before."""
@@ -90,3 +102,11 @@ async def test_whatever_a_round_raises_the_next_one_comes(told: list[EventDict])
         ("work_failed", "warning", "no connection: OSError"),
         ("work_failed", "error", None),
     ]
+
+
+async def test_an_error_whose_text_may_hold_an_address_is_told_by_its_kind(told: list[EventDict]) -> None:
+    rounds = Rounds(ValueError("ann@example.com"))
+    task = asyncio.create_task(repeat(rounds, interval_s=0, failure_event="work_failed", hides_errors=True))
+    await asyncio.wait_for(rounds.ended.wait(), 5)
+    task.cancel()
+    assert told == [{"event": "work_failed", "problem": "ValueError", "exc_info": False, "log_level": "error"}]

@@ -1,0 +1,43 @@
+"""Handing over a mail to a server that is slow."""
+
+from __future__ import annotations
+
+import asyncio
+from email.message import EmailMessage
+
+import pytest
+
+from services.reforge.smtp import MailServer, NotSent
+
+PAUSE_S = 0.2
+ANSWERS = {b"EHLO": b"250 here", b"MAIL": b"250 ok", b"RCPT": b"250 ok", b"DATA": b"354 go on", b"QUIT": b"221 bye"}
+
+
+async def _answer_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Each command within the time limit, all of them together not."""
+    writer.write(b"220 here\r\n")
+    while line := await reader.readline():
+        await asyncio.sleep(PAUSE_S)
+        known = ANSWERS.get(line[:4].upper())
+        if known is not None or line == b".\r\n":
+            writer.write((known or b"250 kept") + b"\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize(("limit_s", "sent"), [(2 * PAUSE_S, False), (100 * PAUSE_S, True)])
+async def test_the_limit_is_for_the_whole_mail(limit_s: float, sent: bool) -> None:
+    server = await asyncio.start_server(_answer_slowly, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@localhost", "b@localhost", "Hello"
+    message.set_content("Hello")
+    handing_over = MailServer(f"smtp://127.0.0.1:{port}", limit_s).send(
+        message, sender="a@localhost", recipient="b@localhost"
+    )
+    async with server:
+        if sent:
+            await handing_over
+        else:
+            with pytest.raises(NotSent) as refusal:
+                await handing_over
+            assert not refusal.value.permanent
