@@ -32,7 +32,7 @@ def encounter_token(
     settings = load(AuthoritySettings)
     if settings.production:
         fail("VYRIS_ENV is production: there, tokens are signed by whoever holds the private key.")
-    folder = settings.vyris_state_dir.expanduser()
+    folder = settings.vyris_state_dir
     if not has_development_key(folder):
         fail(f"There is no signing key in {folder}: start the stack there (`make up`), or name its VYRIS_STATE_DIR.")
     try:

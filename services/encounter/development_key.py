@@ -29,7 +29,7 @@ def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
 
     Processes that start at once end up with the same key. Raises WrongSetting.
     """
-    folder = state_dir.expanduser() / "keys"
+    folder = state_dir / "keys"
     try:
         with held(folder, "encounter"):
             return _kept_or_generated(folder)

@@ -84,7 +84,7 @@ class EmailChanges:
             await lock_membership(connection, membership_id)
             membership = await read_membership(connection, membership_id)
             hours = 0 if membership["email"] is None else delay_h
-            change = await self._record(connection, membership, email, f"operator {operator}", at=None, delay_h=hours)
+            change = await self._record(connection, membership, email, operator, at=None, delay_h=hours)
             details = {"change_id": str(change.change_id)}
             await append_audit(
                 connection, operator, "email.change_asked", membership_id, reason=reason, details=details

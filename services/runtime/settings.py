@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
@@ -56,6 +56,11 @@ class ServiceSettings(BaseSettings):
         None, description="faults to be provoked, for tests (see services/failpoints); production refuses it"
     )
     drain_limit_ms: int = Field(10_000, ge=100, le=120_000, description="after SIGTERM: time for calls in flight")
+
+    @field_validator("vyris_state_dir")
+    @classmethod
+    def _without_tilde(cls, value: Path) -> Path:
+        return value.expanduser()
 
     @property
     def production(self) -> bool:

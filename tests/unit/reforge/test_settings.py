@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from services.reforge.settings import ReforgeSettings, sender_of, token_key
 from services.runtime.settings import WrongSetting
+from stack.state import StateFolder
 
 PRODUCTION = {
     "vyris_env": "production",
@@ -89,3 +90,11 @@ def test_a_wrong_setting_names_itself(changes: dict[str, object]) -> None:
 def test_a_sender_may_have_a_name() -> None:
     sender = sender_of("The Club <no-reply@club.example>")
     assert (sender.display_name, sender.addr_spec) == ("The Club", "no-reply@club.example")
+
+
+def test_a_state_folder_below_the_home_folder_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    here = settings(vyris_state_dir="~/state")
+    token_key(here)
+    assert (tmp_path / "state" / "keys").is_dir()
+    assert here.vyris_state_dir == StateFolder(Path("~/state")).root
