@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cli.console import fail
 from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database
-from services.storage.failures import DatabaseFailed
+from services.storage.failures import DatabaseFailed, DatabaseUnreachable
 from services.storage.settings import PostgresSettings
 from stack.state import StateFolder
 
@@ -64,7 +64,7 @@ async def database(*, patient: bool = False) -> AsyncIterator[Database]:
         async with Database.open(settings, "vyris-cli") as opened:
             yield opened
     except DatabaseFailed as error:
-        fail(_why_postgres_failed(error.cause))
+        fail(_why_postgres_failed(error))
 
 
 def _silence_services() -> None:
@@ -72,11 +72,11 @@ def _silence_services() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _why_postgres_failed(cause: str) -> str:
-    if not cause.startswith("no connection"):
-        return f"Postgres did not do it ({cause}): is its schema the newest (`vyris migrate`)?"
+def _why_postgres_failed(error: DatabaseFailed) -> str:
+    if not isinstance(error, DatabaseUnreachable):
+        return f"Postgres did not do it ({error.cause}): is its schema the newest (`vyris migrate`)?"
     if BackendSettings().database_url:
-        return f"The Postgres that DATABASE_URL names does not answer ({cause}): does it run, and is the URL right?"
+        return f"The Postgres that DATABASE_URL names does not answer ({error.cause}): does it run, and is the URL right?"
     return _silent("Postgres", "DATABASE_URL")
 
 

@@ -7,7 +7,7 @@ import typer
 from cli import backends
 from cli.console import AsJson, err, fail, run_async, show
 from services.mint.bouncer import count_key
-from services.mint.recount import Recounter
+from services.mint.recount import DROPS_LIMIT, Recounter
 from services.mint.statements import QUERIES
 
 app = typer.Typer(no_args_is_help=True, help="What Redis believes is for sale, beside what Postgres knows.")
@@ -21,7 +21,7 @@ async def show_counts(as_json: AsJson = False) -> None:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
         rows = []
-        for row in await database.fetch(QUERIES["remaining_by_drop"], None):
+        for row in await database.fetch(QUERIES["remaining_by_drop"], None, DROPS_LIMIT):
             redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
             drift = None if redis is None else redis - row["remaining"]
             rows.append({**row, "redis": redis, "postgres": row["remaining"], "drift": drift})

@@ -1,7 +1,8 @@
-"""`vyris drop`: create, list, show and resize drops."""
+"""`vyris drop`: create, list, show, resize, schedule and close drops."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,22 +12,26 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import backends
-from cli.console import AsJson, err, fail, out, run_async, show, show_one
+from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
 from services.mint import drops
 from services.mint.drop_watch import drop_state
+from services.mint.receipts.verified import Environment
 from services.mint.recount import Recounter
 from services.mint.settings import DefaultDropSettings
 from services.mint.statements import QUERIES
 from services.runtime.fields import drop_name
 from services.runtime.settings import load
-from vyris.errors import InvalidRequest
+from services.storage.database import Database
+from vyris.errors import InvalidRequest, NotFound
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, show and resize drops.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedule and close drops.")
 
 Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters")]
 Year = Annotated[str, typer.Argument(help="2000 to 2100")]
 Capacity = Annotated[int, typer.Option(min=0, max=10_000_000, help="How many numbers the drop has.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
+OpensAt = Annotated[datetime | None, typer.Option(help="When minting begins, UTC. Default: at once.")]
+ClosesAt = Annotated[datetime | None, typer.Option(help="When minting ends, UTC. Default: never.")]
 COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
 
 
@@ -36,8 +41,8 @@ async def create(
     tier: Annotated[str | None, typer.Argument(help="Default: DROP_TIER.")] = None,
     year: Annotated[str | None, typer.Argument(help="Default: DROP_YEAR.")] = None,
     capacity: Annotated[int | None, typer.Option(min=0, max=10_000_000, help="Default: DROP_CAPACITY.")] = None,
-    opens_at: Annotated[datetime | None, typer.Option(help="When minting begins, UTC.")] = None,
-    closes_at: Annotated[datetime | None, typer.Option(help="When minting ends, UTC.")] = None,
+    opens_at: OpensAt = None,
+    closes_at: ClosesAt = None,
     sandbox: Sandbox = False,
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
@@ -50,13 +55,10 @@ async def create(
     new = drops.NewDrop(
         *name,
         default.drop_capacity if capacity is None else capacity,
-        "sandbox" if sandbox else "production",
-        opens_at.replace(tzinfo=UTC) if opens_at else None,
-        closes_at.replace(tzinfo=UTC) if closes_at else None,
+        _environment(sandbox),
+        *_opening(opens_at, closes_at),
         refund_frees_number,
     )
-    if new.opens_at and new.closes_at and new.opens_at >= new.closes_at:
-        fail("--opens-at must be before --closes-at.")
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
             created = await database.in_long_transaction(lambda c: drops.create_drop(c, new, advance))
@@ -97,20 +99,65 @@ async def show_drop(tier: Tier, year: Year, as_json: AsJson = False) -> None:
 @run_async
 async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = False) -> None:
     """Give a drop more or fewer numbers, never fewer than are taken."""
-    name = _checked_name(tier, year)
-    environment = "sandbox" if sandbox else "production"
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
-        found = await database.fetchrow(QUERIES["find_drop"], *name, environment)
-        if found is None:
-            fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
+        drop = await _found(database, tier, year, sandbox=sandbox)
         try:
-            before = await database.in_long_transaction(lambda c: drops.resize_drop(c, found["id"], capacity))
+            before = await database.in_long_transaction(lambda c: drops.resize_drop(c, drop.id, capacity))
         except drops.CannotResize as reason:
             fail(f"The drop keeps its capacity: {reason}.")
         out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
         await Recounter(database, bouncer, interval_s=0).rebuild()
         if not await bouncer.reachable():
             err.print(f"{backends.why_redis_failed()} The mint service writes its count when it is back.")
+
+
+@app.command()
+@run_async
+async def schedule(
+    tier: Tier,
+    year: Year,
+    reason: Reason,
+    opens_at: OpensAt = None,
+    closes_at: ClosesAt = None,
+    sandbox: Sandbox = False,
+) -> None:
+    """Say anew when a drop sells; one that was closed may open again."""
+    opening = _opening(opens_at, closes_at)
+    async with backends.database() as database:
+        drop = await _found(database, tier, year, sandbox=sandbox)
+        await database.in_transaction(
+            lambda c: drops.schedule_drop(c, drop, *opening, reason=reason, actor=getpass.getuser())
+        )
+    begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
+    err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
+
+
+@app.command()
+@run_async
+async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
+    """End a drop's sale now: from the next batch on buyers hear that it is closed."""
+    async with backends.database() as database:
+        drop = await _found(database, tier, year, sandbox=sandbox)
+        await database.in_transaction(lambda c: drops.close_drop(c, drop, reason=reason, actor=getpass.getuser()))
+    err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
+
+
+async def _found(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
+    name = _checked_name(tier, year)
+    try:
+        return await drops.DropDirectory(database).named(*name, _environment(sandbox))
+    except NotFound:
+        fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
+
+
+def _environment(sandbox: bool) -> Environment:
+    return "sandbox" if sandbox else "production"
+
+
+def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[datetime | None, datetime | None]:
+    if opens_at and closes_at and opens_at >= closes_at:
+        fail("--opens-at must be before --closes-at.")
+    return opens_at and opens_at.replace(tzinfo=UTC), closes_at and closes_at.replace(tzinfo=UTC)
 
 
 def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:

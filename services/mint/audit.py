@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+import asyncpg
 import structlog
 
 from services.mint import metrics
@@ -20,7 +21,7 @@ from services.storage.rounds import repeat
 INTERVAL_S: Final = 30.0
 # To count over a drop of ten million keeps a core busy for a second or two: it is done so much more rarely.
 REST: Final = 40.0
-DROPS_LIMIT: Final = 100
+DROPS_A_STATEMENT: Final = 100
 PENDING_LOOK_BACK: Final = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
@@ -44,13 +45,20 @@ class Audit:
         metrics.AUDITED_AT.set_to_current_time()
 
     async def _count(self, connection: Connection) -> None:
-        for row in await connection.fetch(QUERIES["audit_drops"], DROPS_LIMIT):
-            labels = (row["tier"], row["year"], row["environment"])
-            metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*labels).set(row["over_capacity"])
-            metrics.SLOTS_UNACCOUNTED.labels(*labels).set(row["unaccounted"])
-            if row["over_capacity"] or row["unaccounted"]:
-                log.error("rule_broken", drop=labels, over=row["over_capacity"], unaccounted=row["unaccounted"])
+        after = 0
+        while rows := await connection.fetch(QUERIES["audit_drops"], after, DROPS_A_STATEMENT):
+            for row in rows:
+                _tell(row)
+            after = rows[-1]["id"]
         now: datetime = await connection.fetchval(QUERIES["transaction_time"])
         begins = self._settled_before() or now - PENDING_LOOK_BACK
         oldest: datetime | None = await connection.fetchval(QUERIES["oldest_pending"], begins, now)
         metrics.OLDEST_PENDING_S.set((now - oldest).total_seconds() if oldest else 0)
+
+
+def _tell(row: asyncpg.Record) -> None:
+    drop = (row["tier"], row["year"], row["environment"])
+    metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*drop).set(row["over_capacity"])
+    metrics.SLOTS_UNACCOUNTED.labels(*drop).set(row["unaccounted"])
+    if row["over_capacity"] or row["unaccounted"]:
+        log.error("rule_broken", drop=drop, over=row["over_capacity"], unaccounted=row["unaccounted"])

@@ -12,7 +12,7 @@ from services.mint import metrics
 from services.mint.audit import Audit
 from services.mint.bouncer import Bouncer, redis_client
 from services.mint.cycle import MintAnswer, MintCycle
-from services.mint.drops import Drop
+from services.mint.drops import TALLY_WRITERS, Drop
 from services.mint.ledger import Ledger, MintOrder
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
@@ -20,7 +20,6 @@ from services.mint.settings import MintSettings
 from services.storage.database import Database
 from vyris.errors import VyrisError
 
-TALLY_WRITERS = 16
 # Drops whose batches run at once. With eight drops and no bound a batch held one receipt, and the process minted 860 a
 # second instead of 1,820 (`python -m tests.bench --full`, drops at once); with one, a batch that waits for a lock or
 # for a slow disk would hold up every other drop.

@@ -81,7 +81,7 @@ class Ledger:
     """Statements over `receipt_ledger`, `slots` and `memberships`."""
 
     def __init__(self, database: Database, tally_writer: int) -> None:
-        """`tally_writer` (0 to 15) is this process's row among the tallies."""
+        """`tally_writer` (0 to `TALLY_WRITERS` - 1) is this process's row among the tallies."""
         self._database = database
         self._tally_writer = tally_writer
 

@@ -215,11 +215,12 @@ SELECT pg_try_advisory_xact_lock($1::int, $2::int);
 SELECT TRUE FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked;
 
 -- name: remaining_by_drop
--- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all
+-- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all;
+-- $2 at most so many, the newest
 SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining
 FROM drops d JOIN drop_tallies t ON t.drop_id = d.id
 WHERE $1::int[] IS NULL OR d.id = ANY ($1::int[])
-GROUP BY d.id ORDER BY d.id DESC LIMIT 10000;
+GROUP BY d.id ORDER BY d.id DESC LIMIT $2;
 
 -- name: find_drop
 -- $1 tier, $2 year, $3 environment
@@ -252,8 +253,8 @@ ON CONFLICT (tier, year, environment) DO NOTHING
 RETURNING id;
 
 -- name: create_tallies
--- A row for each writer, so that a tally is always an update. $1 drop
-INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, 15);
+-- A row for each writer, so that a tally is always an update. $1 drop, $2 writers
+INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, $2::int - 1);
 
 -- name: lock_drop
 -- Keeps two resizes of one drop apart. $1 drop
@@ -275,6 +276,15 @@ ORDER BY n LIMIT $3;
 -- name: set_capacity
 -- $1 drop, $2 capacity
 UPDATE drops SET capacity = $2 WHERE id = $1;
+
+-- name: schedule_drop
+-- When a drop sells; NULL is no limit. $1 drop, $2 opens_at, $3 closes_at
+UPDATE drops SET opens_at = $2, closes_at = $3 WHERE id = $1 RETURNING opens_at, closes_at;
+
+-- name: close_drop
+-- From the next statement on nobody mints in it. $1 drop
+UPDATE drops SET closes_at = least(closes_at, now()), opens_at = CASE WHEN opens_at < least(closes_at, now()) THEN opens_at END
+WHERE id = $1 RETURNING opens_at, closes_at;
 
 -- name: count_slots
 -- A plain count of unclaimed rows: what the tallies are checked against. $1 drop
@@ -330,13 +340,14 @@ WHERE l.state = $1::receipt_state
 ORDER BY l.created_at LIMIT $2;
 
 -- name: audit_drops
--- What must always add up, in one snapshot. Index-only counts; the statement timeout bounds them.
-SELECT d.tier, d.year, d.environment,
+-- What must always add up, each statement in one snapshot. Index-only counts; the statement timeout bounds them.
+-- $1 a drop's id: those after it, $2 at most so many
+SELECT d.id, d.tier, d.year, d.environment,
        greatest(0, (SELECT count(*) FROM memberships m WHERE m.drop_id = d.id AND m.revoked_at IS NULL) - d.capacity)
          AS over_capacity,
        d.capacity - (SELECT count(*) FROM slots s WHERE s.drop_id = d.id)
          - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted
-FROM drops d ORDER BY d.id DESC LIMIT $1;
+FROM drops d WHERE d.id > $1 ORDER BY d.id LIMIT $2;
 
 -- name: oldest_pending
 -- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.

@@ -21,6 +21,8 @@ from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database
 ALL_DROPS: Final = 0
+# Older ones sell no more; a count that is missing is put right when somebody asks.
+DROPS_LIMIT: Final = 10_000
 
 
 class Recounter:
@@ -51,7 +53,7 @@ class Recounter:
         async def locked(connection: Connection) -> None:
             if not await connection.fetchval(lock, LOCK_CLASS, drop_ids[0] if drop_ids else ALL_DROPS):
                 return
-            for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids):
+            for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids, DROPS_LIMIT):
                 labels = (row["tier"], row["year"], row["environment"])
                 await failpoints.reach("recount.read")
                 before = await self._bouncer.write(count_key(*labels), row["remaining"])

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from services.storage.failures import DatabaseUnavailable
+from services.storage.failures import DatabaseUnreachable
 from services.storage.settings import PostgresSettings
 
 # So many connections stay out of the pool between two statements: to take one from it and to return it was a
@@ -70,7 +70,7 @@ class Connections:
             self._pool.terminate()
 
     async def take(self) -> Connection:
-        """A connection that nobody else uses. Raises DatabaseUnavailable."""
+        """A connection that nobody else uses. Raises DatabaseUnreachable."""
         while self._kept:
             connection, since_s = self._kept.pop()
             if _lives(connection):
@@ -84,7 +84,7 @@ class Connections:
             timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
             return await self._pool.acquire(timeout=timeout_s)
         except CONNECTION_FAILURES as error:
-            raise DatabaseUnavailable(f"no connection: {type(error).__name__}") from error
+            raise DatabaseUnreachable(f"no connection: {type(error).__name__}") from error
         finally:
             self._waiting -= 1
 

@@ -23,5 +23,9 @@ class DatabaseUnavailable(DatabaseFailed):
     """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
 
 
+class DatabaseUnreachable(DatabaseUnavailable):
+    """There is no connection to Postgres: nothing was asked of it."""
+
+
 class DataRejected(DatabaseFailed):
     """Postgres refused the data itself (SQLSTATE class 22 or 23); nothing was written."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from services.mint.drops import TALLY_WRITERS
 from services.mint.statements import QUERIES
 from tests.bench.drops import SLOTS, YEAR
 
@@ -42,7 +43,7 @@ async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: in
     drop_id: int = await connection.fetchval(
         QUERIES["create_drop"], tier, YEAR, "production", capacity, None, None, False
     )
-    await connection.execute(QUERIES["create_tallies"], drop_id)
+    await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await connection.execute(SLOTS, drop_id, capacity)
     await connection.execute("VACUUM ANALYZE slots")
     await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")

@@ -9,6 +9,7 @@ import asyncpg
 import redis
 
 from services.mint.bouncer import count_key
+from services.mint.drops import TALLY_WRITERS
 from services.mint.statements import QUERIES
 from stack.local import Stack
 
@@ -39,7 +40,7 @@ async def create_for_suite(database_url: str, redis_url: str, drop: BenchDrop) -
             drop_id: int = await connection.fetchval(
                 QUERIES["create_drop"], drop.tier, drop.year, "production", drop.capacity, None, None, False
             )
-            await connection.execute(QUERIES["create_tallies"], drop_id)
+            await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
             await connection.execute(SLOTS, drop_id, drop.capacity)
         await connection.execute("VACUUM ANALYZE slots")
     finally:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from services.mint import audit as audit_module
 from services.mint import metrics
 from services.mint.audit import Audit
 from tests.integration.mint.conftest import MintMaker
@@ -37,3 +40,15 @@ async def test_too_many_memberships_lost_slots_and_old_receipts_are_told(make_mi
     assert 499 < metrics.OLDEST_PENDING_S._value.get() < 600
     await Audit(mint.database, lambda: datetime.now(UTC)).once()
     assert metrics.OLDEST_PENDING_S._value.get() == 0
+
+
+async def test_no_drop_is_left_out_however_many_there_are(
+    make_mint: MintMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "DROPS_A_STATEMENT", 2)
+    mints = [await make_mint(capacity=1) for _ in range(5)]
+    for mint in mints:
+        await mint.database.execute("UPDATE drops SET capacity = 3 WHERE id = $1", mint.drop.id)
+    await Audit(mints[0].database, lambda: None).once()
+    for mint in mints:
+        assert metrics.SLOTS_UNACCOUNTED.labels(mint.drop.tier, "2025", "production")._value.get() == 2

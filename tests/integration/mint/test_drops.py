@@ -8,7 +8,7 @@ import time
 import pytest
 
 from services.mint.drop_watch import DropWatch
-from services.mint.drops import CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
+from services.mint.drops import TALLY_WRITERS, CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
 from services.storage.failures import DataRejected
 from tests.integration.mint.conftest import MintMaker
 from vyris.errors import NotFound
@@ -27,6 +27,12 @@ async def test_a_drop_has_each_number_once_in_an_order_that_no_other_drop_has(ma
     ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(1, 1000))
     assert orders[0] != orders[1]
+
+
+async def test_whatever_row_a_process_counts_in_the_drop_has_it(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=1)
+    rows = await mint.database.fetch("SELECT writer FROM drop_tallies WHERE drop_id = $1", mint.drop.id)
+    assert sorted(row["writer"] for row in rows) == list(range(TALLY_WRITERS))
 
 
 async def test_creating_a_drop_again_changes_nothing(make_mint: MintMaker) -> None:

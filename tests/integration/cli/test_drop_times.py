@@ -1,0 +1,64 @@
+"""When a drop sells can be said anew, and whoever said so is written down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.mint.conftest import Mint, MintMaker, mint_maker
+from vyris.errors import DropNotOpen
+
+
+@pytest.fixture
+async def mint(database_url: str, redis_url: str) -> AsyncIterator[Mint]:
+    async with mint_maker(database_url, redis_url) as make_mint:
+        yield await make_mint(capacity=5)
+
+
+def vyris(database_url: str, mint: Mint, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli.main", "drop", arguments[0], mint.drop.tier, mint.drop.year, *arguments[1:]]
+    return subprocess.run(
+        command, env={"DATABASE_URL": database_url}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+async def test_a_drop_is_closed_at_once_and_opened_again(mint: Mint, database_url: str) -> None:
+    membership, _ = await mint.mint("before")
+    closed = vyris(database_url, mint, "close", "--reason", "too many were sold")
+    assert closed.returncode == 0, closed.stderr
+    with pytest.raises(DropNotOpen) as refusal:
+        await mint.mint("meanwhile")
+    assert not refusal.value.retryable
+    assert await mint.mint("before") == (membership, True)
+    assert vyris(database_url, mint, "schedule", "--reason", "it was a mistake").returncode == 0
+    assert not (await mint.mint("meanwhile"))[1]
+    rows = await mint.database.fetch("SELECT action, subject, reason FROM audit_log ORDER BY id")
+    name = f"{mint.drop.tier} {mint.drop.year}"
+    assert [tuple(row) for row in rows] == [
+        ("drop.close", name, "too many were sold"),
+        ("drop.schedule", name, "it was a mistake"),
+    ]
+
+
+async def test_a_drop_opens_later(mint: Mint, database_url: str) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    assert vyris(database_url, mint, "schedule", "--opens-at", tomorrow, "--reason", "late").returncode == 0
+    with pytest.raises(DropNotOpen) as refusal:
+        await mint.mint("early")
+    assert refusal.value.retryable
+    assert vyris(database_url, mint, "close", "--reason", "never mind").returncode == 0
+    with pytest.raises(DropNotOpen) as refusal:
+        await mint.mint("early")
+    assert not refusal.value.retryable
+
+
+async def test_an_end_before_the_beginning_is_refused(mint: Mint, database_url: str) -> None:
+    times = ["--opens-at", "2030-01-02", "--closes-at", "2030-01-01"]
+    refused = vyris(database_url, mint, "schedule", *times, "--reason", "typing")
+    assert refused.returncode == 1
+    assert "--opens-at must be before --closes-at" in refused.stderr
+    assert not (await mint.mint("still open"))[1]
