@@ -76,7 +76,9 @@ def _why_postgres_failed(error: DatabaseFailed) -> str:
     if not isinstance(error, DatabaseUnreachable):
         return f"Postgres did not do it ({error.cause}): is its schema the newest (`vyris migrate`)?"
     if BackendSettings().database_url:
-        return f"The Postgres that DATABASE_URL names does not answer ({error.cause}): does it run, and is the URL right?"
+        return (
+            f"The Postgres that DATABASE_URL names does not answer ({error.cause}): does it run, and is the URL right?"
+        )
     return _silent("Postgres", "DATABASE_URL")
 
 

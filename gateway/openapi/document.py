@@ -28,6 +28,10 @@ _DEVICE_PROOF: Final = (
     "form of RFC 9449 with the claims `htm`, `htu`, `iat`, `jti` and `req` (base64url SHA-256 of the request's set "
     "fields as `name=value` lines). Good once and for 60 seconds. `vyris dev proof` and the Python client make them."
 )
+_IDENTITY: Final = (
+    "The user's own token, from the identity provider that `USER_JWT_ISSUER` names: a JWT whose `sub` is the request's "
+    "`user_id`. Needed wherever a request names a user, once that setting is made; not looked at before."
+)
 _APPLE: Final = "`ApplePass <token>`, with the `authenticationToken` that stands in the pass itself."
 # What the gateway answers out of files: path, what it is, media type.
 PAGES: Final = (
@@ -73,6 +77,12 @@ def build(api: Api) -> Object:
             "headers": HEADERS,
             "securitySchemes": {
                 "DeviceProof": {"type": "apiKey", "in": "header", "name": "DPoP", "description": _DEVICE_PROOF},
+                "UserToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": _IDENTITY,
+                },
                 "ApplePass": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _APPLE},
             },
         },

@@ -23,6 +23,8 @@ _SECURITY: Final[dict[str, list[Object]]] = {
     "device-optional": [{}, {"DeviceProof": []}],
     "pass": [{"ApplePass": []}],
 }
+_USER_TOKEN: Final[Object] = {"UserToken": []}
+_USER_FIELD: Final = "user_id"
 _SUCCESS_WORDS: Final = {
     200: "Done.",
     201: "Made.",
@@ -56,8 +58,16 @@ class Operations:
         if operation.body:
             written["requestBody"] = self._request_body(operation)
         written["responses"] = {str(status): answer for status, answer in sorted(self._answers(operation).items())}
-        written["security"] = _SECURITY[operation.policy.proof]
+        written["security"] = self._security(operation)
         return written
+
+    def _security(self, operation: Operation) -> list[Object]:
+        """The choices that a caller has; with the user's token each of them, where the request names a user."""
+        choices = _SECURITY[operation.policy.proof]
+        if all(field.name != _USER_FIELD for field in self._api.messages[operation.request].fields):
+            return choices
+        choices = choices or [{}]
+        return [*choices, *({**choice, **_USER_TOKEN} for choice in choices)]
 
     def _parameters(self, operation: Operation) -> list[Object]:
         fields = {field.name: field for field in self._api.messages[operation.request].fields}

@@ -63,7 +63,8 @@ class _Reader:
     def operation(self, path: str, method: str, operation: Object) -> Object:
         body = operation.get("requestBody")
         content = next(iter(body["content"].items()), None) if body else None
-        schemes = [name for choice in operation["security"] for name in choice]
+        schemes = {name for choice in operation["security"] for name in choice}
+        proof = next((header for name, header in _PROOFS.items() if name in schemes), "")
         # What every operation may answer is told once, in the section on errors.
         own, shared = {}, []
         for status, answer in operation["responses"].items():
@@ -78,8 +79,9 @@ class _Reader:
             "path": path,
             "summary": operation["summary"],
             "description": operation.get("description", ""),
-            "proof": _PROOFS[schemes[0]] if schemes else "",
+            "proof": proof,
             "proof_optional": {} in operation["security"],
+            "user_token": "UserToken" in schemes,
             "parameters": [self._parameter(parameter) for parameter in operation.get("parameters", [])],
             "media_type": content[0] if content else "",
             "fields": list(self._fields(content[1]["schema"])) if content else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -20,8 +21,11 @@ A = TypeVar("A", bound=Message)
 DropName = tuple[str, str]
 """Tier and year."""
 Metadata = tuple[tuple[str, str], ...]
+Bearer = str | Callable[[], str]
+"""A user's token, or what hands out one that is in time; it is asked before each call that needs one."""
 
 REQUEST_ID_KEY: Final = "x-request-id"
+USER_FIELD: Final = "user_id"
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,19 @@ class Ask(Generic[A]):
         """`/package.Service/Method`."""
         return grpc_target(self.method).htu
 
-    def metadata(self, request_id: str) -> Metadata:
-        """The request's id and, where a device signs, a proof that is good for this one request."""
+    def metadata(self, request_id: str, bearer: Bearer | None = None) -> Metadata:
+        """The request's id; where a device signs, a proof that is good for this one request; the user's token.
+
+        The token goes with those requests alone that name a user.
+        """
         if not request_id.isascii() or not request_id.isprintable():
             raise ValueError("a request id is printable ASCII")
-        entries = ((REQUEST_ID_KEY, request_id),)
-        if self.signer is None:
-            return entries
-        return (*entries, (METADATA_KEY, build_proof(self.signer.key, self.request, grpc_target(self.method))))
+        entries: Metadata = ((REQUEST_ID_KEY, request_id),)
+        if self.signer is not None:
+            entries += ((METADATA_KEY, build_proof(self.signer.key, self.request, grpc_target(self.method))),)
+        if bearer is not None and USER_FIELD in self.request.DESCRIPTOR.fields_by_name:
+            entries += (("authorization", f"Bearer {bearer if isinstance(bearer, str) else bearer()}"),)
+        return entries
 
 
 def _method(file: FileDescriptor, name: str) -> MethodDescriptor:

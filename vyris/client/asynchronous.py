@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from vyris.client import asks
-from vyris.client.asks import Ask, DropName
+from vyris.client.asks import Ask, Bearer, DropName
 from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
 from vyris.client.failures import told
@@ -31,10 +31,14 @@ class AsyncClient:
         target: str,
         *,
         tls: Tls | bool = False,
+        bearer: Bearer | None = None,
         timeout_s: float = TIMEOUT_S,
         options: tuple[tuple[str, Any], ...] = (),
     ) -> None:
-        """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's."""
+        """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's.
+
+        `bearer` is the user's token where the servers want one (`USER_JWT_ISSUER`), or a function that hands it out.
+        """
         target = native_target(target)
         chosen = [*channel_options(), *options]
         secret = credentials(tls)
@@ -43,6 +47,7 @@ class AsyncClient:
             if secret is None
             else grpc.aio.secure_channel(target, secret, chosen)
         )
+        self._bearer = bearer
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
@@ -103,7 +108,7 @@ class AsyncClient:
             request_serializer=type(ask.request).SerializeToString,
             response_deserializer=ask.answer.FromString,
         )
-        call = send(ask.request, timeout=timeout_s, metadata=ask.metadata(name))
+        call = send(ask.request, timeout=timeout_s, metadata=ask.metadata(name, self._bearer))
         try:
             async for message in call:
                 yield message.drop
@@ -275,7 +280,7 @@ class AsyncClient:
             response_deserializer=ask.answer.FromString,
         )
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        call = send(ask.request, timeout=limit_s, metadata=ask.metadata(name))
+        call = send(ask.request, timeout=limit_s, metadata=ask.metadata(name, self._bearer))
         try:
             answer = await call
             return answer, list(await call.initial_metadata())

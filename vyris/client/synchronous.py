@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from vyris.client import asks
-from vyris.client.asks import Ask, DropName
+from vyris.client.asks import Ask, Bearer, DropName
 from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
 from vyris.client.failures import told
@@ -35,16 +35,21 @@ class Client:
         target: str,
         *,
         tls: Tls | bool = False,
+        bearer: Bearer | None = None,
         timeout_s: float = TIMEOUT_S,
         options: tuple[tuple[str, Any], ...] = (),
     ) -> None:
-        """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's."""
+        """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's.
+
+        `bearer` is the user's token where the servers want one (`USER_JWT_ISSUER`), or a function that hands it out.
+        """
         target = native_target(target)
         chosen = [*channel_options(), *options]
         secret = credentials(tls)
         self._channel = (
             grpc.insecure_channel(target, chosen) if secret is None else grpc.secure_channel(target, secret, chosen)
         )
+        self._bearer = bearer
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
@@ -105,7 +110,7 @@ class Client:
             request_serializer=type(ask.request).SerializeToString,
             response_deserializer=ask.answer.FromString,
         )
-        call = send(ask.request, timeout=timeout_s, metadata=ask.metadata(name))
+        call = send(ask.request, timeout=timeout_s, metadata=ask.metadata(name, self._bearer))
         try:
             for message in call:
                 yield message.drop
@@ -271,7 +276,7 @@ class Client:
         )
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            answer, call = send.with_call(ask.request, timeout=limit_s, metadata=ask.metadata(name))
+            answer, call = send.with_call(ask.request, timeout=limit_s, metadata=ask.metadata(name, self._bearer))
         except grpc.RpcError as failure:
             raise told(failure, name) from failure
         return answer, list(call.initial_metadata())

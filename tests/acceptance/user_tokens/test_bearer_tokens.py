@@ -20,8 +20,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from stack.local import Stack
 from tests.signers.merchant import MerchantSigner
+from vyris.client import Client
 from vyris.device_keys import public_jwk
 from vyris.encounter.v1 import encounter_pb2
+from vyris.errors import Unauthorized
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2
@@ -148,3 +150,23 @@ def test_a_refused_mint_writes_nothing(suite: Suite) -> None:
     assert suite.post("/mint", body, suite.token("eve")).status_code == 401
     answer = suite.post("/mint", {**body, "user_id": "eve"}, suite.token("eve"))
     assert (answer.status_code, answer.json()["replayed"]) == (201, False)
+
+
+def test_the_client_sends_the_token_with_the_calls_that_name_a_user_and_no_other(suite: Suite) -> None:
+    target = f"localhost:{suite.stack.settings.gateway_grpc_port}"
+    handed_out: list[str] = []
+
+    def bearer() -> str:
+        handed_out.append(suite.token("ada"))
+        return handed_out[-1]
+
+    with Client(target, bearer=bearer) as ada:
+        assert ada.mint("the client's", "ada", drop=("genesis", "2025")).membership.id
+        assert ada.issue_pass(suite.membership_id, "ada").package
+        assert len(handed_out) == 2
+        assert ada.get_drop("genesis", "2025").capacity > 0
+        assert len(handed_out) == 2
+    with Client(target, bearer=suite.token("eve")) as eve, pytest.raises(Unauthorized):
+        eve.issue_pass(suite.membership_id, "ada")
+    with Client(target) as nobody, pytest.raises(Unauthorized):
+        nobody.issue_pass(suite.membership_id, "ada")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.mint.conftest import Mint, MintMaker, mint_maker
+from tests.integration.mint.conftest import Mint, mint_maker
 from vyris.errors import DropNotOpen
 
 
