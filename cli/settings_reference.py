@@ -44,7 +44,10 @@ class Setting:
 
 
 def settings() -> list[Setting]:
-    """Every setting, in the order in which the parts name them. ValueError for one without a meaning."""
+    """Every setting, in the order in which the parts name them.
+
+    ValueError for one without a meaning, and for one that has another default for another reader.
+    """
     found: dict[str, Setting] = {}
     for reader, settings_class in READERS.items():
         for field_name, info in settings_class.model_fields.items():
@@ -53,6 +56,10 @@ def settings() -> list[Setting]:
                 if not info.description:
                     raise ValueError(f"{settings_class.__name__}.{field_name} has no description")
                 found[name] = Setting(name, info.description, _default(info))
+            if _default(info) != found[name].default:
+                raise ValueError(
+                    f"{settings_class.__name__}.{field_name}: the default is {found[name].default!r} elsewhere"
+                )
             found[name].readers.append(reader)
     return list(found.values())
 

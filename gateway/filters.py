@@ -24,6 +24,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from gateway import bare_statuses
 from gateway.messages import MAX_BODY_BYTES, flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
@@ -85,7 +86,7 @@ def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
 
 
 def _script(status: int, file: str) -> str:
-    return f'local SUCCESS_STATUS = "{status}"\n{lua_file("errors")}\n{lua_file(file)}'
+    return f'local SUCCESS_STATUS = "{status}"\n{bare_statuses.LUA}\n{lua_file("errors")}\n{lua_file(file)}'
 
 
 def query_script(allowed: Iterable[str]) -> str:

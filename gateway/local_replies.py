@@ -41,12 +41,9 @@ REPLIES: Final = (
     # Whatever else Envoy holds against a request: JSON that the transcoder refuses, bad headers or framing.
     LocalReply(
         "(response.code >= 400 && response.code < 500) || response.code == 501",
-        InvalidRequest("The request is not valid"),
+        InvalidRequest(),
     ),
-    LocalReply(
-        "response.code == 502 || response.code == 503",
-        Retryable("The service cannot be reached; send the same request again", http_status=503, retry_after_s=1),
-    ),
+    LocalReply("response.code == 502 || response.code == 503", Retryable.unreachable()),
     LocalReply("response.code >= 500", Retryable()),
 )
 

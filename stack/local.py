@@ -58,7 +58,7 @@ class Stack:
     def from_environment(cls) -> Self:
         """Describe the stack that the environment and `.env` ask for. Raises StackRefused for a wrong setting."""
         written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-        return cls(StackSettings.load(), {**written, **os.environ})
+        return cls(StackSettings(), {**written, **os.environ})
 
     @classmethod
     def isolated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN
 from stack.log_lines import last_words
 from stack.processes import ProcessSpec
 from stack.refusal import StackRefused
@@ -13,8 +14,8 @@ from stack.supervision import Supervisor
 
 # Far more than a machine needs that has nothing else to do.
 READY_LIMIT_S = 90.0
-# sysexits.h: a port that is taken, a wrong setting. Starting again mends neither.
-FINAL_EXITS = frozenset({69, 78})
+# Starting again mends neither.
+FINAL_EXITS = frozenset({EXIT_PORT_TAKEN, EXIT_CONFIGURATION})
 # A process that ended this often while it should have become ready will not.
 ATTEMPTS_LIMIT = 3
 POLL_S = 0.03

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from stack.refusal import StackRefused
 
 
 class StackSettings(BaseSettings):
@@ -47,18 +44,6 @@ class StackSettings(BaseSettings):
         if url and not url.startswith(("postgres://", "postgresql://")):
             raise ValueError("must begin with postgresql://")
         return url
-
-    @classmethod
-    def load(cls) -> StackSettings:
-        """Read the settings. Raises StackRefused with the first wrong one named."""
-        try:
-            return cls()
-        except ValidationError as failure:
-            first = failure.errors()[0]
-            name = str(first["loc"][0]).upper()
-            where = "the environment" if name in os.environ else ".env"
-            told = first["msg"].removeprefix("Value error, ")
-            raise StackRefused(f"{name} is wrong in {where}: {told}.") from failure
 
     def fixed_ports(self) -> dict[str, int]:
         """List the ports that callers know, by the setting that moves them."""

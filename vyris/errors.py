@@ -94,6 +94,17 @@ class Retryable(VyrisError):
         """Refuse at once, because more is waiting than can be served in time."""
         return cls("The service is busy; send the same request again", http_status=503, retry_after_s=retry_after_s)
 
+    @classmethod
+    def unreachable(cls) -> Retryable:
+        """Say that nobody answers there."""
+        message = "The service cannot be reached; send the same request again"
+        return cls(message, http_status=503, retry_after_s=1)
+
+    @classmethod
+    def too_slow(cls) -> Retryable:
+        """Say that no answer came within the caller's deadline."""
+        return cls("The service did not answer in time; send the same request again", http_status=504)
+
 
 class NotFound(VyrisError):
     """Unknown membership, device, drop, token or path."""
@@ -169,4 +180,16 @@ ERRORS_BY_REASON: dict[str, type[VyrisError]] = {
         DropNotOpen,
         RateLimited,
     )
+}
+
+# What a status of gRPC's own says, one that carries no details because no service made it; Retryable where it is none
+# of these.
+ERRORS_BY_BARE_CODE: dict[grpc.StatusCode, VyrisError] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest(),
+    grpc.StatusCode.DEADLINE_EXCEEDED: Retryable.too_slow(),
+    grpc.StatusCode.NOT_FOUND: NotFound(),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Retryable.shed(),
+    grpc.StatusCode.UNIMPLEMENTED: NotFound(),
+    grpc.StatusCode.UNAVAILABLE: Retryable.unreachable(),
+    grpc.StatusCode.UNAUTHENTICATED: Unauthorized(),
 }

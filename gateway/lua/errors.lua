@@ -1,21 +1,9 @@
 -- Writes the three-key error body of the contract. Shared by every script. The
 -- headers that carry an error between the parts are removed by the header_mutation
 -- filter, which the answer meets last.
-
--- Statuses that gRPC makes itself, as the contract tells them: HTTP status,
--- error, message, retryable, Retry-After in seconds.
-local UNFINISHED = {"500", "RETRYABLE", "The service could not finish; send the same request again", true}
-local UNREACHABLE = {"503", "RETRYABLE", "The service cannot be reached; send the same request again", true, "1"}
-local TOO_SLOW = {"504", "RETRYABLE", "The service did not answer in time; send the same request again", true}
-local BY_GRPC_STATUS = {
-  ["3"] = {"422", "INVALID_REQUEST", "The request is not valid", false},
-  ["4"] = TOO_SLOW,
-  ["5"] = {"404", "NOT_FOUND", "Not found", false},
-  ["8"] = {"503", "RETRYABLE", "The service is busy; send the same request again", true, "1"},
-  ["12"] = {"404", "NOT_FOUND", "Not found", false},
-  ["14"] = UNREACHABLE,
-  ["16"] = {"401", "UNAUTHORIZED", "The caller may not do this", false},
-}
+--
+-- What stands before it comes from `vyris.errors` (gateway/bare_statuses.py): UNFINISHED, UNREACHABLE and BY_GRPC_STATUS,
+-- each error as {HTTP status, error, message, retryable, Retry-After in seconds or nil}.
 
 local ESCAPES = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
 

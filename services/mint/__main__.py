@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
@@ -28,6 +29,12 @@ from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
 from vyris.wallet.v1 import wallet_pb2
 
+PEERS: Final = {
+    "encounter": encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
+    "wallet": wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
+    "reforge": reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
+}
+
 
 @asynccontextmanager
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
@@ -39,11 +46,8 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
-            "encounter": PeersProbe(
-                settings.encounter_address, "vyris.encounter.v1.EncounterService", certificates(settings)
-            ),
-            "wallet": PeersProbe(settings.wallet_address, "vyris.wallet.v1.WalletService", certificates(settings)),
-            "reforge": PeersProbe(settings.reforge_address, "vyris.reforge.v1.ReforgeService", certificates(settings)),
+            name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
+            for name, addresses in settings.peer_addresses().items()
         }
         health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())
@@ -63,11 +67,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 ],
                 ready=database.answers,
                 authenticate=user_tokens,
-                described=[
-                    encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
-                    wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
-                    reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
-                ],
+                described=list(PEERS.values()),
             )
         finally:
             looking.cancel()

@@ -24,8 +24,42 @@ class DefaultDropSettings(BaseSettings):
     )
 
 
+class PeerSettings(BaseSettings):
+    """Where the other services are: `GET /health` tells of all."""
+
+    encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
+    encounter_address: str = Field(
+        "",
+        description="host:port of the encounter service, several divided by commas; empty: 127.0.0.1:ENCOUNTER_PORT",
+    )
+    wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
+    wallet_address: str = Field(
+        "",
+        description="host:port of the wallet service, several divided by commas; empty: 127.0.0.1:WALLET_PORT",
+    )
+    reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
+    reforge_address: str = Field(
+        "",
+        description="host:port of the reforge service, several divided by commas; empty: 127.0.0.1:REFORGE_PORT",
+    )
+
+    def peer_addresses(self) -> dict[str, str]:
+        """`host:port[,host:port…]` of each, by its name."""
+        return {
+            "encounter": self.encounter_address or f"127.0.0.1:{self.encounter_port}",
+            "wallet": self.wallet_address or f"127.0.0.1:{self.wallet_port}",
+            "reforge": self.reforge_address or f"127.0.0.1:{self.reforge_port}",
+        }
+
+
 class MintSettings(
-    UserTokenSettings, ReceiptSettings, BouncerSettings, PostgresSettings, DefaultDropSettings, ServiceSettings
+    UserTokenSettings,
+    ReceiptSettings,
+    BouncerSettings,
+    PostgresSettings,
+    DefaultDropSettings,
+    PeerSettings,
+    ServiceSettings,
 ):
     """What the mint process needs to know."""
 
@@ -41,13 +75,4 @@ class MintSettings(
     )
     reaper_interval_ms: int = Field(
         5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"
-    )
-    encounter_address: str = Field(
-        "127.0.0.1:50052", description="host:port of the encounter service, several divided by commas"
-    )
-    wallet_address: str = Field(
-        "127.0.0.1:50053", description="host:port of the wallet service, several divided by commas"
-    )
-    reforge_address: str = Field(
-        "127.0.0.1:50054", description="host:port of the reforge service, several divided by commas"
     )

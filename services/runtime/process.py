@@ -29,7 +29,7 @@ from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
-from services.runtime.settings import EXIT_CONFIGURATION, ServiceSettings, WrongSetting
+from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN, ServiceSettings, WrongSetting
 from services.runtime.tls import Certificates, certificates
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,6 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 READINESS_INTERVAL_S = 1.0
 PROBES_LIMIT = 64
-EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 S = TypeVar("S", bound=BaseSettings)
 
 EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
+EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
 
 
 class ServiceSettings(BaseSettings):
@@ -46,7 +47,7 @@ class ServiceSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     call_limit_ms: int = Field(
-        8_000, ge=50, le=60_000, description="time for a mint or an encounter where the caller sets none"
+        8_000, ge=50, le=60_000, description="longest time for a mint or an encounter; a caller may set a shorter one"
     )
     concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")
     drain_delay_ms: int = Field(

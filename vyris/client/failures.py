@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Final, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from vyris.error_wire import from_rpc_error
-from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, Unauthorized, VyrisError
+from vyris.errors import ERRORS_BY_BARE_CODE, InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
 
-# Statuses that gRPC or the gateway makes itself carry no details: the code must do.
-_BY_CODE: Final[dict[grpc.StatusCode, type[VyrisError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthorized,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-}
 _TOO_LARGE: Final = "larger than max"
 
 
@@ -51,14 +46,8 @@ def _from_details(failure: FailedCall) -> VyrisError | None:
 def _from_code(code: grpc.StatusCode, details: str) -> VyrisError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotFound("This address serves no such call (the local stack listens for clients at localhost:3001)")
-    kind = _BY_CODE.get(code)
-    if kind is not None:
-        return kind()
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Retryable("The service cannot be reached; send the same request again", http_status=503)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Retryable("The service did not answer in time; send the same request again", http_status=504)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC itself says so of a message beyond its own limit, before anybody reads it.
         return InvalidRequest("The request is too large", http_status=413) if _TOO_LARGE in details else RateLimited()
-    return Retryable()
+    # Told anew: whoever gets it may hang something on it.
+    return copy(ERRORS_BY_BARE_CODE.get(code, Retryable()))

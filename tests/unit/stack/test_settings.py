@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from stack.refusal import StackRefused
+from cli.main import app
+from services.runtime.settings import EXIT_CONFIGURATION
 from stack.settings import StackSettings
 
 
@@ -17,10 +20,17 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def told_by_up() -> tuple[int, str, str]:
+    """Exit status of `vyris up`, the setting that its one sentence names, and where it says that stands."""
+    result = CliRunner().invoke(app, ["up"])
+    [(name, place)] = re.findall(r"^vyris: setting (\w+)( in \.env)?: ", result.output, re.MULTILINE)
+    return result.exit_code, name, place
+
+
 def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("GATEWAY_PORT=3100\nMINT_PORT=51000\n", encoding="utf-8")
     monkeypatch.setenv("MINT_PORT", "52000")
-    settings = StackSettings.load()
+    settings = StackSettings()
     assert (settings.gateway_port, settings.mint_port, settings.wallet_port) == (3100, 52000, 50053)
 
 
@@ -29,16 +39,14 @@ def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkey
 )
 def test_a_wrong_setting_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(StackRefused, match=f"^{name} is wrong in the environment: "):
-        StackSettings.load()
+    assert told_by_up() == (EXIT_CONFIGURATION, name, "")
 
 
 def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "")
-    assert StackSettings.load().gateway_port == 3000
+    assert StackSettings().gateway_port == 3000
 
 
 def test_a_wrong_setting_of_the_env_file_says_so() -> None:
     Path(".env").write_text("GATEWAY_PORT=mint\n", encoding="utf-8")
-    with pytest.raises(StackRefused, match=r"^GATEWAY_PORT is wrong in \.env: "):
-        StackSettings.load()
+    assert told_by_up() == (EXIT_CONFIGURATION, "GATEWAY_PORT", " in .env")

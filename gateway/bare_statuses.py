@@ -1,0 +1,29 @@
+"""Statuses that gRPC makes itself, as the scripts tell them: `vyris.errors` as a table of Lua's."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from vyris.errors import ERRORS_BY_BARE_CODE, Retryable, VyrisError
+
+
+def _literal(error: VyrisError) -> str:
+    # A string of JSON in plain ASCII is one of Lua's, too.
+    fields = [json.dumps(str(error.http_status)), json.dumps(error.reason), json.dumps(error.message)]
+    fields.append("true" if error.retryable else "false")
+    if error.retry_after_s is not None:
+        fields.append(json.dumps(str(error.retry_after_s)))
+    return "{" + ", ".join(fields) + "}"
+
+
+LUA: Final = "\n".join(
+    [
+        f"local UNFINISHED = {_literal(Retryable())}",
+        f"local UNREACHABLE = {_literal(Retryable.unreachable())}",
+        "local BY_GRPC_STATUS = {",
+        *(f'  ["{code.value[0]}"] = {_literal(error)},' for code, error in ERRORS_BY_BARE_CODE.items()),
+        "}",
+    ]
+)
+"""To stand before `lua/errors.lua`."""
