@@ -13,7 +13,7 @@ from cli.console import fail
 from services.encounter.authority_keys import authority_keys
 from services.encounter.development_key import development_key, has_development_key, public_pem
 from services.encounter.settings import AuthoritySettings
-from services.es256 import public_key_from_text
+from services.jose import public_key_from_text
 from services.runtime.settings import WrongSetting, load
 
 

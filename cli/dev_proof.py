@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import typer
-from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import Parse, ParseDict, ParseError
 from google.protobuf.message import Message
@@ -23,12 +22,12 @@ from services.device_proof.settings import DeviceProofSettings
 from services.runtime.settings import load
 from vyris.device_proof import Target, build_proof, grpc_target, http_target
 from vyris.encounter.v1 import encounter_pb2
+from vyris.http_rules import VARIABLE, bindings
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2
 
 _FILES: Final = (mint_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
-_VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
 
 
 class _Settings(DeviceProofSettings):
@@ -59,13 +58,12 @@ def proof(
 def _http_call(method: str, path: str, body: str) -> tuple[MethodDescriptor, Message]:
     parts = urlsplit(path)
     for rpc in _methods():
-        rule: Any = rpc.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
-        template = getattr(rule, method.lower(), "")
-        found = re.fullmatch(_VARIABLE.sub(r"(?P<\1>[^/]+)", template), parts.path) if template else None
-        if found is not None:
-            request = _parse(rpc, body)
-            from_address = {**dict(parse_qsl(parts.query)), **{k: unquote(v) for k, v in found.groupdict().items()}}
-            return rpc, _merge(request, from_address)
+        for binding in bindings(rpc.GetOptions()):
+            found = re.fullmatch(VARIABLE.sub(r"(?P<\1>[^/]+)", binding.template), parts.path)
+            if found is not None and binding.http_method == method:
+                request = _parse(rpc, body)
+                from_address = {**dict(parse_qsl(parts.query)), **{k: unquote(v) for k, v in found.groupdict().items()}}
+                return rpc, _merge(request, from_address)
     fail(f"There is no call {method} {parts.path}. There are: {', '.join(_http_calls())}.")
 
 
@@ -78,11 +76,10 @@ def _grpc_call(path: str, body: str) -> tuple[MethodDescriptor, Message]:
 
 def _http_calls() -> Iterator[str]:
     for rpc in _methods():
-        rule: Any = rpc.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
-        pattern = rule.WhichOneof("pattern")
-        # Wallet's own calls (/v1/) take no device proof.
-        if pattern is not None and not getattr(rule, pattern).startswith("/v1/"):
-            yield f"{pattern.upper()} {getattr(rule, pattern)}"
+        for binding in bindings(rpc.GetOptions()):
+            # Wallet's own calls (/v1/) take no device proof.
+            if not binding.template.startswith("/v1/"):
+                yield f"{binding.http_method} {binding.template}"
 
 
 def _methods() -> Iterator[MethodDescriptor]:

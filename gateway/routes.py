@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
 
 from gateway.paths import VARIABLE
 from gateway.settings import SERVICES
 from vyris.gateway.v1 import http_policy_pb2
+from vyris.http_rules import bindings
 
 DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 
@@ -22,8 +22,6 @@ HEALTH_PATH: Final = "/health"
 
 # Packages that are answered by another service's process.
 HOSTED_BY: Final = {"suite": "mint"}
-
-_HTTP_METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
 class UnroutableError(ValueError):
@@ -113,22 +111,20 @@ def _cluster_of(package: str) -> str:
 
 def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Iterator[HttpRoute]:
     options: Any = method.options  # the stubs for google.api know no extensions
-    if not options.HasExtension(annotations_pb2.http):
-        return
-    rule: http_pb2.HttpRule = options.Extensions[annotations_pb2.http]
-    policy = options.Extensions[http_policy_pb2.http_policy]
     rpc = f"{service}/{method.name}"
-    if method.client_streaming or method.server_streaming:
+    try:
+        found = bindings(options)
+    except ValueError as problem:
+        raise UnroutableError(f"{rpc}: {problem}") from None
+    policy = options.Extensions[http_policy_pb2.http_policy]
+    if found and (method.client_streaming or method.server_streaming):
         raise UnroutableError(f"{rpc}: the JSON listener carries no streams")
-    for binding in (rule, *rule.additional_bindings):
-        kind = binding.WhichOneof("pattern")
-        if kind not in _HTTP_METHODS:
-            raise UnroutableError(f"{rpc}: unsupported HTTP pattern {kind}")
+    for binding in found:
         yield HttpRoute(
             rpc=rpc,
             cluster=cluster,
-            http_method=kind.upper(),
-            template=_checked_template(rpc, getattr(binding, kind)),
+            http_method=binding.http_method,
+            template=_checked_template(rpc, binding.template),
             success_status=policy.success_status or 200,
             status_from_service=policy.status_from_service or policy.html,
             query_parameters=tuple(policy.query_parameters),

@@ -16,7 +16,6 @@ Callers use `build_proof`; the services verify with the same functions.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,18 +25,16 @@ from urllib.parse import quote
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from vyris.device_keys import base64url, public_jwk
+from vyris.http_rules import VARIABLE, bindings
 
 PROOF_TYP: Final = "dpop+jwt"
 METADATA_KEY: Final = "dpop"
 MAX_AGE_S: Final = 60
 
-_HTTP_PATTERNS: Final = ("get", "post", "put", "patch", "delete")
-_PATH_VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 
@@ -59,12 +56,11 @@ def http_target(base_url: str, method: MethodDescriptor, request: Message) -> Ta
 
     Variables in the path are taken from `request`, percent-encoded.
     """
-    rule: Any = method.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
-    pattern = rule.WhichOneof("pattern")
-    if pattern not in _HTTP_PATTERNS:
+    found = bindings(method.GetOptions())
+    if not found:
         return None
-    path = _PATH_VARIABLE.sub(lambda found: quote(str(getattr(request, found[1])), safe=""), getattr(rule, pattern))
-    return Target(pattern.upper(), base_url.rstrip("/") + path)
+    path = VARIABLE.sub(lambda name: quote(str(getattr(request, name[1])), safe=""), found[0].template)
+    return Target(found[0].http_method, base_url.rstrip("/") + path)
 
 
 def request_digest(request: Message) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from google.api import annotations_pb2, field_behavior_pb2
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
@@ -20,10 +20,9 @@ from google.protobuf.descriptor_pb2 import (
 
 from gateway.routes import DESCRIPTOR_SET
 from vyris.gateway.v1 import http_policy_pb2
+from vyris.http_rules import VARIABLE, bindings
 
 _JSON_NAME: Final = re.compile(r"JSON name is [^`]*`(\w+)`")
-_PATH_VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
-_HTTP_METHODS: Final = ("get", "post", "put", "patch", "delete")
 # Numbers of the parts of a file in a source location's path (descriptor.proto).
 _MESSAGE, _SERVICE = 4, 6
 _FIELD, _METHOD = 2, 2
@@ -73,7 +72,7 @@ class Operation:
     @property
     def path_variables(self) -> list[str]:
         """Names of the variables, as they stand in the path."""
-        return _PATH_VARIABLE.findall(self.path)
+        return VARIABLE.findall(self.path)
 
 
 class Api:
@@ -153,20 +152,15 @@ def _field(field: FieldDescriptorProto, comment: str) -> Field:
 
 def _operations(service: str, method: MethodDescriptorProto, comment: str) -> Iterator[Operation]:
     options: Any = method.options
-    if not options.HasExtension(annotations_pb2.http):
-        return
-    rule = options.Extensions[annotations_pb2.http]
-    for binding in (rule, *rule.additional_bindings):
-        kind = binding.WhichOneof("pattern")
-        if kind in _HTTP_METHODS:
-            yield Operation(
-                service=service,
-                rpc=method.name,
-                comment=comment,
-                http_method=kind,
-                path=getattr(binding, kind),
-                body=binding.body,
-                policy=options.Extensions[http_policy_pb2.http_policy],
-                request=method.input_type,
-                answer=method.output_type,
-            )
+    for binding in bindings(options):
+        yield Operation(
+            service=service,
+            rpc=method.name,
+            comment=comment,
+            http_method=binding.http_method.lower(),
+            path=binding.template,
+            body=binding.body,
+            policy=options.Extensions[http_policy_pb2.http_policy],
+            request=method.input_type,
+            answer=method.output_type,
+        )

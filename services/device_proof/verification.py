@@ -9,7 +9,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from services.es256 import (
+from services.jose import (
     KeyRefused,
     TokenRefused,
     numeric_date,

@@ -7,8 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.es256 import KeyRefused, PublicKey, kid_of, public_key_from_jwk, public_key_from_text
-from services.es256.strict_json import NotStrict, read_object
+from services.jose import (
+    KeyRefused,
+    NotStrict,
+    PublicKey,
+    kid_of,
+    public_key_from_jwk,
+    public_key_from_text,
+    read_object,
+)
 from services.runtime.settings import WrongSetting
 
 SETTING: Final = "ENCOUNTER_JWT_PUBLIC_KEY"

@@ -14,7 +14,7 @@ from services.device_proof import DeviceProofs
 from services.device_proof.spending import spend
 from services.encounter.encounter_token import Meeting, ProvenMeeting, prove
 from services.encounter.register import QUERIES, Encounter, Register
-from services.es256 import PublicKey, Token, TokenRefused, stored_public_key
+from services.jose import PublicKey, Token, TokenRefused, stored_public_key
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.es256 import (
+from services.jose import (
     PublicKey,
     Token,
     TokenRefused,

@@ -10,7 +10,7 @@ from services.encounter.encounter_token import TimeLimits, prove, read_encounter
 from services.encounter.history import History
 from services.encounter.recording import Recorder
 from services.encounter.register import Encounter
-from services.es256 import TokenRefused
+from services.jose import TokenRefused
 from services.runtime.call import Call
 from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2

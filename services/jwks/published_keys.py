@@ -17,8 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 import structlog
 
-from services.es256 import KeyRefused, PublicKey, kid_of, public_key_from_jwk
-from services.es256.strict_json import NotStrict, read_object
+from services.jose import KeyRefused, NotStrict, PublicKey, kid_of, public_key_from_jwk, read_object
 from services.runtime.settings import WrongSetting
 from vyris.errors import Retryable
 

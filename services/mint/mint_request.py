@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from services.es256 import KeyRefused, public_key_from_text
+from services.jose import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
 from services.runtime.fields import drop_name, email_address, is_opaque_id, opaque_id, refuse_nul
 from vyris.errors import InvalidReceipt, InvalidRequest

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from services.device_proof import DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
-from services.es256 import PublicKey
+from services.jose import PublicKey
 from services.reforge.mail_facts import request_facts
 from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue

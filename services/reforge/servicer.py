@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from services.device_proof import proof_in
-from services.es256 import KeyRefused, PublicKey, public_key_from_text
+from services.jose import KeyRefused, PublicKey, public_key_from_text
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
 from services.reforge.email_changes import EmailChanges

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
-from services.es256 import PRIVATE_MEMBERS, KeyRefused, Token, TokenRefused, public_key_from_jwk
+from services.jose import PRIVATE_MEMBERS, KeyRefused, Token, TokenRefused, public_key_from_jwk
 
 ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA"})
 # NIST SP 800-131A asks for 2048 at least; beyond 4096 a verification costs more than it proves.

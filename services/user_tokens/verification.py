@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from services.es256 import TokenRefused, names_audience, numeric_date, optional_numeric_date, read_token, text_claim
+from services.jose import TokenRefused, names_audience, numeric_date, optional_numeric_date, read_token, text_claim
 from services.jwks import PublishedKeys, opened_keys
 from services.runtime.call import Call, Identity
 from services.runtime.settings import WrongSetting

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 from hypothesis import example, given, settings
 
 from services.encounter import page_token
-from services.es256 import KeyRefused, TokenRefused, public_key_from_text, read_token
+from services.jose import KeyRefused, TokenRefused, public_key_from_text, read_token
 from services.mint.mint_request import checked
 from services.mint.receipts.form import looks_like_jws
 from services.mint.receipts.verified import receipt_key

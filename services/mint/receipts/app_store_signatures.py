@@ -26,7 +26,7 @@ from appstoreserverlibrary.signed_data_verifier import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from services.es256 import Token, TokenRefused, read_token, verify_token
+from services.jose import Token, TokenRefused, read_token, verify_token
 from services.mint.receipts.pace import Pace
 from services.mint.receipts.proven_chains import Chain, ProvenChains
 from vyris.errors import Retryable

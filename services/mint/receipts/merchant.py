@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.es256 import TokenRefused, text_claim
+from services.jose import TokenRefused, text_claim
 from services.mint.receipts.form import looks_like_plain_jws
 from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import DropName, Environment, ReceiptClaim, VerifiedReceipt, receipt_key

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.es256 import PublicKey, TokenRefused, names_audience, read_token, text_claim, verify_token
+from services.jose import PublicKey, TokenRefused, names_audience, read_token, text_claim, verify_token
 from services.jwks import PublishedKeys
 
 KIND: Final = "merchant"

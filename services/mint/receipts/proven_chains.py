@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.es256 import KeyRefused, PublicKey, public_key_from_text
+from services.jose import KeyRefused, PublicKey, public_key_from_text
 
 CHAINS_LIMIT: Final = 32
 AGE_LIMIT_S: Final = 900.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, cast
 
-from services.es256.claims import MAX_NUMERIC_DATE
+from services.jose import MAX_NUMERIC_DATE
 from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
 from services.mint.receipts.app_store_transaction import ID_LIMIT, KIND, environment_name, transaction_of
 from services.mint.refunds.notice import EVENTS, Event, Notice

@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from services.es256 import TokenRefused, numeric_date, text_claim
+from services.jose import TokenRefused, numeric_date, text_claim
 from services.mint.receipts.merchant import merchant_key
 from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import Environment

@@ -26,7 +26,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.es256 import public_key_from_text
+from services.jose import public_key_from_text
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from services.device_proof import DeviceProofMode, DeviceProofs, VerifiedProof, proof_in
-from services.es256 import public_key_from_jwk
+from services.jose import public_key_from_jwk
 from vyris.device_keys import public_jwk
 from vyris.device_proof import Target, build_proof, grpc_target, http_target, request_digest
 from vyris.encounter.v1.encounter_pb2 import DESCRIPTOR as ENCOUNTER

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from services.encounter.authority_keys import authority_keys
-from services.es256 import public_key_from_text
+from services.jose import public_key_from_text
 from services.runtime.settings import WrongSetting
 from tests.signers.encounter import Signer
 from vyris.device_keys import public_jwk

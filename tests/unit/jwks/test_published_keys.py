@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.es256 import PublicKey
+from services.jose import PublicKey
 from services.jwks.published_keys import (
     KEYS_LIMIT,
     READ_AGAIN_S,

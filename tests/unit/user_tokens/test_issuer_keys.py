@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from services.es256 import KeyRefused
+from services.jose import KeyRefused
 from services.jwks import PublishedKeys
 from services.user_tokens import UserTokens
 from services.user_tokens.issuer_keys import issuer_key

@@ -9,9 +9,9 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.es256 import KeyRefused, TokenRefused, numeric_date, public_key_from_text, read_token, text_claim
-from tests.unit.es256.test_compact_jws import GOOD, encoded
-from tests.unit.es256.test_public_keys import JWK, PEM
+from services.jose import KeyRefused, TokenRefused, numeric_date, public_key_from_text, read_token, text_claim
+from tests.unit.jose.test_compact_jws import GOOD, encoded
+from tests.unit.jose.test_public_keys import JWK, PEM
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwt.algorithms import ECAlgorithm
 
-from services.es256 import KeyRefused, public_key_from_text, stored_public_key
+from services.jose import KeyRefused, public_key_from_text, stored_public_key
 from vyris.device_keys import public_jwk
 
 KEY = ec.generate_private_key(ec.SECP256R1())

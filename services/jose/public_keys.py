@@ -18,8 +18,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from services.es256.refusals import KeyRefused
-from services.es256.strict_json import NotStrict, decode_base64url, read_object
+from services.jose.refusals import KeyRefused
+from services.jose.strict_json import NotStrict, decode_base64url, read_object
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 
 MAX_KEY_TEXT_LENGTH: Final = 2048

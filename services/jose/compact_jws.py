@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from jwt.algorithms import ECAlgorithm
 
-from services.es256.public_keys import KID_LIMIT, PublicKey
-from services.es256.refusals import TokenRefused
-from services.es256.strict_json import NotStrict, decode_base64url, read_object
+from services.jose.public_keys import KID_LIMIT, PublicKey
+from services.jose.refusals import TokenRefused
+from services.jose.strict_json import NotStrict, decode_base64url, read_object
 
 ES256: Final = "ES256"
 ES256_ALONE: Final = frozenset({ES256})

@@ -12,7 +12,7 @@ class KeyRefused(ValueError):
 
 
 class TokenRefused(ValueError):
-    """Not a well-formed compact ES256 token, not signed by the key, or a claim out of bounds."""
+    """Not a well-formed compact token, not signed by the key, or a claim out of bounds."""
 
     def __init__(self, message: str) -> None:
         self.message = message

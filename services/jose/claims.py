@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.es256.refusals import TokenRefused
+from services.jose.refusals import TokenRefused
 
 MAX_NUMERIC_DATE: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
 

@@ -1,0 +1,43 @@
+"""Keys and tokens of JOSE (RFC 7515, 7517, 7519), read strictly: P-256 keys, compact tokens. Pure: no I/O, no clock.
+
+`public_keys` turns PEM or JWK into a `PublicKey`; `compact_jws` reads a token
+cheaply and then verifies its signature; `claims` takes values out of what was
+signed; `strict_json` reads what all of them are written in. What is refused raises
+`KeyRefused`, `TokenRefused` or `NotStrict`, whose messages a caller may see: they
+name the rule, never the input.
+"""
+
+from services.jose.claims import MAX_NUMERIC_DATE, names_audience, numeric_date, optional_numeric_date, text_claim
+from services.jose.compact_jws import Token, read_token, verify_token
+from services.jose.public_keys import (
+    PRIVATE_MEMBERS,
+    PublicKey,
+    kid_of,
+    public_key_from_jwk,
+    public_key_from_text,
+    stored_public_key,
+)
+from services.jose.refusals import KeyRefused, TokenRefused
+from services.jose.strict_json import NotStrict, decode_base64url, read_object
+
+__all__ = [
+    "MAX_NUMERIC_DATE",
+    "PRIVATE_MEMBERS",
+    "KeyRefused",
+    "NotStrict",
+    "PublicKey",
+    "Token",
+    "TokenRefused",
+    "decode_base64url",
+    "kid_of",
+    "names_audience",
+    "numeric_date",
+    "optional_numeric_date",
+    "public_key_from_jwk",
+    "public_key_from_text",
+    "read_object",
+    "read_token",
+    "stored_public_key",
+    "text_claim",
+    "verify_token",
+]
