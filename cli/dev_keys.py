@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from cli.backends import BackendSettings
 from cli.console import fail
+from services.development_keys import held, write_whole
 from stack.state import StateFolder
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 
@@ -59,20 +59,20 @@ def device_key(
 def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePrivateKey:
     """The device's private key; ends the command with a sentence where there is none."""
     path = _path(name)
-    if make and not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text)
+    if make:
+        with held(path.parent, name):
+            if not path.exists():
+                key = ec.generate_private_key(ec.SECP256R1())
+                write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     if not path.exists():
         fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except ValueError:
-        key = None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        found = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, ec.EllipticCurvePrivateKey) or not isinstance(found.curve, ec.SECP256R1):
         fail(f"{path} holds no device key: remove it, and `vyris dev device-key {name}` makes a new one.")
-    return key
+    return found
 
 
 def _path(name: str) -> Path:

@@ -59,7 +59,7 @@ class Prometheus:
 
     def series(self, expression: str, began_s: float, ended_s: float, step_s: float) -> list[dict[str, Any]]:
         """What a panel's query answers: each series with its labels and values."""
-        asked = {"query": expression, "start": began_s, "end": ended_s, "step": step_s}
+        asked: dict[str, str | float] = {"query": expression, "start": began_s, "end": ended_s, "step": step_s}
         answer = httpx.get(f"{self._url}/api/v1/query_range", params=asked, timeout=30, trust_env=False)
         answer.raise_for_status()
         result: list[dict[str, Any]] = answer.json()["data"]["result"]
@@ -93,14 +93,14 @@ def watching(stack: Stack, folder: Path) -> Iterator[Prometheus]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=error",
     ]
-    process = subprocess.Popen(command)
+    running = subprocess.Popen(command)
     try:
         server = Prometheus(port)
         server.wait_ready()
         yield server
     finally:
-        process.terminate()
-        process.wait()
+        running.terminate()
+        running.wait()
 
 
 class Crowd:

@@ -24,7 +24,6 @@ BAR: Final = 40
 # Spans of the warm-up have arrived by then.
 SETTLE_S: Final = 2.0
 ARRIVAL_LIMIT_S: Final = 30.0
-CALL: Final = "/vyris.mint.v1.MintService/Mint"
 
 
 def traced_mint() -> list[Kept]:

@@ -20,6 +20,7 @@ PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
 SECRET_BYTES: Final = 32
 MIN_SECRET_LENGTH: Final = 32
+"""Characters that a secret has at least, whoever made it: as hexadecimal digits 128 bits."""
 
 
 @contextmanager

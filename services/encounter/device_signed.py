@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from services.device_proof import DeviceProofs
 from services.device_proof.spending import spend
 from services.encounter.encounter_token import Meeting, ProvenMeeting, prove
-from services.encounter.register import QUERIES, Encounter, Register
+from services.encounter.register import Encounter, Register
+from services.encounter.statements import QUERIES
 from services.jose import PublicKey, Token, TokenRefused, stored_public_key
 from services.storage.connections import Connection
 from services.storage.database import Database

@@ -11,7 +11,8 @@ import asyncpg
 from services.device_proof import DeviceProofMode, DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.encounter.page_token import Position, decode, encode
-from services.encounter.register import QUERIES, Encounter
+from services.encounter.register import Encounter
+from services.encounter.statements import QUERIES
 from services.runtime.fields import known_uuid, refuse_nul
 from services.storage.connections import Connection
 from services.storage.database import Database

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from services.encounter import metrics
-from services.encounter.register import QUERIES
+from services.encounter.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.rounds import repeat

@@ -11,13 +11,12 @@ from uuid import UUID
 import asyncpg
 
 from services.encounter.encounter_token import Meeting, ProvenMeeting
+from services.encounter.statements import QUERIES
 from services.runtime.times import rfc3339
 from services.storage.columns import sparse
-from services.storage.queries import Queries
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Conflict, Unauthorized, VyrisError
 
-QUERIES: Final = Queries.beside(__file__)
 STALE_MESSAGE: Final = "Encounter token: it is too old, expired, or its time has not come"
 # The same words for unknown and revoked: which of the two is nobody's business.
 UNKNOWN_MESSAGE: Final = "Encounter token: one of its memberships cannot take part"

@@ -34,12 +34,13 @@ async def ready_kinds(settings: ReceiptSettings, *, production: bool) -> AsyncIt
     kinds = ReceiptKinds()
     async with AsyncExitStack() as closing:
         for name in accepted_kinds(settings):
-            if name == "app-store":
-                _add_app_store(kinds, settings, closing)
-            elif name == "merchant":
-                await _add_merchant(kinds, settings, closing, production=production)
-            else:
-                _add_opaque(kinds, production=production)
+            match name:
+                case "app-store":
+                    _add_app_store(kinds, settings, closing)
+                case "merchant":
+                    await _add_merchant(kinds, settings, closing, production=production)
+                case "opaque":
+                    _add_opaque(kinds, production=production)
         yield kinds
 
 

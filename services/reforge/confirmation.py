@@ -17,9 +17,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.reforge import metrics
 from services.reforge.lookups import locked_request, request_named_by
 from services.reforge.mail_facts import request_facts, shown_time
-from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
 from services.reforge.tokens import Purpose, TokenKey
@@ -81,7 +81,7 @@ class Confirmation:
             raise Unauthorized("This request needs the code that the new device shows (confirmation_code)")
         if isinstance(outcome, CodeVerdict):
             raise Unauthorized("This is not the code that the new device shows")
-        MOVES.labels("confirmed").inc()
+        metrics.MOVES.labels("confirmed").inc()
         return outcome
 
     def _judge_code(self, request: asyncpg.Record, typed: str) -> CodeVerdict:

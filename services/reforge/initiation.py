@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from services.device_proof import DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.jose import PublicKey
+from services.reforge import metrics
 from services.reforge.mail_facts import request_facts
-from services.reforge.metrics import MOVES
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.settings import ReforgeSettings
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
@@ -74,7 +74,7 @@ class Initiation:
             return await self._record(connection, wish, membership, proven=proof is not None)
 
         begun = await self._database.in_transaction(work)
-        MOVES.labels("asked").inc()
+        metrics.MOVES.labels("asked").inc()
         return begun
 
     def _judge(self, wish: Wish, membership: asyncpg.Record) -> VerifiedProof | None:

@@ -8,21 +8,16 @@ worst, with one Message-ID. A failure postpones the mail by a pause that doubles
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import structlog
-from prometheus_client import Counter, Gauge
 
+from services.reforge import metrics
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
 from services.reforge.smtp import MailServer, NotSent
 from services.storage.rounds import repeat
 
 log = structlog.get_logger(__name__)
-
-MAILS: Final = Counter("vyris_mails", "Mails by outcome of an attempt", ["kind", "outcome"])
-WAITING: Final = Gauge("vyris_mail_outbox_waiting", "Mails in the outbox that are not yet sent")
-OLDEST_S: Final = Gauge("vyris_mail_outbox_oldest_seconds", "Age of the oldest mail that is not yet sent")
 
 
 class MailWorker:
@@ -55,8 +50,8 @@ class MailWorker:
         mails = await self._outbox.take()
         await asyncio.gather(*(self._send(mail) for mail in mails))
         waiting, oldest_s = await self._outbox.waiting()
-        WAITING.set(waiting)
-        OLDEST_S.set(oldest_s)
+        metrics.MAIL_WAITING.set(waiting)
+        metrics.OLDEST_MAIL_S.set(oldest_s)
         return len(mails) == BATCH_LIMIT
 
     async def _send(self, mail: Mail) -> None:
@@ -75,7 +70,7 @@ class MailWorker:
         return self._note(mail, "sent", "")
 
     def _note(self, mail: Mail, outcome: str, failure: str) -> None:
-        MAILS.labels(mail.kind, outcome).inc()
+        metrics.MAILS.labels(mail.kind, outcome).inc()
         log.info(
             "mail", outcome=outcome, mail=str(mail.message_id), kind=mail.kind, attempt=mail.attempts, failure=failure
         )

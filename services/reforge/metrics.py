@@ -1,9 +1,10 @@
-"""What the reforge service counts."""
+"""Prometheus metrics of moves and their mail."""
 
 from __future__ import annotations
 
-from typing import Final
+from prometheus_client import Counter, Gauge
 
-from prometheus_client import Counter
-
-MOVES: Final = Counter("vyris_reforge_moves", "Moves of memberships by what happened", ["event"])
+MOVES = Counter("vyris_reforge_moves", "Moves of memberships by what happened", ["event"])
+MAILS = Counter("vyris_mails", "Mails by outcome of an attempt", ["kind", "outcome"])
+MAIL_WAITING = Gauge("vyris_mail_outbox_waiting", "Mails in the outbox that are not yet sent")
+OLDEST_MAIL_S = Gauge("vyris_mail_outbox_oldest_seconds", "Age of the oldest mail that is not yet sent")

@@ -56,7 +56,7 @@ class PageServicer:
             self._mail.wake()
             return Page("confirmed", {})
 
-        form = await self._form(request, call)
+        form = self._form(request)
         return await self._answer(call, form.get("token", ""), confirm)
 
     async def show_refuse_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
@@ -70,7 +70,7 @@ class PageServicer:
             await self._reversal.refuse_by_token(token)
             return Page("refused", {})
 
-        form = await self._form(request, call)
+        form = self._form(request)
         return await self._answer(call, form.get("token", ""), refuse)
 
     async def show_undo_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
@@ -85,7 +85,7 @@ class PageServicer:
             self._mail.wake()
             return Page("undone", {})
 
-        form = await self._form(request, call)
+        form = self._form(request)
         return await self._answer(call, form.get("token", ""), undo)
 
     async def _confirm_form(self, token: str, problem: str = "") -> Page:
@@ -109,9 +109,8 @@ class PageServicer:
         facts = {**request_facts(request, request), "undo_until": shown_time(request["undo_until"]), "token": token}
         return Page("undo", facts)
 
-    async def _form(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> dict[str, str]:
+    def _form(self, request: reforge_pb2.SubmitPageRequest) -> dict[str, str]:
         """Fields of the posted form; empty for what is no form, which then names no link."""
-        del call
         form: Any = request.form
         if form.content_type.split(";")[0].strip().lower() != FORM_TYPE or len(form.data) > FORM_LIMIT_BYTES:
             return {}

@@ -11,22 +11,21 @@ from google.protobuf.message import Message
 
 from services.device_proof import DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
+from services.reforge import metrics
 from services.reforge.confirmation import ENDED, refuse_ended
-from services.reforge.lookups import UNKNOWN_TOKEN, locked_request, request_named_by, request_with_id, subject_named_by
+from services.reforge.lookups import locked_request, request_named_by, request_with_id, subject_named_by
 from services.reforge.mail_facts import request_facts
-from services.reforge.metrics import MOVES
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_audit, append_moved
 from services.reforge.tokens import Purpose
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.errors import Expired, NotFound, Unauthorized
+from vyris.errors import Expired, Unauthorized
 from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
 
 _METHODS: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
 REFUSE: Final = _METHODS["RefuseReforge"]
 UNDO: Final = _METHODS["UndoReforge"]
-# A notice that nobody could receive for this long tells nobody anything.
 
 
 class Reversal:
@@ -38,8 +37,9 @@ class Reversal:
 
     async def refuse_by_token(self, token: str) -> None:
         """Refuse what the token of a mail names: a move or a change of address. Raises NotFound, Expired."""
-        if await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token) is not None:
-            return await self._keep_email(token)
+        change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
+        if change is not None:
+            return await self._keep_email(change["id"])
         found = await request_named_by(self._database, Purpose.MOVE, token)
         return await self._refuse(found, None)
 
@@ -81,15 +81,11 @@ class Reversal:
             )
 
         await self._database.in_transaction(work)
-        MOVES.labels("refused").inc()
+        metrics.MOVES.labels("refused").inc()
 
-    async def _keep_email(self, token: str) -> None:
-        change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
-        if change is None:
-            raise NotFound(UNKNOWN_TOKEN)
-
+    async def _keep_email(self, change_id: UUID) -> None:
         async def work(connection: Connection) -> None:
-            membership_id = await connection.fetchval(QUERIES["refuse_email_change"], change["id"])
+            membership_id = await connection.fetchval(QUERIES["refuse_email_change"], change_id)
             if membership_id is None:
                 raise Expired("This change of address can no longer be refused")
             await append_audit(
@@ -98,7 +94,7 @@ class Reversal:
                 "email.change_refused",
                 membership_id,
                 reason="refused by the link in the old mailbox",
-                details={"change_id": str(change["id"])},
+                details={"change_id": str(change_id)},
             )
 
         await self._database.in_transaction(work)
@@ -120,7 +116,7 @@ class Reversal:
             return membership_id
 
         undone = await self._database.in_transaction(work)
-        MOVES.labels("undone").inc()
+        metrics.MOVES.labels("undone").inc()
         return undone
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from services.development_keys import MIN_SECRET_LENGTH
 from services.device_proof import DeviceProofSettings
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
@@ -66,8 +67,8 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     @field_validator("reforge_token_key")
     @classmethod
     def _is_long_enough(cls, value: str) -> str:
-        if value and len(value.encode()) < 32:  # noqa: PLR2004 - 256 bits
-            raise ValueError("must be 32 characters or more (`openssl rand -hex 32` makes one)")
+        if value and len(value) < MIN_SECRET_LENGTH:
+            raise ValueError(f"must be {MIN_SECRET_LENGTH} characters or more (`openssl rand -hex 32` makes one)")
         return value
 
     @field_validator("reforge_from_email")

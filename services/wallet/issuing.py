@@ -20,11 +20,10 @@ from services.device_proof import VerifiedProof
 from services.device_proof.spending import spend
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.queries import Queries
 from services.wallet.pass_json import PassFacts
+from services.wallet.statements import QUERIES
 from vyris.errors import NotFound, Retryable, Unauthorized
 
-QUERIES: Final = Queries.beside(__file__)
 LOCK_CLASS: Final = 0x77616C6C  # "wall": advisory locks of this service
 PUBLIC_ID_BYTES: Final = 16
 

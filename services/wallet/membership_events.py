@@ -18,13 +18,12 @@ import structlog
 
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.queries import Queries
 from services.storage.rounds import repeat
 from services.wallet.issuing import LOCK_CLASS
+from services.wallet.statements import QUERIES
 
 log = structlog.get_logger(__name__)
 
-QUERIES: Final = Queries.beside(__file__)
 BATCH_LIMIT: Final = 200
 PAUSE_AFTER_FAILURE_S: Final = 2.0
 

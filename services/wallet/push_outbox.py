@@ -13,25 +13,20 @@ from typing import Final
 
 import asyncpg
 import structlog
-from prometheus_client import Counter, Gauge
 
 from services.storage.database import Database
-from services.storage.queries import Queries
 from services.storage.rounds import repeat
+from services.wallet import metrics
 from services.wallet.apns import ApnsClient, PushAnswer, PushOutcome
+from services.wallet.statements import QUERIES
 
 log = structlog.get_logger(__name__)
 
-QUERIES: Final = Queries.beside(__file__)
 BATCH_LIMIT: Final = 50
 LEASE_S: Final = 60.0  # Longer than an attempt may take.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 3_600.0
 PAUSE_AFTER_FAILURE_S: Final = 2.0
-
-PUSHES = Counter("vyris_wallet_pushes_total", "Attempts to push, by how they ended", ["outcome"])
-PUSHES_OWED = Gauge("vyris_wallet_pushes_owed", "Pushes that wait, retries included")
-OLDEST_PUSH_S = Gauge("vyris_wallet_oldest_push_seconds", "Age of the push that waits longest")
 
 
 def pause_s(attempts: int) -> float:
@@ -75,7 +70,7 @@ class PushOutbox:
             answer = PushAnswer(PushOutcome.DELIVERED, "nobody to push to")
         else:
             answer = await self._apns.push(token)
-        PUSHES.labels(answer.outcome.value).inc()
+        metrics.PUSHES.labels(answer.outcome.value).inc()
         if answer.outcome is PushOutcome.RETRY and attempts < self._attempt_limit:
             log.warning("push_failed", reason=answer.reason, attempts=attempts)
             await self._database.execute(QUERIES["postpone_push"], token, version, pause_s(attempts))
@@ -90,5 +85,5 @@ class PushOutbox:
     async def _measure(self) -> None:
         row = await self._database.fetchrow(QUERIES["count_owed_pushes"])
         if row is not None:
-            PUSHES_OWED.set(row["owed"])
-            OLDEST_PUSH_S.set(row["oldest_s"])
+            metrics.PUSHES_OWED.set(row["owed"])
+            metrics.OLDEST_PUSH_S.set(row["oldest_s"])

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import Counter, Gauge
-
+from services.wallet import metrics
 from services.wallet.package import PassPress
 from services.wallet.pass_json import PassFacts
 from vyris.errors import Retryable
-
-PASSES_SIGNED = Counter("vyris_wallet_passes_signed_total", "Passes that were signed")
-PASSES_WAITING = Gauge("vyris_wallet_passes_waiting", "Passes that wait for their signature")
 
 
 class SigningRoom:
@@ -34,13 +30,13 @@ class SigningRoom:
         if self._waiting >= self._queue_limit:
             raise Retryable.shed()
         self._waiting += 1
-        PASSES_WAITING.set(self._waiting)
+        metrics.PASSES_WAITING.set(self._waiting)
         try:
             async with self._turn:
                 await asyncio.sleep(0)  # A free lock is taken without a pause; the loop's turn ends here.
                 package = self._press.press(facts, authentication_token)
         finally:
             self._waiting -= 1
-            PASSES_WAITING.set(self._waiting)
-        PASSES_SIGNED.inc()
+            metrics.PASSES_WAITING.set(self._waiting)
+        metrics.PASSES_SIGNED.inc()
         return package

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prometheus_client import Gauge
-
+from services.development_keys import MIN_SECRET_LENGTH
 from services.runtime.settings import WrongSetting
+from services.wallet import metrics
 from services.wallet.certificates import (
     CertificateProblemError,
     check_credentials,
@@ -17,13 +17,9 @@ from services.wallet.certificates import (
 )
 from services.wallet.development_certificates import development_credentials
 from services.wallet.pass_json import PassIssuer
-from services.wallet.pass_tokens import MIN_KEY_LENGTH, PassTokens, development_key
+from services.wallet.pass_tokens import PassTokens, development_key
 from services.wallet.settings import PassSigningSettings, WalletSettings
 from services.wallet.signing import SigningCredentials
-
-CERTIFICATE_EXPIRY = Gauge(
-    "vyris_wallet_certificate_expiry_seconds", "When the pass certificate or its intermediate expires (Unix time)"
-)
 
 
 def keys_folder(settings: PassSigningSettings) -> Path:
@@ -76,8 +72,8 @@ def tokens_from(settings: WalletSettings) -> PassTokens:
     key = settings.pass_auth_key.get_secret_value()
     if not key and not settings.production:
         key = development_key(keys_folder(settings))
-    if len(key) < MIN_KEY_LENGTH:
-        raise WrongSetting(f"PASS_AUTH_KEY must be a secret of {MIN_KEY_LENGTH} characters or more.")
+    if len(key) < MIN_SECRET_LENGTH:
+        raise WrongSetting(f"PASS_AUTH_KEY must be a secret of {MIN_SECRET_LENGTH} characters or more.")
     return PassTokens(key)
 
 
@@ -101,7 +97,7 @@ def issuer_from(settings: WalletSettings) -> PassIssuer:
 def announce_expiry(credentials: SigningCredentials) -> None:
     """Tell the metrics when passes can no longer be signed, so that somebody renews in time."""
     until = min(credentials.certificate.not_valid_after_utc, credentials.intermediate.not_valid_after_utc)
-    CERTIFICATE_EXPIRY.set(until.timestamp())
+    metrics.CERTIFICATE_EXPIRY.set(until.timestamp())
 
 
 def apns_origin(settings: WalletSettings, credentials: SigningCredentials) -> str | None:

@@ -17,12 +17,11 @@ from uuid import UUID
 from services.runtime.fields import known_uuid, opaque_id
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.queries import Queries
 from services.wallet.pass_json import PassFacts, PassState
 from services.wallet.pass_tokens import PassTokens
+from services.wallet.statements import QUERIES
 from vyris.errors import InvalidRequest, Unauthorized
 
-QUERIES: Final = Queries.beside(__file__)
 DEVICES_PER_PASS_LIMIT: Final = 32
 LISTED_LIMIT: Final = 1_000
 ALL: Final = -1

@@ -1,4 +1,4 @@
-"""A minute of a campaign: what a change breaks badly shows here; `make chaos` looks longer."""
+"""Less than a minute of a campaign: what a change breaks badly shows here; `make chaos` looks longer."""
 
 from __future__ import annotations
 

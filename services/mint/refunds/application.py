@@ -18,12 +18,11 @@ import structlog
 
 from services.mint import metrics
 from services.mint.refunds.notice import Notice
+from services.mint.refunds.statements import QUERIES
 from services.mint.revocation import restore, revoke
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.queries import Queries
 
-QUERIES: Final = Queries.beside(__file__)
 REVERSED: Final = "REFUND_REVERSED"
 
 Outcome = Literal["REVOKED", "REMEMBERED", "RESTORED", "NOT_RESTORED", "UNCHANGED", "SUPERSEDED", "IGNORED"]

@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from services.mint.refunds.application import QUERIES
+from services.mint.refunds.statements import QUERIES
 from services.mint.statements import QUERIES as LEDGER_QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database

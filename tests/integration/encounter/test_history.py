@@ -6,7 +6,7 @@ import uuid
 
 import asyncpg
 
-from services.encounter.register import QUERIES
+from services.encounter.statements import QUERIES
 from tests.signers.encounter import Signer
 from tests.stand_ins.encounter_service import Client, Members, enroll
 from vyris.device_proof import build_proof, grpc_target
