@@ -13,11 +13,12 @@ from services.device_proof.spending import spend
 from services.encounter.page_token import Position, decode, encode
 from services.encounter.register import Encounter
 from services.encounter.statements import QUERIES
-from services.runtime.fields import known_uuid, refuse_nul
+from services.ownership import known_membership_id, require_live, unknown_membership
+from services.runtime.fields import refuse_nul
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2
-from vyris.errors import InvalidRequest, NotFound, Unauthorized
+from vyris.errors import InvalidRequest, Unauthorized
 
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_LIMIT: Final = 100
@@ -39,7 +40,7 @@ class History:
         refuse_nul(request.membership_id)
         size = _page_size(request.page_size)
         after = decode(request.page_token) if request.page_token else None
-        membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
+        membership_id = known_membership_id(request.membership_id)
         to_spend = await self._authorized(membership_id, proof, request)
         # One more than asked for tells whether there is another page.
         arguments = (membership_id, after and after.verified_at, after and after.id, size + 1)
@@ -56,9 +57,8 @@ class History:
         """The proof that is to be spent; None where DEVICE_PROOF is off."""
         row = await self._database.fetchrow(QUERIES["find_membership"], membership_id)
         if row is None:
-            raise NotFound("There is no such membership")
-        if row["revoked"]:
-            raise Unauthorized("This membership was revoked")
+            raise unknown_membership()
+        require_live(revoked=row["revoked"])
         if row["thumbprint"] is None and self._mode is not DeviceProofMode.OFF:
             raise Unauthorized("This membership has no enrolled device that could prove the call")
         return self._proofs.required(enrolled_thumbprint=row["thumbprint"], proof=proof, method=METHOD, request=request)

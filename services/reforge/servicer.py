@@ -6,6 +6,7 @@ import asyncpg
 
 from services.device_proof import proof_in
 from services.jose import KeyRefused, PublicKey, public_key_from_text
+from services.ownership import known_membership_id
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
 from services.reforge.email_changes import EmailChanges
@@ -17,11 +18,11 @@ from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
 from services.reforge.tokens import Purpose
 from services.runtime.call import Call
-from services.runtime.fields import email_address, known_uuid, opaque_id, refuse_nul
+from services.runtime.fields import email_address, opaque_id, refuse_nul
 from services.runtime.times import rfc3339
 from services.storage.database import Database
 from vyris.device_proof import METADATA_KEY
-from vyris.errors import InvalidRequest, NotFound
+from vyris.errors import InvalidRequest
 from vyris.reforge.v1 import reforge_pb2
 
 
@@ -116,7 +117,7 @@ class ReforgeServicer(PageServicer):
         """Change where the owner can be reached."""
         refuse_nul(request.membership_id, request.user_id, request.email)
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
-        membership_id = known_uuid(request.membership_id, NotFound("There is no such membership"))
+        membership_id = known_membership_id(request.membership_id)
         change = await self._email_changes.change_by_device(
             membership_id, user_id, email, _proof(call), request, call.require_user
         )
@@ -139,7 +140,7 @@ def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
         raise InvalidRequest("new_device_id must differ from old_device_id")
     return Wish(
         new_key=_public_key(request.new_public_key),
-        membership_id=known_uuid(request.membership_id, NotFound("There is no such membership")),
+        membership_id=known_membership_id(request.membership_id),
         user_id=request.user_id,
         old_device_id=request.old_device_id,
         new_device_id=request.new_device_id,

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.ownership import require_owner, unknown_membership
 from services.storage.connections import Connection
 from services.storage.queries import Queries
-from vyris.errors import NotFound, Unauthorized
 
 QUERIES: Final = Queries.beside(__file__)
 
@@ -25,16 +25,13 @@ async def read_membership(connection: Connection, membership_id: UUID) -> asyncp
     """Owner, active device and address. Raises NotFound."""
     row = await connection.fetchrow(QUERIES["read_membership"], membership_id)
     if row is None:
-        raise NotFound("There is no such membership")
+        raise unknown_membership()
     return row
 
 
 def refuse_strangers(membership: asyncpg.Record, user_id: str) -> None:
     """Only the owner of a membership that is not revoked may go on. Raises Unauthorized."""
-    if membership["user_id"] != user_id:
-        raise Unauthorized("The membership belongs to another user")
-    if membership["revoked"]:
-        raise Unauthorized("The membership was revoked")
+    require_owner(membership["user_id"], user_id, revoked=membership["revoked"])
 
 
 async def append_moved(

@@ -18,11 +18,12 @@ import asyncpg
 
 from services.device_proof import VerifiedProof
 from services.device_proof.spending import spend
+from services.ownership import require_live, require_owner, unknown_membership
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.wallet.pass_json import PassFacts
 from services.wallet.statements import QUERIES
-from vyris.errors import NotFound, Retryable, Unauthorized
+from vyris.errors import Retryable
 
 LOCK_CLASS: Final = 0x77616C6C  # "wall": advisory locks of this service
 PUBLIC_ID_BYTES: Final = 16
@@ -64,7 +65,7 @@ async def issue_pass(
     """
     standing = await _read(database, membership_id)
     require_user(user_id)
-    _require_owner(standing, user_id)
+    require_owner(standing.user_id, user_id, revoked=standing.revoked)
     proof = ask_for_proof(standing.thumbprint)
     if proof is None and standing.serial is not None and standing.public_id is not None:
         return standing.facts(standing.serial, standing.public_id)
@@ -79,7 +80,7 @@ async def issue_pass(
 async def issue_to_operator(database: Database, membership_id: UUID) -> PassFacts:
     """The same for somebody at the command line, who needs not be the owner. Raises NotFound, Unauthorized."""
     standing = await _read(database, membership_id)
-    _require_owner(standing, standing.user_id)
+    require_live(revoked=standing.revoked)
     return await database.in_transaction(lambda connection: _issue(connection, membership_id, standing))
 
 
@@ -87,8 +88,7 @@ async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -
     """Read again under the lock that keeps the membership's events away, then insert what is missing."""
     await connection.execute(QUERIES["lock_memberships"], LOCK_CLASS, [membership_id])
     standing = _standing(await connection.fetchrow(QUERIES["read_membership"], membership_id))
-    if standing.revoked:
-        raise Unauthorized("This membership was revoked")
+    require_live(revoked=standing.revoked)
     if (standing.thumbprint, standing.generation) != (seen.thumbprint, seen.generation):
         # It moved a moment ago: who was allowed then needs not be now.
         raise Retryable("The membership has just changed; send the same request again")
@@ -97,7 +97,7 @@ async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -
     public_id = secrets.token_urlsafe(PUBLIC_ID_BYTES)
     row = await connection.fetchrow(QUERIES["insert_pass"], membership_id, standing.generation, public_id)
     if row is None:
-        raise NotFound("Unknown membership")
+        raise unknown_membership()
     return standing.facts(row["serial"], row["public_id"])
 
 
@@ -107,12 +107,5 @@ async def _read(database: Database, membership_id: UUID) -> _Standing:
 
 def _standing(row: asyncpg.Record | None) -> _Standing:
     if row is None:
-        raise NotFound("Unknown membership")
+        raise unknown_membership()
     return _Standing(**{name: row[name] for name in _Standing.__slots__})
-
-
-def _require_owner(standing: _Standing, user_id: str) -> None:
-    if standing.user_id != user_id:
-        raise Unauthorized("This membership belongs to another user")
-    if standing.revoked:
-        raise Unauthorized("This membership was revoked")

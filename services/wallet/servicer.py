@@ -9,8 +9,9 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import MethodDescriptor
 
 from services.device_proof import DeviceProofs, VerifiedProof, proof_in
+from services.ownership import known_membership_id
 from services.runtime.call import HTTP_STATUS_KEY, Call
-from services.runtime.fields import known_uuid, opaque_id, refuse_nul
+from services.runtime.fields import opaque_id, refuse_nul
 from services.storage.database import Database
 from services.wallet.device_logs import DeviceLogs
 from services.wallet.google_wallet import GoogleIssuer
@@ -110,7 +111,7 @@ class WalletServicer:
         """The pass of the owner who asks, and proves that he may."""
         refuse_nul(request.membership_id, request.user_id)
         user_id = opaque_id("user_id", request.user_id)
-        membership_id = known_uuid(request.membership_id, NotFound("Unknown membership"))
+        membership_id = known_membership_id(request.membership_id)
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
             proof = proof_in(call.metadata_values(METADATA_KEY))

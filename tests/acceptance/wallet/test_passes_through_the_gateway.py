@@ -154,5 +154,5 @@ def test_the_command_line_builds_inspects_and_draws_a_pass(
     assert vyris(stack, "pass", "inspect", str(card)).returncode == 1
     unknown = vyris(stack, "pass", "build", str(uuid.uuid4()))
     assert unknown.returncode == 1
-    assert "Unknown membership" in unknown.stderr
+    assert "There is no such membership" in unknown.stderr
     assert "Traceback" not in unknown.stderr
