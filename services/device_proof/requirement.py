@@ -14,13 +14,12 @@ from vyris.errors import Unauthorized
 
 
 def proof_in(values: Sequence[str]) -> str | None:
-    """The call's one proof, None where there is none. Raises `Unauthorized` for several.
+    """What the call brings as its proof, None where it brings nothing.
 
-    `values` are all values of the metadata entry `dpop`: `call.metadata_values(METADATA_KEY)`.
+    `values` are all values of the metadata entry `dpop`: `call.metadata_values(METADATA_KEY)`. Several are joined, as
+    HTTP does it (RFC 9110, 5.3): that is no proof, and is refused where one is looked at, not before.
     """
-    if len(values) > 1:
-        raise Unauthorized("Device proof: more than one was sent")
-    return values[0] if values else None
+    return ", ".join(values) if values else None
 
 
 class DeviceProofs:

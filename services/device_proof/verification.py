@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -59,7 +58,7 @@ def _verified(proof: str, thumbprint: str, targets: Collection[Target], request:
     if not any(claims.get("htm") == target.htm and claims.get("htu") == target.htu for target in targets):
         raise TokenRefused("It was made for another method or address (htm, htu)")
     digest = claims.get("req")
-    if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), request_digest(request).encode()):
+    if digest != request_digest(request):
         raise TokenRefused("It was made for another request (req)")
     verify_token(token, key)
     return VerifiedProof(thumbprint, jti, issued_at_s)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from services.device_proof import proof_in
 from services.encounter import metrics
 from services.encounter.authority_keys import AuthorityKeys
@@ -16,7 +19,7 @@ from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest, Unauthorized, VyrisError
 
-THUMBPRINT_LENGTH = 43
+THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638, SHA-256 in base64url
 
 
 class EncounterServicer:
@@ -63,7 +66,7 @@ class EncounterServicer:
             raise InvalidRequest("token is missing")
         token, meeting = read_encounter(request.token, self._limits)
         candidates = self._authority.candidates(token.kid)
-        if not candidates and self._device_signed and token.kid and len(token.kid) == THUMBPRINT_LENGTH:
+        if not candidates and self._device_signed and token.kid and THUMBPRINT.fullmatch(token.kid):
             return await self._device_signed.record(
                 token,
                 meeting,

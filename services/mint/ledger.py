@@ -51,7 +51,7 @@ class MintedMembership(NamedTuple):
 class LedgerEntry(NamedTuple):
     """What the ledger says of a receipt."""
 
-    state: str | None  # None: not entered (the drop is not open yet), or committed elsewhere just now
+    state: str | None  # None: committed elsewhere just now
     reason: str | None
     membership: MintedMembership | None
     revoked: bool
@@ -98,7 +98,7 @@ class Ledger:
             *_purchases(orders),
             sold_out,
         )
-        unseen = [row["receipt_key"] for row in rows if row["state"] is None and not row["early"]]
+        unseen = [row["receipt_key"] for row in rows if row["state"] is None]
         if unseen:
             rows += await self._database.fetch(QUERIES["read_receipts"], drop_id, unseen)
         return {row["receipt_key"]: _entry(row) for row in rows}

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from services.jose import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
-from services.runtime.fields import drop_name, email_address, is_opaque_id, opaque_id, refuse_nul
+from services.runtime.fields import drop_name, email_address, is_longer, is_opaque_id, opaque_id, refuse_nul
 from vyris.errors import InvalidReceipt, InvalidRequest
 from vyris.mint.v1 import mint_pb2
 
@@ -30,7 +30,7 @@ def checked(request: mint_pb2.MintRequest) -> CheckedMintRequest:
     receipt_data, user_id = request.receipt_data, request.user_id
     if not receipt_data or receipt_data.isspace():
         raise InvalidReceipt("receipt_data is missing")
-    if len(receipt_data) > RECEIPT_LIMIT_BYTES or len(receipt_data.encode()) > RECEIPT_LIMIT_BYTES:
+    if is_longer(receipt_data, RECEIPT_LIMIT_BYTES):
         raise InvalidReceipt(f"receipt_data must be at most {RECEIPT_LIMIT_BYTES} bytes")
     if "\x00" in receipt_data:
         raise InvalidReceipt("receipt_data holds a character that is not allowed (U+0000)")

@@ -8,7 +8,7 @@ from services.mint.receipt_kinds import ReceiptKinds
 from services.mint.receipts.app_store_signatures import TEXT_LIMIT_BYTES as APP_STORE_LIMIT_BYTES
 from services.mint.receipts.merchant_signatures import TEXT_LIMIT_BYTES as MERCHANT_LIMIT_BYTES
 from services.mint.refunds.application import Refunds
-from services.runtime.fields import refuse_nul
+from services.runtime.fields import is_longer, refuse_nul
 from vyris.errors import InvalidRequest, Unauthorized
 
 IGNORED: Final = "IGNORED"
@@ -40,6 +40,6 @@ class Notifications:
 def _check(signed_payload: str, limit_bytes: int) -> None:
     if not signed_payload or signed_payload.isspace():
         raise InvalidRequest("signedPayload is missing")
-    if len(signed_payload) > limit_bytes:
+    if is_longer(signed_payload, limit_bytes):
         raise InvalidRequest(f"signedPayload must be at most {limit_bytes} bytes")
     refuse_nul(signed_payload)

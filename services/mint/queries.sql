@@ -30,25 +30,25 @@ minted AS (
 -- Keys arrive sorted: unsorted upserts of the same keys by two processes deadlock.
 -- $1 drop, $2 keys, $3 users, $4 kinds, $5 transaction ids, $6 whether the drop is known to be sold out
 -- Returns no row for what is new and PENDING now: most receipts are. A row without a state was committed by another
--- process after our snapshot, or the drop is not yet open.
+-- process after our snapshot.
 -- Where nobody is answered from what is written here, the commit does not wait for the disk: the next commit of the
 -- cycle, which is answered from, waits for both. A crash in between is one before step 1.
 WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[])
     AS asked (receipt_key, user_id, kind, transaction_id)
 ), opening AS (
-  SELECT early, late, CASE WHEN NOT (late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
+  SELECT early, late, CASE WHEN NOT (early OR late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
   FROM ({times}) AS times
 ), known AS (
   {known}
 ), entered AS (
   INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
   SELECT a.receipt_key,
-         CASE WHEN late OR $6 THEN 'FAILED'::receipt_state ELSE 'PENDING'::receipt_state END,
+         CASE WHEN early OR late OR $6 THEN 'FAILED'::receipt_state ELSE 'PENDING'::receipt_state END,
          $1, a.user_id, a.kind, a.transaction_id,
-         CASE WHEN late THEN 'DROP_CLOSED' WHEN $6 THEN 'SOLD_OUT' END
+         CASE WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED' WHEN $6 THEN 'SOLD_OUT' END
   FROM asked a, opening
-  WHERE NOT early AND NOT EXISTS (SELECT FROM known k WHERE k.receipt_key = a.receipt_key)
+  WHERE NOT EXISTS (SELECT FROM known k WHERE k.receipt_key = a.receipt_key)
   ORDER BY a.receipt_key
   ON CONFLICT (receipt_key) DO NOTHING
   RETURNING receipt_key, state, reason
@@ -75,12 +75,12 @@ WITH asked AS (
   {known}
 ), fresh AS (
   SELECT asked.*, row_number() OVER () AS place FROM asked
-  WHERE NOT (SELECT early FROM opening) AND receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+  WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
 ), claimed AS (
   SELECT ctid AS slot, sort_order, sequence_num FROM slots
   WHERE drop_id = $1 AND sort_order > $8
   ORDER BY sort_order
-  LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT late FROM opening))
+  LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT early OR late FROM opening))
   FOR UPDATE SKIP LOCKED
 ), numbered AS (
   SELECT fresh.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
@@ -89,8 +89,8 @@ WITH asked AS (
 ), entered AS (
   INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
   SELECT receipt_key,
-         CASE WHEN late THEN 'FAILED'::receipt_state WHEN sequence_num IS NULL THEN 'PENDING' ELSE 'FULFILLED' END,
-         $1, user_id, kind, transaction_id, CASE WHEN late THEN 'DROP_CLOSED' END
+         CASE WHEN early OR late THEN 'FAILED'::receipt_state WHEN sequence_num IS NULL THEN 'PENDING' ELSE 'FULFILLED' END,
+         $1, user_id, kind, transaction_id, CASE WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED' END
   FROM numbered, opening
   ORDER BY receipt_key
   ON CONFLICT (receipt_key) DO NOTHING
@@ -164,13 +164,13 @@ FROM won;
 WITH stock AS (
   SELECT NOT EXISTS (SELECT FROM slots WHERE drop_id = $1) AS sold_out
 ), locked AS (
-  SELECT receipt_key, state FROM receipt_ledger
+  SELECT receipt_key FROM receipt_ledger
   WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED') AND (SELECT sold_out FROM stock)
   ORDER BY receipt_key
   FOR UPDATE SKIP LOCKED
 ), marked AS (
   UPDATE receipt_ledger l SET state = 'FAILED', reason = 'SOLD_OUT', updated_at = now()
-  FROM locked WHERE l.receipt_key = locked.receipt_key AND locked.state = 'PENDING'
+  FROM locked WHERE l.receipt_key = locked.receipt_key AND l.reason IS DISTINCT FROM 'SOLD_OUT'
 )
 SELECT sold_out, ARRAY(SELECT receipt_key FROM locked) AS receipt_keys FROM stock;
 

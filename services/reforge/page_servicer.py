@@ -48,8 +48,10 @@ class PageServicer:
         """Confirm."""
 
         async def confirm(token: str) -> Page:
+            code = form.get("confirmation_code", "")
+            refuse_nul(code)
             try:
-                await self._confirmation.confirm(token, form.get("confirmation_code", ""))
+                await self._confirmation.confirm(token, code)
             except Unauthorized as refusal:
                 page = await self._confirm_form(token, problem=refusal.message)
                 return Page(page.template, page.facts, status=refusal.http_status)

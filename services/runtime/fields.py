@@ -61,6 +61,11 @@ def known_uuid(text: str, unknown: VyrisError | None = None) -> UUID:
     return UUID(text)
 
 
+def is_longer(text: str, limit_bytes: int) -> bool:
+    """Whether it is more than so many bytes of UTF-8."""
+    return len(text) > limit_bytes or len(text.encode()) > limit_bytes
+
+
 def refuse_nul(*texts: str) -> None:
     """U+0000 is refused anywhere in a request; Postgres cannot store it. Raises InvalidRequest."""
     if any("\x00" in text for text in texts):

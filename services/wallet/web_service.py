@@ -14,7 +14,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 from uuid import UUID
 
-from services.runtime.fields import known_uuid, opaque_id
+from services.runtime.fields import known_uuid, opaque_id, refuse_nul
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.wallet.pass_json import PassFacts, PassState
@@ -47,7 +47,7 @@ class StoredPass:
             return False
         try:
             since = parsedate_to_datetime(if_modified_since)
-        except ValueError:
+        except (ValueError, OverflowError):
             return False
         return self.modified_at <= (since if since.tzinfo else since.replace(tzinfo=UTC))
 
@@ -93,6 +93,7 @@ class PassWebService:
     ) -> bytes | None:
         """The JSON that lists what changed; None where nothing did. The device's own name is its secret."""
         opaque_id("device_library_id", device_library_id)
+        refuse_nul(pass_type_identifier, updated_since)
         if pass_type_identifier != self._pass_type_identifier:
             return None
         # A tag that is not ours lists everything: too much is harmless, too little is a pass that lies.

@@ -61,11 +61,13 @@ WHERE l.state IN ('FAILED', 'REFUND_DUE') AND d.environment IS DISTINCT FROM 'sa
 ORDER BY l.created_at, l.receipt_key LIMIT $1;
 
 -- name: export_refunds_due
--- Marks what is to be refunded, so that it never mints, and tells it. Those that are minting right now are left out.
+-- Marks what is to be refunded, so that it never mints, and tells it. Those that are minting right now are left out, and
+-- those of a drop that is still to open: their buyers were told to come again.
 -- $1 at most so many
 WITH due AS (
   SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
   WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
+    AND (d.opens_at <= now()) IS NOT FALSE
   ORDER BY l.receipt_key LIMIT $1
   FOR UPDATE OF l SKIP LOCKED
 ), marked AS (

@@ -233,8 +233,10 @@ async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
             {"signedPayload": " "},
             {"signedPayload": 7},
             {"signedPayload": "x" * 50_000},
+            {"signedPayload": "é" * 25_000},
         ):
-            answer = await gateway.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+            text = json.dumps(body, ensure_ascii=False)
+            answer = await gateway.post(path, content=text.encode(), headers={"content-type": "application/json"})
             assert refused(answer) == (422, "INVALID_REQUEST"), answer.text
     state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '900001'")
     assert state == "FULFILLED"

@@ -75,6 +75,12 @@ async def test_one_device_alone_proves_nothing(client: Client, phones: Phones) -
     assert isinstance(await client.verify(token, proof=phones.proof(token)), encounter_pb2.Encounter)
 
 
+@pytest.mark.parametrize("kid", ["\0" * 43, "\ud800" * 43, "a" * 42 + "\u00e9", "a" * 43])
+async def test_a_name_of_a_key_that_no_device_can_have_is_nobodys(client: Client, phones: Phones, kid: str) -> None:
+    token = phones.ada.token(header={"kid": kid})
+    assert await client.verify(token, proof="x") == "UNAUTHORIZED"
+
+
 async def test_a_proof_is_spent_with_its_encounter_and_not_without(
     client: Client, phones: Phones, members: Members
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from services.mint.drops import resize_drop
 from services.mint.ledger import EnrolledDevice
+from services.mint.refunds.desk import RefundDesk
 from tests.integration.mint.conftest import Mint, MintMaker, eventually, order
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut
 
@@ -185,12 +186,37 @@ async def test_a_receipt_whose_data_postgres_refuses_fails_alone(make_mint: Mint
     assert await mint.bouncer.read(mint.count_key) == 5
 
 
-async def test_before_opening_nothing_is_written(make_mint: MintMaker) -> None:
-    mint = await make_mint(opens_at=datetime.now(UTC) + timedelta(hours=1))
-    with pytest.raises(DropNotOpen) as answer:
-        await mint.mint("r")
-    assert answer.value.retryable
-    assert await mint.ledger() == {}
+async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_opens(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=3, opens_at=datetime.now(UTC) + timedelta(hours=1))
+    desk = RefundDesk(mint.database, "test")
+    for _ in range(2):  # the second time without the one statement for what is new
+        with pytest.raises(DropNotOpen) as answer:
+            await mint.mint("r")
+        assert answer.value.retryable
+        assert await mint.ledger() == {"FAILED DROP_NOT_OPEN": 1}
+    with pytest.raises(DropNotOpen):
+        await mint.mint("s")
+    assert await mint.ledger() == {"FAILED DROP_NOT_OPEN": 2}
+    assert await mint.slots() == 3
+    assert await desk.export() == []  # its buyer was told to come again
+    await mint.database.execute("UPDATE drops SET opens_at = now() WHERE id = $1", mint.drop.id)
+    membership, replayed = await mint.mint("r")
+    assert not replayed
+    assert await mint.mint("r") == (membership, True)
+    assert await mint.ledger() == {"FULFILLED": 1, "FAILED DROP_NOT_OPEN": 1}
+    assert [row["reason"] for row in await desk.export()] == ["DROP_NOT_OPEN"]
+
+
+async def test_who_came_too_early_and_then_too_late_is_sold_out(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=1, opens_at=datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(DropNotOpen):
+        await mint.mint("early")
+    await mint.database.execute("UPDATE drops SET opens_at = now() WHERE id = $1", mint.drop.id)
+    await mint.mint("in time")
+    for _ in range(2):
+        with pytest.raises(SoldOut):
+            await mint.mint("early")
+        assert await mint.ledger() == {"FULFILLED": 1, "FAILED SOLD_OUT": 1}
 
 
 async def test_after_closing_a_receipt_is_refundable_and_a_replay_still_answers(make_mint: MintMaker) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.wallet.apns_peer import ApnsPeer
 from tests.integration.wallet.conftest import SeededMembership, World
 from tests.integration.wallet.wallet_client import WalletClient
-from vyris.errors import Unauthorized
+from vyris.errors import InvalidRequest, Unauthorized
 
 
 async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 10) -> None:
@@ -161,12 +161,28 @@ async def test_two_changes_in_one_second_have_two_modification_times(wallet: Wal
     assert times[0] < times[1] < times[2]
 
 
-@pytest.mark.parametrize("header", ["nonsense", "Thu, 99 Nov 1994 08:49:37 GMT", "0", "Sun, 06 Nov 1994 08:49:37 GMT"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "nonsense",
+        "Thu, 99 Nov 1994 08:49:37 GMT",
+        "0",
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        f"Mon, 01 Jan {10**20} 00:00:00 GMT",
+        f"Mon, {10**20} Jan 2024 00:00:00 GMT",
+        f"Mon, 01 Jan 2024 00:00:00 +{10**20}",
+    ],
+)
 async def test_a_date_that_is_old_or_no_date_gets_the_whole_pass(
     wallet: WalletClient, world: World, header: str
 ) -> None:
     serial, token = await issued(wallet, await world.mint())
     assert (await wallet.fetch(serial, f"ApplePass {token}", if_modified_since=header)).status == 200
+
+
+async def test_a_tag_or_a_type_that_cannot_be_stored_is_invalid(wallet: WalletClient) -> None:
+    for reply in (await wallet.updated("\0"), await wallet.updated(pass_type="\0")):
+        assert isinstance(reply.error, InvalidRequest)
 
 
 async def test_a_tag_that_is_not_ours_lists_everything(wallet: WalletClient, world: World) -> None:

@@ -77,6 +77,7 @@ HOSTILE_PROOFS = {
     "other body": (signed(claims(req=request_digest(OTHER_REQUEST))), "another request"),
     "no req": (signed(claims(req=None)), "another request"),
     "req beyond ASCII": (signed(claims(req="é")), "another request"),
+    "req half a character": (signed(claims(req="\ud800")), "another request"),
     "no jti": (signed(claims(jti=None)), "jti is missing"),
     "jti of 10 kB": (signed(claims(jti="j" * 1_000)), "longer than 128"),
     "jti with U+0000": (signed(claims(jti="a\0")), "not printable"),
@@ -137,8 +138,11 @@ def test_always_means_that_a_membership_without_device_is_refused() -> None:
         proofs.required(enrolled_thumbprint=None, proof=None, method=ISSUE_PASS, request=REQUEST)
 
 
-def test_two_proofs_in_one_call_are_refused() -> None:
-    assert proof_in(["p"]) == "p"
+def test_two_proofs_in_one_call_are_refused_where_one_is_needed() -> None:
+    proof = build_proof(KEY, REQUEST, TARGET)
+    assert proof_in([proof]) == proof
     assert proof_in([]) is None
-    with pytest.raises(Unauthorized, match="more than one"):
-        proof_in(["p", "q"])
+    assert required(proof_in([proof])) is not None
+    with pytest.raises(Unauthorized):
+        required(proof_in([proof, proof]))
+    assert required(proof_in([proof, proof]), DeviceProofMode.OFF) is None
