@@ -61,6 +61,7 @@ class WalletServicer:
     ) -> wallet_pb2.IssueGooglePassResponse:
         """Raises what POST /issue-pass raises; NotFound too where there is no issuer account."""
         if self._google is None:
+            _user_named_in(request)  # what is no request is told so first
             raise NotFound("Google Wallet is not configured")
         facts = await self._owned(request, call, SERVICE.methods_by_name["IssueGooglePass"])
         return wallet_pb2.IssueGooglePassResponse(save_url=self._google.save_url(facts))
@@ -109,8 +110,7 @@ class WalletServicer:
         method: MethodDescriptor,
     ) -> PassFacts:
         """The pass of the owner who asks, and proves that he may."""
-        refuse_nul(request.membership_id, request.user_id)
-        user_id = opaque_id("user_id", request.user_id)
+        user_id = _user_named_in(request)
         membership_id = known_membership_id(request.membership_id)
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
@@ -138,6 +138,11 @@ class WalletServicer:
 
     async def _signed(self, facts: PassFacts) -> bytes:
         return await self._room.press(facts, self._tokens.token(UUID(facts.serial_number)))
+
+
+def _user_named_in(request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest) -> str:
+    refuse_nul(request.membership_id, request.user_id)
+    return opaque_id("user_id", request.user_id)
 
 
 def _disposition(facts: PassFacts) -> tuple[str, str]:

@@ -37,3 +37,4 @@ async def test_the_owner_gets_a_link_with_the_code_of_his_pass(settings: WalletS
 async def test_without_an_issuer_account_there_is_no_link(wallet: WalletClient, world: World) -> None:
     membership = await world.mint()
     assert (await wallet.issue_google(membership.id, "user-1")).status == 404
+    assert (await wallet.issue_google(membership.id, "")).status == 422
