@@ -1,6 +1,6 @@
--- part: times
--- Whether it is too early or too late for the drop, by Postgres' clock. $1 drop
-SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late FROM drops WHERE id = $1
+-- part: early_or_late
+-- Whether it is too early or too late for a drop, by Postgres' clock.
+coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
 
 -- part: known
 -- Receipts that are in the ledger already, each with its membership. $2 keys
@@ -38,7 +38,7 @@ WITH asked AS (
     AS asked (receipt_key, user_id, kind, transaction_id)
 ), opening AS (
   SELECT early, late, CASE WHEN NOT (early OR late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
-  FROM ({times}) AS times
+  FROM (SELECT {early_or_late} FROM drops WHERE id = $1) AS times
 ), known AS (
   {known}
 ), entered AS (
@@ -70,7 +70,7 @@ WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $10::text[], $11::text[])
     AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
 ), opening AS (
-  {times}
+  SELECT {early_or_late} FROM drops WHERE id = $1
 ), known AS (
   {known}
 ), fresh AS (
@@ -117,7 +117,7 @@ WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM asked)
 -- $1 drop, $2 keys
 SELECT receipt_key, early, late, state::text AS state, reason,
        membership_id, user_id, drop_id, sequence_num, pass_serial, revoked
-FROM ({known}) AS known, ({times}) AS opening;
+FROM ({known}) AS known, (SELECT {early_or_late} FROM drops WHERE id = $1) AS opening;
 
 -- name: fulfil_receipts
 -- Step 3 of the mint cycle by itself, one statement and so one transaction: lock the receipts in key order and decide
@@ -233,13 +233,13 @@ SELECT id, tier, year, environment FROM drops WHERE id = $1;
 -- name: read_drop
 -- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
 SELECT d.tier, d.year, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,
-       opens_at, closes_at, coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
+       opens_at, closes_at, {early_or_late}
 FROM drops d WHERE d.id = $1;
 
 -- name: list_drops
 -- All drops, newest first, for the operator. $1 tier and $2 year, or NULL for all
 SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at,
-       coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late,
+       {early_or_late},
        (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken
 FROM drops d
 WHERE ($1::text IS NULL OR tier = $1) AND ($2::text IS NULL OR year = $2)
