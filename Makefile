@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PLACE_STAMP := $(VENV)/made-in.txt
 LOCK_STAMP := $(VENV)/installed-requirements.txt
 PROJECT_STAMP := $(VENV)/installed-pyproject.toml
-PIP := $(BIN)/python -m pip --disable-pip-version-check install
+PIP := $(BIN)/python -m pip --require-virtualenv --disable-pip-version-check install
 FAILED := { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 PYTEST_ARGUMENTS ?=
 
@@ -106,19 +106,31 @@ scan: venv ## Scan the manifests with checkov, in an environment of its own (nee
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; the state folder stays
-	@rm -rf $(VENV) $(SCANNER) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(SCANNER) .install.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+IS_INSTALLED := test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" && cmp -s requirements-dev.txt $(LOCK_STAMP) \
+	&& cmp -s pyproject.toml $(PROJECT_STAMP)
 
 .PHONY: venv
 venv:
+	@$(IS_INSTALLED) || $(MAKE) --no-print-directory fit
+	@$(IS_INSTALLED) || $(PYTHON) stack/install_alone.py $(MAKE) --no-print-directory install
+
+.PHONY: fit
+fit:
+	@command -v $(PYTHON) >/dev/null || { echo "vyris: there is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) stack/preflight.py
+
+# Whoever waited for another finds everything done.
+.PHONY: install
+install:
 	@! test -e $(LOCK_STAMP) || test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" || rm -rf $(VENV)
 	@cmp -s requirements-dev.txt $(LOCK_STAMP) || $(MAKE) --no-print-directory install-packages
 	@cmp -s pyproject.toml $(PROJECT_STAMP) || $(MAKE) --no-print-directory install-project
 
 .PHONY: install-packages
 install-packages:
-	@command -v $(PYTHON) >/dev/null || { echo "vyris: there is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
-	@$(PYTHON) stack/preflight.py
 	@echo "Installing into $(VENV), which takes a minute or two the first time …"
 	@rm -f $(LOCK_STAMP) $(PROJECT_STAMP)
 	@{ $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } || $(FAILED)
