@@ -61,7 +61,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop everything that runs on this state folder."""
-    stack = _stack()
+    stack = _found()
     typer.echo("Everything is stopped." if stack.stop() else f"No stack runs on {stack.state.root}.")
 
 
@@ -70,7 +70,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """Show each process and what listens where; exit status 1 when not all run."""
     from rich.table import Table  # noqa: PLC0415
 
-    stack = _stack()
+    stack = _found()
     if not stack.is_running():
         typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}: `make up` starts one.")
         raise typer.Exit(1)
@@ -97,7 +97,7 @@ def logs(
     """Show the logs, readable."""
     from stack.log_lines import LogFollower, last_lines, readable  # noqa: PLC0415
 
-    stack = _stack()
+    stack = _found()
     known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
     if not known:
         typer.echo(f"There are no logs in {stack.state.logs}: `make up` starts a stack.", err=True)
@@ -123,6 +123,13 @@ def _stack() -> Stack:
     from stack.local import Stack  # noqa: PLC0415
 
     return Stack.from_environment()
+
+
+def _found() -> Stack:
+    """To be stopped or looked at, also where a setting is wrong by now."""
+    from stack.local import Stack  # noqa: PLC0415
+
+    return Stack.found()
 
 
 def _start(stack: Stack, *, detached: bool) -> None:

@@ -25,7 +25,7 @@ def main() -> None:
 
         issued = vyris.issue_pass(membership_id, "ada", device=phone)
         path = issued.save(tempfile.mkdtemp())
-        print(f"with it: {len(issued.package)} bytes in {path.name}")
+        print(f"with it: {len(issued.package)} bytes, saved as {path}")
 
         met = list(vyris.encounters(membership_id, phone))
         print(f"met so far: {len(met)}")

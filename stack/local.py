@@ -20,7 +20,7 @@ from stack.preflight import unfit_reason
 from stack.processes import ProcessSpec
 from stack.readiness import READY_LIMIT_S, Progress, wait_until_ready
 from stack.refusal import StackRefused
-from stack.settings import StackSettings
+from stack.settings import StackSettings, StateSettings
 from stack.starting import Start, prepare
 from stack.state import StateFolder
 from stack.supervision import Supervisor
@@ -59,6 +59,11 @@ class Stack:
         """Describe the stack that the environment and `.env` ask for. Raises StackRefused for a wrong setting."""
         written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
         return cls(StackSettings(), {**written, **os.environ})
+
+    @classmethod
+    def found(cls) -> Self:
+        """The stack on the state folder of the environment, to be looked at or stopped: no other setting is read."""
+        return cls(StackSettings.model_construct(vyris_state_dir=StateSettings().vyris_state_dir), {})
 
     @classmethod
     def isolated(

@@ -75,7 +75,10 @@ def _by_whom(port: int) -> str:
     """Who has the port, as far as we may know, and how to end it."""
     unknown = ": stop what listens there"
     try:
-        holders = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
+        connections = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port]
+        if connections and all(c.status == psutil.CONN_TIME_WAIT for c in connections):
+            return " for a minute at most, by a connection that has just ended: try again then"
+        holders = [c.pid for c in connections if c.pid]
         if not holders:
             return unknown
         holder = psutil.Process(holders[0])

@@ -9,12 +9,18 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class StackSettings(BaseSettings):
-    """Where the stack listens and keeps its state; the rest of the environment goes to the services as it is."""
+class StateSettings(BaseSettings):
+    """Where the stack keeps its state: all that is needed to look at it and to stop it, whatever else is wrong."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
     )
+
+    vyris_state_dir: Path = Path(".vyris")
+
+
+class StackSettings(StateSettings):
+    """Where the stack listens, too; the rest of the environment goes to the services as it is."""
 
     gateway_port: int = Field(default=3000, ge=1, le=65535)
     gateway_grpc_port: int = Field(default=3001, ge=1, le=65535)
@@ -22,7 +28,6 @@ class StackSettings(BaseSettings):
     encounter_port: int = Field(default=50052, ge=1, le=65535)
     wallet_port: int = Field(default=50053, ge=1, le=65535)
     reforge_port: int = Field(default=50054, ge=1, le=65535)
-    vyris_state_dir: Path = Path(".vyris")
     database_url: str = ""
     redis_url: str = ""
     smtp_url: str = ""

@@ -16,7 +16,7 @@ from vyris.errors import Conflict, NotFound, Unauthorized
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SAID = {
     "first_mint.py": ["ada holds number ", "replayed: True", "eve gets RECEIPT_USED", "remain"],
-    "pass_by_device.py": ["without the phone: ", " bytes in vyris-genesis-", "met so far: 0"],
+    "pass_by_device.py": ["without the phone: ", " bytes, saved as /", "met so far: 0"],
     "many_at_once.py": ["100 of 100 bought, 100 different numbers", "remain, OPEN"],
     "move_to_a_new_phone.py": ["PENDING until ", "now it is REFUSED"],
 }
