@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import structlog
 import uvloop
@@ -73,7 +73,10 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    metrics.serve(settings.listen_host, settings.metrics_port)
+    try:
+        metrics.serve(settings.listen_host, settings.metrics_port)
+    except OSError:
+        _end_unheard(name, f"{settings.listen_host}:{settings.metrics_port}")
     with Completions(asyncio.get_running_loop()) as completions:
         async with build(settings) as hosted:
             health_servicer = HealthServicer()
@@ -164,10 +167,12 @@ def _listen(server: Server, address: str, name: str, certificates: Certificates 
         else:
             server.add_secure_port(address, certificates.server_credentials())
     except RuntimeError:
-        sys.stderr.write(
-            f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n"
-        )
-        raise SystemExit(EXIT_PORT_TAKEN) from None
+        _end_unheard(name, address)
+
+
+def _end_unheard(name: str, address: str) -> NoReturn:
+    sys.stderr.write(f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n")
+    raise SystemExit(EXIT_PORT_TAKEN) from None
 
 
 async def _keep_readiness(hosted: Hosted, health_servicer: HealthServicer) -> None:

@@ -45,6 +45,21 @@ def test_a_setting_that_cannot_be_served_ends_the_process_with_a_sentence(
     assert not (tmp_path / "state").exists()
 
 
+def test_an_address_that_is_not_this_machines_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "services.encounter"],
+        env=environment(NOWHERE, tmp_path / "state", LISTEN_HOST="not.a.host.invalid", METRICS_PORT="9100"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert finished.returncode == 69
+    assert "encounter cannot listen on not.a.host.invalid:9100" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 async def test_in_production_it_serves_the_configured_key_and_writes_none(database_url: str, tmp_path: Path) -> None:
     connection = await asyncpg.connect(database_url)
     members = Members(await add_member(connection), await add_member(connection), "")
