@@ -44,6 +44,7 @@ LONGEST_PAUSE_S: Final = 0.1
 # Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
 # processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
+# So long at most, unless a batcher says otherwise.
 LONGEST_GATHERING_S: Final = 0.004
 # A batch takes at most half of those who are here at once, so that one half is at work in Postgres while the other is
 # answered and comes back. Else a batch of fifty is followed by one of five, and Postgres, service and gateway work one
@@ -145,16 +146,19 @@ class Batcher(Generic[K, R, A]):
         name: str,
         waiting_limit: int,
         batch_limit: int,
+        longest_gathering_s: float = LONGEST_GATHERING_S,
         turns: asyncio.Semaphore | None = None,
     ) -> None:
         """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups.
 
-        `turns` bounds the batches that run at once among all batchers that share it.
+        `longest_gathering_s` bounds how long a batch waits for more after one of several began; `turns` bounds the
+        batches that run at once among all batchers that share it.
         """
         self._process = process
         self._name = name
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
+        self._longest_gathering_s = longest_gathering_s
         self._turns = turns or asyncio.Semaphore(1)
         self._waiting: dict[K, Group[K, R, A]] = {}
         self._requests = 0
@@ -217,7 +221,7 @@ class Batcher(Generic[K, R, A]):
             if groups:
                 if self._pause_s:
                     await asyncio.sleep(self._pause_s)  # without a turn, which another batcher may need
-                await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
+                await self._gather(began_s + min(GATHERING_S * (groups - 1), self._longest_gathering_s))
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -37,16 +38,15 @@ class HeldProcess:
 
 
 def batcher(
-    process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 10, turns: asyncio.Semaphore | None = None
+    process: HeldProcess, waiting_limit: int = 100, batch_limit: int = 10, **changes: Any
 ) -> Batcher[str, int, int]:
-    return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit, turns=turns)
+    return Batcher(process, name="test", waiting_limit=waiting_limit, batch_limit=batch_limit, **changes)
 
 
 @pytest.fixture
 def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has to gather never comes to an end."""
     monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
-    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
 
 
 async def settled() -> None:
@@ -137,17 +137,16 @@ async def test_many_are_worked_on_half_by_half_and_a_few_at_once(callers: int, b
 async def test_requests_one_after_the_other_wait_for_nobody() -> None:
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process)
+    queue = batcher(process, longest_gathering_s=3600)
     assert [await queue.submit(key, 1, 1) for key in "abc"] == [2, 2, 2]
     assert process.batches == [["a"], ["b"], ["c"]]
 
 
 async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "GATHERING_S", 0.05)
-    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 0.1)
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process)
+    queue = batcher(process, longest_gathering_s=0.1)
     await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abc"))
     late = []
     for key in "defg":
@@ -161,7 +160,7 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeyp
 async def test_a_full_batch_does_not_gather() -> None:
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process, batch_limit=2)
+    queue = batcher(process, batch_limit=2, longest_gathering_s=3600)
     assert await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abcd")) == [2, 2, 2, 2]
     assert process.batches == [["a", "b"], ["c", "d"]]
 
