@@ -15,7 +15,7 @@ from typing import Final
 STEP_S: Final = 0.1
 RUSH_S: Final = 10.0
 MINUTE_S: Final = 60.0
-# What the parts are planned with (docs/capacity.md), a second: half of what a core was measured to do, or less.
+# What the parts are planned with (docs/capacity.md), a second: about half of what a core was measured to do.
 MINT_REPLICA: Final = 1_500
 POSTGRES_PRIMARY: Final = 15_000
 GATEWAY_WORKER: Final = 2_700

@@ -14,9 +14,9 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
     assert table() in (REPOSITORY / "docs" / "capacity.md").read_text()
 
 
-def test_what_is_planned_with_is_at_most_half_of_what_was_measured() -> None:
+def test_what_is_planned_with_is_at_most_two_thirds_of_what_was_measured() -> None:
     measured = json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
-    assert measured["database"][-1]["mints_per_s"] / 2 >= POSTGRES_PRIMARY
+    assert measured["database"][-1]["mints_per_s"] * 2 / 3 >= POSTGRES_PRIMARY
     crowds = [
         run["cpu_us"]
         for run in measured["summaries"]
@@ -24,8 +24,8 @@ def test_what_is_planned_with_is_at_most_half_of_what_was_measured() -> None:
     ]
     assert len(crowds) == 2
     for cpu_us in crowds:
-        assert 1e6 / cpu_us["mint"] / 2 >= MINT_REPLICA
-        assert 1e6 / cpu_us["gateway"] / 2 >= GATEWAY_WORKER
+        assert 1e6 / cpu_us["mint"] * 2 / 3 >= MINT_REPLICA
+        assert 1e6 / cpu_us["gateway"] * 2 / 3 >= GATEWAY_WORKER
 
 
 @pytest.mark.parametrize("doubling", [False, True])
