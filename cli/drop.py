@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import backends
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
-from services.mint import drops
+from services.mint import drop_times, drops
 from services.mint.drop_watch import drop_state
 from services.mint.receipts.verified import Environment
 from services.mint.recount import Recounter
@@ -126,7 +126,7 @@ async def schedule(
     async with backends.database() as database:
         drop = await _found(database, tier, year, sandbox=sandbox)
         await database.in_transaction(
-            lambda c: drops.schedule_drop(c, drop, *opening, reason=reason, actor=getpass.getuser())
+            lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=getpass.getuser())
         )
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
@@ -138,7 +138,7 @@ async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False
     """End a drop's sale now: from the next batch on buyers hear that it is closed."""
     async with backends.database() as database:
         drop = await _found(database, tier, year, sandbox=sandbox)
-        await database.in_transaction(lambda c: drops.close_drop(c, drop, reason=reason, actor=getpass.getuser()))
+        await database.in_transaction(lambda c: drop_times.close_drop(c, drop, reason=reason, actor=getpass.getuser()))
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""Drops: which there are, how they are made larger or smaller, and when they sell.
+"""Drops: which there are, and how they are made larger or smaller.
 
 A drop's slots carry random sort orders from the system's cryptographic source and are
 written in that order: which number a claim gets cannot be guessed, and claims of one
@@ -7,7 +7,6 @@ batch lie side by side on disk.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,6 @@ import asyncpg
 
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.runtime.times import rfc3339
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import NotFound
@@ -159,37 +157,3 @@ async def resize_drop(connection: Connection, drop_id: int, capacity: int) -> in
             )
     await connection.execute(QUERIES["set_capacity"], drop_id, capacity)
     return before
-
-
-async def schedule_drop(
-    connection: Connection,
-    drop: Drop,
-    opens_at: datetime | None,
-    closes_at: datetime | None,
-    *,
-    reason: str,
-    actor: str,
-) -> None:
-    """Let a drop sell from `opens_at` until `closes_at` (None: no limit), in the caller's transaction."""
-    row = await connection.fetchrow(QUERIES["schedule_drop"], drop.id, opens_at, closes_at)
-    await _audit(connection, "drop.schedule", drop, row, reason=reason, actor=actor)
-
-
-async def close_drop(connection: Connection, drop: Drop, *, reason: str, actor: str) -> None:
-    """End a drop's sale now, in the caller's transaction; one that is closed stays so."""
-    row = await connection.fetchrow(QUERIES["close_drop"], drop.id)
-    await _audit(connection, "drop.close", drop, row, reason=reason, actor=actor)
-
-
-async def _audit(
-    connection: Connection, action: str, drop: Drop, row: asyncpg.Record | None, *, reason: str, actor: str
-) -> None:
-    assert row is not None  # noqa: S101 - a drop is never deleted
-    details = {
-        "drop_id": drop.id,
-        "environment": drop.environment,
-        "opens_at": rfc3339(row["opens_at"]),
-        "closes_at": rfc3339(row["closes_at"]),
-    }
-    subject = f"{drop.tier} {drop.year}"
-    await connection.execute(QUERIES["append_audit"], actor, action, subject, reason, json.dumps(details))

@@ -21,7 +21,7 @@ from services.storage.rounds import repeat
 
 LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database
 ALL_DROPS: Final = 0
-# Older ones sell no more; a count that is missing is put right when somebody asks.
+# The newest; the count of an older one is put right when somebody asks for it and it is in doubt.
 DROPS_LIMIT: Final = 10_000
 
 
