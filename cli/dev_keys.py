@@ -10,17 +10,12 @@ from typing import Annotated, Final
 
 import typer
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.backends import BackendSettings
 from cli.console import fail
-from services.development_keys import held, write_whole
+from services.development_keys import kept_p256_key
+from services.runtime.settings import WrongSetting
 from stack.state import StateFolder
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 
@@ -59,20 +54,12 @@ def device_key(
 def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePrivateKey:
     """The device's private key; ends the command with a sentence where there is none."""
     path = _path(name)
-    if make:
-        with held(path.parent, name):
-            if not path.exists():
-                key = ec.generate_private_key(ec.SECP256R1())
-                write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    if not path.exists():
+    if not make and not path.exists():
         fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
     try:
-        found = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError):
-        found = None
-    if not isinstance(found, ec.EllipticCurvePrivateKey) or not isinstance(found.curve, ec.SECP256R1):
-        fail(f"{path} holds no device key: remove it, and `vyris dev device-key {name}` makes a new one.")
-    return found
+        return kept_p256_key(path.parent, path.name)
+    except WrongSetting as problem:
+        fail(f"{problem}.")
 
 
 def _path(name: str) -> Path:

@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedu
 
 Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters")]
 Year = Annotated[str, typer.Argument(help="2000 to 2100")]
-Capacity = Annotated[int, typer.Option(min=0, max=10_000_000, help="How many numbers the drop has.")]
+Capacity = Annotated[int, typer.Option(min=0, max=drops.CAPACITY_LIMIT, help="How many numbers the drop has.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
 OpensAt = Annotated[datetime | None, typer.Option(help="When minting begins, UTC. Default: at once.")]
 ClosesAt = Annotated[datetime | None, typer.Option(help="When minting ends, UTC. Default: never.")]
@@ -40,7 +40,9 @@ COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "st
 async def create(
     tier: Annotated[str | None, typer.Argument(help="Default: DROP_TIER.")] = None,
     year: Annotated[str | None, typer.Argument(help="Default: DROP_YEAR.")] = None,
-    capacity: Annotated[int | None, typer.Option(min=0, max=10_000_000, help="Default: DROP_CAPACITY.")] = None,
+    capacity: Annotated[
+        int | None, typer.Option(min=0, max=drops.CAPACITY_LIMIT, help="Default: DROP_CAPACITY.")
+    ] = None,
     opens_at: OpensAt = None,
     closes_at: ClosesAt = None,
     sandbox: Sandbox = False,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
+from services import audit_log
 from services.mint.revocation import revoke
-from services.mint.statements import QUERIES as MINT
 from services.storage.connections import Connection
 from services.storage.queries import Queries
 
@@ -49,5 +48,5 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     await connection.execute(QUERIES["unname_memberships"], user_id)
     erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
     details = {"memberships": [str(id_) for id_ in memberships], "receipts": erased.receipts}
-    await connection.execute(MINT["append_audit"], actor, "user.erase", "user", reason, json.dumps(details))
+    await audit_log.append(connection, actor=actor, action="user.erase", subject="user", reason=reason, details=details)
     return erased

@@ -19,7 +19,7 @@ from services.wallet.certificates import subject_value
 from services.wallet.development_certificates import ROOT_FILE
 from services.wallet.inspection import judge_signature, signers
 from services.wallet.issuing import issue_to_operator
-from services.wallet.opened_pass import NotAPassError, OpenedPass, open_pass
+from services.wallet.opened_pass import NotAPass, OpenedPass, open_pass
 from services.wallet.package import PassPress
 from services.wallet.pass_json import file_name
 from services.wallet.phrases import Language
@@ -48,7 +48,7 @@ async def build(
         async with backends.database() as database:
             facts = await issue_to_operator(database, membership_id)
     except (WrongSetting, VyrisError) as refusal:
-        fail(str(refusal))
+        fail(f"No pass: {refusal}.")
     path = output or Path(file_name(facts))
     path.write_bytes(
         PassPress(issuer_from(settings), credentials).press(facts, tokens.token(UUID(facts.serial_number)))
@@ -111,7 +111,7 @@ def _picture(opened: OpenedPass, language: str) -> bytes:
 def _opened(file: Path) -> OpenedPass:
     try:
         return open_pass(file.read_bytes())
-    except NotAPassError as refusal:
+    except NotAPass as refusal:
         fail(f"{file} is {refusal}.")
 
 

@@ -10,7 +10,6 @@ import typer
 from cli import backends
 from cli.console import Reason, err, fail, run_async
 from cli.erasure import erase_user
-from services.mint.revocation import REASON_LIMIT
 
 app = typer.Typer(no_args_is_help=True, help="Erase a person.")
 
@@ -35,7 +34,7 @@ async def erase(
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
     async with backends.database(patient=True) as database:
         erased = await database.in_long_transaction(
-            lambda connection: erase_user(connection, user_id, reason=reason[:REASON_LIMIT], actor=getpass.getuser())
+            lambda connection: erase_user(connection, user_id, reason=reason, actor=getpass.getuser())
         )
     if not erased.memberships and not erased.receipts:
         fail("Nothing is known of this user.")

@@ -12,6 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
+from services.batching.batcher import WAIT_LIMIT_S
+
 STEP_S: Final = 0.1
 RUSH_S: Final = 10.0
 MINUTE_S: Final = 60.0
@@ -19,8 +21,6 @@ MINUTE_S: Final = 60.0
 MINT_REPLICA: Final = 1_500
 POSTGRES_PRIMARY: Final = 15_000
 GATEWAY_WORKER: Final = 2_700
-# Who would have to wait longer for a batch is shed (services/mint, Limits in docs/guarantees.md).
-LONGEST_WAIT_S: Final = 0.7
 RETRY_AFTER_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 32.0
 DAY_S: Final = 86_400.0
@@ -50,7 +50,7 @@ class Day:
 def simulated(buyers: int, mint_replicas: int, *, doubling: bool) -> Day:
     """The first minute and what follows, until everybody has an answer."""
     per_step = min(mint_replicas * MINT_REPLICA, POSTGRES_PRIMARY) * STEP_S
-    room = per_step / STEP_S * LONGEST_WAIT_S
+    room = per_step / STEP_S * WAIT_LIMIT_S
     returning: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
     waiting = answered = requests = peak = 0.0
     step = 0

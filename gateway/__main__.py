@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from gateway import drain as draining
-from gateway.launch import UnfitConfigurationError, check_with_envoy, write_configuration
+from gateway.launch import UnfitConfiguration, check_with_envoy, write_configuration
 from gateway.settings import GatewaySettings
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -43,7 +43,7 @@ def validate() -> None:
         write_configuration(_settings(), path)
         try:
             check_with_envoy(path)
-        except UnfitConfigurationError as error:
+        except UnfitConfiguration as error:
             typer.echo(f"gateway: Envoy refuses the configuration\n{error}", err=True)
             raise typer.Exit(1) from None
     typer.echo("gateway: Envoy accepts the configuration")

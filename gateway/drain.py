@@ -28,7 +28,7 @@ _QUIET_POLLS: Final = 3
 _ACTIVE_REQUESTS: Final = "^http\\.(json|grpc)\\.downstream_rq_active$"
 
 
-class StopAskedError(Exception):
+class StopAsked(Exception):
     """SIGTERM or SIGINT came."""
 
 
@@ -56,7 +56,7 @@ def drain(settings: GatewaySettings) -> bool:
 @contextmanager
 def _stop_signals() -> Iterator[None]:
     def ask(_number: int, _frame: FrameType | None) -> None:
-        raise StopAskedError
+        raise StopAsked
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -83,7 +83,7 @@ def run(settings: GatewaySettings, configuration: Path) -> int:
         )
         try:
             return process.wait()
-        except StopAskedError:
+        except StopAsked:
             _ignore_signals()
             with suppress(httpx.HTTPError):  # Envoy may be gone, or not up yet
                 drain(settings)

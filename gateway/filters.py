@@ -25,9 +25,10 @@ from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway import bare_statuses
-from gateway.messages import MAX_BODY_BYTES, flag, number, packed, seconds
+from gateway.messages import flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
+from vyris.errors import REQUEST_LIMIT_BYTES
 
 HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
 BUFFER: Final = "envoy.filters.http.buffer"
@@ -48,8 +49,8 @@ PRIVATE_HEADERS: Final = (
     "x-error-retryable",
     "x-http-status",
 )
-MAX_ANSWER_BYTES: Final = 4 << 20
-MAX_ADDRESSES: Final = 100_000
+ANSWER_LIMIT_BYTES: Final = 4 << 20
+ADDRESSES_LIMIT: Final = 100_000
 """How many callers' addresses are counted at once; the ones not seen for longest are forgotten."""
 
 _LUA_FOLDER: Final = Path(__file__).with_name("lua")
@@ -104,7 +105,7 @@ def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
 
 
 def _body_limit() -> Any:
-    return Buffer(max_request_bytes=number(MAX_BODY_BYTES))
+    return Buffer(max_request_bytes=number(REQUEST_LIMIT_BYTES))
 
 
 def bounded_body() -> dict[str, Any]:
@@ -135,8 +136,8 @@ def _transcoder(descriptors: FileDescriptorSet) -> Any:
             reject_binding_body_field_collisions=True,
         ),
         # Without these the bound is the connection's buffer.
-        max_request_body_size=number(MAX_BODY_BYTES),
-        max_response_body_size=number(MAX_ANSWER_BYTES),
+        max_request_body_size=number(REQUEST_LIMIT_BYTES),
+        max_response_body_size=number(ANSWER_LIMIT_BYTES),
     )
 
 
@@ -161,7 +162,7 @@ def _rate_limit(settings: GatewaySettings) -> Any:
                 ),
             )
         ],
-        max_dynamic_descriptors=number(MAX_ADDRESSES),
+        max_dynamic_descriptors=number(ADDRESSES_LIMIT),
         rate_limits=[
             RateLimit(
                 actions=[

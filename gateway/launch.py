@@ -12,7 +12,7 @@ from gateway.settings import GatewaySettings
 from gateway.tls import secret_file, secrets
 
 
-class UnfitConfigurationError(RuntimeError):
+class UnfitConfiguration(RuntimeError):
     """Envoy refuses the configuration; the message is what Envoy said."""
 
 
@@ -27,8 +27,8 @@ def write_configuration(settings: GatewaySettings, output: Path) -> None:
 
 
 def check_with_envoy(configuration: Path) -> None:
-    """Raise `UnfitConfigurationError` unless Envoy accepts the file."""
+    """Raise `UnfitConfiguration` unless Envoy accepts the file."""
     command = [envoy_binary(), "--mode", "validate", "--config-path", str(configuration), "--log-level", "warning"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if result.returncode != 0:
-        raise UnfitConfigurationError(result.stderr.strip() or result.stdout.strip())
+        raise UnfitConfiguration(result.stderr.strip() or result.stdout.strip())

@@ -31,7 +31,7 @@ class LocalReply:
 
 REPLIES: Final = (
     LocalReply("response.code == 404 || response.code_details == 'path_normalization_failed'", NotFound()),
-    LocalReply("response.code == 413", InvalidRequest("The request is larger than 64 KiB", http_status=413)),
+    LocalReply("response.code == 413", InvalidRequest.too_large()),
     LocalReply("response.code == 429", RateLimited()),
     # The caller's own bytes came too slowly, or the service did not answer in time.
     LocalReply(

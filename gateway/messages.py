@@ -11,9 +11,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-MAX_BODY_BYTES = 64 * 1024
-"""The contract's bound for a request's body."""
-
 
 def packed(message: Message) -> AnyMessage:
     """Wrap `message` as a typed extension configuration."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
-VARIABLE: Final = re.compile(r"\{[a-z_][a-z0-9_.]*(?:=\*)?\}")
+from vyris.http_rules import VARIABLE
 
 
 def path_regex(template: str) -> str | None:
     """RE2 expression for a template with variables; None where the path is exact."""
     if "{" not in template:
         return None
-    return "[^/]+".join(re.escape(literal) for literal in VARIABLE.split(template))
+    literals = VARIABLE.split(template)[::2]  # between them stand the variables' names
+    return "[^/]+".join(re.escape(literal) for literal in literals)

@@ -27,7 +27,7 @@ from gateway.messages import added_header, number, packed, replaced_header, seco
 from gateway.paths import path_regex
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
-from gateway.static_pages import MAX_PAGE_BYTES, StaticPage
+from gateway.static_pages import PAGE_LIMIT_BYTES, StaticPage
 
 HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
 HEALTH_TIMEOUT_S: Final = 2
@@ -170,7 +170,7 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     return RouteConfiguration(
         name="json",
         virtual_hosts=[host],
-        max_direct_response_body_size_bytes=number(MAX_PAGE_BYTES),
+        max_direct_response_body_size_bytes=number(PAGE_LIMIT_BYTES),
     )
 
 

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
 
-from gateway.paths import VARIABLE
 from gateway.settings import SERVICES
 from vyris.gateway.v1 import http_policy_pb2
-from vyris.http_rules import bindings
+from vyris.http_rules import VARIABLE, bindings
 
 DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 
@@ -24,7 +23,7 @@ HEALTH_PATH: Final = "/health"
 HOSTED_BY: Final = {"suite": "mint"}
 
 
-class UnroutableError(ValueError):
+class Unroutable(ValueError):
     """The protos say something that the gateway cannot carry."""
 
 
@@ -96,7 +95,7 @@ def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
     for route in routes:
         shape = (route.http_method, VARIABLE.sub("{}", route.template))
         if shape in seen:
-            raise UnroutableError(f"{route.rpc} and {seen[shape]} both claim {route.http_method} {route.template}")
+            raise Unroutable(f"{route.rpc} and {seen[shape]} both claim {route.http_method} {route.template}")
         seen[shape] = route.rpc
     return sorted(routes, key=lambda route: route.template.count("{"))
 
@@ -105,7 +104,7 @@ def _cluster_of(package: str) -> str:
     word = package.split(".")[1]
     cluster = HOSTED_BY.get(word, word)
     if cluster not in SERVICES:
-        raise UnroutableError(f"no process answers for package {package}")
+        raise Unroutable(f"no process answers for package {package}")
     return cluster
 
 
@@ -115,10 +114,10 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
     try:
         found = bindings(options)
     except ValueError as problem:
-        raise UnroutableError(f"{rpc}: {problem}") from None
+        raise Unroutable(f"{rpc}: {problem}") from None
     policy = options.Extensions[http_policy_pb2.http_policy]
     if found and (method.client_streaming or method.server_streaming):
-        raise UnroutableError(f"{rpc}: the JSON listener carries no streams")
+        raise Unroutable(f"{rpc}: the JSON listener carries no streams")
     for binding in found:
         yield HttpRoute(
             rpc=rpc,
@@ -135,5 +134,5 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
 def _checked_template(rpc: str, template: str) -> str:
     rest = VARIABLE.sub("x", template)
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", rest):
-        raise UnroutableError(f"{rpc}: path {template} is more than segments and one-segment variables")
+        raise Unroutable(f"{rpc}: path {template} is more than segments and one-segment variables")
     return template

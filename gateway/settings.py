@@ -123,7 +123,7 @@ class GatewaySettings(BaseSettings):
     """Where the generator writes the files that name the certificates; beside its output unless set."""
 
     otel_exporter_otlp_endpoint: str = ""
-    """`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces."""
+    """`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC without TLS). Empty: no traces."""
     gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
     """Share of the requests that are traced where the caller did not decide."""
 
@@ -169,7 +169,9 @@ class GatewaySettings(BaseSettings):
         """Where traces go; None: nowhere."""
         if not self.otel_exporter_otlp_endpoint:
             return None
-        text = self.otel_exporter_otlp_endpoint.split("://")[-1].rstrip("/")
+        text = self.otel_exporter_otlp_endpoint.removeprefix("http://").rstrip("/")
+        if "/" in text:
+            raise ValueError(f"{self.otel_exporter_otlp_endpoint!r} is not http://host:port")
         return parse_endpoints(text)[0]
 
     @property

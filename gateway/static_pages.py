@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-MAX_PAGE_BYTES: Final = 1 << 20
+PAGE_LIMIT_BYTES: Final = 1 << 20
 """Envoy keeps the pages in its configuration."""
 
 _STRICT_CSP: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -48,8 +48,8 @@ class StaticPage:
 
 def _bounded(file: Path) -> bytes:
     body = file.read_bytes()
-    if len(body) > MAX_PAGE_BYTES:
-        raise ValueError(f"{file.name} is larger than {MAX_PAGE_BYTES} bytes")
+    if len(body) > PAGE_LIMIT_BYTES:
+        raise ValueError(f"{file.name} is larger than {PAGE_LIMIT_BYTES} bytes")
     return body
 
 

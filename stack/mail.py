@@ -6,7 +6,6 @@ Names are UTC arrival times, so they sort by arrival; a file appears complete or
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from services.runtime.whole_file import write_whole
 from stack.probes import answers_smtp
 from stack.processes import ProcessSpec, Tier
 from stack.state import StateFolder
@@ -36,12 +36,7 @@ class MailFolder:
         # A clock that stands still or goes back must not change the order.
         self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
         name = self._last.strftime(NAME_FORMAT)
-        unfinished = self._folder / f".{name}.part"
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(self._folder / f"{name}.eml")
+        write_whole(self._folder / f"{name}.eml", content)
         sys.stdout.write(f"kept {name}.eml, {len(content)} bytes, for {len(envelope.rcpt_tos)} recipient(s)\n")
         sys.stdout.flush()
         return "250 kept"

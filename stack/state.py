@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from services.runtime.whole_file import write_whole
 from stack.refusal import StackRefused
 
 # sockaddr_un holds 108 bytes with the closing zero. The longest name we put in: supervisord binds
@@ -91,11 +92,8 @@ class StateFolder:
             yield
 
     def write_private(self, path: Path, text: str) -> None:
-        """Write `text` to `path` at once or not at all, readable by the owner alone."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.touch(mode=0o600)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        """Write `text` to `path` whole or not at all, readable by the owner alone."""
+        write_whole(path, text.encode())
 
     def log_file(self, process: str) -> Path:
         """Where a process' output goes."""

@@ -33,7 +33,7 @@ from vyris.http_rules import VARIABLE, bindings
 
 PROOF_TYP: Final = "dpop+jwt"
 METADATA_KEY: Final = "dpop"
-MAX_AGE_S: Final = 60
+AGE_LIMIT_S: Final = 60
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 

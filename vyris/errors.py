@@ -9,9 +9,12 @@ in the standard status details, beside the plain metadata that the gateway reads
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import grpc
+
+REQUEST_LIMIT_BYTES: Final = 65_536
+"""A request's body at most, and its message (the contract)."""
 
 
 class VyrisError(Exception):
@@ -140,6 +143,11 @@ class InvalidRequest(VyrisError):
     grpc_code = grpc.StatusCode.INVALID_ARGUMENT
     default_http_status = 422
     default_message = "The request is not valid"
+
+    @classmethod
+    def too_large(cls) -> InvalidRequest:
+        """Refuse more than `REQUEST_LIMIT_BYTES`."""
+        return cls("The request is larger than 64 KiB", http_status=413)
 
 
 class DropNotOpen(VyrisError):

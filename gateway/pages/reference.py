@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gateway.openapi.answers import EVERYWHERE, SAID_EVERYWHERE, first_line, retryable_word
+from gateway.openapi.document import PAGES
+from gateway.openapi.examples import MEMBERSHIP, REFORGE
 from vyris.errors import ERRORS_BY_REASON
 
 Object = dict[str, Any]
 
 _PROOFS: Final = {"DeviceProof": "DPoP", "ApplePass": "Authorization"}
 # Pages that a reader opens rather than sends requests to.
-_NOT_TRIED: Final = ("getOpenApi", "getDocs", "getLiveView")
+_NOT_TRIED: Final = {identifier for _, identifier, _, _ in PAGES}
 
 
 def facts(document: Object) -> Object:
@@ -33,6 +35,7 @@ def facts(document: Object) -> Object:
         "tags": [tag for tag in sorted(tags, key=_reading_order) if tag["operations"]],
         "errors": [_error(name) for name in ERRORS_BY_REASON],
         "everywhere": [{"status": status, "words": words} for status, words in SAID_EVERYWHERE.items()],
+        "ids": {"membership": MEMBERSHIP, "reforge": REFORGE},
         "schemes": document["components"]["securitySchemes"],
     }
 

@@ -34,8 +34,8 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 A = TypeVar("A")
 
-# Work that has begun is pursued this long at most when nobody waits for it any more;
-# what is then unfinished is found by the reaper.
+# Work that has begun is pursued this long at most when nobody waits for it any more. What is then unfinished is for
+# whoever owns it to repair: mint has its reaper.
 PURSUIT_S: Final = 10.0
 # A batch of which every group must wait for others is tried again after this long, doubling.
 FIRST_PAUSE_S: Final = 0.002

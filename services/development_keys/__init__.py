@@ -7,20 +7,33 @@ file or none.
 from __future__ import annotations
 
 import fcntl
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from pydantic import AfterValidator, SecretStr
 
 from services.runtime.settings import WrongSetting
+from services.runtime.whole_file import write_whole
 
 PRIVATE_FOLDER: Final = 0o700
-PRIVATE_FILE: Final = 0o600
 SECRET_BYTES: Final = 32
-MIN_SECRET_LENGTH: Final = 32
+SECRET_LENGTH: Final = 32
 """Characters that a secret has at least, whoever made it: as hexadecimal digits 128 bits."""
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value()) < SECRET_LENGTH:
+        raise ValueError(f"must be {SECRET_LENGTH} characters or more (`openssl rand -hex 32` makes one)")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+"""A setting that holds a secret, or nothing."""
 
 
 @contextmanager
@@ -33,17 +46,6 @@ def held(keys: Path, name: str) -> Iterator[None]:
         yield
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
-    """All of it or nothing, whenever the power fails."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
 def kept_secret(keys: Path, name: str) -> str:
     """The secret in the file `name`; where there is none, 64 hexadecimal digits are made.
 
@@ -54,6 +56,26 @@ def kept_secret(keys: Path, name: str) -> str:
         if not path.exists():
             write_whole(path, secrets.token_hex(SECRET_BYTES).encode())
         secret = path.read_text(encoding="utf-8").strip()
-    if len(secret) < MIN_SECRET_LENGTH:
-        raise WrongSetting(f"{path} holds no secret of {MIN_SECRET_LENGTH} characters or more: remove it for a new one")
+    if len(secret) < SECRET_LENGTH:
+        raise WrongSetting(f"{path} holds no secret of {SECRET_LENGTH} characters or more: remove it for a new one")
     return secret
+
+
+def kept_p256_key(keys: Path, name: str) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in the file `name` (PKCS #8 in PEM); where there is none, one is generated.
+
+    Raises WrongSetting where the file holds something else.
+    """
+    path = keys / name
+    with held(keys, name):
+        if not path.exists():
+            made = ec.generate_private_key(ec.SECP256R1())
+            write_whole(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        pem = path.read_bytes()
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise WrongSetting(f"{path} holds no P-256 private key: remove it for a new one")
+    return key

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from services.device_proof.settings import DeviceProofMode
 from services.device_proof.verification import VerifiedProof, verify_proof
-from vyris.device_proof import grpc_target, http_target
+from services.runtime.call import Call
+from vyris.device_proof import METADATA_KEY, grpc_target, http_target
 from vyris.errors import Unauthorized
 
 
-def proof_in(values: Sequence[str]) -> str | None:
-    """What the call brings as its proof, None where it brings nothing.
+class ClaimedProof(NamedTuple):
+    """What a call brings as its device proof, None where it brings nothing, and the call that it is to prove."""
 
-    `values` are all values of the metadata entry `dpop`: `call.metadata_values(METADATA_KEY)`. Several are joined, as
-    HTTP does it (RFC 9110, 5.3): that is no proof, and is refused where one is looked at, not before.
+    text: str | None
+    method: MethodDescriptor
+    request: Message
+
+
+def claimed_proof(call: Call, request: Message) -> ClaimedProof:
+    """The proof that came with the call, in metadata `dpop` (the header DPoP through the gateway).
+
+    Several are joined, as HTTP does it (RFC 9110, 5.3): that is no proof, and is refused where one is looked at, not
+    before.
     """
-    return ", ".join(values) if values else None
+    values = call.metadata_values(METADATA_KEY)
+    return ClaimedProof(", ".join(values) if values else None, call.method, request)
 
 
 class DeviceProofs:
@@ -30,28 +40,35 @@ class DeviceProofs:
         self._public_base_url = public_base_url
 
     def required(
-        self, *, enrolled_thumbprint: str | None, proof: str | None, method: MethodDescriptor, request: Message
+        self,
+        claimed: ClaimedProof,
+        *,
+        enrolled_thumbprint: str | None,
+        for_device_alone: bool = False,
     ) -> VerifiedProof | None:
         """The proof that is to be spent with the call's effect; None where the call needs none.
 
         `enrolled_thumbprint` is that of the membership's active device as stored
-        (RFC 7638, base64url), None where none is enrolled. Raises `Unauthorized` where a proof is needed
-        and missing or bad.
+        (RFC 7638, base64url), None where none is enrolled. A call that is `for_device_alone` is refused there even
+        with `DEVICE_PROOF=when-enrolled`. Raises `Unauthorized` where a proof is needed and missing or bad.
         """
         if self._mode is DeviceProofMode.OFF:
             return None
         if enrolled_thumbprint is None:
-            if self._mode is DeviceProofMode.ALWAYS:
-                raise Unauthorized("This membership has no enrolled device, and calls need a device proof")
+            if for_device_alone or self._mode is DeviceProofMode.ALWAYS:
+                raise Unauthorized("This membership has no enrolled device that could prove the call")
             return None
-        if proof is None:
-            raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")
-        return self.verified(proof, thumbprint=enrolled_thumbprint, method=method, request=request)
+        return self.verified(claimed, thumbprint=enrolled_thumbprint)
 
-    def verified(self, proof: str, *, thumbprint: str, method: MethodDescriptor, request: Message) -> VerifiedProof:
-        """Check a proof by the key named `thumbprint`, whatever the setting says. Raises `Unauthorized`."""
-        targets = [grpc_target(method)]
-        through_gateway = http_target(self._public_base_url, method, request)
+    def verified(self, claimed: ClaimedProof, *, thumbprint: str | None) -> VerifiedProof:
+        """Check a proof by the key named `thumbprint`, whatever the setting says.
+
+        Raises `Unauthorized`, also where there is no proof or no such key.
+        """
+        if claimed.text is None or thumbprint is None:
+            raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")
+        targets = [grpc_target(claimed.method)]
+        through_gateway = http_target(self._public_base_url, claimed.method, claimed.request)
         if through_gateway is not None:
             targets.append(through_gateway)
-        return verify_proof(proof, thumbprint=thumbprint, targets=targets, request=request)
+        return verify_proof(claimed.text, thumbprint=thumbprint, targets=targets, request=claimed.request)

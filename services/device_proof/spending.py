@@ -8,7 +8,7 @@ from services.device_proof.verification import VerifiedProof
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.queries import Queries
-from vyris.device_proof import MAX_AGE_S
+from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import Unauthorized
 
 # A phone whose clock is a little ahead is believed.
@@ -17,7 +17,7 @@ PURGE_LIMIT: Final = 5_000
 
 QUERIES: Final = Queries.beside(__file__)
 _REFUSALS: Final = {
-    "stale": f"Device proof: it is older than {MAX_AGE_S} s, or its iat lies in the future",
+    "stale": f"Device proof: it is older than {AGE_LIMIT_S} s, or its iat lies in the future",
     "replayed": "Device proof: it was used before; make a new one for each call",
 }
 
@@ -31,7 +31,7 @@ async def spend(connection: Connection, proof: VerifiedProof | None) -> None:
     if proof is None:
         return
     outcome = await connection.fetchval(
-        QUERIES["spend_proof"], proof.thumbprint, proof.jti, proof.issued_at_s, MAX_AGE_S, FUTURE_LEEWAY_S
+        QUERIES["spend_proof"], proof.thumbprint, proof.jti, proof.issued_at_s, AGE_LIMIT_S, FUTURE_LEEWAY_S
     )
     if outcome in _REFUSALS:
         raise Unauthorized(_REFUSALS[outcome])

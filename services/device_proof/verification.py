@@ -20,8 +20,7 @@ from services.jose import (
 from vyris.device_proof import PROOF_TYP, Target, request_digest
 from vyris.errors import Unauthorized
 
-MAX_PROOF_BYTES: Final = 4096
-MAX_JTI_LENGTH: Final = 128
+PROOF_LIMIT_BYTES: Final = 4096
 _TYP: Final = frozenset({PROOF_TYP})
 
 
@@ -46,7 +45,7 @@ def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], re
 
 
 def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
-    token = read_token(proof, typ=_TYP, max_bytes=MAX_PROOF_BYTES)
+    token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
     jwk = token.header.get("jwk")
     if not isinstance(jwk, dict):
         raise TokenRefused("The header carries no jwk")
@@ -54,7 +53,7 @@ def _verified(proof: str, thumbprint: str, targets: Collection[Target], request:
     if key.thumbprint != thumbprint:
         raise TokenRefused("The key is not the one of the membership's active device")
     claims = token.claims
-    jti, issued_at_s = text_claim(claims, "jti", max_length=MAX_JTI_LENGTH), numeric_date(claims, "iat")
+    jti, issued_at_s = text_claim(claims, "jti"), numeric_date(claims, "iat")
     if not any(claims.get("htm") == target.htm and claims.get("htu") == target.htu for target in targets):
         raise TokenRefused("It was made for another method or address (htm, htu)")
     digest = claims.get("req")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.device_proof import DeviceProofMode, DeviceProofs
+from services.device_proof import DeviceProofMode, DeviceProofs, refuse_unprotected_base_url
 from services.encounter.authority_keys import AuthorityKeys, authority_keys
 from services.encounter.development_key import development_key, public_pem
 from services.encounter.device_signed import DeviceSignedEncounters
@@ -29,6 +29,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
     """Everything that the encounter process serves, and its end."""
     if settings.production and settings.device_proof is DeviceProofMode.OFF:
         raise WrongSetting("VYRIS_ENV=production refuses DEVICE_PROOF=off: encounters are told to their device alone")
+    refuse_unprotected_base_url(settings, production=settings.production)
     authority = _authority(settings)
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
     retention_days = settings.encounter_location_retention_days
@@ -41,7 +42,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
             TimeLimits(settings.encounter_max_age_s, settings.encounter_max_lifetime_s),
             recorder,
             DeviceSignedEncounters(database, register, proofs) if settings.encounter_device_keys == "on" else None,
-            History(database, proofs, settings.device_proof),
+            History(database, proofs),
         )
         try:
             yield Hosted(

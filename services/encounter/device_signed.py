@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import asyncio
 
-from google.protobuf.message import Message
-
-from services.device_proof import DeviceProofs
+from services.device_proof import ClaimedProof, DeviceProofs
 from services.device_proof.spending import spend
-from services.encounter.encounter_token import Meeting, ProvenMeeting, prove
+from services.encounter.encounter_token import Meeting, prove
 from services.encounter.register import Encounter, Register
 from services.encounter.statements import QUERIES
-from services.jose import PublicKey, Token, TokenRefused, stored_public_key
+from services.jose import Token, stored_public_key
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
 # Whoever sends tokens with invented key names must not hold every connection of the pool.
 TRANSACTIONS_LIMIT = 3
 WAITING_LIMIT = 512
-
-METHOD = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_by_name["VerifyEncounter"]
 
 
 class DeviceSignedEncounters:
@@ -38,11 +33,9 @@ class DeviceSignedEncounters:
         self._transactions = asyncio.Semaphore(TRANSACTIONS_LIMIT)
         self._calls = 0
 
-    async def record(
-        self, token: Token, meeting: Meeting, *, proof: str | None, request: Message, deadline_s: float
-    ) -> Encounter:
+    async def record(self, token: Token, meeting: Meeting, proof: ClaimedProof, *, deadline_s: float) -> Encounter:
         """The encounter. Raises TokenRefused, Unauthorized, Conflict, Retryable."""
-        if proof is None:
+        if proof.text is None:
             raise Unauthorized("A proof by the receiver's enrolled device is required (header DPoP)")
         if self._calls >= WAITING_LIMIT:
             raise Retryable.shed()
@@ -50,7 +43,7 @@ class DeviceSignedEncounters:
         try:
             async with asyncio.timeout(deadline_s), self._transactions:
                 return await self._database.in_transaction(
-                    lambda connection: self._in_transaction(connection, token, meeting, proof, request)
+                    lambda connection: self._in_transaction(connection, token, meeting, proof)
                 )
         except TimeoutError:
             raise Retryable() from None
@@ -58,20 +51,14 @@ class DeviceSignedEncounters:
             self._calls -= 1
 
     async def _in_transaction(
-        self, connection: Connection, token: Token, meeting: Meeting, proof: str, request: Message
+        self, connection: Connection, token: Token, meeting: Meeting, proof: ClaimedProof
     ) -> Encounter:
         row = await connection.fetchrow(QUERIES["find_signers"], meeting.initiator_id, token.kid, meeting.receiver_id)
-        proven = _proven(token, meeting, [stored_public_key(row["initiator_key"])] if row else [])
+        # The same refusal whether the device is unknown, retired, or did not sign this.
+        proven = prove(token, meeting, [stored_public_key(row["initiator_key"])] if row else [])
         receiver = row["receiver_thumbprint"] if row else ""
-        await spend(connection, self._proofs.verified(proof, thumbprint=receiver, method=METHOD, request=request))
+        await spend(connection, self._proofs.verified(proof, thumbprint=receiver))
         outcome = (await self._register.record(connection.fetch, [proven]))[0]
         if isinstance(outcome, VyrisError):
             raise outcome  # rolls back: a proof is spent with its call's effect or not at all
         return outcome
-
-
-def _proven(token: Token, meeting: Meeting, keys: list[PublicKey]) -> ProvenMeeting:
-    """The same refusal whether the device is unknown, retired, or did not sign this."""
-    if not keys:
-        raise TokenRefused("The token is not signed by a known key")
-    return prove(token, meeting, keys)

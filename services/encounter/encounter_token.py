@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from services.jose import (
+    PLAIN_JWT,
     PublicKey,
     Token,
     TokenRefused,
@@ -25,11 +26,9 @@ from services.runtime.fields import known_uuid
 from vyris.errors import NotFound
 
 TOKEN_LIMIT_BYTES: Final = 8_192
-JTI_LIMIT: Final = 128
 HUNDREDTHS: Final = 100
 LATITUDE_LIMIT: Final = 90
 LONGITUDE_LIMIT: Final = 180
-_TYP: Final = frozenset({None, "jwt"})
 
 
 class Location(NamedTuple):
@@ -68,7 +67,7 @@ class TimeLimits:
 
 def read_encounter(text: str, limits: TimeLimits) -> tuple[Token, Meeting]:
     """Take a token apart; its signature is not checked yet. Raises TokenRefused."""
-    token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES)
+    token = read_token(text, typ=PLAIN_JWT, max_bytes=TOKEN_LIMIT_BYTES)
     return token, _meeting(token.claims, limits)
 
 
@@ -84,7 +83,7 @@ def prove(token: Token, meeting: Meeting, keys: Sequence[PublicKey]) -> ProvenMe
 
 
 def _meeting(claims: Mapping[str, Any], limits: TimeLimits) -> Meeting:
-    jti = text_claim(claims, "jti", max_length=JTI_LIMIT)
+    jti = text_claim(claims, "jti")
     initiator_id, receiver_id = _membership_id(claims, "sub"), _membership_id(claims, "aud")
     if initiator_id == receiver_id:
         raise TokenRefused("The claims sub and aud name the same membership")

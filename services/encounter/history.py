@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.device_proof import DeviceProofMode, DeviceProofs, VerifiedProof
+from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.encounter.page_token import Position, decode, encode
 from services.encounter.register import Encounter
@@ -18,30 +18,28 @@ from services.runtime.fields import refuse_nul
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.encounter.v1 import encounter_pb2
-from vyris.errors import InvalidRequest, Unauthorized
+from vyris.errors import InvalidRequest
 
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_LIMIT: Final = 100
-METHOD: Final = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_by_name["ListEncounters"]
 
 
 class History:
     """Reads pages of encounters, newest first."""
 
-    def __init__(self, database: Database, proofs: DeviceProofs, mode: DeviceProofMode) -> None:
+    def __init__(self, database: Database, proofs: DeviceProofs) -> None:
         self._database = database
         self._proofs = proofs
-        self._mode = mode
 
     async def page(
-        self, request: encounter_pb2.ListEncountersRequest, proof: str | None
+        self, request: encounter_pb2.ListEncountersRequest, proof: ClaimedProof
     ) -> encounter_pb2.ListEncountersResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, Retryable."""
         refuse_nul(request.membership_id)
         size = _page_size(request.page_size)
         after = decode(request.page_token) if request.page_token else None
         membership_id = known_membership_id(request.membership_id)
-        to_spend = await self._authorized(membership_id, proof, request)
+        to_spend = await self._authorized(membership_id, proof)
         # One more than asked for tells whether there is another page.
         arguments = (membership_id, after and after.verified_at, after and after.id, size + 1)
 
@@ -51,17 +49,13 @@ class History:
 
         return _told(await self._database.in_transaction(read), size)
 
-    async def _authorized(
-        self, membership_id: UUID, proof: str | None, request: encounter_pb2.ListEncountersRequest
-    ) -> VerifiedProof | None:
+    async def _authorized(self, membership_id: UUID, proof: ClaimedProof) -> VerifiedProof | None:
         """The proof that is to be spent; None where DEVICE_PROOF is off."""
         row = await self._database.fetchrow(QUERIES["find_membership"], membership_id)
         if row is None:
             raise unknown_membership()
         require_live(revoked=row["revoked"])
-        if row["thumbprint"] is None and self._mode is not DeviceProofMode.OFF:
-            raise Unauthorized("This membership has no enrolled device that could prove the call")
-        return self._proofs.required(enrolled_thumbprint=row["thumbprint"], proof=proof, method=METHOD, request=request)
+        return self._proofs.required(proof, enrolled_thumbprint=row["thumbprint"], for_device_alone=True)
 
 
 def _page_size(asked: int) -> int:

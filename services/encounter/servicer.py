@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.device_proof import proof_in
+from services.device_proof import claimed_proof
 from services.encounter import metrics
 from services.encounter.authority_keys import AuthorityKeys
 from services.encounter.device_signed import DeviceSignedEncounters
@@ -15,7 +15,6 @@ from services.encounter.recording import Recorder
 from services.encounter.register import Encounter
 from services.jose import TokenRefused
 from services.runtime.call import Call
-from vyris.device_proof import METADATA_KEY
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest, Unauthorized, VyrisError
 
@@ -59,7 +58,7 @@ class EncounterServicer:
         self, request: encounter_pb2.ListEncountersRequest, call: Call
     ) -> encounter_pb2.ListEncountersResponse:
         """Raises what the contract says of GET /memberships/{membership_id}/encounters."""
-        return await self._history.page(request, proof_in(call.metadata_values(METADATA_KEY)))
+        return await self._history.page(request, claimed_proof(call, request))
 
     async def _recorded(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:
         if not request.token or request.token.isspace():
@@ -68,10 +67,6 @@ class EncounterServicer:
         candidates = self._authority.candidates(token.kid)
         if not candidates and self._device_signed and token.kid and THUMBPRINT.fullmatch(token.kid):
             return await self._device_signed.record(
-                token,
-                meeting,
-                proof=proof_in(call.metadata_values(METADATA_KEY)),
-                request=request,
-                deadline_s=call.remaining_s,
+                token, meeting, claimed_proof(call, request), deadline_s=call.remaining_s
             )
         return await self._recorder.record(request.token, prove(token, meeting, candidates), call.remaining_s)

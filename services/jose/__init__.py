@@ -7,8 +7,8 @@ signed; `strict_json` reads what all of them are written in. What is refused rai
 name the rule, never the input.
 """
 
-from services.jose.claims import MAX_NUMERIC_DATE, names_audience, numeric_date, optional_numeric_date, text_claim
-from services.jose.compact_jws import Token, read_token, verify_token
+from services.jose.claims import NUMERIC_DATE_LIMIT, names_audience, numeric_date, optional_numeric_date, text_claim
+from services.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_token
 from services.jose.public_keys import (
     PRIVATE_MEMBERS,
     PublicKey,
@@ -21,7 +21,8 @@ from services.jose.refusals import KeyRefused, TokenRefused
 from services.jose.strict_json import NotStrict, decode_base64url, read_object
 
 __all__ = [
-    "MAX_NUMERIC_DATE",
+    "NUMERIC_DATE_LIMIT",
+    "PLAIN_JWT",
     "PRIVATE_MEMBERS",
     "KeyRefused",
     "NotStrict",

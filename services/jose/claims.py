@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from services.jose.refusals import TokenRefused
 
-MAX_NUMERIC_DATE: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
+TEXT_CLAIM_LIMIT: Final = 128
+NUMERIC_DATE_LIMIT: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
 
 
 def numeric_date(claims: Mapping[str, Any], name: str) -> float:
@@ -25,7 +26,7 @@ def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenRefused(f"The claim {name} is not a number")
-    if not 0 <= value <= MAX_NUMERIC_DATE:
+    if not 0 <= value <= NUMERIC_DATE_LIMIT:
         raise TokenRefused(f"The claim {name} is out of bounds")
     return float(value)
 
@@ -36,13 +37,13 @@ def names_audience(claims: Mapping[str, Any], us: str) -> bool:
     return us in (audience if isinstance(audience, list) else [audience])
 
 
-def text_claim(claims: Mapping[str, Any], name: str, *, max_length: int = 128) -> str:
-    """A string claim of 1 to `max_length` printable characters. Raises `TokenRefused`."""
+def text_claim(claims: Mapping[str, Any], name: str) -> str:
+    """A string claim of 1 to 128 printable characters. Raises `TokenRefused`."""
     value = claims.get(name)
     if not isinstance(value, str) or not value:
         raise TokenRefused(f"The claim {name} is missing or not a string")
-    if len(value) > max_length:
-        raise TokenRefused(f"The claim {name} is longer than {max_length} characters")
+    if len(value) > TEXT_CLAIM_LIMIT:
+        raise TokenRefused(f"The claim {name} is longer than {TEXT_CLAIM_LIMIT} characters")
     if not value.isprintable():  # Neither U+0000 nor a lone surrogate can be stored.
         raise TokenRefused(f"The claim {name} holds characters that are not printable")
     return value

@@ -19,8 +19,9 @@ from services.jose.refusals import TokenRefused
 from services.jose.strict_json import NotStrict, decode_base64url, read_object
 
 ES256: Final = "ES256"
+PLAIN_JWT: Final[frozenset[str | None]] = frozenset({None, "jwt"})
+"""The header's `typ` of a token that has no type of its own."""
 ES256_ALONE: Final = frozenset({ES256})
-DEFAULT_MAX_BYTES: Final = 4096
 SIGNATURE_BYTES: Final = 64
 SEGMENTS: Final = 3
 _DER_SEQUENCE: Final = 0x30
@@ -47,7 +48,7 @@ def read_token(
     text: str,
     *,
     typ: frozenset[str | None],
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_bytes: int,
     algorithms: frozenset[str] = ES256_ALONE,
 ) -> Token:
     """Take a compact token apart. Raises `TokenRefused`.

@@ -22,7 +22,7 @@ from services.jose.refusals import KeyRefused
 from services.jose.strict_json import NotStrict, decode_base64url, read_object
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 
-MAX_KEY_TEXT_LENGTH: Final = 2048
+KEY_TEXT_LIMIT: Final = 2048
 COORDINATE_BYTES: Final = 32
 
 KID_LIMIT: Final = 256
@@ -55,8 +55,8 @@ def public_key_from_text(text: str) -> PublicKey:
     """Read a caller's key: PEM (SubjectPublicKeyInfo) or JWK as JSON text. Raises `KeyRefused`."""
     if not text.strip():
         raise KeyRefused("The public key is missing")
-    if len(text) > MAX_KEY_TEXT_LENGTH:
-        raise KeyRefused(f"The public key is longer than {MAX_KEY_TEXT_LENGTH} characters")
+    if len(text) > KEY_TEXT_LIMIT:
+        raise KeyRefused(f"The public key is longer than {KEY_TEXT_LIMIT} characters")
     if _PRIVATE_PEM.search(text):
         raise KeyRefused(_PRIVATE_MESSAGE)
     if not text.lstrip().startswith("{"):

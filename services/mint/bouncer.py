@@ -83,6 +83,12 @@ def count_key(tier: str, year: str, environment: str) -> str:
     return f"{{drop:{tier}:{year}{suffix}}}"
 
 
+def lua_script(name: str) -> str:
+    """A script of this folder, behind what they share."""
+    folder = Path(__file__).parent
+    return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("whole_count", name))
+
+
 class Bouncer:
     """Counts slots in and out, behind a circuit breaker."""
 
@@ -92,10 +98,9 @@ class Bouncer:
         # A cluster's client asks several nodes, with this limit for each.
         self._limit_s = None if settings.redis_cluster else settings.redis_timeout_ms / 1000
         self._closed_until_s = 0.0
-        folder = Path(__file__).parent
-        self._take = client.register_script((folder / "take_slots.lua").read_text(encoding="utf-8"))
-        self._write = client.register_script((folder / "write_count.lua").read_text(encoding="utf-8"))
-        self._give_back = client.register_script((folder / "give_back_slots.lua").read_text(encoding="utf-8"))
+        self._take = client.register_script(lua_script("take_slots"))
+        self._write = client.register_script(lua_script("write_count"))
+        self._give_back = client.register_script(lua_script("give_back_slots"))
 
     async def take(self, key: str, wanted: int) -> int | None:
         """Take up to `wanted` slots; how many were granted, or None where the bouncer does not know."""

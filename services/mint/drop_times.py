@@ -5,11 +5,11 @@ Postgres' clock judges it in every statement that mints, so a change counts from
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 import asyncpg
 
+from services import audit_log
 from services.mint.drops import Drop
 from services.mint.statements import QUERIES
 from services.runtime.times import rfc3339
@@ -47,4 +47,4 @@ async def _audit(
         "closes_at": rfc3339(row["closes_at"]),
     }
     subject = f"{drop.tier} {drop.year}"
-    await connection.execute(QUERIES["append_audit"], actor, action, subject, reason, json.dumps(details))
+    await audit_log.append(connection, actor=actor, action=action, subject=subject, reason=reason, details=details)

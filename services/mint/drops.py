@@ -22,6 +22,7 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import NotFound
 
+CAPACITY_LIMIT: Final = 10_000_000
 SLOTS_A_CHUNK: Final = 50_000
 RANDOM_BITS: Final = 62  # within bigint; two equal ones in a drop of 10^7 are a chance of 10^-5, and refused
 UNKNOWN_MEMORY_S: Final = 1.0

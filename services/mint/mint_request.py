@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 
 from services.jose import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
+from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES
 from services.runtime.fields import drop_name, email_address, is_longer, is_opaque_id, opaque_id, refuse_nul
 from vyris.errors import InvalidReceipt, InvalidRequest
 from vyris.mint.v1 import mint_pb2
 
-RECEIPT_LIMIT_BYTES: Final = 49_152
 TRANSACTION_ID_LIMIT: Final = 128
 
 

@@ -323,10 +323,6 @@ UPDATE memberships SET revoked_at = NULL, revoked_reason = NULL, number_freed = 
 -- $1 membership, $2 kind
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
 
--- name: append_audit
--- $1 actor, $2 action, $3 subject, $4 reason, $5 details (JSON text)
-INSERT INTO audit_log (actor, action, subject, reason, details) VALUES ($1, $2, $3, $4, $5::jsonb);
-
 -- name: add_to_tally
 -- $1 drop, $2 how many more are taken (negative: fewer), $3 writer
 UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;

@@ -1,7 +1,8 @@
 """The reaper: PENDING receipts that nobody finishes get a reason, so that they can be refunded.
 
-The grace is longer than every time limit of the mint cycle: no process still works on
-what is reaped. A receipt that is sent again afterwards can still mint.
+The grace is longer than any caller waits, so that hardly ever a process still works on what is reaped. Where one does
+(it pursues begun work without callers, see `services/batching`), and where a receipt is sent again afterwards, it can
+still mint: the claim takes FAILED receipts, too.
 """
 
 from __future__ import annotations

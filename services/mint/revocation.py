@@ -6,17 +6,14 @@ must do (void the pass, refuse encounters) they learn from `membership_events`.
 
 from __future__ import annotations
 
-import json
-from typing import Final
 from uuid import UUID
 
 import asyncpg
 
+from services import audit_log
 from services.mint.drops import OPERATOR_WRITER, add_slots
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
-
-REASON_LIMIT: Final = 500
 
 
 async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
@@ -25,7 +22,7 @@ async def revoke(connection: Connection, membership_id: UUID, *, reason: str, ac
     `frees_number` puts its number up for sale again, at a random place among the unclaimed.
     """
     membership = await connection.fetchrow(
-        QUERIES["revoke_membership"], membership_id, reason[:REASON_LIMIT], frees_number
+        QUERIES["revoke_membership"], membership_id, reason[: audit_log.REASON_LIMIT], frees_number
     )
     if membership is None:
         return False
@@ -67,6 +64,6 @@ async def _audit(
         "sequence_num": membership["sequence_num"],
         "number_freed": membership["number_freed"],
     }
-    await connection.execute(
-        QUERIES["append_audit"], actor, action, str(membership_id), reason[:REASON_LIMIT], json.dumps(details)
+    await audit_log.append(
+        connection, actor=actor, action=action, subject=str(membership_id), reason=reason, details=details
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.mint.bouncer import BouncerSettings
+from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
+from services.runtime.fields import TIER_FORM, YEAR_FORM
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
+
+Addresses = Annotated[str, Field(pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$")]
 
 
 class DefaultDropSettings(BaseSettings):
@@ -17,10 +23,10 @@ class DefaultDropSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    drop_tier: str = Field("genesis", pattern=r"^[a-z0-9-]{1,32}$", description="tier of the default drop")
-    drop_year: str = Field("2025", pattern=r"^2(0[0-9][0-9]|100)$", description="year of the default drop")
+    drop_tier: str = Field("genesis", pattern=TIER_FORM, description="tier of the default drop")
+    drop_year: str = Field("2025", pattern=YEAR_FORM, description="year of the default drop")
     drop_capacity: int = Field(
-        999, ge=0, le=10_000_000, description="numbers in the default drop; an existing drop is never changed"
+        999, ge=0, le=CAPACITY_LIMIT, description="numbers in the default drop; an existing drop is never changed"
     )
 
 
@@ -28,17 +34,17 @@ class PeerSettings(BaseSettings):
     """Where the other services are: `GET /health` tells of all."""
 
     encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
-    encounter_address: str = Field(
+    encounter_address: Addresses = Field(
         "",
         description="host:port of the encounter service, several divided by commas; empty: 127.0.0.1:ENCOUNTER_PORT",
     )
     wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
-    wallet_address: str = Field(
+    wallet_address: Addresses = Field(
         "",
         description="host:port of the wallet service, several divided by commas; empty: 127.0.0.1:WALLET_PORT",
     )
     reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
-    reforge_address: str = Field(
+    reforge_address: Addresses = Field(
         "",
         description="host:port of the reforge service, several divided by commas; empty: 127.0.0.1:REFORGE_PORT",
     )
@@ -71,8 +77,16 @@ class MintSettings(
         60_000,
         ge=1_000,
         le=3_600_000,
-        description="how long a receipt is PENDING before it is abandoned; longer than any call goes on",
+        description="how long a receipt is PENDING before it is abandoned; longer than CALL_LIMIT_MS",
     )
     reaper_interval_ms: int = Field(
         5_000, ge=100, le=600_000, description="how often abandoned receipts are looked for"
     )
+
+    @model_validator(mode="after")
+    def _reaps_no_call_under_way(self) -> Self:
+        if self.reaper_grace_ms <= self.call_limit_ms:
+            raise ValueError(
+                "REAPER_GRACE_MS must be longer than CALL_LIMIT_MS, or receipts are abandoned while they mint"
+            )
+        return self

@@ -10,24 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
-from google.protobuf.message import Message
 
-from services.device_proof import DeviceProofs
+from services import audit_log
+from services.device_proof import ClaimedProof, DeviceProofs
 from services.device_proof.spending import spend
 from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
-from services.reforge.statements import QUERIES, append_audit, lock_membership, read_membership, refuse_strangers
+from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.errors import InvalidRequest, Unauthorized
-from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
-
-METHOD: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name["ChangeEmail"]
+from vyris.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +48,7 @@ class EmailChanges:
         membership_id: UUID,
         user_id: str,
         email: str,
-        proof: str | None,
-        message: Message,
+        proof: ClaimedProof,
         require_user: Callable[[str], None],
     ) -> EmailChange:
         """Change by the membership's active device. Raises NotFound, Unauthorized, InvalidRequest."""
@@ -63,9 +58,7 @@ class EmailChanges:
             membership = await read_membership(connection, membership_id)
             require_user(user_id)
             refuse_strangers(membership, user_id)
-            if proof is None or membership["thumbprint"] is None:
-                raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")
-            verified = self._proofs.verified(proof, thumbprint=membership["thumbprint"], method=METHOD, request=message)
+            verified = self._proofs.verified(proof, thumbprint=membership["thumbprint"])
             await spend(connection, verified)
             hold_until = await connection.fetchval(QUERIES["undo_hold"], membership_id)
             return await self._record(connection, membership, email, "device", at=hold_until, delay_h=0)
@@ -86,8 +79,13 @@ class EmailChanges:
             hours = 0 if membership["email"] is None else delay_h
             change = await self._record(connection, membership, email, operator, at=None, delay_h=hours)
             details = {"change_id": str(change.change_id)}
-            await append_audit(
-                connection, operator, "email.change_asked", membership_id, reason=reason, details=details
+            await audit_log.append(
+                connection,
+                actor=operator,
+                action="email.change_asked",
+                subject=str(membership_id),
+                reason=reason,
+                details=details,
             )
             return change
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
-from google.protobuf.message import Message
 
-from services.device_proof import DeviceProofs, VerifiedProof
+from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.jose import PublicKey
 from services.reforge import metrics
@@ -23,9 +21,6 @@ from services.reforge.tokens import Purpose, TokenKey, digest
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import InvalidRequest, NotFound, RateLimited
-from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
-
-METHOD: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name["InitReforge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +33,7 @@ class Wish:
     new_device_id: str
     new_key: PublicKey
     asked_from: str
-    proof: str | None
-    message: Message
+    proof: ClaimedProof
     # Raises Unauthorized for a caller who is not the user that he names.
     require_user: Callable[[str], None]
 
@@ -95,11 +89,9 @@ class Initiation:
 
     def _proof(self, wish: Wish, thumbprint: str | None) -> VerifiedProof | None:
         """A proof makes the request a proven one. None is ever required: the old device may be lost."""
-        if wish.proof is None:
+        if wish.proof.text is None:
             return None
-        return self._proofs.required(
-            enrolled_thumbprint=thumbprint, proof=wish.proof, method=METHOD, request=wish.message
-        )
+        return self._proofs.required(wish.proof, enrolled_thumbprint=thumbprint)
 
     async def _refuse_excess(self, connection: Connection, membership: asyncpg.Record, *, proven: bool) -> None:
         settings = self._settings

@@ -107,10 +107,6 @@ RETURNING id;
 -- Tells the other services that a membership's device changed.
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'moved');
 
--- name: append_audit
--- Who did what, to what, why.
-INSERT INTO audit_log (actor, action, subject, reason, details) VALUES ($1, $2, $3, $4, $5::jsonb);
-
 -- name: undo_hold
 -- Until when a move of the membership can still be undone; NULL where none can.
 SELECT max(undo_until) AS until FROM reforge_requests

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 import asyncpg
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 
-from services.device_proof import DeviceProofs, VerifiedProof
+from services import audit_log
+from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.reforge import metrics
 from services.reforge.confirmation import ENDED, refuse_ended
 from services.reforge.lookups import locked_request, request_named_by, request_with_id, subject_named_by
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
-from services.reforge.statements import QUERIES, append_audit, append_moved
+from services.reforge.statements import QUERIES, append_moved
 from services.reforge.tokens import Purpose
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import Expired, Unauthorized
-from vyris.reforge.v1.reforge_pb2 import DESCRIPTOR
-
-_METHODS: Final = DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
-REFUSE: Final = _METHODS["RefuseReforge"]
-UNDO: Final = _METHODS["UndoReforge"]
 
 
 class Reversal:
@@ -43,26 +36,24 @@ class Reversal:
         found = await request_named_by(self._database, Purpose.MOVE, token)
         return await self._refuse(found, None)
 
-    async def refuse_by_device(self, reforge_id: str, proof: str | None, message: Message) -> None:
+    async def refuse_by_device(self, reforge_id: str, proof: ClaimedProof) -> None:
         """Refuse a pending move by the membership's active device. Raises NotFound, Unauthorized, Expired."""
         found = await request_with_id(self._database, reforge_id)
-        await self._refuse(found, self._proof(proof, found["active_thumbprint"], REFUSE, message))
+        await self._refuse(found, self._proof(proof, found["active_thumbprint"]))
 
     async def undo_by_token(self, token: str) -> UUID:
         """Take back the move that a notice's token names. Raises NotFound, Expired."""
         return await self._undo(await request_named_by(self._database, Purpose.UNDO, token), None)
 
-    async def undo_by_device(self, reforge_id: str, proof: str | None, message: Message) -> UUID:
+    async def undo_by_device(self, reforge_id: str, proof: ClaimedProof) -> UUID:
         """Take back a move by the device that held the membership before. Raises NotFound, Unauthorized, Expired."""
         found = await request_with_id(self._database, reforge_id)
-        return await self._undo(found, self._proof(proof, found["old_thumbprint"], UNDO, message))
+        return await self._undo(found, self._proof(proof, found["old_thumbprint"]))
 
-    def _proof(
-        self, proof: str | None, thumbprint: str | None, method: MethodDescriptor, message: Message
-    ) -> VerifiedProof:
-        if proof is None or thumbprint is None:
+    def _proof(self, proof: ClaimedProof, thumbprint: str | None) -> VerifiedProof:
+        if proof.text is None or thumbprint is None:
             raise Unauthorized("A proof by the membership's device is required (header DPoP), or the link's token")
-        return self._proofs.verified(proof, thumbprint=thumbprint, method=method, request=message)
+        return self._proofs.verified(proof, thumbprint=thumbprint)
 
     async def _refuse(self, found: asyncpg.Record, proof: VerifiedProof | None) -> None:
         async def work(connection: Connection) -> None:
@@ -71,11 +62,11 @@ class Reversal:
             await spend(connection, proof)
             if await connection.fetchval(QUERIES["mark_refused"], request["id"]) is None:
                 raise Expired(ENDED["SUPERSEDED"])
-            await append_audit(
+            await audit_log.append(
                 connection,
-                "reforge",
-                "reforge.refused",
-                request["membership_id"],
+                actor="reforge",
+                action="reforge.refused",
+                subject=str(request["membership_id"]),
                 reason="refused by the active device" if proof else "refused by the link in the owner's mailbox",
                 details={"reforge_id": str(request["id"])},
             )
@@ -88,11 +79,11 @@ class Reversal:
             membership_id = await connection.fetchval(QUERIES["refuse_email_change"], change_id)
             if membership_id is None:
                 raise Expired("This change of address can no longer be refused")
-            await append_audit(
+            await audit_log.append(
                 connection,
-                "reforge",
-                "email.change_refused",
-                membership_id,
+                actor="reforge",
+                action="email.change_refused",
+                subject=str(membership_id),
                 reason="refused by the link in the old mailbox",
                 details={"change_id": str(change_id)},
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from services.device_proof import proof_in
+from services.device_proof import claimed_proof
 from services.jose import KeyRefused, PublicKey, public_key_from_text
 from services.ownership import known_membership_id
 from services.reforge.callers import network_address
@@ -21,7 +21,6 @@ from services.runtime.call import Call
 from services.runtime.fields import email_address, opaque_id, refuse_nul
 from services.runtime.times import rfc3339
 from services.storage.database import Database
-from vyris.device_proof import METADATA_KEY
 from vyris.errors import InvalidRequest
 from vyris.reforge.v1 import reforge_pb2
 
@@ -95,7 +94,7 @@ class ReforgeServicer(PageServicer):
         if request.token:
             await self._reversal.refuse_by_token(request.token)
         else:
-            await self._reversal.refuse_by_device(request.reforge_id, _proof(call), request)
+            await self._reversal.refuse_by_device(request.reforge_id, claimed_proof(call, request))
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
     async def undo_reforge(
@@ -107,7 +106,7 @@ class ReforgeServicer(PageServicer):
         if request.token:
             membership_id = await self._reversal.undo_by_token(request.token)
         else:
-            membership_id = await self._reversal.undo_by_device(request.reforge_id, _proof(call), request)
+            membership_id = await self._reversal.undo_by_device(request.reforge_id, claimed_proof(call, request))
         self._mail.wake()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
 
@@ -119,7 +118,7 @@ class ReforgeServicer(PageServicer):
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
         membership_id = known_membership_id(request.membership_id)
         change = await self._email_changes.change_by_device(
-            membership_id, user_id, email, _proof(call), request, call.require_user
+            membership_id, user_id, email, claimed_proof(call, request), call.require_user
         )
         self._mail.wake()
         return reforge_pb2.ChangeEmailResponse(
@@ -145,8 +144,7 @@ def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
         old_device_id=request.old_device_id,
         new_device_id=request.new_device_id,
         asked_from=network_address(call),
-        proof=_proof(call),
-        message=request,
+        proof=claimed_proof(call, request),
         require_user=call.require_user,
     )
 
@@ -156,10 +154,6 @@ def _public_key(text: str) -> PublicKey:
         return public_key_from_text(text)
     except KeyRefused as refusal:
         raise InvalidRequest(f"new_public_key: {refusal.message}") from None
-
-
-def _proof(call: Call) -> str | None:
-    return proof_in(call.metadata_values(METADATA_KEY))
 
 
 def _exactly_one(**fields: str) -> None:

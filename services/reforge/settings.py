@@ -6,10 +6,10 @@ from email.headerregistry import Address
 from email.utils import parseaddr
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from services.development_keys import MIN_SECRET_LENGTH
-from services.device_proof import DeviceProofSettings
+from services.development_keys import Secret
+from services.device_proof import DeviceProofSettings, refuse_unprotected_base_url
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
 from services.runtime.settings import ServiceSettings, WrongSetting, base_url
@@ -28,8 +28,9 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     reforge_from_email: str = Field(
         "VYRIS <no-reply@vyris.localhost>", description="who the mails are from: address, or name <address>"
     )
-    reforge_token_key: str = Field(
-        "", description="secret of 32 characters or more that tokens are derived from; made on first run in development"
+    reforge_token_key: Secret = Field(
+        SecretStr(""),
+        description="secret of 32 characters or more that tokens are derived from; made on first run in development",
     )
     reforge_ttl_s: int = Field(1_800, ge=60, le=86_400, description="how long a link can be used")
     reforge_undo_h: int = Field(24, ge=1, le=168, description="hours for which a confirmed move can be undone")
@@ -64,13 +65,6 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     def _is_a_base_url(cls, value: str) -> str:
         return base_url(value)
 
-    @field_validator("reforge_token_key")
-    @classmethod
-    def _is_long_enough(cls, value: str) -> str:
-        if value and len(value) < MIN_SECRET_LENGTH:
-            raise ValueError(f"must be {MIN_SECRET_LENGTH} characters or more (`openssl rand -hex 32` makes one)")
-        return value
-
     @field_validator("reforge_from_email")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
@@ -99,12 +93,11 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         """In production nothing of development is served. Raises `WrongSetting`."""
         if not self.production:
             return
-        if not self.reforge_token_key:
+        if not self.reforge_token_key.get_secret_value():
             raise WrongSetting("REFORGE_TOKEN_KEY is not set; production generates no keys")
         if not self.reforge_base_url.startswith("https://"):
             raise WrongSetting("REFORGE_BASE_URL must begin with https:// in production")
-        if not self.public_base_url.startswith("https://"):
-            raise WrongSetting("PUBLIC_BASE_URL must begin with https:// in production")
+        refuse_unprotected_base_url(self, production=True)
         if self.smtp_url.startswith("smtp://") or not self.smtp_url:
             raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
         if sender_of(self.reforge_from_email).domain.endswith("localhost"):
@@ -114,8 +107,9 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 
 def token_key(settings: ReforgeSettings) -> TokenKey:
     """The key that tokens are derived from; made on first run in development, demanded in production."""
-    if settings.reforge_token_key:
-        return TokenKey(settings.reforge_token_key.encode())
+    secret = settings.reforge_token_key.get_secret_value()
+    if secret:
+        return TokenKey(secret.encode())
     settings.refuse_conveniences()
     return TokenKey(development_secret(settings.vyris_state_dir / "keys"))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
+from services import audit_log
 from services.ownership import require_owner, unknown_membership
 from services.storage.connections import Connection
 from services.storage.queries import Queries
@@ -39,13 +39,6 @@ async def append_moved(
 ) -> None:
     """Tell the other services, and the audit log, that the membership's device changed."""
     await connection.execute(QUERIES["append_moved_event"], membership_id)
-    await append_audit(connection, "reforge", action, membership_id, reason=reason, details=details)
-
-
-async def append_audit(
-    connection: Connection, actor: str, action: str, membership_id: UUID, *, reason: str, details: Mapping[str, str]
-) -> None:
-    """Note who did what and why."""
-    await connection.execute(
-        QUERIES["append_audit"], actor, action, str(membership_id), reason, json.dumps(dict(details))
+    await audit_log.append(
+        connection, actor="reforge", action=action, subject=str(membership_id), reason=reason, details=details
     )

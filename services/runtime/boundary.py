@@ -26,12 +26,10 @@ from services.runtime.call import Call
 from services.runtime.metrics import RPC_SECONDS
 from services.runtime.refusals import refusal_of
 from vyris.error_wire import trailing_metadata
-from vyris.errors import InvalidRequest
+from vyris.errors import REQUEST_LIMIT_BYTES, InvalidRequest
 
 OK: Final = "OK"
-# Stand for a request whose bytes are no valid message (text that is not UTF-8, say), or too many. JSON of this length
-# makes a shorter message.
-REQUEST_LIMIT_BYTES: Final = 65_536
+# Stand for a request whose bytes are no valid message (text that is not UTF-8, say), or too many.
 _UNREADABLE: Final = object()
 _TOO_LARGE: Final = object()
 
@@ -72,12 +70,12 @@ def _method_handler(
     answer_class = message_factory.GetMessageClass(method.output_type)
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _stream_boundary(behaviour, path, limit_s, authenticate),
+            _stream_boundary(behaviour, method, path, limit_s, authenticate),
             request_deserializer=_reader(request_class),
             response_serializer=answer_class.SerializeToString,
         )
     return grpc.unary_unary_rpc_method_handler(
-        _unary_boundary(behaviour, path, limit_s, authenticate),
+        _unary_boundary(behaviour, method, path, limit_s, authenticate),
         request_deserializer=_reader(request_class),
         response_serializer=answer_class.SerializeToString,
     )
@@ -87,7 +85,7 @@ def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]
     """Reads a request inside the boundary's words."""
 
     def read(raw: bytes) -> Message | object:
-        if len(raw) > REQUEST_LIMIT_BYTES:
+        if len(raw) > REQUEST_LIMIT_BYTES:  # JSON of this length makes a shorter message
             return _TOO_LARGE
         try:
             return request_class.FromString(raw)
@@ -101,11 +99,11 @@ def _refuse_unread(request: object) -> None:
     if request is _UNREADABLE:
         raise InvalidRequest()
     if request is _TOO_LARGE:
-        raise InvalidRequest("The request is larger than 64 KiB", http_status=413)
+        raise InvalidRequest.too_large()
 
 
 def _unary_boundary(
-    behaviour: Method, path: str, limit_s: float, authenticate: Authenticate | None
+    behaviour: Method, method: MethodDescriptor, path: str, limit_s: float, authenticate: Authenticate | None
 ) -> Callable[[Message, Rpc], Awaitable[Message]]:
     observe_ok = RPC_SECONDS(path, OK).observe
 
@@ -122,7 +120,7 @@ def _unary_boundary(
         started_s = time.perf_counter()
         try:
             _refuse_unread(request)
-            call = Call(rpc, path, limit_s)
+            call = Call(rpc, method, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
             answer = await behaviour(request, call)
@@ -137,12 +135,12 @@ def _unary_boundary(
 
 
 def _stream_boundary(
-    behaviour: StreamMethod, path: str, limit_s: float, authenticate: Authenticate | None
+    behaviour: StreamMethod, method: MethodDescriptor, path: str, limit_s: float, authenticate: Authenticate | None
 ) -> Callable[[Message, Rpc], AsyncIterator[Message]]:
     async def boundary(request: Message, rpc: Rpc) -> AsyncIterator[Message]:
         try:
             _refuse_unread(request)
-            call = Call(rpc, path, limit_s)
+            call = Call(rpc, method, path, limit_s)
             if authenticate is not None:
                 await authenticate(request, call)
             async with aclosing(behaviour(request, call)) as messages:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from google.protobuf.descriptor import MethodDescriptor
+
 from services.grpc_server.rpc import Rpc
 from services.runtime.refusals import refusal_of
 from vyris.errors import Retryable, Unauthorized, VyrisError
@@ -36,14 +38,15 @@ class Identity:
 class Call:
     """The circumstances of one RPC."""
 
-    __slots__ = ("_rpc", "_until_s", "identity", "method")
+    __slots__ = ("_path", "_rpc", "_until_s", "identity", "method")
 
-    def __init__(self, rpc: Rpc, method: str, limit_s: float) -> None:
-        """`method` is `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one.
+    def __init__(self, rpc: Rpc, method: MethodDescriptor, path: str, limit_s: float) -> None:
+        """`path` is the method as `/package.Service/Method`; `limit_s` the time where the caller sets no shorter one.
 
         A gRPC caller sets one with its deadline; for a JSON caller the gateway does, in the same header.
         """
         self._rpc = rpc
+        self._path = path
         self.method = method
         # Who the caller proved to be; set by authentication, None where a user_id needs no proof.
         self.identity: Identity | None = None
@@ -77,7 +80,7 @@ class Call:
 
     def refusal_of(self, error: Exception) -> VyrisError:
         """What the caller is told where the call ended in `error`; for methods whose errors are no gRPC status."""
-        return refusal_of(error, self.method, self._rpc)
+        return refusal_of(error, self._path, self._rpc)
 
     async def answer_headers(self, *headers: tuple[str, str]) -> None:
         """Send initial metadata. Only where nothing can fail afterwards: an error then loses its details."""

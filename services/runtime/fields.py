@@ -9,8 +9,10 @@ from uuid import UUID
 from vyris.errors import InvalidRequest, NotFound, VyrisError
 
 _OPAQUE_ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
-_TIER: Final = re.compile(r"[a-z0-9-]{1,32}")
-_YEAR: Final = re.compile(r"20[0-9]{2}|2100")
+TIER_FORM: Final = r"^[a-z0-9-]{1,32}$"
+YEAR_FORM: Final = r"^(20[0-9]{2}|2100)$"
+_TIER: Final = re.compile(TIER_FORM)
+_YEAR: Final = re.compile(YEAR_FORM)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # What every mail server takes: RFC 5321's dot-atoms in ASCII. Quoted names, comments and what looks like an encoded
 # word have two readings, and names in other scripts need servers that speak SMTPUTF8: mail to them is lost, and the

@@ -42,8 +42,9 @@ class ServiceSettings(BaseSettings):
     )
     otel_exporter_otlp_endpoint: str = Field(
         "",
-        pattern=r"^((https?://)?[^/\s]+:[0-9]+/?)?$",
-        description="`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC). Empty: no traces",
+        pattern=r"^((http://)?[^/\s]+:[0-9]+/?)?$",
+        description="`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC without TLS). "
+        "Empty: no traces",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     call_limit_ms: int = Field(

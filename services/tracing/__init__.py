@@ -37,8 +37,7 @@ def switch_on(endpoint: str, process: str) -> Callable[[], None]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    plain = not endpoint.startswith("https://")
-    exporter = OTLPSpanExporter(endpoint=endpoint.rsplit("://", maxsplit=1)[-1].rstrip("/"), insecure=plain, timeout=5)
+    exporter = OTLPSpanExporter(endpoint=endpoint.removeprefix("http://").rstrip("/"), insecure=True, timeout=5)
     provider = TracerProvider(resource=Resource.create({"service.name": f"vyris-{process}"}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _State.tracer = provider.get_tracer("vyris")

@@ -30,7 +30,7 @@ DEVELOPMENT_QUALIFIER: Final = "VYRIS development"
 _STRING_TAGS: Final = (b"\x0c", b"\x16")  # UTF8String, IA5String
 
 
-class CertificateProblemError(Exception):
+class CertificateProblem(Exception):
     """The signing certificate, key or intermediate cannot be used; the text says which and what to do."""
 
 
@@ -42,15 +42,13 @@ def read_setting(name: str, value: str) -> bytes:
     try:
         return Path(value.strip()).expanduser().read_bytes()
     except OSError as error:
-        raise CertificateProblemError(
-            f"{name} is neither PEM text nor a file that can be read ({error.strerror})."
-        ) from None
+        raise CertificateProblem(f"{name} is neither PEM text nor a file that can be read ({error.strerror})") from None
 
 
 def load_credentials(
     *, certificate: bytes, private_key: bytes, passphrase: str | None, intermediate: bytes
 ) -> SigningCredentials:
-    """Parse PEM or DER. Raises CertificateProblemError that names the setting."""
+    """Parse PEM or DER. Raises CertificateProblem that names the setting."""
     return SigningCredentials(
         certificate=_certificate("PKPASS_CERTIFICATE", certificate),
         private_key=_private_key(private_key, passphrase),
@@ -66,14 +64,14 @@ def check_credentials(
     now: datetime,
     allow_development: bool,
 ) -> None:
-    """Raise CertificateProblemError that lists every field that differs from the settings."""
+    """Raise CertificateProblem that lists every field that differs from the settings."""
     problems = [
         *_identity_problems(credentials.certificate, pass_type_identifier, team_identifier),
         *_chain_problems(credentials, allow_development),
         *_validity_problems(credentials, now),
     ]
     if problems:
-        raise CertificateProblemError("Passes signed with these settings would not open:\n- " + "\n- ".join(problems))
+        raise CertificateProblem("Passes signed with these settings would not open:\n- " + "\n- ".join(problems))
 
 
 def _identity_problems(certificate: x509.Certificate, pass_type: str, team: str) -> Iterator[str]:
@@ -165,7 +163,7 @@ def _certificate(setting: str, data: bytes) -> x509.Certificate:
             return x509.load_pem_x509_certificate(data)
         return x509.load_der_x509_certificate(data)  # Apple hands out .cer files in DER.
     except ValueError:
-        raise CertificateProblemError(f"{setting} is not an X.509 certificate in PEM or DER.") from None
+        raise CertificateProblem(f"{setting} is not an X.509 certificate in PEM or DER") from None
 
 
 def _private_key(data: bytes, passphrase: str | None) -> RSAPrivateKey:
@@ -181,9 +179,9 @@ def _private_key(data: bytes, passphrase: str | None) -> RSAPrivateKey:
         advice = (
             "is not encrypted: leave PKPASS_PASSPHRASE empty" if password else "is encrypted: set PKPASS_PASSPHRASE"
         )
-        raise CertificateProblemError(f"PKPASS_KEY {advice}.") from None
+        raise CertificateProblem(f"PKPASS_KEY {advice}") from None
     except ValueError:
-        raise CertificateProblemError("PKPASS_KEY is not a private key, or PKPASS_PASSPHRASE is wrong.") from None
+        raise CertificateProblem("PKPASS_KEY is not a private key, or PKPASS_PASSPHRASE is wrong") from None
     if not isinstance(key, RSAPrivateKey):
-        raise CertificateProblemError("PKPASS_KEY is not an RSA key; Apple signs only RSA keys for passes.")
+        raise CertificateProblem("PKPASS_KEY is not an RSA key; Apple signs only RSA keys for passes")
     return key

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.development_keys import held, write_whole
+from services.development_keys import held
+from services.runtime.whole_file import write_whole
 from services.wallet.certificates import (
     COMMON_NAME_PREFIX,
     DEVELOPMENT_QUALIFIER,
@@ -26,7 +27,7 @@ from services.wallet.certificates import (
     WWDR_COMMON_NAME,
     WWDR_EXTENSION,
     WWDR_GENERATION,
-    CertificateProblemError,
+    CertificateProblem,
     check_credentials,
     load_credentials,
 )
@@ -52,7 +53,7 @@ def development_credentials(keys: Path, *, pass_type_identifier: str, team_ident
                 now=datetime.now(UTC),
                 allow_development=True,
             )
-        except (FileNotFoundError, CertificateProblemError):
+        except (FileNotFoundError, CertificateProblem):
             _make(keys, pass_type_identifier, team_identifier)
             credentials = _read(keys)
     return credentials

@@ -75,7 +75,7 @@ def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
     if not account and not settings.google_wallet_issuer_id:
         return None
     if not account or not settings.google_wallet_issuer_id:
-        raise WrongSetting("GOOGLE_WALLET_ISSUER_ID and GOOGLE_WALLET_SERVICE_ACCOUNT must be set together.")
+        raise WrongSetting("GOOGLE_WALLET_ISSUER_ID and GOOGLE_WALLET_SERVICE_ACCOUNT must be set together")
     name = "GOOGLE_WALLET_SERVICE_ACCOUNT"
     try:
         text = account if account.startswith("{") else Path(account).expanduser().read_text(encoding="utf-8")
@@ -83,11 +83,11 @@ def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
         key = load_pem_private_key(document["private_key"].encode(), None)
         email = str(document["client_email"])
     except OSError as error:
-        raise WrongSetting(f"{name} is neither JSON nor a file that can be read ({error.strerror}).") from None
+        raise WrongSetting(f"{name} is neither JSON nor a file that can be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise WrongSetting(f"{name} holds no service account key (client_email, private_key).") from None
+        raise WrongSetting(f"{name} holds no service account key (client_email, private_key)") from None
     if not isinstance(key, RSAPrivateKey):
-        raise WrongSetting(f"{name}'s private_key is not an RSA key.")
+        raise WrongSetting(f"{name}'s private_key is not an RSA key")
     return GoogleIssuer(
         settings.google_wallet_issuer_id, settings.google_wallet_class, email, key, settings.pass_organization_name
     )

@@ -20,12 +20,12 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.rounds import repeat
 from services.wallet.issuing import LOCK_CLASS
+from services.wallet.push_outbox import PAUSE_AFTER_FAILURE_S
 from services.wallet.statements import QUERIES
 
 log = structlog.get_logger(__name__)
 
 BATCH_LIMIT: Final = 200
-PAUSE_AFTER_FAILURE_S: Final = 2.0
 
 
 class EventFollower:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from services.wallet.package import sha1_hex
 
-MAX_FILES: Final = 100
-MAX_BYTES: Final = 20 * 1024 * 1024
+FILES_LIMIT: Final = 100
+BYTES_LIMIT: Final = 20 * 1024 * 1024
 _UNLISTED: Final = {"manifest.json", "signature"}
 _STRING_LINE: Final = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*=\s*"((?:[^"\\]|\\.)*)";\s*$', re.MULTILINE)
 
 
-class NotAPassError(Exception):
+class NotAPass(Exception):
     """The bytes are no pass; the text says why."""
 
 
@@ -60,18 +60,18 @@ class OpenedPass:
 
 
 def open_pass(package: bytes) -> OpenedPass:
-    """Unpack a pass. Raises NotAPassError."""
+    """Unpack a pass. Raises NotAPass."""
     try:
         with zipfile.ZipFile(io.BytesIO(package)) as archive:
             entries = archive.infolist()
-            if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise NotAPassError("the archive holds more than a pass ever does")
+            if len(entries) > FILES_LIMIT or sum(entry.file_size for entry in entries) > BYTES_LIMIT:
+                raise NotAPass("the archive holds more than a pass ever does")
             files = {entry.filename: archive.read(entry) for entry in entries if not entry.is_dir()}
         document = json.loads(files["pass.json"])
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise NotAPassError(f"not a pass: {error}") from None
+        raise NotAPass(f"not a pass: {error}") from None
     if not isinstance(document, dict):
-        raise NotAPassError("pass.json is not an object")
+        raise NotAPass("pass.json is not an object")
     return OpenedPass(files, document)
 
 

@@ -8,7 +8,6 @@ the next due time live in the row, so retries survive restarts.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Final
 
 import asyncpg
@@ -27,11 +26,6 @@ LEASE_S: Final = 60.0  # Longer than an attempt may take.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 3_600.0
 PAUSE_AFTER_FAILURE_S: Final = 2.0
-
-
-def pause_s(attempts: int) -> float:
-    """Seconds until the next attempt after so many: doubling, bounded, and never in step with others."""
-    return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempts - 1, 20)) * random.uniform(0.75, 1.25))  # noqa: S311
 
 
 class PushOutbox:
@@ -73,7 +67,7 @@ class PushOutbox:
         metrics.PUSHES.labels(answer.outcome.value).inc()
         if answer.outcome is PushOutcome.RETRY and attempts < self._attempt_limit:
             log.warning("push_failed", reason=answer.reason, attempts=attempts)
-            await self._database.execute(QUERIES["postpone_push"], token, version, pause_s(attempts))
+            await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
             return
         if answer.outcome is PushOutcome.RETRY:
             log.error("push_given_up", reason=answer.reason, attempts=attempts)

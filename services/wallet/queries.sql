@@ -113,8 +113,11 @@ RETURNING p.push_token, p.version, p.attempts;
 DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
 
 -- name: postpone_push
--- $1 push token, $2 version, $3 seconds
-UPDATE pass_pushes SET due_at = now() + make_interval(secs => $3) WHERE push_token = $1 AND version = $2;
+-- The pause doubles up to a limit, with a little chance in it.
+-- $1 push token, $2 version, $3 first pause, $4 longest pause, both in seconds
+UPDATE pass_pushes
+SET due_at = now() + make_interval(secs => least($3 * 2 ^ least(attempts - 1, 20), $4) * (0.75 + random() / 4))
+WHERE push_token = $1 AND version = $2;
 
 -- name: forget_push_token
 -- The device is gone, or removed the pass; what it registered later under the same token stays.

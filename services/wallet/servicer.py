@@ -6,9 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.descriptor import MethodDescriptor
 
-from services.device_proof import DeviceProofs, VerifiedProof, proof_in
+from services.device_proof import DeviceProofs, VerifiedProof, claimed_proof
 from services.ownership import known_membership_id
 from services.runtime.call import HTTP_STATUS_KEY, Call
 from services.runtime.fields import opaque_id, refuse_nul
@@ -21,7 +20,6 @@ from services.wallet.pass_json import PassFacts, file_name
 from services.wallet.pass_tokens import PassTokens
 from services.wallet.signing_room import SigningRoom
 from services.wallet.web_service import PassWebService
-from vyris.device_proof import METADATA_KEY
 from vyris.errors import NotFound
 from vyris.wallet.v1 import wallet_pb2
 
@@ -51,7 +49,7 @@ class WalletServicer:
 
     async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
         """Raises what the contract says of POST /issue-pass."""
-        facts = await self._owned(request, call, SERVICE.methods_by_name["IssuePass"])
+        facts = await self._owned(request, call)
         package = await self._signed(facts)
         await call.answer_headers(_disposition(facts))
         return HttpBody(content_type=MEDIA_TYPE, data=package)
@@ -63,7 +61,7 @@ class WalletServicer:
         if self._google is None:
             _user_named_in(request)  # what is no request is told so first
             raise NotFound("Google Wallet is not configured")
-        facts = await self._owned(request, call, SERVICE.methods_by_name["IssueGooglePass"])
+        facts = await self._owned(request, call)
         return wallet_pb2.IssueGooglePassResponse(save_url=self._google.save_url(facts))
 
     async def register_pass_device(self, request: wallet_pb2.RegisterPassDeviceRequest, call: Call) -> HttpBody:
@@ -104,18 +102,14 @@ class WalletServicer:
         return await _empty(call, 200)
 
     async def _owned(
-        self,
-        request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest,
-        call: Call,
-        method: MethodDescriptor,
+        self, request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest, call: Call
     ) -> PassFacts:
         """The pass of the owner who asks, and proves that he may."""
         user_id = _user_named_in(request)
         membership_id = known_membership_id(request.membership_id)
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
-            proof = proof_in(call.metadata_values(METADATA_KEY))
-            return self._proofs.required(enrolled_thumbprint=thumbprint, proof=proof, method=method, request=request)
+            return self._proofs.required(claimed_proof(call, request), enrolled_thumbprint=thumbprint)
 
         return await issue_pass(
             self._database,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
+from services.development_keys import Secret
 from services.device_proof import DeviceProofSettings
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
@@ -57,7 +58,7 @@ class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, G
     """What the wallet process needs to know."""
 
     wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
-    pass_auth_key: SecretStr = Field(
+    pass_auth_key: Secret = Field(
         SecretStr(""), description="secret of 32 characters or more; the tokens inside passes come from it"
     )
     pass_web_service: bool = Field(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.development_keys import MIN_SECRET_LENGTH
 from services.runtime.settings import WrongSetting
 from services.wallet import metrics
 from services.wallet.certificates import (
-    CertificateProblemError,
+    CertificateProblem,
     check_credentials,
     is_development,
     load_credentials,
@@ -39,13 +38,13 @@ def credentials_from(settings: PassSigningSettings) -> SigningCredentials:
         if not missing:
             return _from_apple(settings, given)
         if settings.production or len(missing) < len(given):
-            raise WrongSetting(f"{' and '.join(missing)} must be set: passes are signed with all three.")
+            raise WrongSetting(f"{' and '.join(missing)} must be set: passes are signed with all three")
         return development_credentials(
             keys_folder(settings),
             pass_type_identifier=settings.pass_type_identifier,
             team_identifier=settings.pass_team_identifier,
         )
-    except CertificateProblemError as problem:
+    except CertificateProblem as problem:
         raise WrongSetting(str(problem)) from None
 
 
@@ -70,11 +69,9 @@ def _from_apple(settings: PassSigningSettings, given: dict[str, str]) -> Signing
 def tokens_from(settings: WalletSettings) -> PassTokens:
     """What makes the passes' tokens. Raises WrongSetting."""
     key = settings.pass_auth_key.get_secret_value()
-    if not key and not settings.production:
-        key = development_key(keys_folder(settings))
-    if len(key) < MIN_SECRET_LENGTH:
-        raise WrongSetting(f"PASS_AUTH_KEY must be a secret of {MIN_SECRET_LENGTH} characters or more.")
-    return PassTokens(key)
+    if not key and settings.production:
+        raise WrongSetting("PASS_AUTH_KEY is not set; production generates no keys")
+    return PassTokens(key or development_key(keys_folder(settings)))
 
 
 def web_service_url(settings: WalletSettings) -> str | None:

@@ -62,9 +62,9 @@ class PassWebService:
 
     def admit(self, pass_type_identifier: str, serial_number: str, authorization: str | None) -> UUID:
         """The serial, if the caller holds that pass. Raises Unauthorized for everything else alike."""
-        serial = known_uuid(serial_number, Unauthorized())
+        serial = known_uuid(serial_number, _not_its_own())
         if pass_type_identifier != self._pass_type_identifier or not self._tokens.admits(authorization, serial):
-            raise Unauthorized("The pass is not known, or the token is not its own")
+            raise _not_its_own()
         return serial
 
     async def register(self, serial: UUID, device_library_id: str, push_token: str) -> bool:
@@ -76,7 +76,7 @@ class PassWebService:
         async def work(connection: Connection) -> bool:
             created = await connection.fetchval(QUERIES["register_device"], device_library_id, serial, push_token)
             if created is None:
-                raise Unauthorized("The pass is not known, or the token is not its own")
+                raise _not_its_own()
             if created:
                 await connection.execute(QUERIES["forget_oldest_registrations"], serial, DEVICES_PER_PASS_LIMIT)
             return bool(created)
@@ -108,7 +108,7 @@ class PassWebService:
         """The pass as it is now. Raises Unauthorized."""
         row = await self._database.fetchrow(QUERIES["read_pass"], serial)
         if row is None:
-            raise Unauthorized("The pass is not known, or the token is not its own")
+            raise _not_its_own()
         facts = PassFacts(
             serial_number=str(row["serial"]),
             public_id=row["public_id"],
@@ -119,3 +119,7 @@ class PassWebService:
             state=PassState(row["state"]),
         )
         return StoredPass(facts, row["modified_at"])
+
+
+def _not_its_own() -> Unauthorized:
+    return Unauthorized("The pass is not known, or the token is not its own")

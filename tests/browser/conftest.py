@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,11 @@ def browser() -> Iterator[Browser]:
         running.call("Runtime.enable")
         running.size(900, 900)
         yield running
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures of the pages go; VYRIS_SCREENSHOTS keeps them."""
+    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

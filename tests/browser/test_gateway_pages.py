@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -25,13 +24,6 @@ LIVE = "/drops/genesis/2025/live"
 def base(stack: Stack) -> str:
     """As a browser trusts it enough to make keys."""
     return f"http://localhost:{stack.settings.gateway_port}"
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def evaluate(browser: Browser, expression: str) -> Any:

@@ -22,7 +22,7 @@ MINTS: Final = ("mint", "mint-2")
 STARTING_LIMIT_S: Final = 60.0
 REPOSITORY: Final = Path(__file__).parents[2]
 
-# Every time limit and interval of the services, divided by five to ten.
+# Time limits and intervals of the services, shortened, most of them to between a quarter and a tenth.
 QUICK_TIMERS: Final[Mapping[str, str]] = {
     "POSTGRES_CONNECT_TIMEOUT_MS": "500",
     "POSTGRES_LOCK_TIMEOUT_MS": "200",

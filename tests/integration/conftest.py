@@ -8,6 +8,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
+from tests.stand_ins.mint_engine import MintMaker, mint_maker
 from tests.stand_ins.trace_collector import Collector
 
 
@@ -20,3 +21,10 @@ async def collector() -> AsyncIterator[tuple[Collector, int]]:
     await server.start()
     yield servicer, port
     await server.stop(0)
+
+
+@pytest.fixture
+async def make_mint(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
+    """Call it for an engine with a drop of its own; give it a `drop` for another process on the same drop."""
+    async with mint_maker(database_url, redis_url) as maker:
+        yield maker

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-import services.mint
+from services.mint.bouncer import lua_script
 
-SCRIPTS = Path(services.mint.__file__).parent
 KEY = "{drop:interleaved:2030}"
 
 
@@ -80,8 +78,7 @@ class Redis:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self.take, self.give_back, self.write = (
-            client.register_script((SCRIPTS / f"{name}.lua").read_text(encoding="utf-8"))
-            for name in ("take_slots", "give_back_slots", "write_count")
+            client.register_script(lua_script(name)) for name in ("take_slots", "give_back_slots", "write_count")
         )
 
     def hold(self, count: int | None) -> None:

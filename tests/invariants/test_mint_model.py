@@ -23,7 +23,7 @@ from services.mint.ledger import MintedMembership
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
 from services.mint.revocation import restore, revoke
-from tests.integration.mint.conftest import Mint, mint_maker
+from tests.stand_ins.mint_engine import Mint, mint_maker
 from vyris.errors import InvalidReceipt, ReceiptUsed, SoldOut, VyrisError
 
 RECEIPTS = st.sampled_from([f"receipt-{number}" for number in range(8)])

@@ -48,6 +48,6 @@ def _from_code(code: grpc.StatusCode, details: str) -> VyrisError:
         return NotFound("This address serves no such call (the local stack listens for clients at localhost:3001)")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # gRPC itself says so of a message beyond its own limit, before anybody reads it.
-        return InvalidRequest("The request is too large", http_status=413) if _TOO_LARGE in details else RateLimited()
+        return InvalidRequest.too_large() if _TOO_LARGE in details else RateLimited()
     # Told anew: whoever gets it may hang something on it.
     return copy(ERRORS_BY_BARE_CODE.get(code, Retryable()))

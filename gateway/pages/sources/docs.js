@@ -3,7 +3,8 @@
 (() => {
   const SAMPLE_KEY = /-----BEGIN PUBLIC KEY-----[\s\S]*?-----END PUBLIC KEY-----\\n/g;
   const forms = [...document.querySelectorAll("form.try")];
-  const known = { membership: "8f14e45f-ceea-467f-9b3a-2d5c1f0a6e11", reforge: "5b1d9f0e-3c0a-4b57-8d3c-0c4b7f8f2a90" };
+  // The examples' ids, until a request is answered with others.
+  const known = { membership: document.body.dataset.membership, reforge: document.body.dataset.reforge };
   const utf8 = new TextEncoder();
   let device = null;
 

@@ -26,14 +26,15 @@ from appstoreserverlibrary.signed_data_verifier import (
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from services.jose import Token, TokenRefused, read_token, verify_token
+from services.jose import PLAIN_JWT, Token, TokenRefused, read_token, verify_token
 from services.mint.receipts.pace import Pace
 from services.mint.receipts.proven_chains import Chain, ProvenChains
+from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES
 from vyris.errors import Retryable
 
 T = TypeVar("T")
 
-TEXT_LIMIT_BYTES: Final = 49_152
+TEXT_LIMIT_BYTES: Final = RECEIPT_LIMIT_BYTES
 CHAIN_LENGTH: Final = 3
 CERTIFICATE_LIMIT: Final = 4_096  # characters of base64; Apple's have about 1,500
 PROOF_LIMIT_S: Final = 5.0  # Apple's OCSP responder, where it is asked, may keep the thread longer
@@ -41,7 +42,6 @@ UNPROVEN_LIMIT: Final = 256  # texts that wait for the thread
 PIECES_A_TURN: Final = 8
 MILLISECONDS: Final = 1_000
 
-_TYP: Final = frozenset({None, "jwt"})
 _REFUSALS: Final = {
     VerificationStatus.INVALID_APP_IDENTIFIER: "it is for another app",
     VerificationStatus.INVALID_ENVIRONMENT: "it is for another of the App Store's environments",
@@ -161,7 +161,7 @@ def known_environment(name: object) -> Environment:
 
 def _read(text: str) -> Token:
     try:
-        return read_token(text, typ=_TYP, max_bytes=TEXT_LIMIT_BYTES)
+        return read_token(text, typ=PLAIN_JWT, max_bytes=TEXT_LIMIT_BYTES)
     except TokenRefused as refusal:
         raise NotSigned(f"{NOT_GENUINE} ({refusal.clause})") from None
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.jose import PublicKey, TokenRefused, names_audience, read_token, text_claim, verify_token
+from services.jose import PLAIN_JWT, PublicKey, TokenRefused, names_audience, read_token, text_claim, verify_token
 from services.jwks import PublishedKeys
 
 KIND: Final = "merchant"
 TEXT_LIMIT_BYTES: Final = 8_192
-_TYP: Final = frozenset({None, "jwt"})
 
 
 class MerchantSignatures:
@@ -28,7 +27,7 @@ class MerchantSignatures:
 
     async def claims(self, text: str) -> Mapping[str, Any]:
         """The claims of a text that is by the merchant and for us. Raises TokenRefused, Retryable."""
-        token = read_token(text, typ=_TYP, max_bytes=TEXT_LIMIT_BYTES)
+        token = read_token(text, typ=PLAIN_JWT, max_bytes=TEXT_LIMIT_BYTES)
         if text_claim(token.claims, "iss") != self.issuer:
             raise TokenRefused("The claim iss does not name the merchant whose receipts are accepted here")
         text_claim(token.claims, "jti")

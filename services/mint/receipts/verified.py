@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 Environment = Literal["production", "sandbox"]
+RECEIPT_LIMIT_BYTES: Final = 49_152
+"""Bytes of `receipt_data` at most (the contract)."""
 # A drop's tier and year.
 DropName = tuple[str, str]
 

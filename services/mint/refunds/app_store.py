@@ -8,15 +8,13 @@ the same `notificationUUID`.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import cast
 
-from services.jose import MAX_NUMERIC_DATE
-from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
+from services.jose import NUMERIC_DATE_LIMIT
+from services.mint.receipts.app_store_signatures import MILLISECONDS, AppStoreSignatures, NotSigned
 from services.mint.receipts.app_store_transaction import ID_LIMIT, KIND, environment_name, transaction_of
 from services.mint.refunds.notice import EVENTS, Event, Notice
 from vyris.errors import Unauthorized
-
-MILLISECONDS: Final = 1_000
 
 
 class AppStoreNotices:
@@ -63,6 +61,6 @@ def _notification_id(text: str | None) -> str:
 
 
 def _moment(milliseconds: int | None) -> datetime:
-    if milliseconds is None or not 0 <= milliseconds <= MAX_NUMERIC_DATE * MILLISECONDS:
+    if milliseconds is None or not 0 <= milliseconds <= NUMERIC_DATE_LIMIT * MILLISECONDS:
         raise NotSigned("it does not say when it was signed")
     return datetime.fromtimestamp(milliseconds / MILLISECONDS, UTC)

@@ -7,12 +7,12 @@ A store's or merchant's own notification moves a receipt to REFUNDED as well.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
 
+from services import audit_log
 from services.mint.refunds.statements import QUERIES
 from services.mint.statements import QUERIES as LEDGER_QUERIES
 from services.storage.connections import Connection
@@ -65,7 +65,11 @@ class RefundDesk:
 
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:
-            details = json.dumps({"receipt_keys": keys})
-            await connection.execute(
-                LEDGER_QUERIES["append_audit"], self._actor, action, f"{len(keys)} receipts", "by command", details
+            await audit_log.append(
+                connection,
+                actor=self._actor,
+                action=action,
+                subject=f"{len(keys)} receipts",
+                reason="by command",
+                details={"receipt_keys": keys},
             )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.mint.conftest import Mint, mint_maker
+from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import DropNotOpen
 
 
 @pytest.fixture
-async def mint(database_url: str, redis_url: str) -> AsyncIterator[Mint]:
-    async with mint_maker(database_url, redis_url) as make_mint:
-        yield await make_mint(capacity=5)
+async def mint(make_mint: MintMaker) -> Mint:
+    return await make_mint(capacity=5)
 
 
 def vyris(database_url: str, mint: Mint, *arguments: str) -> subprocess.CompletedProcess[str]:

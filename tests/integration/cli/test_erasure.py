@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from cli.erasure import erase_user
 from services.mint.ledger import EnrolledDevice
-from tests.integration.mint.conftest import MintMaker, mint_maker
+from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
-
-
-@pytest.fixture
-async def make_mint(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
-    async with mint_maker(database_url, redis_url) as maker:
-        yield maker
-
 
 ADA = "ada-7f3"
 SECRETS = (ADA, "ada@example.org", "ada-phone", "push-token-of-ada", "203.0.113.7")

@@ -35,6 +35,10 @@ def ended(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     [
         ({"VYRIS_ENV": "production"}, "needs ENCOUNTER_JWT_PUBLIC_KEY"),
         ({"VYRIS_ENV": "production", "DEVICE_PROOF": "off"}, "refuses DEVICE_PROOF=off"),
+        (
+            {"VYRIS_ENV": "production", "PUBLIC_BASE_URL": "http://club.example"},
+            "PUBLIC_BASE_URL must begin with https",
+        ),
         ({"ENCOUNTER_JWT_PUBLIC_KEY": "secret"}, "ENCOUNTER_JWT_PUBLIC_KEY: It holds something that is neither"),
         ({"ENCOUNTER_DEVICE_KEYS": "maybe"}, "ENCOUNTER_DEVICE_KEYS"),
         ({"ENCOUNTER_MAX_AGE_S": "0"}, "ENCOUNTER_MAX_AGE_S"),

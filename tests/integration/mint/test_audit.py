@@ -9,7 +9,7 @@ import pytest
 from services.mint import audit as audit_module
 from services.mint import metrics
 from services.mint.audit import Audit
-from tests.integration.mint.conftest import MintMaker
+from tests.stand_ins.mint_engine import MintMaker
 
 
 async def test_what_adds_up_is_told_as_nothing(make_mint: MintMaker) -> None:

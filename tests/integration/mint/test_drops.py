@@ -10,7 +10,7 @@ import pytest
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import TALLY_WRITERS, CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
 from services.storage.failures import DataRejected
-from tests.integration.mint.conftest import MintMaker
+from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import NotFound
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.mint.receipts.verified import receipt_key
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
-from tests.integration.mint.conftest import Mint, MintMaker
+from tests.stand_ins.mint_engine import Mint, MintMaker
 
 
 async def commit_of_entering(mint: Mint, receipt: str, *, sold_out: bool = False) -> tuple[str | None, str]:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis.asyncio as redis
 
-from tests.integration.mint.conftest import MintMaker
+from tests.stand_ins.mint_engine import MintMaker
 
 LIES = [b"many", b"", b"1e400", b"12.5", b"-7", b"0", b"9223372036854775807", b"99999999999999999999"]
 

@@ -12,7 +12,7 @@ import pytest
 from services.mint.drops import resize_drop
 from services.mint.ledger import EnrolledDevice
 from services.mint.refunds.desk import RefundDesk
-from tests.integration.mint.conftest import Mint, MintMaker, eventually, order
+from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut
 
 

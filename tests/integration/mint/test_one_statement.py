@@ -12,7 +12,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from services.mint.revocation import restore, revoke
-from tests.integration.mint.conftest import Mint, MintMaker, eventually, order
+from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 from vyris.errors import InvalidReceipt, Retryable
 
 

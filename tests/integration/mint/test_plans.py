@@ -7,7 +7,7 @@ import pytest
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
 from tests.bench.claim_plan import PARAMETER_TYPES
-from tests.integration.mint.conftest import MintMaker
+from tests.stand_ins.mint_engine import MintMaker
 
 PARAMETERS = {
     "enter_receipts": "int, bytea[], text[], text[], text[], bool",

@@ -12,7 +12,7 @@ from services.mint.reaper import Reaper
 from services.mint.recount import LOCK_CLASS, Recounter
 from services.mint.settings import MintSettings
 from services.storage.database import Database
-from tests.integration.mint.conftest import Mint, MintMaker, eventually, order
+from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 
 
 async def pending(mint: Mint, receipt: str, age_s: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from services import failpoints
 from services.mint.revocation import revoke
-from tests.integration.mint.conftest import Mint, MintMaker
+from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import SoldOut
 
 SLOW_S = 1.3

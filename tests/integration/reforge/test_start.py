@@ -30,6 +30,7 @@ PRODUCTION = {
         ({"USER_JWT_ISSUER": "", "USER_JWT_JWKS": ""}, "USER_JWT_ISSUER"),
         ({"SMTP_URL": "smtp://127.0.0.1:25"}, "SMTP_URL"),
         ({"REFORGE_BASE_URL": "http://club.example"}, "REFORGE_BASE_URL"),
+        ({"PUBLIC_BASE_URL": "http://club.example"}, "PUBLIC_BASE_URL"),
     ],
 )
 def test_production_refuses_to_start_with_a_development_convenience(

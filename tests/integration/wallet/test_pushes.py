@@ -13,10 +13,11 @@ import pytest
 from services.storage.database import Database
 from services.wallet.apns import ApnsClient
 from services.wallet.membership_events import EventFollower
-from services.wallet.push_outbox import LONGEST_PAUSE_S, PushOutbox, pause_s
+from services.wallet.push_outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, PushOutbox
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_setup import credentials_from
+from services.wallet.statements import QUERIES
 from tests.integration.wallet.apns_peer import ApnsPeer, apns_peer
 from tests.integration.wallet.conftest import World
 
@@ -233,8 +234,12 @@ async def test_apns_refuses_a_caller_without_the_pass_certificate(
     assert peer.received == []
 
 
-def test_pauses_double_and_end_at_an_hour() -> None:
-    pauses = [pause_s(attempt) for attempt in range(1, 31)]
-    assert 0.75 <= pauses[0] <= 1.25
-    assert all(pause <= LONGEST_PAUSE_S * 1.25 for pause in pauses)
-    assert pauses[-1] >= LONGEST_PAUSE_S * 0.75
+@pytest.mark.parametrize(("attempts", "pause_s"), [(1, FIRST_PAUSE_S), (4, 8.0), (13, LONGEST_PAUSE_S), (30, 3_600.0)])
+async def test_pauses_double_and_end_at_an_hour(world: World, attempts: int, pause_s: float) -> None:
+    await world.connection.execute(
+        "INSERT INTO pass_pushes (push_token, version, attempts) VALUES ('aa', 1, $1)", attempts
+    )
+    async with world.connection.transaction():  # in which now() stands still
+        await world.connection.execute(QUERIES["postpone_push"], "aa", 1, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        pause = await world.connection.fetchval("SELECT extract(epoch FROM due_at - now()) FROM pass_pushes")
+    assert 0.75 * pause_s <= pause <= pause_s

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.development_keys import kept_secret, write_whole
+from services.development_keys import kept_secret
 from services.runtime.settings import WrongSetting
+from services.runtime.whole_file import write_whole
 
 
 def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from services.device_proof import DeviceProofMode, DeviceProofs, VerifiedProof, proof_in
+from services.device_proof import ClaimedProof, DeviceProofMode, DeviceProofs, VerifiedProof, claimed_proof
 from services.jose import public_key_from_jwk
+from services.runtime.call import Call
 from vyris.device_keys import public_jwk
 from vyris.device_proof import Target, build_proof, grpc_target, http_target, request_digest
 from vyris.encounter.v1.encounter_pb2 import DESCRIPTOR as ENCOUNTER
@@ -41,9 +42,24 @@ def signed(payload: dict[str, Any], *, key: ec.EllipticCurvePrivateKey = KEY, **
 
 
 def required(proof: str | None, mode: DeviceProofMode = DeviceProofMode.WHEN_ENROLLED) -> VerifiedProof | None:
-    return DeviceProofs(mode, BASE).required(
-        enrolled_thumbprint=THUMBPRINT, proof=proof, method=ISSUE_PASS, request=REQUEST
-    )
+    return DeviceProofs(mode, BASE).required(ClaimedProof(proof, ISSUE_PASS, REQUEST), enrolled_thumbprint=THUMBPRINT)
+
+
+class Metadata:
+    """The one thing of an RPC that a proof is looked for in."""
+
+    def __init__(self, proofs: tuple[str, ...]) -> None:
+        self._proofs = proofs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return tuple(("dpop", proof) for proof in self._proofs)
+
+    def time_remaining(self) -> float:
+        return 1.0
+
+
+def called_with(*proofs: str) -> Call:
+    return Call(Metadata(proofs), ISSUE_PASS, "/vyris.wallet.v1.WalletService/IssuePass", 1.0)  # type: ignore[arg-type]
 
 
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -129,20 +145,26 @@ def test_switched_off_nothing_is_asked() -> None:
 @pytest.mark.parametrize("proof", [None, "nonsense"])
 def test_without_an_enrolled_device_the_documented_call_works_as_it_is(proof: str | None) -> None:
     proofs = DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE)
-    assert proofs.required(enrolled_thumbprint=None, proof=proof, method=ISSUE_PASS, request=REQUEST) is None
+    assert proofs.required(ClaimedProof(proof, ISSUE_PASS, REQUEST), enrolled_thumbprint=None) is None
+
+
+def test_what_is_for_the_device_alone_is_refused_without_one() -> None:
+    proofs = DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE)
+    with pytest.raises(Unauthorized, match="no enrolled device"):
+        proofs.required(ClaimedProof(None, ISSUE_PASS, REQUEST), enrolled_thumbprint=None, for_device_alone=True)
 
 
 def test_always_means_that_a_membership_without_device_is_refused() -> None:
     proofs = DeviceProofs(DeviceProofMode.ALWAYS, BASE)
     with pytest.raises(Unauthorized, match="no enrolled device"):
-        proofs.required(enrolled_thumbprint=None, proof=None, method=ISSUE_PASS, request=REQUEST)
+        proofs.required(ClaimedProof(None, ISSUE_PASS, REQUEST), enrolled_thumbprint=None)
 
 
 def test_two_proofs_in_one_call_are_refused_where_one_is_needed() -> None:
     proof = build_proof(KEY, REQUEST, TARGET)
-    assert proof_in([proof]) == proof
-    assert proof_in([]) is None
-    assert required(proof_in([proof])) is not None
+    assert claimed_proof(called_with(proof), REQUEST) == ClaimedProof(proof, ISSUE_PASS, REQUEST)
+    assert claimed_proof(called_with(), REQUEST).text is None
+    two = claimed_proof(called_with(proof, proof), REQUEST)
     with pytest.raises(Unauthorized):
-        required(proof_in([proof, proof]))
-    assert required(proof_in([proof, proof]), DeviceProofMode.OFF) is None
+        DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE).required(two, enrolled_thumbprint=THUMBPRINT)
+    assert DeviceProofs(DeviceProofMode.OFF, BASE).required(two, enrolled_thumbprint=THUMBPRINT) is None

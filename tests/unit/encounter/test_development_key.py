@@ -25,7 +25,7 @@ def test_many_who_start_at_once_get_one_key(tmp_path: Path) -> None:
         made = set(threads.map(lambda _: public_pem(development_key(tmp_path / "state")), range(64)))
     assert len(made) == 1
     assert {path.name for path in (tmp_path / "state" / "keys").iterdir()} == {
-        PRIVATE_NAME, PUBLIC_NAME, ".encounter.lock",
+        PRIVATE_NAME, PUBLIC_NAME, f".{PRIVATE_NAME}.lock", f".{PUBLIC_NAME}.lock",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from gateway.bootstrap import as_json, bootstrap
 from gateway.command_line import envoy_binary
-from gateway.launch import UnfitConfigurationError, check_with_envoy, write_configuration
+from gateway.launch import UnfitConfiguration, check_with_envoy, write_configuration
 from gateway.routes import load_descriptors
 from gateway.settings import SERVICES, GatewaySettings
 from gateway.static_pages import load_pages
@@ -74,7 +74,7 @@ def test_envoy_accepts_certificates(tmp_path: Path) -> None:
 def test_a_configuration_that_envoy_refuses_is_told(tmp_path: Path) -> None:
     path = tmp_path / "envoy.json"
     path.write_text('{"static_resources": {"clusters": [{"name": "x", "type": "NONSENSE"}]}}')
-    with pytest.raises(UnfitConfigurationError, match="NONSENSE"):
+    with pytest.raises(UnfitConfiguration, match="NONSENSE"):
         check_with_envoy(path)
 
 

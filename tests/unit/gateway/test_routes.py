@@ -9,7 +9,7 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from gateway.paths import path_regex
-from gateway.routes import UnroutableError, http_routes, load_descriptors, rpc_services
+from gateway.routes import Unroutable, http_routes, load_descriptors, rpc_services
 from vyris.gateway.v1 import http_policy_pb2
 
 
@@ -68,23 +68,23 @@ def test_a_variable_is_one_segment(path: str, matches: bool) -> None:
 
 @pytest.mark.parametrize("path", ["/a/{x=**}", "/a/*", "/a:verb", "a", "/", "/a?b", "/a//b", "/{x", "/a/{x=b/*}"])
 def test_paths_that_cannot_be_carried_are_refused(path: str) -> None:
-    with pytest.raises(UnroutableError, match="segments"):
+    with pytest.raises(Unroutable, match="segments"):
         http_routes(_protos({"get": path}))
 
 
 def test_two_methods_cannot_claim_one_path() -> None:
-    with pytest.raises(UnroutableError, match="both claim"):
+    with pytest.raises(Unroutable, match="both claim"):
         http_routes(_protos({"get": "/a/{x}"}, {"get": "/a/{y}"}))
     assert len(http_routes(_protos({"get": "/a/{x}"}, {"post": "/a/{y}"}))) == 2
 
 
 def test_streams_have_no_json_form() -> None:
-    with pytest.raises(UnroutableError, match="streams"):
+    with pytest.raises(Unroutable, match="streams"):
         http_routes(_protos({"get": "/a"}, streaming=True))
 
 
 def test_a_package_without_a_process_is_refused() -> None:
-    with pytest.raises(UnroutableError, match="no process"):
+    with pytest.raises(Unroutable, match="no process"):
         http_routes(_protos({"get": "/a"}, package="vyris.nobody.v1"))
 
 

@@ -14,13 +14,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.jose import TokenRefused, numeric_date, public_key_from_text, read_token, text_claim, verify_token
+from services.jose import (
+    PLAIN_JWT,
+    TokenRefused,
+    numeric_date,
+    public_key_from_text,
+    read_token,
+    text_claim,
+    verify_token,
+)
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 PUBLIC = public_key_from_text(PEM)
 CLAIMS = {"jti": "one", "iat": 1_700_000_000}
-TYP = frozenset({"jwt", None})
+LIMIT_BYTES = 4_096
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -47,7 +55,7 @@ def with_signature(change: Callable[[bytes, bytes], bytes]) -> str:
 
 
 def opened(token: str) -> dict[str, Any]:
-    return verify_token(read_token(token, typ=TYP), PUBLIC)
+    return verify_token(read_token(token, typ=PLAIN_JWT, max_bytes=LIMIT_BYTES), PUBLIC)
 
 
 GOOD = signed({"alg": "ES256", "typ": "JWT"})

@@ -22,4 +22,4 @@ def test_names_sort_by_arrival_even_when_the_clock_went_back(tmp_path: Path) -> 
     for number in range(1, 4):
         asyncio.run(folder.handle_DATA(server, server, envelope(str(number).encode())))
     assert [path.read_bytes() for path in sorted(tmp_path.glob("*.eml"))] == [b"0", b"1", b"2", b"3"]
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))

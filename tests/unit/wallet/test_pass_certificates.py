@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from services.wallet.certificates import (
-    CertificateProblemError,
+    CertificateProblem,
     check_credentials,
     load_credentials,
     read_setting,
@@ -39,7 +39,7 @@ def check(
             now=now or datetime.now(UTC),
             allow_development=allow_development,
         )
-    except CertificateProblemError as problem:
+    except CertificateProblem as problem:
         return str(problem)
     return ""
 
@@ -98,7 +98,7 @@ def test_a_setting_is_pem_text_with_escaped_newlines_or_a_path(credentials: Sign
     path.write_bytes(pem)
     assert read_setting("PKPASS_CERTIFICATE", pem.decode().replace("\n", "\\n")) == pem
     assert read_setting("PKPASS_CERTIFICATE", str(path)) == pem
-    with pytest.raises(CertificateProblemError, match="PKPASS_CERTIFICATE is neither PEM text nor a file"):
+    with pytest.raises(CertificateProblem, match="PKPASS_CERTIFICATE is neither PEM text nor a file"):
         read_setting("PKPASS_CERTIFICATE", str(tmp_path / "missing.pem"))
 
 
@@ -111,12 +111,12 @@ def test_der_certificates_and_encrypted_keys_are_read(credentials: SigningCreden
         "intermediate": credentials.intermediate.public_bytes(Encoding.DER),
     }
     assert check(load_credentials(private_key=key, passphrase="open sesame", **der)) == ""
-    with pytest.raises(CertificateProblemError, match="PKPASS_PASSPHRASE is wrong"):
+    with pytest.raises(CertificateProblem, match="PKPASS_PASSPHRASE is wrong"):
         load_credentials(private_key=key, passphrase="wrong", **der)
-    with pytest.raises(CertificateProblemError, match="is encrypted: set PKPASS_PASSPHRASE"):
+    with pytest.raises(CertificateProblem, match="is encrypted: set PKPASS_PASSPHRASE"):
         load_credentials(private_key=key, passphrase=None, **der)
     plain = credentials.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(CertificateProblemError, match="leave PKPASS_PASSPHRASE empty"):
+    with pytest.raises(CertificateProblem, match="leave PKPASS_PASSPHRASE empty"):
         load_credentials(private_key=plain, passphrase="needless", **der)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.wallet.inspection import judge_signature
-from services.wallet.opened_pass import NotAPassError, OpenedPass, open_pass
+from services.wallet.opened_pass import NotAPass, OpenedPass, open_pass
 from services.wallet.package import PassPress
 from services.wallet.pass_json import PassFacts, PassState, file_name
 from services.wallet.signing import SigningCredentials
@@ -187,5 +187,5 @@ def test_inspection_tells_a_good_signature_from_a_bad_one(
 
 @pytest.mark.parametrize("junk", [b"", b"PK", b"\0" * 1000, b"not a zip"])
 def test_what_is_no_pass_is_said_to_be_none(junk: bytes) -> None:
-    with pytest.raises(NotAPassError):
+    with pytest.raises(NotAPass):
         open_pass(junk)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import ValidationError
 
 from services.runtime.settings import WrongSetting
 from services.wallet.settings import WalletSettings
@@ -70,9 +71,11 @@ def test_a_wrong_team_stops_the_start_and_names_the_field(tmp_path: Path, creden
         credentials_from(settings(tmp_path, pass_team_identifier="OTHERTEAM1", **pem_settings(credentials)))
 
 
-def test_a_short_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongSetting, match="32 characters or more"):
-        tokens_from(settings(tmp_path, pass_auth_key="short"))
+def test_a_short_key_is_refused_and_production_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="32 characters or more"):
+        settings(tmp_path, pass_auth_key="short")
+    with pytest.raises(WrongSetting, match="PASS_AUTH_KEY is not set"):
+        tokens_from(settings(tmp_path, vyris_env="production"))
 
 
 def test_passes_name_their_web_service_only_where_wallet_would_take_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
 from services.mint.refunds.application import Refunds
 from services.mint.refunds.notice import Notice
-from tests.integration.mint.conftest import Mint
+from tests.stand_ins.mint_engine import Mint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

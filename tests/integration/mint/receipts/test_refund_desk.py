@@ -15,8 +15,8 @@ from cli.main import app
 from services.mint.drops import NewDrop, create_drop, resize_drop
 from services.mint.refunds.desk import RefundDesk
 from services.mint.refunds.notice import Notice
-from tests.integration.mint.conftest import Mint, MintMaker, order
 from tests.integration.mint.receipts.notices import START, mint_of, notice, told
+from tests.stand_ins.mint_engine import Mint, MintMaker, order
 from vyris.errors import InvalidReceipt, SoldOut
 
 

@@ -13,8 +13,8 @@ import pytest
 from services.mint.drops import resize_drop
 from services.mint.refunds.application import Refunds, apply_notice
 from services.mint.revocation import restore, revoke
-from tests.integration.mint.conftest import Mint, MintMaker
 from tests.integration.mint.receipts.notices import key, mint_of, notice, told
+from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed, SoldOut
 
 

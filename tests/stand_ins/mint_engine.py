@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.cycle import MintAnswer
 from services.mint.drops import Drop, NewDrop, create_drop
@@ -123,10 +121,3 @@ async def mint_maker(database_url: str, redis_url: str) -> AsyncIterator[MintMak
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings, "test"))
         yield MintMaker(database, settings, stack)
-
-
-@pytest.fixture
-async def make_mint(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
-    """Call it for an engine with a drop of its own; give it a `drop` for another process on the same drop."""
-    async with mint_maker(database_url, redis_url) as maker:
-        yield maker
