@@ -30,8 +30,24 @@ Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters
 Year = Annotated[str, typer.Argument(help="2000 to 2100")]
 Capacity = Annotated[int, typer.Option(min=0, max=drops.CAPACITY_LIMIT, help="How many numbers the drop has.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
-OpensAt = Annotated[datetime | None, typer.Option(help="When minting begins, UTC. Default: at once.")]
-ClosesAt = Annotated[datetime | None, typer.Option(help="When minting ends, UTC. Default: never.")]
+
+
+def _moment(text: str) -> datetime:
+    """ISO 8601; UTC where it names no offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("a moment is written 2026-12-01T19:00:00, in UTC, or with its offset") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_MOMENT = "ISO 8601, in UTC or with its offset."
+OpensAt = Annotated[
+    datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"When minting begins. {_MOMENT}")
+]
+ClosesAt = Annotated[
+    datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"When minting ends. {_MOMENT}")
+]
 COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
 
 
@@ -80,33 +96,34 @@ async def list_drops(as_json: AsJson = False) -> None:
 
 @app.command("show")
 @run_async
-async def show_drop(tier: Tier, year: Year, as_json: AsJson = False) -> None:
+async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
     """One drop, with what its tallies are checked against."""
     _checked_name(tier, year)
-    rows = await _read(tier, year)
-    if not rows:
+    row = next((one for one in await _read(tier, year) if one["environment"] == _environment(sandbox)), None)
+    if row is None:
         fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
     async with backends.database(patient=True) as database:
-        for row in rows:
-            slots = await database.fetchrow(QUERIES["count_slots"], row["id"])
-            live = await database.fetchrow(QUERIES["count_live"], row["id"])
-            counted = {
-                "slots_counted": slots["count"] if slots else 0,
-                "live_memberships": live["count"] if live else 0,
-            }
-            show_one({**{name: row[name] for name in COLUMNS}, **counted}, as_json=as_json)
+        slots = await database.fetchrow(QUERIES["count_slots"], row["id"])
+        live = await database.fetchrow(QUERIES["count_live"], row["id"])
+        counted = {
+            "slots_counted": slots["count"] if slots else 0,
+            "live_memberships": live["count"] if live else 0,
+        }
+        show_one({**{name: row[name] for name in COLUMNS}, **counted}, as_json=as_json)
 
 
 @app.command()
 @run_async
-async def resize(tier: Tier, year: Year, capacity: Capacity, sandbox: Sandbox = False) -> None:
+async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, sandbox: Sandbox = False) -> None:
     """Give a drop more or fewer numbers, never fewer than are taken."""
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
         drop = await _found(database, tier, year, sandbox=sandbox)
         try:
-            before = await database.in_long_transaction(lambda c: drops.resize_drop(c, drop.id, capacity))
-        except drops.CannotResize as reason:
-            fail(f"The drop keeps its capacity: {reason}.")
+            before = await database.in_long_transaction(
+                lambda c: drops.resize_drop(c, drop, capacity, reason=reason, actor=getpass.getuser())
+            )
+        except drops.CannotResize as refusal:
+            fail(f"The drop keeps its capacity: {refusal}.")
         out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
         await Recounter(database, bouncer, interval_s=0).rebuild()
         if not await bouncer.reachable():
@@ -159,7 +176,7 @@ def _environment(sandbox: bool) -> Environment:
 def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[datetime | None, datetime | None]:
     if opens_at and closes_at and opens_at >= closes_at:
         fail("--opens-at must be before --closes-at.")
-    return opens_at and opens_at.replace(tzinfo=UTC), closes_at and closes_at.replace(tzinfo=UTC)
+    return opens_at, closes_at
 
 
 def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:

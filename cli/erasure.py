@@ -35,8 +35,9 @@ class Erased:
 async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
     """Erase a user in the caller's transaction.
 
-    Live memberships are revoked; their numbers are not sold again. Addresses, devices, push tokens, mail and
-    places are deleted. Memberships and receipts stay, unnamed. The audit log says that somebody was erased, not who.
+    Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, push
+    tokens, mail and places are deleted. Memberships and receipts stay, unnamed. The audit log says that somebody was
+    erased, not who.
     """
     rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
     memberships = [row["id"] for row in rows]

@@ -39,8 +39,8 @@ UPDATE encounters SET latitude_hundredths = NULL, longitude_hundredths = NULL
 WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND latitude_hundredths IS NOT NULL;
 
 -- name: unname_memberships
--- Each under a name of its own, so that they are not one person's any more. $1 user
-UPDATE memberships SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+-- Each under a name of its own, so that they are not one person's any more, and revoked for good. $1 user
+UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased' WHERE user_id = $1;
 
 -- name: unname_receipts
 -- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +31,20 @@ def _settings() -> GatewaySettings:
         raise typer.Exit(78) from None  # sysexits.h EX_CONFIG
 
 
+@contextmanager
+def _fit() -> Iterator[None]:
+    try:
+        yield
+    except UnfitConfiguration as problem:
+        typer.echo(f"gateway: {problem}", err=True)
+        raise typer.Exit(78) from None  # sysexits.h EX_CONFIG
+
+
 @app.command()
 def generate(output: Output) -> None:
     """Write Envoy's configuration for the current settings."""
-    write_configuration(_settings(), output)
+    with _fit():
+        write_configuration(_settings(), output)
 
 
 @app.command()
@@ -40,7 +52,8 @@ def validate() -> None:
     """Generate the configuration and let the real Envoy judge it (`envoy --mode validate`)."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "envoy.json"
-        write_configuration(_settings(), path)
+        with _fit():
+            write_configuration(_settings(), path)
         try:
             check_with_envoy(path)
         except UnfitConfiguration as error:
@@ -52,7 +65,9 @@ def validate() -> None:
 @app.command()
 def run(output: Output) -> None:
     """Write the configuration and run Envoy; on SIGTERM, open requests are answered first."""
-    raise typer.Exit(draining.run(_settings(), output))
+    with _fit():
+        status = draining.run(_settings(), output)
+    raise typer.Exit(status)
 
 
 @app.command()

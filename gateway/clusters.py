@@ -80,13 +80,13 @@ def _health_check(health_service: str) -> Any:
     )
 
 
-def _circuit_breakers(settings: GatewaySettings) -> Any:
+def _circuit_breakers(max_requests: int) -> Any:
     return CircuitBreakers(
         thresholds=[
             CircuitBreakers.Thresholds(
                 max_connections=number(256),
-                max_pending_requests=number(settings.gateway_max_requests),
-                max_requests=number(settings.gateway_max_requests),
+                max_pending_requests=number(max_requests),
+                max_requests=number(max_requests),
                 retry_budget=CircuitBreakers.Thresholds.RetryBudget(
                     budget_percent=Percent(value=20), min_retry_concurrency=number(8)
                 ),
@@ -116,19 +116,33 @@ def _outlier_detection() -> Any:
     )
 
 
+def streams_cluster_name(service: str) -> str:
+    """The cluster of a service's streams."""
+    return f"{service}_streams"
+
+
 def service_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
     """The replicas of one service; `health_service` is the full name that its health is asked by."""
+    return _cluster(settings, service, service, health_service, settings.gateway_max_requests)
+
+
+def streams_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
+    """The same replicas for streams, which stay: however many are open, calls have room."""
+    return _cluster(settings, streams_cluster_name(service), service, health_service, settings.gateway_max_streams)
+
+
+def _cluster(settings: GatewaySettings, name: str, service: str, health_service: str, max_requests: int) -> Any:
     endpoints = settings.endpoints(service)
     tls = upstream_tls(settings, service)
     cluster = Cluster(
-        name=service,
+        name=name,
         connect_timeout=seconds(1),
         per_connection_buffer_limit_bytes=number(1 << 20),
         lb_policy=Cluster.LEAST_REQUEST,
-        load_assignment=_assignment(service, endpoints),
+        load_assignment=_assignment(name, endpoints),
         typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
         health_checks=[_health_check(health_service)],
-        circuit_breakers=_circuit_breakers(settings),
+        circuit_breakers=_circuit_breakers(max_requests),
         outlier_detection=_outlier_detection(),
         # With nobody healthy left, ask anyway: the service itself tells best what is wrong.
         common_lb_config=Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=1)),
@@ -170,6 +184,7 @@ def collector_cluster(collector: Endpoint) -> Any:
 def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:
     """The four services and what the settings ask for besides. `health_services` maps service to full name."""
     clusters = [service_cluster(settings, service, health_services[service]) for service in SERVICES]
+    clusters += [streams_cluster(settings, service, health_services[service]) for service in SERVICES]
     if settings.gateway_metrics_port is not None:
         clusters.append(admin_cluster(settings))
     if settings.otlp_collector is not None:

@@ -9,15 +9,26 @@ from gateway.bootstrap import as_json, bootstrap
 from gateway.command_line import envoy_binary
 from gateway.routes import load_descriptors
 from gateway.settings import GatewaySettings
-from gateway.tls import secret_file, secrets
+from gateway.tls import refuse_unusable_files, secret_file, secrets
 
 
 class UnfitConfiguration(RuntimeError):
-    """Envoy refuses the configuration; the message is what Envoy said."""
+    """The configuration cannot be served; the message says why, in Envoy's own words where Envoy refuses it."""
 
 
 def write_configuration(settings: GatewaySettings, output: Path) -> None:
-    """Write the configuration to `output`, and what names the certificates beside it."""
+    """Write the configuration to `output`, and what names the certificates beside it.
+
+    Raises UnfitConfiguration for files that cannot be used.
+    """
+    try:
+        _write(settings, output)
+    except (OSError, ValueError) as problem:
+        raise UnfitConfiguration(str(problem)) from problem
+
+
+def _write(settings: GatewaySettings, output: Path) -> None:
+    refuse_unusable_files(settings)
     if "gateway_secrets_dir" not in settings.model_fields_set:
         settings = settings.model_copy(update={"gateway_secrets_dir": output.resolve().parent})
     output.parent.mkdir(parents=True, exist_ok=True)

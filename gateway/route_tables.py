@@ -21,7 +21,7 @@ from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import filters
-from gateway.clusters import ADMIN_CLUSTER
+from gateway.clusters import ADMIN_CLUSTER, streams_cluster_name
 from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import added_header, number, packed, replaced_header, seconds
 from gateway.paths import path_regex
@@ -175,6 +175,7 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
 
 
 def _grpc_route(name: str, match: Any, cluster: str, settings: GatewaySettings, *, stream: bool = False) -> Any:
+    cluster = streams_cluster_name(cluster) if stream else cluster
     action = RouteAction(cluster=cluster, timeout=seconds(0 if stream else settings.gateway_request_timeout_s))
     if stream:
         action.idle_timeout.FromTimedelta(seconds(settings.gateway_stream_idle_timeout_s))

@@ -84,18 +84,20 @@ class GatewaySettings(BaseSettings):
     """How long a server stream of the gRPC listener may stay silent."""
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
-    gateway_max_connections: Annotated[int, Field(ge=1)] = 10_000
+    gateway_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Connections from callers, all listeners together."""
-    gateway_max_requests: Annotated[int, Field(ge=1)] = 1_280
+    gateway_max_requests: Annotated[int, Field(ge=1, le=65_536)] = 1_280
     """Requests under way at one service; more are answered 503 at once. Above the thousand copies of one receipt that
     must all be answered, and about what the service answers in half a second: whoever is let in waits that long."""
-    gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20)] = 512 << 20
+    gateway_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 1_024
+    """Streams (a drop that is watched, health that is watched) open at one service; more are refused at once."""
+    gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 40)] = 512 << 20
     """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
-    gateway_rate_limit_rps: Annotated[int, Field(ge=1)] | None = None
+    gateway_rate_limit_rps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Requests a second that one caller's address may send, on average. Unset: no limit."""
-    gateway_rate_limit_burst: Annotated[int, Field(ge=1)] | None = None
+    gateway_rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many it may send at once. Unset: twice the rate."""
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins, divided by commas, whose pages may call the JSON interface."""
@@ -152,6 +154,10 @@ class GatewaySettings(BaseSettings):
         ):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ValueError(f"{cert.upper()} and {key.upper()} come together")
+        try:
+            self.gateway_upstream_server_name.format(service="mint")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError("GATEWAY_UPSTREAM_SERVER_NAME: its only variable is {service}") from None
         if self.gateway_upstream_cert_file and not self.gateway_upstream_ca_file:
             raise ValueError("GATEWAY_UPSTREAM_CERT_FILE needs GATEWAY_UPSTREAM_CA_FILE")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gateway.settings import GatewaySettings
 
 LISTENER_SECRET = "listener_certificate"  # noqa: S105  # a name
 UPSTREAM_SECRET = "upstream_certificate"  # noqa: S105  # a name
+AUTHORITY_SECRET = "upstream_authority"  # noqa: S105  # a name
 
 
 def secret_file(folder: Path, name: str) -> Path:
@@ -46,14 +48,23 @@ def _parameters() -> Any:
     return TlsParameters(tls_minimum_protocol_version=TlsParameters.TLSv1_2)
 
 
+def _folder_of(path: Path) -> Any:
+    """Kubernetes swaps a symbolic link beside the files: the folder is watched."""
+    return WatchedDirectory(path=str(path.absolute().parent))
+
+
+def _authority(path: Path) -> Any:
+    context = CertificateValidationContext(trusted_ca=_from_file(path), watched_directory=_folder_of(path))
+    return Secret(name=AUTHORITY_SECRET, validation_context=context)
+
+
 def _certificate(name: str, cert: Path, key: Path) -> Any:
     return Secret(
         name=name,
         tls_certificate=TlsCertificate(
             certificate_chain=_from_file(cert),
             private_key=_from_file(key),
-            # Kubernetes swaps a symbolic link beside the files: watch the folder.
-            watched_directory=WatchedDirectory(path=str(cert.absolute().parent)),
+            watched_directory=_folder_of(cert),
         ),
     )
 
@@ -69,6 +80,8 @@ def secrets(settings: GatewaySettings) -> dict[str, Any]:
         found[UPSTREAM_SECRET] = _certificate(
             UPSTREAM_SECRET, settings.gateway_upstream_cert_file, settings.gateway_upstream_key_file
         )
+    if settings.gateway_upstream_ca_file:
+        found[AUTHORITY_SECRET] = _authority(settings.gateway_upstream_ca_file)
     return {name: DiscoveryResponse(resources=[packed(secret)]) for name, secret in found.items()}
 
 
@@ -93,13 +106,37 @@ def upstream_tls(settings: GatewaySettings, service: str) -> Any | None:
     context = CommonTlsContext(
         tls_params=_parameters(),
         alpn_protocols=["h2"],
-        validation_context=CertificateValidationContext(
-            trusted_ca=_from_file(settings.gateway_upstream_ca_file),
-            match_typed_subject_alt_names=[
-                SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=StringMatcher(exact=server_name))
-            ],
+        combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
+            default_validation_context=CertificateValidationContext(
+                match_typed_subject_alt_names=[
+                    SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.DNS, matcher=StringMatcher(exact=server_name))
+                ],
+            ),
+            validation_context_sds_secret_config=_by_name(settings.gateway_secrets_dir, AUTHORITY_SECRET),
         ),
     )
     if settings.gateway_upstream_cert_file is not None:
         context.tls_certificate_sds_secret_configs.append(_by_name(settings.gateway_secrets_dir, UPSTREAM_SECRET))
     return UpstreamTlsContext(common_tls_context=context, sni=server_name)
+
+
+def refuse_unusable_files(settings: GatewaySettings) -> None:
+    """Raise ValueError for what Envoy would only warn of, and then refuse every caller."""
+    for cert, key in (
+        ("gateway_tls_cert_file", "gateway_tls_key_file"),
+        ("gateway_upstream_cert_file", "gateway_upstream_key_file"),
+    ):
+        chain_file, key_file = getattr(settings, cert), getattr(settings, key)
+        if chain_file is None:
+            continue
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain_file, key_file)
+        except OSError as problem:  # an SSLError is one, too
+            why = problem.strerror or "one is no PEM, or the key is another certificate's"
+            raise ValueError(f"{cert.upper()} and {key.upper()} cannot be used: {why}") from None
+    if settings.gateway_upstream_ca_file is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.gateway_upstream_ca_file)
+        except OSError as problem:
+            why = problem.strerror or "it holds no certificate in PEM"
+            raise ValueError(f"GATEWAY_UPSTREAM_CA_FILE cannot be used: {why}") from None

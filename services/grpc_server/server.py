@@ -17,6 +17,7 @@ UNKNOWN_METHOD: Final = "Method not found!"
 # A method that heeds no cancellation keeps a process no longer than this.
 ABANDONED_AFTER_S: Final = 5.0
 TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded!"
+TOO_MANY_STREAMS: Final = "Concurrent stream limit exceeded!"
 
 
 class Server:
@@ -28,6 +29,8 @@ class Server:
     def __init__(self, completions: Completions, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
         """`options` are gRPC core's channel arguments; a call beyond `calls_limit` at once is refused.
 
+        A stream is refused beyond half of that: it stays as long as its caller likes, and calls must have room.
+
         The servers of a process share their `completions`: gRPC core has one set of sockets for a whole process, and
         threads that wait for it take it from each other at every event.
         """
@@ -36,7 +39,9 @@ class Server:
         self._server.register_completion_queue(completions.queue)
         self._handlers: dict[bytes, Handler] = {}
         self._calls_limit = calls_limit
+        self._streams_limit = max(1, calls_limit // 2)
         self._methods_at_work = 0
+        self._streams_at_work = 0
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -111,13 +116,23 @@ class Server:
             refuse(event, grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD)
         elif self._methods_at_work >= self._calls_limit:
             refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
-        else:
+        elif not handler.response_streaming:
             self._methods_at_work += 1
             Rpc(event, handler, self._completions, self._note_end).begin()
+        elif self._streams_at_work >= self._streams_limit:
+            refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_STREAMS)
+        else:
+            self._methods_at_work += 1
+            self._streams_at_work += 1
+            Rpc(event, handler, self._completions, self._note_stream_end).begin()
 
     def _on_shutdown(self, _: core.Event) -> None:
         """All calls have ended and nothing listens any more."""
         self._closed.set()
+
+    def _note_stream_end(self, rpc: object) -> None:
+        self._streams_at_work -= 1
+        self._note_end(rpc)
 
     def _note_end(self, _: object) -> None:
         self._methods_at_work -= 1

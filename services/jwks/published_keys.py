@@ -56,6 +56,7 @@ class PublishedKeys(Generic[K]):
         self._keys: KeySet[K] = {}
         self._read_at_s: float | None = None
         self._tried_at_s: float | None = None
+        self._last_read_failed = False
         self._reading = asyncio.Lock()
         self._client: httpx.AsyncClient | None = None
 
@@ -65,12 +66,16 @@ class PublishedKeys(Generic[K]):
             await self._client.aclose()
 
     async def key(self, kid: str | None) -> K | None:
-        """The key of that name, the only key where none is named, else None. Raises Retryable without any set."""
+        """The key of that name, the only key where none is named, else None.
+
+        Raises Retryable without any set, and where a name that is not in the set could not be looked for anew.
+        """
         if self._older_than(REFRESH_S) or self._find(kid) is None:
             await self._read_again()
-        if self._older_than(STALE_LIMIT_S):
+        found = self._find(kid)
+        if self._older_than(STALE_LIMIT_S) or (found is None and self._last_read_failed):
             raise Retryable(f"The keys of {self._owner} cannot be read; send the same request again")
-        return self._find(kid)
+        return found
 
     async def read_at_start(self) -> None:
         """Read the set. One that lies on a host may be away for a moment; raises KeySetUnreadable for a bad file."""
@@ -83,7 +88,9 @@ class PublishedKeys(Generic[K]):
 
     async def read(self) -> None:
         """Read the set now. Raises KeySetUnreadable."""
+        self._last_read_failed = True
         self._keys = key_set(await self._fetched(), self._read_key)
+        self._last_read_failed = False
         self._read_at_s = self._clock_s()
 
     def _find(self, kid: str | None) -> K | None:

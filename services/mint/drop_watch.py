@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextvars import Context
 from typing import Final
 
 import asyncpg
@@ -35,21 +36,33 @@ class DropWatch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen: dict[int, tuple[float, mint_pb2.GetDropResponse]] = {}
-        self._reading: dict[int, asyncio.Lock] = {}
+        self._reading: dict[int, asyncio.Task[mint_pb2.GetDropResponse]] = {}
 
     async def read(self, drop: Drop) -> mint_pb2.GetDropResponse:
         """The drop, at most a moment old. Raises NotFound, Retryable."""
-        async with self._reading.setdefault(drop.id, asyncio.Lock()):
-            seen = self._seen.get(drop.id)
-            if seen is not None and time.monotonic() < seen[0]:
-                return seen[1]
-            fresh_until_s = time.monotonic() + FRESH_S
-            row = await self._database.fetchrow(QUERIES["read_drop"], drop.id)
-            if row is None:
-                raise NotFound("There is no such drop")
-            answer = _message(row)
-            self._seen[drop.id] = (fresh_until_s, answer)
-            return answer
+        seen = self._seen.get(drop.id)
+        if seen is not None and time.monotonic() < seen[0]:
+            return seen[1]
+        reading = self._reading.get(drop.id)
+        if reading is None:
+            reading = self._reading[drop.id] = asyncio.create_task(self._read(drop.id), context=Context())
+            reading.add_done_callback(lambda done: self._forget(drop.id, done))
+        # What becomes of it is told to all who wait, a failure too: else each would try anew, one after the other.
+        return await asyncio.shield(reading)
+
+    async def _read(self, drop_id: int) -> mint_pb2.GetDropResponse:
+        fresh_until_s = time.monotonic() + FRESH_S
+        row = await self._database.fetchrow(QUERIES["read_drop"], drop_id)
+        if row is None:
+            raise NotFound("There is no such drop")
+        answer = _message(row)
+        self._seen[drop_id] = (fresh_until_s, answer)
+        return answer
+
+    def _forget(self, drop_id: int, done: asyncio.Task[mint_pb2.GetDropResponse]) -> None:
+        del self._reading[drop_id]
+        if not done.cancelled():
+            done.exception()  # or asyncio complains where nobody waits any more
 
     async def changes(self, drop: Drop) -> AsyncIterator[mint_pb2.GetDropResponse]:
         """The drop now, then whenever it changed, at most once a second, without end. Raises NotFound, Retryable."""

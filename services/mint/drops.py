@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
+from services import audit_log
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
@@ -141,20 +142,34 @@ async def add_slots(
         progress(len(chunk))
 
 
-async def resize_drop(connection: Connection, drop_id: int, capacity: int) -> int:
+async def resize_drop(connection: Connection, drop: Drop, capacity: int, *, reason: str, actor: str) -> int:
     """Give a drop another capacity in the caller's transaction; the capacity before. Raises CannotResize."""
-    before: int = await connection.fetchval(QUERIES["lock_drop"], drop_id)
+    before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
     if capacity > before:
-        numbers: Sequence[int] = [
-            row["n"]
-            for row in await connection.fetch(QUERIES["free_numbers"], drop_id, 2 * capacity, capacity - before)
-        ]
-        await add_slots(connection, drop_id, numbers)
+        await _add_numbers(connection, drop.id, capacity, capacity - before)
     elif capacity < before:
-        withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, before - capacity)
-        if len(withdrawn) < before - capacity:
-            raise CannotResize(
-                f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {before - capacity} would have to go"
-            )
-    await connection.execute(QUERIES["set_capacity"], drop_id, capacity)
+        await _withdraw_numbers(connection, drop.id, before - capacity)
+    await connection.execute(QUERIES["set_capacity"], drop.id, capacity)
+    await audit_log.append(
+        connection,
+        actor=actor,
+        action="drop.resize",
+        subject=f"{drop.tier} {drop.year}",
+        reason=reason,
+        details={"drop_id": drop.id, "environment": drop.environment, "before": before, "capacity": capacity},
+    )
     return before
+
+
+async def _add_numbers(connection: Connection, drop_id: int, capacity: int, more: int) -> None:
+    """No more numbers are in use than the capacity was before: as many as are missing are free within the new one."""
+    rows = await connection.fetch(QUERIES["free_numbers"], drop_id, capacity, more)
+    if len(rows) < more:
+        raise CannotResize(f"only {len(rows)} numbers up to {capacity} are free, and {more} would have to come")
+    await add_slots(connection, drop_id, (row["n"] for row in rows))
+
+
+async def _withdraw_numbers(connection: Connection, drop_id: int, fewer: int) -> None:
+    withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, fewer)
+    if len(withdrawn) < fewer:
+        raise CannotResize(f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {fewer} would have to go")

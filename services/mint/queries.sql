@@ -267,10 +267,11 @@ DELETE FROM slots WHERE ctid = ANY (ARRAY(
 RETURNING sequence_num;
 
 -- name: free_numbers
--- The lowest numbers that neither a slot nor a membership of the drop holds. $1 drop, $2 highest number, $3 how many
+-- The lowest numbers that neither a slot nor a membership of the drop holds; one that a refund freed is held by none.
+-- $1 drop, $2 highest number, $3 how many
 SELECT n FROM generate_series(1, $2::int) AS n
 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.drop_id = $1 AND s.sequence_num = n)
-  AND NOT EXISTS (SELECT FROM memberships m WHERE m.drop_id = $1 AND m.sequence_num = n)
+  AND NOT EXISTS (SELECT FROM memberships m WHERE m.drop_id = $1 AND m.sequence_num = n AND NOT m.number_freed)
 ORDER BY n LIMIT $3;
 
 -- name: set_capacity
@@ -308,8 +309,9 @@ WHERE id = $1 AND revoked_at IS NULL
 RETURNING drop_id, sequence_num, receipt_key, number_freed;
 
 -- name: lock_revoked_membership
--- A membership that may be given back. $1 membership
-SELECT drop_id, sequence_num, number_freed FROM memberships WHERE id = $1 AND revoked_at IS NOT NULL FOR UPDATE;
+-- A membership that may be given back: not that of an erased person. $1 membership
+SELECT drop_id, sequence_num, number_freed FROM memberships
+WHERE id = $1 AND revoked_at IS NOT NULL AND revoked_reason IS DISTINCT FROM 'erased' FOR UPDATE;
 
 -- name: take_number
 -- Takes one number out of those for sale; no row where it was sold or withdrawn. $1 drop, $2 number

@@ -37,8 +37,8 @@ async def revoke(connection: Connection, membership_id: UUID, *, reason: str, ac
 async def restore(connection: Connection, membership_id: UUID, *, reason: str, actor: str) -> bool:
     """Give a revoked membership back in the caller's transaction.
 
-    False where it is unknown, is live, or its number went back on sale and was sold or withdrawn since:
-    the number would have two owners, or the drop more memberships than its capacity.
+    False where it is unknown, is live, is an erased person's, or its number went back on sale and was sold or withdrawn
+    since: the number would have two owners, or the drop more memberships than its capacity.
     """
     membership = await connection.fetchrow(QUERIES["lock_revoked_membership"], membership_id)
     if membership is None:

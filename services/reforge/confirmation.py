@@ -104,6 +104,7 @@ class Confirmation:
             request["new_public_key"],
             request["new_thumbprint"],
         )
+        await connection.execute(QUERIES["postpone_email_change"], membership_id, times["undo_until"])
         await connection.execute(QUERIES["supersede_pending"], membership_id, True)
         await append_moved(
             connection,

@@ -119,7 +119,7 @@ class EmailChanges:
         )
         assert row is not None  # noqa: S101 - RETURNING of one inserted row
         if row["due"]:
-            await connection.fetchval(QUERIES["apply_email_changes"], change_id)
+            await connection.fetchval(QUERIES["apply_email_change"], change_id)
         if old_email is not None:
             await _notify(connection, change_id, membership, row)
         return EmailChange(change_id, row["effective_at"], row["due"])

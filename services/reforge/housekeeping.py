@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from services.device_proof.spending import purge as purge_proofs
-from services.reforge.statements import QUERIES
+from services.reforge.statements import QUERIES, lock_membership
+from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 5.0
 PURGE_LIMIT: Final = 1_000
+CHANGES_LIMIT: Final = 100
 
 
 class Housekeeping:
@@ -27,8 +30,16 @@ class Housekeeping:
 
     async def once(self) -> None:
         """One round; each step is bounded and its own transaction."""
-        await self._database.fetch(QUERIES["apply_email_changes"], None)
+        for change in await self._database.fetch(QUERIES["due_email_changes"], CHANGES_LIMIT):
+            await self._apply(change["id"], change["membership_id"])
         await purge_proofs(self._database)
         await self._database.execute(QUERIES["purge_mail"], self._mail_retention_d, PURGE_LIMIT)
         await self._database.execute(QUERIES["purge_requests"], self._request_retention_d, PURGE_LIMIT)
         await self._database.execute(QUERIES["purge_email_changes"], self._request_retention_d, PURGE_LIMIT)
+
+    async def _apply(self, change_id: UUID, membership_id: UUID) -> None:
+        async def work(connection: Connection) -> None:
+            await lock_membership(connection, membership_id)
+            await connection.execute(QUERIES["apply_email_change"], change_id)
+
+        await self._database.in_transaction(work)

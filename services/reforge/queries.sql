@@ -55,7 +55,10 @@ SELECT r.id, r.membership_id, r.state::text AS state, r.proven, r.old_device_id,
        r.expires_at <= clock_timestamp() AS past_expiry,
        coalesce(r.undo_until > clock_timestamp(), false) AS can_be_undone,
        m.revoked_at IS NOT NULL AS revoked, p.tier, p.year, m.sequence_num,
-       d.thumbprint AS active_thumbprint
+       d.thumbprint AS active_thumbprint,
+       (SELECT l.new_thumbprint FROM reforge_requests l
+        WHERE l.membership_id = r.membership_id AND l.state = 'CONFIRMED'
+        ORDER BY l.decided_at DESC LIMIT 1) AS moved_to
 FROM reforge_requests r
 JOIN memberships m ON m.id = r.membership_id
 JOIN drops p ON p.id = m.drop_id
@@ -86,9 +89,10 @@ WHERE membership_id = $1 AND thumbprint = $2
 ORDER BY enrolled_at DESC LIMIT 1;
 
 -- name: mark_confirmed
--- The request is carried out; $2 hours to take it back.
+-- The request is carried out; $2 hours to take it back. By the clock and not by when the transaction began, which may
+-- have waited for another move: a membership's moves are in the order of decided_at.
 UPDATE reforge_requests
-SET state = 'CONFIRMED', decided_at = now(), undo_until = now() + make_interval(hours => $2)
+SET state = 'CONFIRMED', decided_at = clock_timestamp(), undo_until = clock_timestamp() + make_interval(hours => $2)
 WHERE id = $1 AND state = 'PENDING'
 RETURNING decided_at, undo_until;
 
@@ -98,10 +102,12 @@ UPDATE reforge_requests SET state = 'REFUSED', decided_at = now() WHERE id = $1 
 RETURNING id;
 
 -- name: mark_undone
--- A confirmed request was taken back.
-UPDATE reforge_requests SET state = 'UNDONE', decided_at = now(), undo_until = NULL
-WHERE id = $1 AND state = 'CONFIRMED'
-RETURNING id;
+-- A confirmed request was taken back, and with it every move that went on from there.
+UPDATE reforge_requests r SET state = 'UNDONE', decided_at = now(), undo_until = NULL
+FROM reforge_requests taken_back
+WHERE taken_back.id = $1 AND taken_back.state = 'CONFIRMED'
+  AND r.membership_id = taken_back.membership_id AND r.state = 'CONFIRMED' AND r.decided_at >= taken_back.decided_at
+RETURNING r.id;
 
 -- name: append_moved_event
 -- Tells the other services that a membership's device changed.
@@ -111,6 +117,11 @@ INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'moved');
 -- Until when a move of the membership can still be undone; NULL where none can.
 SELECT max(undo_until) AS until FROM reforge_requests
 WHERE membership_id = $1 AND state = 'CONFIRMED' AND undo_until > now();
+
+-- name: postpone_email_change
+-- A device's change of address that is on its way waits for another move to become final. $1 membership, $2 not before
+UPDATE email_changes SET effective_at = greatest(effective_at, $2)
+WHERE membership_id = $1 AND asked_by = 'device' AND applied_at IS NULL AND refused_at IS NULL;
 
 -- name: drop_open_email_change
 -- A change of address that is on its way does not arrive.
@@ -123,16 +134,19 @@ INSERT INTO email_changes (id, membership_id, old_email, new_email, refuse_diges
 VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, now() + make_interval(hours => $8)))
 RETURNING created_at, effective_at, effective_at <= now() AS due;
 
--- name: apply_email_changes
--- Changes of address whose time has come take effect; links sent to the old address die.
-WITH due AS (
-  SELECT id FROM email_changes
-  WHERE applied_at IS NULL AND refused_at IS NULL AND effective_at <= now()
-    AND ($1::uuid IS NULL OR id = $1)
-  ORDER BY effective_at LIMIT 100 FOR UPDATE SKIP LOCKED
-), applied AS (
-  UPDATE email_changes e SET applied_at = now() FROM due WHERE e.id = due.id
-  RETURNING e.id, e.membership_id, e.new_email, e.asked_by
+-- name: due_email_changes
+-- Changes of address whose time has come. $1 at most so many
+SELECT id, membership_id FROM email_changes
+WHERE applied_at IS NULL AND refused_at IS NULL AND effective_at <= now()
+ORDER BY effective_at LIMIT $1;
+
+-- name: apply_email_change
+-- A change of address whose time has come takes effect; links sent to the old address die. Under the membership's lock:
+-- a request that is just being made would send one more.
+WITH applied AS (
+  UPDATE email_changes SET applied_at = now()
+  WHERE id = $1 AND applied_at IS NULL AND refused_at IS NULL AND effective_at <= now()
+  RETURNING id, membership_id, new_email, asked_by
 ), written AS (
   INSERT INTO contacts (membership_id, email) SELECT membership_id, new_email FROM applied
   ON CONFLICT (membership_id) DO UPDATE SET email = excluded.email, updated_at = now()

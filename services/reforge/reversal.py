@@ -139,5 +139,6 @@ def refuse_settled(request: asyncpg.Record) -> None:
         raise Expired("There is no move that could be taken back")
     if not request["can_be_undone"]:
         raise Expired("The time in which this move could be taken back is over")
-    if request["revoked"] or request["active_thumbprint"] != request["new_thumbprint"]:
+    # Moves that went on from there are taken back with it: else whoever took the membership moves it once more.
+    if request["revoked"] or request["active_thumbprint"] != request["moved_to"]:
         raise Expired("The membership has changed since, so this move cannot be taken back")

@@ -62,7 +62,7 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 
     @field_validator("reforge_base_url")
     @classmethod
-    def _is_a_base_url(cls, value: str) -> str:
+    def _links_begin_with_a_base_url(cls, value: str) -> str:
         return base_url(value)
 
     @field_validator("reforge_from_email")

@@ -49,8 +49,9 @@ class WalletServicer:
 
     async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
         """Raises what the contract says of POST /issue-pass."""
-        facts = await self._owned(request, call)
-        package = await self._signed(facts)
+        with self._room.place():
+            facts = await self._owned(request, call)
+            package = await self._signed(facts)
         await call.answer_headers(_disposition(facts))
         return HttpBody(content_type=MEDIA_TYPE, data=package)
 
@@ -91,7 +92,8 @@ class WalletServicer:
         last_modified = ("last-modified", stored.last_modified)
         if stored.unchanged_since(call.metadata("if-modified-since")):
             return await _empty(call, 304, last_modified)
-        package = await self._signed(stored.facts)
+        with self._room.place():
+            package = await self._signed(stored.facts)
         await call.answer_headers(last_modified, _disposition(stored.facts))
         return HttpBody(content_type=MEDIA_TYPE, data=package)
 

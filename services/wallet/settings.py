@@ -64,5 +64,7 @@ class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, G
     pass_web_service: bool = Field(
         True, description="whether passes name their web service; they do only if PUBLIC_BASE_URL is https"
     )
-    pass_queue_limit: int = Field(256, ge=1, le=4_096, description="passes that wait to be signed before shedding")
+    pass_queue_limit: int = Field(
+        256, ge=1, le=4_096, description="passes under way, most of them waiting to be signed, before shedding"
+    )
     event_interval_ms: int = Field(500, ge=10, le=60_000, description="how often membership_events is read")

@@ -9,6 +9,8 @@ for Python's lock; one at a turn, 1.5 ms and 4 ms, with the most passes a second
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from services.wallet import metrics
 from services.wallet.package import PassPress
@@ -25,18 +27,26 @@ class SigningRoom:
         self._waiting = 0
         self._turn = asyncio.Lock()
 
-    async def press(self, facts: PassFacts, authentication_token: str) -> bytes:
-        """The signed pass. Raises Retryable (503) where too many wait."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, to be taken before anything is done that cannot be done twice.
+
+        Raises Retryable (503) where too many wait.
+        """
         if self._waiting >= self._queue_limit:
             raise Retryable.shed()
         self._waiting += 1
         metrics.PASSES_WAITING.set(self._waiting)
         try:
-            async with self._turn:
-                await asyncio.sleep(0)  # A free lock is taken without a pause; the loop's turn ends here.
-                package = self._press.press(facts, authentication_token)
+            yield
         finally:
             self._waiting -= 1
             metrics.PASSES_WAITING.set(self._waiting)
+
+    async def press(self, facts: PassFacts, authentication_token: str) -> bytes:
+        """The signed pass, for whoever holds a place."""
+        async with self._turn:
+            await asyncio.sleep(0)  # A free lock is taken without a pause; the loop's turn ends here.
+            package = self._press.press(facts, authentication_token)
         metrics.PASSES_SIGNED.inc()
         return package

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.mint import stock
 from services.mint.cycle import MintAnswer
-from services.mint.drops import CannotResize, resize_drop
+from services.mint.drops import CannotResize
 from services.mint.ledger import MintedMembership
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
@@ -151,11 +151,13 @@ class MintModel(RuleBasedStateMachine):
         if capacity < 0:
             return
         try:
-            self.in_transaction(lambda c: resize_drop(c, self.processes[0].drop.id, capacity))
+            self.runner.run(self.processes[0].resize(capacity))
             assert possible
         except CannotResize:
             assert not possible
+            capacity -= by
         self.for_sale = self.rows()
+        assert len(self.for_sale) == capacity - held
         self.freed_at_s = time.monotonic()
 
     @rule(lie=st.sampled_from([None, "0", "1", "-4", "9999", "many"]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.cycle import MintAnswer
-from services.mint.drops import Drop, NewDrop, create_drop
+from services.mint.drops import Drop, NewDrop, create_drop, resize_drop
 from services.mint.engine import MintEngine, running_engine
 from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
@@ -46,6 +46,11 @@ class Mint:
 
     async def mint(self, receipt: str, user: str = "buyer", **changes: Any) -> MintAnswer:
         return await self.engine.mint(self.drop, order(receipt, user, **changes), 10)
+
+    async def resize(self, capacity: int) -> None:
+        await self.database.in_transaction(
+            lambda connection: resize_drop(connection, self.drop, capacity, reason="a test", actor="test")
+        )
 
     async def value(self, query: str, *args: object) -> Any:
         row = await self.database.fetchrow(query, *args)

@@ -10,6 +10,7 @@ import pytest
 
 from cli.erasure import erase_user
 from services.mint.ledger import EnrolledDevice
+from tests.integration.mint.receipts.notices import mint_of, notice, told
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
@@ -80,4 +81,19 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
     assert (await mint.mint("ben's receipt", "ben"))[0].id == other.id
     async with connection.transaction():
         assert (await erase_user(connection, ADA, reason="again", actor="operator")).memberships == 0
+    await connection.close()
+
+
+async def test_a_refund_that_is_taken_back_brings_no_erased_membership_to_life(
+    make_mint: MintMaker, database_url: str
+) -> None:
+    mint = await make_mint(capacity=1)
+    membership, _ = await mint_of(mint, "ada's order", ADA)
+    assert await told(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await erase_user(connection, ADA, reason="asked by post", actor="operator")
+    assert await told(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
+    revoked = "SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1"
+    assert await connection.fetchval(revoked, uuid.UUID(membership.id))
     await connection.close()

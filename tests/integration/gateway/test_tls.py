@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -82,6 +85,60 @@ async def test_gateway_and_services_know_each_other(authority: Authority, tmp_pa
             httpx.AsyncClient(base_url=gateway.url) as client,
         ):
             assert_error(await client.post("/mint", json={}), 503, "RETRYABLE", retryable=True)
+
+
+async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(tmp_path: Path) -> None:
+    for folder in ("old", "new", "trusted"):
+        (tmp_path / folder).mkdir()
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    trusted = tmp_path / "trusted" / "ca.pem"
+    trusted.write_bytes(old.ca_file.read_bytes())
+    cert, key = new.issue("gateway-client", "gateway")
+    async with running_services(credentials=_server_credentials(new, "mint", "wallet")) as services:
+        settings = make_settings(
+            tmp_path,
+            services,
+            gateway_upstream_ca_file=trusted,
+            gateway_upstream_cert_file=cert,
+            gateway_upstream_key_file=key,
+        )
+        async with (
+            running_gateway(tmp_path, settings, wait_for=()) as gateway,
+            httpx.AsyncClient(base_url=gateway.url) as client,
+        ):
+            assert (await client.post("/mint", json={})).status_code == 503
+            renewed = trusted.with_name("renewed.pem")
+            renewed.write_bytes(new.ca_file.read_bytes())
+            renewed.replace(trusted)
+            for _ in range(100):
+                if (status := (await client.post("/mint", json={})).status_code) == 201:
+                    break
+                await asyncio.sleep(0.1)
+            assert status == 201
+
+
+@pytest.mark.parametrize("wrong", ["a key of another certificate", "a file that is not there", "no certificate"])
+def test_certificates_that_cannot_be_served_end_it_with_a_sentence(
+    authority: Authority, tmp_path: Path, wrong: str
+) -> None:
+    cert, key = authority.issue("gateway", "localhost")
+    _, others_key = authority.issue("other", "localhost")
+    environment = {
+        "a key of another certificate": {"GATEWAY_TLS_CERT_FILE": cert, "GATEWAY_TLS_KEY_FILE": others_key},
+        "a file that is not there": {"GATEWAY_TLS_CERT_FILE": tmp_path / "none.pem", "GATEWAY_TLS_KEY_FILE": key},
+        "no certificate": {"GATEWAY_UPSTREAM_CA_FILE": key},
+    }[wrong]
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway", "run", "--output", str(tmp_path / "envoy.json")],
+        env=os.environ | {name: str(path) for name, path in environment.items()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 78
+    assert f"{next(iter(environment))} " in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 async def test_a_service_under_another_name_is_not_trusted(authority: Authority, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from uuid import UUID
 
 import pytest
 
 from services.mint.drop_watch import DropWatch
-from services.mint.drops import TALLY_WRITERS, CannotResize, DropDirectory, NewDrop, create_drop, resize_drop
-from services.storage.failures import DataRejected
+from services.mint.drops import TALLY_WRITERS, CannotResize, DropDirectory, NewDrop, create_drop
+from services.mint.revocation import revoke
+from services.storage.connections import Connection
+from services.storage.failures import DatabaseUnavailable, DataRejected
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import NotFound
 
@@ -67,7 +70,7 @@ async def test_a_resized_drop_sells_exactly_its_new_capacity(make_mint: MintMake
     sold = 0 if capacity < 4 else 3
     for n in range(sold):
         await mint.mint(f"r{n}")
-    await mint.database.in_transaction(lambda c: resize_drop(c, mint.drop.id, capacity))
+    await mint.resize(capacity)
     assert await mint.slots() == capacity - sold
     answers = await asyncio.gather(*(mint.mint(f"s{n}") for n in range(60)), return_exceptions=True)
     assert sum(isinstance(answer, tuple) for answer in answers) == capacity - sold
@@ -75,12 +78,30 @@ async def test_a_resized_drop_sells_exactly_its_new_capacity(make_mint: MintMake
     assert live == capacity
 
 
+async def test_numbers_that_refunds_freed_come_back_with_a_larger_capacity(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=10)
+    minted = [(await mint.mint(f"r{n}"))[0] for n in range(10)]
+
+    async def refund(connection: Connection) -> None:
+        for membership in minted[:6]:
+            await revoke(connection, UUID(membership.id), reason="REFUND", actor="test", frees_number=True)
+
+    await mint.database.in_transaction(refund)
+    await mint.resize(4)
+    assert await mint.slots() == 0
+    await mint.resize(10)
+    again = [(await mint.mint(f"s{n}"))[0] for n in range(6)]
+    assert {m.sequence_num for m in [*minted[6:], *again]} == set(range(1, 11))
+    rows = await mint.database.fetch("SELECT action, details ->> 'capacity' AS capacity FROM audit_log ORDER BY id")
+    assert [tuple(row) for row in rows][-2:] == [("drop.resize", "4"), ("drop.resize", "10")]
+
+
 async def test_a_drop_is_never_smaller_than_what_was_minted(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     for n in range(4):
         await mint.mint(f"r{n}")
     with pytest.raises(CannotResize):
-        await mint.database.in_transaction(lambda c: resize_drop(c, mint.drop.id, 3))
+        await mint.resize(3)
     assert await mint.slots() == 1
 
 
@@ -94,6 +115,22 @@ async def test_minted_and_remaining_are_the_capacity_at_most_a_second_old(make_m
     await asyncio.sleep(0.6)
     last = await watch.read(mint.drop)
     assert (last.minted, last.remaining, last.state) == (5, 0, "SOLD_OUT")
+
+
+async def test_whoever_asks_while_postgres_is_slow_hears_of_the_same_failure(make_mint: MintMaker) -> None:
+    mint = await make_mint(capacity=5)
+    watch = DropWatch(mint.database)
+
+    async def read_while_locked(connection: Connection) -> list[object]:
+        await connection.execute("LOCK TABLE drops")
+        began_s = time.monotonic()
+        answers = await asyncio.gather(*(watch.read(mint.drop) for _ in range(20)), return_exceptions=True)
+        assert time.monotonic() - began_s < 4
+        return list(answers)
+
+    answers = await mint.database.in_long_transaction(read_while_locked)
+    assert {type(answer) for answer in answers} == {DatabaseUnavailable}
+    assert (await watch.read(mint.drop)).remaining == 5
 
 
 async def test_an_unknown_drop_is_asked_of_postgres_once_a_second(make_mint: MintMaker) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.mint.drops import resize_drop
 from services.mint.ledger import EnrolledDevice
 from services.mint.refunds.desk import RefundDesk
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
@@ -277,7 +276,7 @@ async def test_a_failed_receipt_mints_once_there_are_slots_again(make_mint: Mint
     mint = await make_mint(capacity=0)
     with pytest.raises(SoldOut):
         await mint.mint("r")
-    await mint.database.in_transaction(lambda connection: resize_drop(connection, mint.drop.id, 1))
+    await mint.resize(1)
     await asyncio.sleep(0.6)  # as long as a sold-out drop is remembered
     assert (await mint.mint("r"))[0].sequence_num == 1
 

@@ -62,7 +62,7 @@ async def test_superseded_used_and_unknown_links_say_so_kindly(reforge: World) -
     await reforge.init(member, Device("B"), old="A")
     first = token_in(await reforge.mail_with(member, "confirm"))
     await reforge.init(member, Device("C"), old="A")
-    second = token_in(await reforge.mail_with(member, "confirm", at_least=2))
+    second = token_in(await reforge.mail_with(member, "confirm", beyond=1))
     status, html = await shown(reforge, "ShowConfirmPage", first)
     assert status == 410
     assert "A newer request took this link" in html

@@ -11,6 +11,7 @@ from services.device_proof import DeviceProofs
 from services.device_proof.settings import DeviceProofMode
 from services.reforge.email_changes import EmailChanges
 from services.reforge.tokens import TokenKey
+from services.runtime.times import rfc3339
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
 from tests.integration.reforge.world import Device, World, text_of, token_in
@@ -85,6 +86,34 @@ async def test_the_old_device_can_take_a_move_back_and_no_other(reforge: World) 
     with pytest.raises(Unauthorized):
         await undo_by(reforge, new, reforge_id)
     await undo_by(reforge, old, reforge_id)
+    assert await reforge.active(member) == ["A"]
+
+
+async def test_who_took_a_membership_keeps_it_by_no_further_move(reforge: World) -> None:
+    owner, thief, accomplice = Device("A"), Device("T"), Device("T2")
+    member = await reforge.member(owner)
+    taken = await reforge.moved(member, owner, thief)
+    moved_on = await reforge.moved(member, thief, accomplice)
+    with pytest.raises(Unauthorized):
+        await undo_by(reforge, accomplice, taken)
+    await undo_by(reforge, owner, taken)
+    assert await reforge.active(member) == ["A"]
+    for device, move in ((thief, moved_on), (owner, taken)):
+        with pytest.raises(Expired):
+            await undo_by(reforge, device, move)
+    request = reforge_pb2.GetReforgeRequest(reforge_id=moved_on)
+    assert (await reforge.call("GetReforge", request)).status == "UNDONE"
+    assert await reforge.active(member) == ["A"]
+
+
+async def test_of_two_moves_the_second_alone_can_be_taken_back_too(reforge: World) -> None:
+    one, two, three = Device("A"), Device("B"), Device("C")
+    member = await reforge.member(one)
+    first = await reforge.moved(member, one, two)
+    second = await reforge.moved(member, two, three)
+    await undo_by(reforge, two, second)
+    assert await reforge.active(member) == ["B"]
+    await undo_by(reforge, one, first)
     assert await reforge.active(member) == ["A"]
 
 
@@ -168,6 +197,21 @@ async def test_a_device_that_just_took_over_cannot_take_the_mailbox_too(reforge:
         uuid.UUID(member),
     )
     assert still_open == 0
+
+
+async def test_a_further_move_makes_the_change_of_address_wait_longer(reforge: World) -> None:
+    old, new, newer = Device("A"), Device("B"), Device("C")
+    member = await reforge.member(old)
+    await reforge.moved(member, old, new)
+    asked = await change_email(reforge, member, "thief@mail.example", new)
+    moved_on = await reforge.moved(member, new, newer)
+    request = reforge_pb2.GetReforgeRequest(reforge_id=moved_on)
+    undo_until = (await reforge.call("GetReforge", request)).undo_until
+    assert undo_until > asked.effective_at
+    waits_until = await reforge.database.fetchval(
+        "SELECT effective_at FROM email_changes WHERE membership_id = $1", uuid.UUID(member)
+    )
+    assert rfc3339(waits_until) == undo_until
 
 
 async def test_an_operators_change_waits_and_the_old_address_can_refuse_it(reforge: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import os
@@ -245,24 +246,25 @@ class World:
 
     async def moved(self, membership_id: str, old: Device | None, new: Device) -> str:
         """A whole move; the id of its request."""
+        before = len(self._mails_with(membership_id, "confirm"))
         begun = await self.init(membership_id, new, old=old.name if old else "")
-        count = len(self.mailbox.to(self.address(membership_id))) or 1
-        mail = await self.mail_with(membership_id, "confirm", at_least=count)
+        mail = await self.mail_with(membership_id, "confirm", beyond=before)
         await self.confirm(token_in(mail))
         return str(begun.reforge_id)
 
-    async def mail_with(self, membership_id: str, page: str, *, at_least: int = 1) -> EmailMessage:
-        """The newest mail to the owner with a link to `page`, once there are so many mails."""
-        import asyncio
-
-        address, until = self.address(membership_id), time.monotonic() + 15
+    async def mail_with(self, membership_id: str, page: str, *, beyond: int = 0) -> EmailMessage:
+        """The newest mail to the owner with a link to `page`, once there are more than so many."""
+        until = time.monotonic() + 15
         while time.monotonic() < until:
-            mails = self.mailbox.to(address)
-            fitting = [mail for mail in mails if f"/reforge/{page}?token=" in text_of(mail)]
-            if len(mails) >= at_least and fitting:
+            fitting = self._mails_with(membership_id, page)
+            if len(fitting) > beyond:
                 return fitting[-1]
             await asyncio.sleep(0.05)
         raise AssertionError(f"no mail with a {page} link")
+
+    def _mails_with(self, membership_id: str, page: str) -> list[EmailMessage]:
+        mails = self.mailbox.to(self.address(membership_id))
+        return [mail for mail in mails if f"/reforge/{page}?token=" in text_of(mail)]
 
 
 @asynccontextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import pytest
 
 from services.grpc_server.rpc import Rpc
-from services.grpc_server.server import TOO_MANY_CALLS
+from services.grpc_server.server import TOO_MANY_CALLS, TOO_MANY_STREAMS
 from tests.unit.grpc_server.served import Stay, becomes, echo, methods_at_it, served, server_stream, unary
 
 LIMIT = 3
@@ -24,6 +25,29 @@ async def test_a_call_beyond_the_limit_is_refused_and_served_when_another_has_en
         stay.go.set()
         assert await asyncio.gather(*held) == [b"0", b"1", b"2"]
         assert await running.call("Echo", b"again") == b"again"
+
+
+async def test_streams_take_half_and_calls_have_room() -> None:
+    stay = Stay()
+
+    async def stream(request: bytes, rpc: Rpc) -> None:
+        await rpc.write(await stay(request, rpc))
+
+    async with served(2 * LIMIT, Stream=server_stream(stream), Echo=unary(echo)) as running:
+        held = [running.listen("Stream") for _ in range(LIMIT)]
+        await becomes(lambda: stay.there == LIMIT)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            _ = [message async for message in running.listen("Stream")]
+        assert (refusal.value.code(), refusal.value.details()) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            TOO_MANY_STREAMS,
+        )
+        assert await running.call("Echo", b"room") == b"room"
+        stay.go.set()
+        for one in held:
+            assert len([message async for message in one]) == 1
+        await becomes(lambda: methods_at_it() == 0)
+        assert len([message async for message in running.listen("Stream")]) == 1
 
 
 async def test_calls_that_end_in_any_way_make_room() -> None:

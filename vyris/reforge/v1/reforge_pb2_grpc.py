@@ -135,7 +135,8 @@ class ReforgeServiceServicer:
 
     def UndoReforge(self, request, context):
         """Takes a confirmed move back, for some hours after it: by the token of the
-        notice that was mailed, or by the old device (a device proof).
+        notice that was mailed, or by the old device (a device proof). Moves that
+        went on from there are taken back with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

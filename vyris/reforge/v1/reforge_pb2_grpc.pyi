@@ -49,7 +49,8 @@ class ReforgeServiceStub:
     """
     UndoReforge: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.UndoReforgeRequest, _reforge_pb2.UndoReforgeResponse]
     """Takes a confirmed move back, for some hours after it: by the token of the
-    notice that was mailed, or by the old device (a device proof).
+    notice that was mailed, or by the old device (a device proof). Moves that
+    went on from there are taken back with it.
     """
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ChangeEmailRequest, _reforge_pb2.ChangeEmailResponse]
     """Changes where the owner can be reached, by a proof of the membership's
@@ -89,7 +90,8 @@ class ReforgeServiceAsyncStub(ReforgeServiceStub):
     """
     UndoReforge: _aio.UnaryUnaryMultiCallable[_reforge_pb2.UndoReforgeRequest, _reforge_pb2.UndoReforgeResponse]  # type: ignore[assignment]
     """Takes a confirmed move back, for some hours after it: by the token of the
-    notice that was mailed, or by the old device (a device proof).
+    notice that was mailed, or by the old device (a device proof). Moves that
+    went on from there are taken back with it.
     """
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ChangeEmailRequest, _reforge_pb2.ChangeEmailResponse]  # type: ignore[assignment]
     """Changes where the owner can be reached, by a proof of the membership's
@@ -156,7 +158,8 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reforge_pb2.UndoReforgeResponse, _abc.Awaitable[_reforge_pb2.UndoReforgeResponse]]:
         """Takes a confirmed move back, for some hours after it: by the token of the
-        notice that was mailed, or by the old device (a device proof).
+        notice that was mailed, or by the old device (a device proof). Moves that
+        went on from there are taken back with it.
         """
 
     @_abc_1.abstractmethod

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.mint.drops import NewDrop, create_drop, resize_drop
+from services.mint.drops import NewDrop, create_drop
 from services.mint.refunds.desk import RefundDesk
 from services.mint.refunds.notice import Notice
 from tests.integration.mint.receipts.notices import START, mint_of, notice, told
@@ -100,7 +100,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     mint = await make_mint(capacity=0, mint_batch_limit=8)
     purchases = [f"p{number}" for number in range(40)]
     await sold_out(mint, *purchases)
-    await mint.database.in_transaction(lambda connection: resize_drop(connection, mint.drop.id, 40))
+    await mint.resize(40)
     await asyncio.sleep(1)  # SOLD_OUT may be said for a second.
     desk = RefundDesk(mint.database, "operator")
     answers = await asyncio.gather(

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.mint.drops import resize_drop
 from services.mint.refunds.application import Refunds, apply_notice
 from services.mint.revocation import restore, revoke
 from tests.integration.mint.receipts.notices import key, mint_of, notice, told
@@ -219,7 +218,7 @@ async def test_a_reversal_whose_number_is_gone_restores_nothing_and_is_listed(ma
     if gone == "sold again":
         await mint_of(mint, "q", "second")
     else:
-        await mint.database.in_transaction(lambda connection: resize_drop(connection, mint.drop.id, 0))
+        await mint.resize(0)
     owners = await live(mint)
     assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
     assert await live(mint) == owners
