@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydantic import Field
@@ -18,6 +18,8 @@ from services.storage.database import Database
 from services.storage.failures import DatabaseFailed, DatabaseUnreachable
 from services.storage.settings import PostgresSettings
 from stack.state import StateFolder
+
+NO_RIGHT: Final = "42501"  # SQLSTATE insufficient_privilege
 
 
 class BackendSettings(BaseSettings):
@@ -73,6 +75,8 @@ def _silence_services() -> None:
 
 
 def _why_postgres_failed(error: DatabaseFailed) -> str:
+    if error.cause == f"SQLSTATE {NO_RIGHT}":
+        return "Postgres did not allow it: name the schema's owner in DATABASE_URL, not a service's login."
     if not isinstance(error, DatabaseUnreachable):
         return f"Postgres did not do it ({error.cause}): is its schema the newest (`vyris migrate`)?"
     if BackendSettings().database_url:

@@ -16,6 +16,7 @@ from services.reforge.settings import ReforgeSettings, token_key
 from services.runtime.fields import email_address
 from services.runtime.settings import WrongSetting
 from services.runtime.times import rfc3339
+from services.storage.failures import DatabaseFailed
 from vyris.errors import VyrisError
 
 
@@ -44,6 +45,8 @@ async def set_email(
                 reason=reason,
                 delay_h=settings.reforge_email_delay_h,
             )
+        except DatabaseFailed:
+            raise
         except VyrisError as refusal:
             fail(f"Not changed: {refusal.message}.")
     when = "is in effect" if change.applied else f"takes effect at {rfc3339(change.effective_at)}"

@@ -38,7 +38,7 @@ def parse_endpoints(text: str) -> list[Endpoint]:
     for item in text.split(","):
         host, colon, port = item.strip().rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004
+        if not colon or not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004
             raise ValueError(f"{item.strip()!r} is not host:port")
         endpoints.append(Endpoint(host, int(port)))
     return endpoints

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.storage.settings import postgres_url
+
 
 class StateSettings(BaseSettings):
     """Where the stack keeps its state: all that is needed to look at it and to stop it, whatever else is wrong."""
@@ -43,12 +45,20 @@ class StackSettings(StateSettings):
     reforge_replicas: int = Field(default=1, ge=1, le=16)
     """As `MINT_REPLICAS`, for reforge."""
 
+    gateway_tls_cert_file: Path | None = None
+    server_tls_cert_file: Path | None = None
+
+    @field_validator("gateway_tls_cert_file", "server_tls_cert_file")
+    @classmethod
+    def _is_not_set(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            raise ValueError("the local stack speaks plain text; TLS is for a deployment (deploy/README.md)")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: str) -> str:
-        if url and not url.startswith(("postgres://", "postgresql://")):
-            raise ValueError("must begin with postgresql://")
-        return url
+        return postgres_url(url) if url else url
 
     def fixed_ports(self) -> dict[str, int]:
         """List the ports that callers know, by the setting that moves them."""

@@ -47,7 +47,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
         try:
             yield Hosted(
                 endpoints=[Endpoint(encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"], servicer)],
-                ready=database.answers,
+                ready=lambda: database.holds("encounters"),
             )
         finally:
             forgetting.cancel()

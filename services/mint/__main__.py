@@ -49,7 +49,11 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
             for name, addresses in settings.peer_addresses().items()
         }
-        health = SuiteHealth({"mint": database.answers, **peers}, bouncer.reachable)
+
+        async def can_serve() -> bool:
+            return await database.holds("receipt_ledger")
+
+        health = SuiteHealth({"mint": can_serve, **peers}, bouncer.reachable)
         looking = asyncio.create_task(health.run())
         servicer = MintServicer(
             engine,
@@ -65,7 +69,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                     Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], servicer),
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
-                ready=database.answers,
+                ready=can_serve,
                 authenticate=user_tokens,
                 described=list(PEERS.values()),
             )

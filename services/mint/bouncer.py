@@ -18,6 +18,7 @@ import structlog
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 from redis.asyncio import Redis, RedisCluster, SSLConnection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
@@ -44,6 +45,10 @@ class BouncerSettings(BaseSettings):
     def _is_redis(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        try:
+            parse_url(value)
+        except (ValueError, TypeError):
+            raise ValueError("must be redis://user:password@host:port/number") from None
         return value
 
 

@@ -55,7 +55,7 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
         try:
             yield Hosted(
                 endpoints=[_endpoint(database, settings, keys, mail)],
-                ready=database.answers,
+                ready=lambda: database.holds("reforge_requests"),
                 authenticate=user_tokens,
             )
         finally:

@@ -76,19 +76,19 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     try:
         metrics.serve(settings.listen_host, settings.metrics_port)
     except OSError:
-        _end_unheard(name, f"{settings.listen_host}:{settings.metrics_port}")
+        _end_unheard(name, _address(settings, settings.metrics_port))
     with Completions(asyncio.get_running_loop()) as completions:
         async with build(settings) as hosted:
             health_servicer = HealthServicer()
             server = _server(completions, settings, hosted, health_servicer)
             probes = _probes(completions, health_servicer)
-            _listen(server, f"{settings.listen_host}:{port}", name, certificates(settings))
+            _listen(server, _address(settings, port), name, certificates(settings))
             if settings.health_port:
-                _listen(probes, f"{settings.listen_host}:{settings.health_port}", name, None)
+                _listen(probes, _address(settings, settings.health_port), name, None)
             server.start()
             probes.start()
             try:
-                log.info("serving", address=f"{settings.listen_host}:{port}", services=service_names(hosted.endpoints))
+                log.info("serving", address=_address(settings, port), services=service_names(hosted.endpoints))
                 await _serve_until(stop, settings, hosted, health_servicer)
             finally:
                 await server.stop(settings.drain_limit_ms / 1000)
@@ -160,6 +160,12 @@ def _probes(completions: Completions, health_servicer: HealthServicer) -> Server
     return server
 
 
+def _address(settings: ServiceSettings, port: int) -> str:
+    """As gRPC core reads it: an IPv6 address stands in brackets."""
+    host = settings.listen_host
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 def _listen(server: Server, address: str, name: str, certificates: Certificates | None) -> None:
     try:
         if certificates is None:
@@ -191,6 +197,10 @@ async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
         try:
             yield await asyncio.wait_for(hosted.ready(), READINESS_INTERVAL_S)
         except TimeoutError:
+            yield False
+        except Exception:
+            # Of one look. Health must go on telling what is true.
+            log.exception("readiness_unknown")
             yield False
         await asyncio.sleep(READINESS_INTERVAL_S)
 

@@ -62,7 +62,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("vyris_state_dir")
     @classmethod
     def _without_tilde(cls, value: Path) -> Path:
-        return value.expanduser()
+        return expanded(value)
 
     @property
     def production(self) -> bool:
@@ -72,6 +72,14 @@ class ServiceSettings(BaseSettings):
 
 class WrongSetting(Exception):
     """A setting that is valid by itself but cannot be served; the message says what to do."""
+
+
+def expanded(path: Path) -> Path:
+    """`~` and `~user` as the folders that they stand for. Raises ValueError."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with a home folder that there is not") from None
 
 
 def base_url(text: str) -> str:

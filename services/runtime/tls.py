@@ -11,6 +11,9 @@ from typing import Final
 
 import grpc
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 
 from services.runtime.settings import ServiceSettings, WrongSetting
 
@@ -77,18 +80,39 @@ class Certificates:
         return tuple((stat.st_ino, stat.st_mtime_ns) for stat in found)
 
     def _read(self) -> tuple[bytes, bytes, bytes | None]:
-        return _pem(self._key), _pem(self._cert), None if self._client_ca is None else _pem(self._client_ca)
+        key, chain = _pem("SERVER_TLS_KEY_FILE", self._key), _pem("SERVER_TLS_CERT_FILE", self._cert)
+        ca = None if self._client_ca is None else _pem("SERVER_TLS_CLIENT_CA_FILE", self._client_ca)
+        _refuse_unfit(key, chain, ca)
+        return key, chain, ca
 
 
-def _pem(path: Path) -> bytes:
+def _pem(setting: str, path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(FILE_LIMIT_BYTES)
     except OSError as error:
-        raise WrongSetting(f"{path.name} cannot be read: {error.strerror}") from None
+        raise WrongSetting(f"{setting} cannot be read: {error.strerror}") from None
     if b"-----BEGIN " not in content:
-        raise WrongSetting(f"{path.name} holds no PEM")
+        raise WrongSetting(f"{setting} holds no PEM")
     return content
+
+
+def _refuse_unfit(key: bytes, chain: bytes, ca: bytes | None) -> None:
+    """GRPC core would only say that it cannot listen. Raises WrongSetting."""
+    try:
+        own = load_pem_x509_certificates(chain)[0].public_key()
+    except ValueError:
+        raise WrongSetting("SERVER_TLS_CERT_FILE holds no certificate") from None
+    try:
+        fits = load_pem_private_key(key, None).public_key() == own
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise WrongSetting("SERVER_TLS_KEY_FILE holds no private key that is not encrypted") from None
+    if not fits:
+        raise WrongSetting("SERVER_TLS_KEY_FILE holds another key than that of SERVER_TLS_CERT_FILE")
+    try:
+        _ = ca is None or load_pem_x509_certificates(ca)
+    except ValueError:
+        raise WrongSetting("SERVER_TLS_CLIENT_CA_FILE holds no certificate") from None
 
 
 def certificates(settings: ServiceSettings) -> Certificates | None:

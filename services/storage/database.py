@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import asyncpg
+import structlog
 
 from services import tracing
 from services.storage.connections import Connection, Connections
@@ -20,6 +21,7 @@ from services.storage.failures import DatabaseUnavailable, DataRejected
 from services.storage.queries import statement_name
 from services.storage.settings import PostgresSettings
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
 
@@ -60,13 +62,17 @@ class Database:
         """Run one statement as its own transaction; returns its command tag."""
         return await self._call(lambda connection: connection.execute(query, *args), statement=query)
 
-    async def answers(self) -> bool:
-        """Whether Postgres answers and can be written to."""
+    async def holds(self, table: str) -> bool:
+        """Whether Postgres answers, can be written to, and has this table: a schema that is missing serves nobody."""
         try:
-            row = await self.fetchrow("SELECT NOT pg_is_in_recovery() AS writable")
+            row = await self.fetchrow(
+                "SELECT NOT pg_is_in_recovery() AS writable, to_regclass($1) IS NOT NULL AS there", table
+            )
         except DatabaseUnavailable:
             return False
-        return bool(row and row["writable"])
+        if row and not row["there"]:
+            log.warning("table_missing", table=table)
+        return bool(row and row["writable"] and row["there"])
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""

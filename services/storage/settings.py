@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Self
+import re
+from typing import Final, Self
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
+
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#\[\]@]*)(:[0-9]{1,5})?")
+
+
+def postgres_url(text: str) -> str:
+    """A libpq URI (PostgreSQL's manual, 34.1.1.2), several hosts divided by commas. Raises ValueError."""
+    parts = urlsplit(text)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    sound = parts.scheme in {"postgres", "postgresql"} and not parts.fragment and all(map(_HOST.fullmatch, hosts))
+    if not sound:
+        raise ValueError(
+            "must be postgresql://user:password@host:port/database, with other characters of the password as %XX"
+        )
+    modes = parse_qs(parts.query).get("sslmode", [])
+    if not set(modes) <= set(SSL_MODES):
+        raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
+    return text
 
 
 class PostgresSettings(BaseSettings):
@@ -17,6 +37,11 @@ class PostgresSettings(BaseSettings):
     postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
     postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
     postgres_call_timeout_ms: int = Field(5_000, ge=50, le=30_000, description="time for one call, answer included")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: str) -> str:
+        return postgres_url(value)
 
     @model_validator(mode="after")
     def _each_inside_the_next(self) -> Self:

@@ -52,7 +52,11 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
         )
         workers = [asyncio.create_task(outbox.run()), asyncio.create_task(follower.run())]
         try:
-            yield Hosted(endpoints=[Endpoint(SERVICE, servicer)], ready=database.answers, authenticate=user_tokens)
+            yield Hosted(
+                endpoints=[Endpoint(SERVICE, servicer)],
+                ready=lambda: database.holds("passes"),
+                authenticate=user_tokens,
+            )
         finally:
             for worker in workers:
                 worker.cancel()

@@ -17,6 +17,7 @@ from typing import Final
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from services.runtime.settings import WrongSetting
 from services.wallet.signing import SigningCredentials
 
 TIMEOUT_S: Final = 10.0
@@ -100,7 +101,10 @@ def _told(response: httpx.Response) -> tuple[str, float | None]:
 
 
 def _tls_context(credentials: SigningCredentials, trusted: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(trusted) if trusted else None)
+    try:
+        context = ssl.create_default_context(cafile=str(trusted) if trusted else None)
+    except OSError as problem:  # an SSLError is one, too
+        raise WrongSetting(f"APNS_CA cannot be used: {problem.strerror or 'it holds no certificate'}") from None
     key = credentials.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = b"".join(part.public_bytes(Encoding.PEM) for part in (credentials.certificate, credentials.intermediate))
     # Python's ssl reads keys from files only; this one is private to us and gone at once.

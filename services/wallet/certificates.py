@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
 
+from services.runtime.settings import expanded
 from services.wallet.signing import SigningCredentials
 
 PASS_TYPE_EXTENSION: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.1.16")
@@ -40,9 +41,10 @@ def read_setting(name: str, value: str) -> bytes:
     if text.startswith("-----BEGIN"):
         return text.encode() + b"\n"
     try:
-        return Path(value.strip()).expanduser().read_bytes()
-    except OSError as error:
-        raise CertificateProblem(f"{name} is neither PEM text nor a file that can be read ({error.strerror})") from None
+        return expanded(Path(value.strip())).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CertificateProblem(f"{name} is neither PEM text nor a file that can be read ({why})") from None
 
 
 def load_credentials(

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.runtime.fields import shown_tier
-from services.runtime.settings import WrongSetting
+from services.runtime.settings import WrongSetting, expanded
 from services.wallet.artwork.palettes import palette_for
 from services.wallet.pass_json import PassFacts
 from services.wallet.phrases import LANGUAGES, translate
@@ -78,7 +78,7 @@ def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
         raise WrongSetting("GOOGLE_WALLET_ISSUER_ID and GOOGLE_WALLET_SERVICE_ACCOUNT must be set together")
     name = "GOOGLE_WALLET_SERVICE_ACCOUNT"
     try:
-        text = account if account.startswith("{") else Path(account).expanduser().read_text(encoding="utf-8")
+        text = account if account.startswith("{") else expanded(Path(account)).read_text(encoding="utf-8")
         document = json.loads(text)
         key = load_pem_private_key(document["private_key"].encode(), None)
         email = str(document["client_email"])

@@ -34,7 +34,7 @@ class PushSettings(PassSigningSettings):
 
     apns_url: str = Field(
         "",
-        pattern=r"^(https://[^/?#]+)?$",
+        pattern=r"^(https://[^/?#:]+(:[0-9]{1,5})?)?$",
         description="APNs origin; empty: Apple's, or none while passes are signed by the development chain",
     )
     apns_ca: str = Field("", description="file of certificates to trust for APNS_URL instead of the system's")

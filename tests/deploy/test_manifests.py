@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 from cli.settings_reference import settings
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
+from stack.ports import PortTaker
 from tests.deploy.manifests import (
     DEPLOY,
     OPERATORS_KINDS,
@@ -205,3 +208,42 @@ def test_a_real_api_server_takes_them() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", ["mint", "encounter", "reforge"])
+def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: Path) -> None:
+    """As far as Postgres, which is not there. Wallet's start needs a certificate of Apple's."""
+    pod = next(pod for name, pod in pods("prod") if name == service)
+    given = variables("prod", pod["containers"][0])
+    secrets = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "REFORGE_TOKEN_KEY": "k" * 32,
+        "SMTP_URL": "smtps://user:secret@mail.example.com",
+    }
+    taken = PortTaker(set())
+    ours = {
+        f"{service.upper()}_PORT": str(taken.free_port()),
+        "METRICS_PORT": "0",
+        "HEALTH_PORT": "0",
+        "LISTEN_HOST": "127.0.0.1",
+    }
+    told = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", f"services.{service}"],
+            env={"PATH": os.environ["PATH"], **secrets, **told, **ours},
+            cwd=tmp_path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            for _ in range(200):
+                if started.poll() is not None or '"serving"' in log.read_text():
+                    break
+                time.sleep(0.1)
+            assert '"serving"' in log.read_text(), log.read_text()
+        finally:
+            started.kill()
+            started.wait()

@@ -60,3 +60,18 @@ async def test_an_end_before_the_beginning_is_refused(mint: Mint, database_url: 
     assert refused.returncode == 1
     assert "--opens-at must be before --closes-at" in refused.stderr
     assert not (await mint.mint("still open"))[1]
+
+
+@pytest.mark.parametrize("moment", ["2030-01-02T23:00:00-05:00", "2030-01-03T04:00:00Z", "2030-01-03 04:00:00"])
+async def test_a_moment_is_utc_or_says_its_offset(mint: Mint, database_url: str, moment: str) -> None:
+    done = vyris(database_url, mint, "schedule", "--opens-at", moment, "--closes-at", "2030-01-04", "--reason", "r")
+    assert done.returncode == 0, done.stderr
+    opens_at = await mint.value("SELECT opens_at FROM drops WHERE id = $1", mint.drop.id)
+    assert opens_at == datetime(2030, 1, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", "1764547200", "2030-13-01"])
+async def test_what_is_no_moment_is_refused(mint: Mint, database_url: str, moment: str) -> None:
+    done = vyris(database_url, mint, "schedule", "--opens-at", moment, "--reason", "r")
+    assert done.returncode == 2
+    assert "2026-12-01T19:00:00" in done.stderr

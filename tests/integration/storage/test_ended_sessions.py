@@ -41,7 +41,7 @@ async def test_ended_sessions_are_told_as_database_unavailable_and_nothing_else(
             await operator.close()
         with contextlib.suppress(DatabaseUnavailable):
             await database.fetch("SELECT 1")
-        assert await database.answers()
+        assert await database.holds("pg_class")
     assert failures
 
 
@@ -74,3 +74,9 @@ async def test_a_connection_that_lay_idle_too_long_is_not_used_again(
     async with Database.open(PostgresSettings(database_url=database_url), "ended") as database:
         backends = {(await database.fetch("SELECT pg_backend_pid() AS pid"))[0]["pid"] for _ in range(3)}
     assert len(backends) == 3
+
+
+async def test_a_schema_that_is_missing_serves_nobody(database_url: str) -> None:
+    async with Database.open(PostgresSettings(database_url=database_url), "empty") as database:
+        assert await database.holds("receipt_ledger")
+        assert not await database.holds("a_table_of_tomorrow")

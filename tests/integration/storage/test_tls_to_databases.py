@@ -58,9 +58,9 @@ async def test_postgres_is_reached_by_mutual_tls_alone(
     )
     for tls in refused:
         async with Database.open(postgres_settings(postgres_door, database_url, **tls), "test") as database:
-            assert not await database.answers()
+            assert not await database.holds("pg_class")
     async with Database.open(postgres_settings(postgres_door, database_url, **trusted), "test") as database:
-        assert await database.answers()
+        assert await database.holds("pg_class")
 
 
 async def test_a_renewed_certificate_is_shown_at_the_next_connection_to_postgres(
@@ -69,7 +69,7 @@ async def test_a_renewed_certificate_is_shown_at_the_next_connection_to_postgres
     certificate, key = authority.issue("mint", "mint")
     trusted = {"sslrootcert": authority.ca_file, "sslcert": certificate, "sslkey": key}
     async with Database.open(postgres_settings(postgres_door, database_url, **trusted), "test") as database:
-        assert await database.answers()
+        assert await database.holds("pg_class")
         authority.issue("mint", "mint")
         # The first connection is busy, so that another is opened.
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.3)") for _ in range(2)))

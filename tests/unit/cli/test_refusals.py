@@ -59,7 +59,7 @@ def test_a_damaged_device_key_says_what_to_remove(folder: Path) -> None:
     keys = folder / ".vyris" / "keys" / "devices"
     keys.mkdir(parents=True)
     (keys / "phone.pem").write_text("bad", encoding="utf-8")
-    assert told("dev", "device-key", "phone").startswith(f"{keys / 'phone.pem'} holds no device key: remove it")
+    assert told("dev", "device-key", "phone").startswith(f"{keys / 'phone.pem'} holds no P-256 private key: remove it")
 
 
 def test_an_unknown_call_lists_those_that_there_are(folder: Path) -> None:

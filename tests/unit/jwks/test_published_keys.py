@@ -72,6 +72,26 @@ async def keys(shop: Shop) -> AsyncIterator[PublishedKeys[PublicKey]]:
     await made.aclose()
 
 
+async def test_a_new_name_while_the_source_is_away_may_be_sent_again(
+    shop: Shop, keys: PublishedKeys[PublicKey]
+) -> None:
+    shop.body = MerchantSigner().jwks().encode()
+    assert await keys.key("key-1") is not None
+    clock = keys._clock_s
+    assert isinstance(clock, Clock)
+    clock.now_s += READ_AGAIN_S
+    assert await keys.key("nobody's") is None
+    clock.now_s += READ_AGAIN_S
+    shop.status = 503
+    for _ in range(2):
+        with pytest.raises(Retryable):
+            await keys.key("key-2")
+    assert await keys.key("key-1") is not None
+    clock.now_s += READ_AGAIN_S
+    shop.status = 200
+    assert await keys.key("nobody's") is None
+
+
 async def test_keys_are_fetched_once_and_then_remembered(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
     signer = MerchantSigner()
     shop.body = signer.jwks().encode()

@@ -26,7 +26,7 @@ ACCOUNT = json.dumps(
 
 
 def settings(**values: str) -> WalletSettings:
-    return WalletSettings(database_url="", _env_file=None, **values)  # type: ignore[arg-type]
+    return WalletSettings(database_url="postgresql://nobody@127.0.0.1:1/none", _env_file=None, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("as_file", [False, True])
