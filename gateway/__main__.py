@@ -29,6 +29,9 @@ def _settings() -> GatewaySettings:
             message = problem["msg"].removeprefix("Value error, ")
             typer.echo(f"gateway: {name + ': ' if name else ''}{message}", err=True)
         raise typer.Exit(78) from None  # sysexits.h EX_CONFIG
+    except UnicodeDecodeError:
+        typer.echo("gateway: the file .env is not text in UTF-8", err=True)
+        raise typer.Exit(78) from None
 
 
 @contextmanager

@@ -144,6 +144,11 @@ class Ledger:
             raise AssertionError("the statement returns one row")
         return row["sold_out"], set(row["receipt_keys"])
 
+    async def has_minted(self, key: bytes) -> bool:
+        """Whether a receipt became a membership, be it revoked by now."""
+        row = await self._database.fetchrow(QUERIES["has_minted"], key)
+        return bool(row and row["minted"])
+
     async def fail(self, keys: Sequence[bytes], reason: str) -> None:
         """Give PENDING receipts (sorted) a reason."""
         await self._database.execute(QUERIES["fail_receipts"], keys, reason)

@@ -119,6 +119,10 @@ SELECT receipt_key, early, late, state::text AS state, reason,
        membership_id, user_id, drop_id, sequence_num, pass_serial, revoked
 FROM ({known}) AS known, (SELECT {early_or_late} FROM drops WHERE id = $1) AS opening;
 
+-- name: has_minted
+-- Whether a receipt became a membership. $1 key
+SELECT EXISTS (SELECT FROM memberships WHERE receipt_key = $1) AS minted;
+
 -- name: fulfil_receipts
 -- Step 3 of the mint cycle by itself, one statement and so one transaction: lock the receipts in key order and decide
 -- by what they say now, claim as many slots, write memberships, mark the receipts, add to the tally.

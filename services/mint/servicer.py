@@ -10,11 +10,11 @@ from services.mint.engine import MintEngine
 from services.mint.ledger import MintedMembership, MintOrder
 from services.mint.mint_request import checked
 from services.mint.notifications import Notifications
-from services.mint.receipts.verified import DropName, ReceiptClaim, VerifiedReceipt
+from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.runtime.call import Call
 from services.runtime.fields import drop_name
-from vyris.errors import InvalidReceipt, NotFound
+from vyris.errors import InvalidReceipt, NotFound, ReceiptUsed
 from vyris.mint.v1 import mint_pb2
 
 
@@ -43,15 +43,22 @@ class MintServicer:
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)
         call.require_user(asked.user_id)
-        receipt = await self._verifiers.verify(
-            ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id)
-        )
+        receipt = await self._verified(ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id))
         drop = await self._supply(asked.drop, receipt)
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
         membership, replayed = await self._engine.mint(drop, order, call.remaining_s)
         if membership.drop_id != drop.id:  # a replay of a receipt that minted in another drop
             drop = await self._drops.numbered(membership.drop_id)
         return mint_pb2.MintResponse(status="FULFILLED", membership=_told(membership, drop), replayed=replayed)
+
+    async def _verified(self, claim: ReceiptClaim) -> VerifiedReceipt:
+        try:
+            return await self._verifiers.verify(claim)
+        except AnothersPurchase as refusal:
+            # Of a receipt that has minted everybody else hears the same, whatever it says of its buyer.
+            if await self._engine.has_minted(refusal.key):
+                raise ReceiptUsed() from None
+            raise
 
     async def _supply(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
         """The drop that the receipt buys: what it says itself, else what was asked for, else the default."""

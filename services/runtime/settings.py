@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
 
+UNREADABLE_DOTENV = "the file .env is not text in UTF-8"
 EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
 EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
 
@@ -96,6 +97,9 @@ def load(settings_class: type[S]) -> S:
     except ValidationError as failure:
         for sentence in wrong_settings(failure, settings_class):
             sys.stderr.write(f"{sentence}\n")
+        raise SystemExit(EXIT_CONFIGURATION) from None
+    except UnicodeDecodeError:
+        sys.stderr.write(f"{UNREADABLE_DOTENV}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None
 
 

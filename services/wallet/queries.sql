@@ -38,6 +38,13 @@ SELECT $1, serial, $3 FROM passes WHERE serial = $2
 ON CONFLICT (device_library_id, serial) DO UPDATE SET push_token = EXCLUDED.push_token, registered_at = now()
 RETURNING xmax = 0 AS created;
 
+-- name: owe_late_push
+-- A device that holds the pass as it was before it changed. $1 push token, $2 serial
+INSERT INTO pass_pushes (push_token)
+SELECT $1 FROM passes WHERE serial = $2 AND state <> 'ACTIVE' FOR SHARE
+ON CONFLICT (push_token) DO UPDATE
+SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0;
+
 -- name: forget_oldest_registrations
 -- Keeps the devices of one pass bounded: the newest stay. $1 serial, $2 how many may stay
 DELETE FROM pass_registrations

@@ -78,6 +78,7 @@ class PassWebService:
             if created is None:
                 raise _not_its_own()
             if created:
+                await connection.execute(QUERIES["owe_late_push"], push_token, serial)
                 await connection.execute(QUERIES["forget_oldest_registrations"], serial, DEVICES_PER_PASS_LIMIT)
             return bool(created)
 

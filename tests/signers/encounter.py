@@ -16,13 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-# The order of P-256 (FIPS 186-4, D.1.2.3).
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+from tests.signers.keys import ORDER
+from vyris.device_keys import base64url
+
 HEADER: dict[str, Any] = {"alg": "ES256", "typ": "JWT"}
-
-
-def b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def raw_signature(key: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
@@ -36,18 +33,18 @@ def twin(token: str) -> str:
     signed, _, signature = token.rpartition(".")
     raw = base64.urlsafe_b64decode(signature + "==")
     s = ORDER - int.from_bytes(raw[32:], "big")
-    return f"{signed}.{b64(raw[:32] + s.to_bytes(32, 'big'))}"
+    return f"{signed}.{base64url(raw[:32] + s.to_bytes(32, 'big'))}"
 
 
 def compact(header: dict[str, Any] | bytes, payload: dict[str, Any] | bytes, signature: Any) -> str:
     """A compact JWS; `signature` is a key, the bytes themselves, or a function of the signing input."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
-    signed = ".".join(b64(part) for part in parts)
+    signed = ".".join(base64url(part) for part in parts)
     if isinstance(signature, ec.EllipticCurvePrivateKey):
         signature = raw_signature(signature, signed.encode())
     elif callable(signature):
         signature = signature(signed.encode())
-    return f"{signed}.{b64(signature)}"
+    return f"{signed}.{base64url(signature)}"
 
 
 @dataclass
@@ -122,9 +119,9 @@ def hostile_tokens(signer: Signer, revoked: str) -> dict[str, str]:
         "typ a number": signer.token(header={"typ": 1}),
         "DER signature": compact(HEADER, signer.claims(), lambda text: key.sign(text, ec.ECDSA(hashes.SHA256()))),
         "no signature": f"{signed}.",
-        "zero signature": f"{signed}.{b64(bytes(64))}",
-        "signature of ones": f"{signed}.{b64(bytes([255] * 64))}",
-        "r and s the order": f"{signed}.{b64(ORDER.to_bytes(32, 'big') * 2)}",
+        "zero signature": f"{signed}.{base64url(bytes(64))}",
+        "signature of ones": f"{signed}.{base64url(bytes([255] * 64))}",
+        "r and s the order": f"{signed}.{base64url(ORDER.to_bytes(32, 'big') * 2)}",
         "65 bytes of signature": compact(HEADER, signer.claims(), lambda text: raw_signature(key, text) + b"\x00"),
         "== appended": genuine + "==",
         "stray bits in the last character": _stray_bits(genuine),
@@ -183,7 +180,7 @@ def hostile_tokens(signer: Signer, revoked: str) -> dict[str, str]:
 
 def _coordinates(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
     point = key.public_key().public_numbers()
-    return {"x": b64(point.x.to_bytes(32, "big")), "y": b64(point.y.to_bytes(32, "big"))}
+    return {"x": base64url(point.x.to_bytes(32, "big")), "y": base64url(point.y.to_bytes(32, "big"))}
 
 
 def _stray_bits(token: str) -> str:
@@ -193,4 +190,4 @@ def _stray_bits(token: str) -> str:
 
 def _exchanged(token: str, claims: dict[str, Any]) -> str:
     header, _, signature = token.split(".")
-    return f"{header}.{b64(json.dumps(claims).encode())}.{signature}"
+    return f"{header}.{base64url(json.dumps(claims).encode())}.{signature}"

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
 from services.mint.receipts.app_store_transaction import KIND, Transaction, transaction_of
 from services.mint.receipts.form import looks_like_storekit_jws
-from services.mint.receipts.verified import DropName, ReceiptClaim, VerifiedReceipt
+from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
 from vyris.errors import InvalidReceipt
 
 SINGLE: Final = 1
@@ -75,7 +75,7 @@ class AppStoreVerifier:
         if transaction.account is None:
             raise InvalidReceipt("This purchase names no account (appAccountToken), so it cannot be given to a user")
         if transaction.account != self._account_of(user_id):
-            raise InvalidReceipt("This purchase was made for another account")
+            raise AnothersPurchase(transaction.key)
 
     def _account_of(self, user_id: str) -> UUID | None:
         try:

@@ -15,7 +15,14 @@ from typing import Any
 from services.jose import TokenRefused, text_claim
 from services.mint.receipts.form import looks_like_plain_jws
 from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
-from services.mint.receipts.verified import DropName, Environment, ReceiptClaim, VerifiedReceipt, receipt_key
+from services.mint.receipts.verified import (
+    AnothersPurchase,
+    DropName,
+    Environment,
+    ReceiptClaim,
+    VerifiedReceipt,
+    receipt_key,
+)
 from services.runtime.fields import drop_name
 from vyris.errors import InvalidReceipt, InvalidRequest
 
@@ -41,14 +48,13 @@ class MerchantVerifier:
             drop, sandbox = _drop(claims), sandbox_claim(claims)
         except TokenRefused as refusal:
             raise InvalidReceipt(f"This merchant receipt is not accepted: {refusal.clause}") from None
+        environment: Environment = "sandbox" if sandbox else "production"
+        key = merchant_key(self._signatures.issuer, environment, order)
         if buyer != claim.user_id:
-            raise InvalidReceipt("This purchase was made for another account")
+            raise AnothersPurchase(key)
         if claim.original_transaction_id not in {None, order}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
-        environment: Environment = "sandbox" if sandbox else "production"
-        return VerifiedReceipt(
-            merchant_key(self._signatures.issuer, environment, order), KIND, order, environment, drop
-        )
+        return VerifiedReceipt(key, KIND, order, environment, drop)
 
 
 def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final, Literal, NamedTuple, Protocol
 
+from vyris.errors import InvalidReceipt
+
 Environment = Literal["production", "sandbox"]
 RECEIPT_LIMIT_BYTES: Final = 49_152
 """Bytes of `receipt_data` at most (the contract)."""
@@ -31,6 +33,15 @@ class VerifiedReceipt(NamedTuple):
     drop: DropName | None = None
 
 
+class AnothersPurchase(InvalidReceipt):
+    """A genuine purchase that was made for another account than the caller's."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is the ledger's."""
+        super().__init__("This purchase was made for another account")
+        self.key = key
+
+
 class ReceiptVerifier(Protocol):
     """Verifies receipts of one kind."""
 
@@ -42,7 +53,7 @@ class ReceiptVerifier(Protocol):
         """Whether the receipt has this kind's form; says nothing of its being genuine."""
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt, with a reason that a support person understands, or Retryable."""
+        """Raises InvalidReceipt (AnothersPurchase) with a reason that a support person understands, or Retryable."""
 
 
 def receipt_key(kind: str, issuer: str, transaction: str) -> bytes:

@@ -53,11 +53,12 @@ FROM memberships m JOIN drops d ON d.id = m.drop_id WHERE m.receipt_key = $1;
 
 -- name: list_refunds_due
 -- Who paid and got no membership, oldest first: not yet exported (FAILED) and exported (REFUND_DUE).
--- Test purchases cost nothing and are left out. $1 at most so many
+-- Test purchases cost nothing and are left out, and so are buyers of a drop that is still to open. $1 at most so many
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at, l.updated_at
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
-WHERE l.state IN ('FAILED', 'REFUND_DUE') AND d.environment IS DISTINCT FROM 'sandbox'
+WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE))
+  AND d.environment IS DISTINCT FROM 'sandbox'
 ORDER BY l.created_at, l.receipt_key LIMIT $1;
 
 -- name: export_refunds_due

@@ -62,6 +62,16 @@ async def test_two_differently_signed_copies_50_of_each_at_once_are_one_membersh
     assert copies[0][-40:] not in stored
 
 
+async def test_a_purchase_of_another_account_is_used_once_it_has_minted(
+    gateway: httpx.AsyncClient, store: AppStoreSigner, shop: MerchantSigner
+) -> None:
+    owner, stranger = str(uuid.uuid4()), str(uuid.uuid4())
+    for receipt in (store.transaction(owner), shop.receipt(owner)):
+        assert refused(await mint(gateway, receipt, stranger)) == (422, "INVALID_RECEIPT")
+        assert (await mint(gateway, receipt, owner)).status_code == 201
+        assert refused(await mint(gateway, receipt, stranger)) == (409, "RECEIPT_USED")
+
+
 async def test_a_receipt_that_proves_nothing_is_422_with_a_reason(
     gateway: httpx.AsyncClient, store: AppStoreSigner, shop: MerchantSigner
 ) -> None:

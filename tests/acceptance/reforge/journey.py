@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import ParseDict
 
 from stack.local import Stack
-from tests.integration.reforge.world import METHODS, Device, text_of
+from tests.stand_ins.reforge_service import METHODS, Device, text_of
 from vyris.device_proof import build_proof, http_target
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2

@@ -10,7 +10,7 @@ import pytest
 
 from stack.local import Stack
 from tests.acceptance.reforge.journey import Journey, new_device
-from tests.integration.reforge.world import text_of
+from tests.stand_ins.reforge_service import text_of
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

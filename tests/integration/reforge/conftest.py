@@ -10,7 +10,7 @@ import pytest
 
 from stack.local import Stack
 from tests.fresh_database import fresh_database
-from tests.integration.reforge.world import World, world
+from tests.stand_ins.reforge_service import World, world
 
 
 @pytest.fixture(scope="session")

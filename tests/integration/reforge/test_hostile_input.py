@@ -11,9 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from jwt.utils import base64url_decode, base64url_encode, der_to_raw_signature, raw_to_der_signature
 
-from tests.integration.reforge.world import METHODS, Device, World
-from tests.unit.jose.test_compact_jws import ORDER
-from tests.unit.jose.test_public_keys import HOSTILE_KEYS
+from tests.signers.keys import HOSTILE_KEYS, ORDER
+from tests.stand_ins.reforge_service import METHODS, Device, World
 from vyris.device_keys import public_jwk
 from vyris.device_proof import grpc_target, request_digest
 from vyris.errors import InvalidRequest, Unauthorized

@@ -7,7 +7,7 @@ from uuid import uuid4
 from services.reforge.housekeeping import Housekeeping
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
-from tests.integration.reforge.world import Device, World
+from tests.stand_ins.reforge_service import Device, World
 
 RETENTION_D = 30
 

@@ -11,7 +11,7 @@ import pytest
 
 from stack.local import Stack
 from tests.fresh_database import fresh_database
-from tests.integration.reforge.world import Device, Process, World, text_of, token_in, world
+from tests.stand_ins.reforge_service import Device, Process, World, text_of, token_in, world
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.integration.reforge.world import Device, World, text_of, token_in
+from tests.stand_ins.reforge_service import Device, World, text_of, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, RateLimited, Unauthorized, VyrisError
 from vyris.reforge.v1 import reforge_pb2
 

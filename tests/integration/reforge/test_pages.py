@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from google.api.httpbody_pb2 import HttpBody
 
-from tests.integration.reforge.world import Device, World, token_in
+from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.reforge.v1 import reforge_pb2
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.reforge.world import METHODS, Device, World
+from tests.stand_ins.reforge_service import METHODS, Device, World
 from vyris.device_proof import Target, http_target
 from vyris.errors import Unauthorized
 from vyris.reforge.v1 import reforge_pb2

@@ -14,7 +14,7 @@ from services.reforge.tokens import TokenKey
 from services.runtime.times import rfc3339
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
-from tests.integration.reforge.world import Device, World, text_of, token_in
+from tests.stand_ins.reforge_service import Device, World, text_of, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 

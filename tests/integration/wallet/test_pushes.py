@@ -13,11 +13,13 @@ import pytest
 from services.storage.database import Database
 from services.wallet.apns import ApnsClient
 from services.wallet.membership_events import EventFollower
+from services.wallet.pass_tokens import PassTokens
 from services.wallet.push_outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, PushOutbox
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_setup import credentials_from
 from services.wallet.statements import QUERIES
+from services.wallet.web_service import PassWebService
 from tests.integration.wallet.apns_peer import ApnsPeer, apns_peer
 from tests.integration.wallet.conftest import World
 
@@ -143,6 +145,18 @@ async def test_an_event_of_an_open_transaction_is_not_skipped(outbox: Outbox, wo
     assert {row["state"] for row in states} == {"REVOKED"}
     assert len(states) == 3
     assert serial in {row["serial"] for row in states}
+
+
+async def test_a_device_that_comes_after_the_pass_was_voided_is_told(outbox: Outbox, world: World) -> None:
+    serial = await outbox.holder("aa")
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    service = PassWebService(outbox.database, PassTokens("k" * 32), PASS_TYPE)
+    assert await service.register(serial, "another library", "bb")
+    assert await outbox.owed() == [("bb", 0)]
+    assert not await service.register(serial, "another library", "bb")
+    await outbox.outbox.send_due()
+    assert await outbox.owed() == []
 
 
 async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:

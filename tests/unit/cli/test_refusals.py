@@ -39,6 +39,11 @@ def test_damaged_ports_are_named(folder: Path) -> None:
     assert told("drop", "list").startswith(f"vyris: {folder}/.vyris/ports.json is damaged: ")
 
 
+def test_a_settings_file_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"DROP_TIER=\xff\n")
+    assert told("drop", "list") == "vyris: the file .env is not text in UTF-8\n"
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("POSTGRES_POOL_SIZE", ("drop", "list")), ("DROP_CAPACITY", ("drop", "create"))]
 )

@@ -23,13 +23,13 @@ from services.jose import (
     text_claim,
     verify_token,
 )
+from tests.signers.keys import ORDER
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 PUBLIC = public_key_from_text(PEM)
 CLAIMS = {"jti": "one", "iat": 1_700_000_000}
 LIMIT_BYTES = 4_096
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def encoded(raw: bytes | dict[str, Any]) -> str:

@@ -18,8 +18,8 @@ from services.jose import (
     read_token,
     text_claim,
 )
+from tests.signers.keys import JWK, PEM
 from tests.unit.jose.test_compact_jws import GOOD, encoded
-from tests.unit.jose.test_public_keys import JWK, PEM
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -19,7 +19,7 @@ from services.jose import KeyRefused
 from services.jwks import PublishedKeys
 from services.user_tokens import UserTokens
 from services.user_tokens.issuer_keys import issuer_key
-from tests.signers.encounter import b64
+from vyris.device_keys import base64url
 from vyris.errors import Unauthorized
 
 ISSUER = "https://id.test"
@@ -76,7 +76,7 @@ async def test_a_published_key_is_no_secret_to_sign_with(tokens: UserTokens, kid
     """The oldest forgery: an HMAC keyed with the public key. PyJWT refuses to make one, so it is made by hand."""
     head, payload, _ = token(kid, KEYS[kid], kid).split(".")
     for algorithm in ("HS256", "none", "hs256", "None"):
-        head = b64(json.dumps({"alg": algorithm, "kid": kid}).encode())
+        head = base64url(json.dumps({"alg": algorithm, "kid": kid}).encode())
         for form in (
             KEYS[kid].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
             KEYS[kid].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
@@ -86,7 +86,7 @@ async def test_a_published_key_is_no_secret_to_sign_with(tokens: UserTokens, kid
             if algorithm.lower() == "none":
                 mac = b""
             with pytest.raises(Unauthorized):
-                await tokens.subject([f"Bearer {head}.{payload}.{b64(mac)}"])
+                await tokens.subject([f"Bearer {head}.{payload}.{base64url(mac)}"])
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
@@ -107,8 +107,8 @@ async def test_a_strangers_key_of_the_same_kind_proves_nothing(tokens: UserToken
         JWKS["RS256"] | {"alg": "RS512"},
         JWKS["RS256"] | {"alg": "RSA-OAEP"},
         JWKS["RS256"] | {"e": "Aw"},
-        JWKS["RS256"] | {"n": b64((1 << 1_023 | 1).to_bytes(128, "big"))},
-        JWKS["RS256"] | {"n": b64((1 << 8_191 | 1).to_bytes(1_024, "big"))},
+        JWKS["RS256"] | {"n": base64url((1 << 1_023 | 1).to_bytes(128, "big"))},
+        JWKS["RS256"] | {"n": base64url((1 << 8_191 | 1).to_bytes(1_024, "big"))},
         JWKS["ES256"] | {"alg": "ES384"},
         JWKS["ES256"] | {"crv": "P-384"},
         {"kty": "OKP", "crv": "X25519", "x": JWKS["EdDSA"]["x"]},
