@@ -20,7 +20,8 @@ VYRIS is ready.
   Redis            {redis}
   mail             {mail}
   state            {root} (logs/, mail/, keys/; all ports in ports.json)
-
+"""
+FIRST_MINT = """
 Mint a membership:
 
 curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json' \
@@ -30,12 +31,14 @@ curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json'
 def welcome(
     settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str], environment: Mapping[str, str]
 ) -> str:
-    """What listens where, and a first request to paste. Says nothing of credentials in configured URLs.
+    """What listens where, and in development a first request to paste. Says nothing of credentials in configured URLs.
 
     `environment` is the services'.
     """
     services = [name for name in SERVICES if name in listens]
-    return TEMPLATE.format(
+    # Production takes no receipt that proves nothing: there is none to paste.
+    text = TEMPLATE if settings.vyris_env == "production" else TEMPLATE + FIRST_MINT
+    return text.format(
         gateway_port=settings.gateway_port,
         gateway_grpc_port=settings.gateway_grpc_port,
         services=", ".join(f"{name} {listens[name]}" for name in services),
