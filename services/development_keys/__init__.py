@@ -11,29 +11,16 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from pydantic import AfterValidator, SecretStr
 
-from services.runtime.settings import WrongSetting
+from services.runtime.settings import SHORTEST_SECRET, WrongSetting
 from services.runtime.whole_file import write_whole
 
 PRIVATE_FOLDER: Final = 0o700
 SECRET_BYTES: Final = 32
-SECRET_LENGTH: Final = 32
-"""Characters that a secret has at least, whoever made it: as hexadecimal digits 128 bits."""
-
-
-def _long_enough(secret: SecretStr) -> SecretStr:
-    if 0 < len(secret.get_secret_value()) < SECRET_LENGTH:
-        raise ValueError(f"must be {SECRET_LENGTH} characters or more (`openssl rand -hex 32` makes one)")
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
-"""A setting that holds a secret, or nothing."""
 
 
 @contextmanager
@@ -56,8 +43,8 @@ def kept_secret(keys: Path, name: str) -> str:
         if not path.exists():
             write_whole(path, secrets.token_hex(SECRET_BYTES).encode())
         secret = path.read_text(encoding="utf-8").strip()
-    if len(secret) < SECRET_LENGTH:
-        raise WrongSetting(f"{path} holds no secret of {SECRET_LENGTH} characters or more: remove it for a new one")
+    if len(secret) < SHORTEST_SECRET:
+        raise WrongSetting(f"{path} holds no secret of {SHORTEST_SECRET} characters or more: remove it for a new one")
     return secret
 
 

@@ -56,7 +56,7 @@ class DeviceSignedEncounters:
         row = await connection.fetchrow(QUERIES["find_signers"], meeting.initiator_id, token.kid, meeting.receiver_id)
         # The same refusal whether the device is unknown, retired, or did not sign this.
         proven = prove(token, meeting, [stored_public_key(row["initiator_key"])] if row else [])
-        receiver = row["receiver_thumbprint"] if row else ""
+        receiver = row["receiver_thumbprint"] if row else None
         await spend(connection, self._proofs.verified(proof, thumbprint=receiver))
         outcome = (await self._register.record(connection.fetch, [proven]))[0]
         if isinstance(outcome, VyrisError):

@@ -8,11 +8,10 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from services.development_keys import Secret
 from services.device_proof import DeviceProofSettings, refuse_unprotected_base_url
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
-from services.runtime.settings import ServiceSettings, WrongSetting, base_url
+from services.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings, refuse_unproven_callers
 

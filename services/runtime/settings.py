@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
@@ -18,6 +18,20 @@ S = TypeVar("S", bound=BaseSettings)
 UNREADABLE_DOTENV = "the file .env is not text in UTF-8"
 EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
 EXIT_PORT_TAKEN = 69  # sysexits.h EX_UNAVAILABLE
+
+
+SHORTEST_SECRET = 32
+"""Characters that a secret has at least, whoever made it: as hexadecimal digits 128 bits."""
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(f"must be {SHORTEST_SECRET} characters or more (`openssl rand -hex 32` makes one)")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+"""A setting that holds a secret, or nothing."""
 
 
 class ServiceSettings(BaseSettings):

@@ -19,7 +19,7 @@ KEY_FILE: Final = "pass_auth_key"
 
 
 class PassTokens:
-    """Makes and checks tokens with one key, a secret of `services.development_keys`' length."""
+    """Makes and checks tokens with one key, a secret (`services.runtime.settings.Secret`)."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()

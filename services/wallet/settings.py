@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from services.development_keys import Secret
 from services.device_proof import DeviceProofSettings
-from services.runtime.settings import ServiceSettings
+from services.runtime.settings import Secret, ServiceSettings
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from services.mint.bouncer import BouncerSettings
 from services.mint.settings import MintSettings, PeerSettings
 
 
@@ -17,6 +18,12 @@ def test_an_address_of_a_service_is_host_and_port(addresses: str) -> None:
 @pytest.mark.parametrize("addresses", ["wallet:50053", "[::1]:50053", "10.0.0.7:1, 10.0.0.8:2"])
 def test_several_addresses_are_divided_by_commas(addresses: str) -> None:
     assert PeerSettings(wallet_address=addresses).peer_addresses()["wallet"] == addresses
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1:port/0", "nonsense"])
+def test_an_address_of_redis_is_one(url: str) -> None:
+    with pytest.raises(ValidationError, match="redis://"):
+        BouncerSettings(redis_url=url)
 
 
 def test_a_receipt_is_not_abandoned_while_a_call_may_still_mint_it() -> None:

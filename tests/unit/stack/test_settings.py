@@ -35,7 +35,14 @@ def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("GATEWAY_PORT", "70000"), ("MINT_PORT", "mint"), ("DATABASE_URL", "mysql://x")]
+    ("name", "value"),
+    [
+        ("GATEWAY_PORT", "70000"),
+        ("MINT_PORT", "mint"),
+        ("DATABASE_URL", "mysql://x"),
+        ("GATEWAY_TLS_CERT_FILE", "gateway.pem"),
+        ("SERVER_TLS_CERT_FILE", "server.pem"),
+    ],
 )
 def test_a_wrong_setting_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)

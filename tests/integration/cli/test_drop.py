@@ -1,13 +1,15 @@
-"""When a drop sells can be said anew, and whoever said so is written down."""
+"""`vyris drop`: when a drop sells can be said anew, whoever said so is written down; each supply is shown by itself."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.mint.drops import NewDrop, create_drop
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import DropNotOpen
 
@@ -75,3 +77,10 @@ async def test_what_is_no_moment_is_refused(mint: Mint, database_url: str, momen
     done = vyris(database_url, mint, "schedule", "--opens-at", moment, "--reason", "r")
     assert done.returncode == 2
     assert "2026-12-01T19:00:00" in done.stderr
+
+
+async def test_a_drop_and_its_supply_for_test_purchases_are_shown_one_at_a_time(mint: Mint, database_url: str) -> None:
+    sandbox = NewDrop(mint.drop.tier, mint.drop.year, 2, "sandbox")
+    await mint.database.in_transaction(lambda connection: create_drop(connection, sandbox))
+    shown = [json.loads(vyris(database_url, mint, "show", "--json", *more).stdout) for more in ((), ("--sandbox",))]
+    assert [(one["environment"], one["capacity"]) for one in shown] == [("production", 5), ("sandbox", 2)]
