@@ -1,11 +1,10 @@
 """One batch in flight; the next is whatever arrived meanwhile.
 
-A lone request waits for nobody, and under load batches grow by themselves; those that
-are done sooner than they can grow leave the next one a few milliseconds to gather. Of
-a crowd a batch takes half, so that the other half is answered meanwhile.
+A lone request does not wait, and under load batches grow by themselves. A batch that is done sooner than the next one
+can grow leaves it a few milliseconds to gather.
 Batchers of one process may share turns: then their batches grow while others run.
-Requests that share a key stand in one group, so that a batch holds a key once and a
-thousand copies of one request cost one row.
+Requests that share a key are one group, so that a batch holds a key once and a thousand copies of one request cost one
+row.
 
     submit(key, request) ──▶ waiting groups ──▶ process(batch) ──▶ answers
                                   ▲                  │
@@ -18,7 +17,6 @@ request's time (then `Retryable`).
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import Context
@@ -44,15 +42,8 @@ LONGEST_PAUSE_S: Final = 0.1
 # Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
 # processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
-# So long at most, unless a batcher says otherwise.
 LONGEST_GATHERING_S: Final = 0.004
-# A batch takes at most half of those who are here at once, so that one half is at work in Postgres while the other is
-# answered and comes back. Else a batch of fifty is followed by one of five, and Postgres, service and gateway work one
-# after the other instead of side by side. So many it may always take: a batch has its price, whatever it holds.
-HALF_AT_LEAST: Final = 16
-# What is left, after each batch, of the most that were here: an estimate between two looks.
-CROWD_KEPT: Final = 0.95
-# Whoever would wait longer than this is told so at once. How long that is, the last batches tell.
+# A request that would wait longer than this is refused at once. How long that is, the last batches tell.
 WAIT_LIMIT_S: Final = 0.7
 LAST_BATCH_WEIGHT: Final = 0.3
 
@@ -146,25 +137,21 @@ class Batcher(Generic[K, R, A]):
         name: str,
         waiting_limit: int,
         batch_limit: int,
-        longest_gathering_s: float = LONGEST_GATHERING_S,
         turns: asyncio.Semaphore | None = None,
     ) -> None:
         """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups.
 
-        `longest_gathering_s` bounds how long a batch waits for more after one of several began; `turns` bounds the
-        batches that run at once among all batchers that share it.
+        `turns` bounds the batches that run at once among all batchers that share it.
         """
         self._process = process
         self._name = name
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
-        self._longest_gathering_s = longest_gathering_s
         self._turns = turns or asyncio.Semaphore(1)
         self._waiting: dict[K, Group[K, R, A]] = {}
         self._requests = 0
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._crowd = 0.0  # how many are here at once, by the last batches
         self._pause_s = 0.0
         self._batch_s = 0.0  # how long a batch takes, its turn included, by the last ones
 
@@ -221,7 +208,7 @@ class Batcher(Generic[K, R, A]):
             if groups:
                 if self._pause_s:
                     await asyncio.sleep(self._pause_s)  # without a turn, which another batcher may need
-                await self._gather(began_s + min(GATHERING_S * (groups - 1), self._longest_gathering_s))
+                await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:
@@ -231,10 +218,8 @@ class Batcher(Generic[K, R, A]):
             await asyncio.sleep(left_s)
 
     def _next_batch(self) -> Iterator[Group[K, R, A]]:
-        self._crowd = max(self._requests, CROWD_KEPT * self._crowd)
-        limit = min(self._batch_limit, max(HALF_AT_LEAST, math.ceil(self._crowd / 2)))
         taken = 0
-        while self._waiting and taken < limit:
+        while self._waiting and taken < self._batch_limit:
             group = self._waiting.pop(next(iter(self._waiting)))
             if group.wanted():
                 taken += 1

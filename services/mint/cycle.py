@@ -1,35 +1,36 @@
 """The mint cycle: what happens to one batch of receipts of one drop.
 
-    1  enter      receipts into the ledger; what is known already is answered
-    2  admit      the bouncer grants up to n slots
-    3  fulfil     one Postgres transaction decides, claims and writes
-    4  give back  what was granted and not used
+    1  ask        the bouncer grants up to n slots
+    2  mint       one statement enters the receipts, claims as many slots and writes the memberships
+    3  answer     every caller hears what the statement says of its receipt
+    4  give back  the slots that were granted and not used
 
-While a drop sells, most of a batch is new and the bouncer has enough: then one statement does 1 and 3 for what is new,
-and the bouncer is asked beside it. Whatever that leaves goes on with step 2.
+While the bouncer has enough for everybody, step 1 runs beside step 2: the statement may then claim a slot for each
+receipt, and Postgres decides whether there is one. Where the bouncer had too few for the last batch, step 2 waits for
+its answer. Where Postgres showed the drop sold out a moment ago, nothing is asked and nothing claimed.
 
-A crash after 1 leaves PENDING rows (the retry, else the reaper), after 2 a count that is too low (the recount), after 3
-a membership that the retry replays, after 4 nothing. Where 1 and 3 are one statement, nothing lies between; after it
-the count may also be too high (the recount), for Redis may not have been reached yet.
-Whatever could not be decided goes into the next batch, where step 1 reads it anew.
+A crash in step 1 leaves a count in Redis that is too low (the recount corrects it); in step 2 everything or nothing,
+and nobody has an answer (the retry replays the membership, or mints); in steps 3 and 4 a count that may be off.
+A receipt that is still undecided goes into the next batch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Final
 
 import structlog
 
 from services import failpoints
 from services.batching.batcher import Group
 from services.mint import metrics
-from services.mint.admission import Admission
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
-from services.mint.ledger import Ledger, LedgerEntry, MintedMembership, MintOrder
-from services.mint.stock import Stock
+from services.mint.grant import Grant
+from services.mint.ledger import Ledger, MintedMembership, MintOrder, MintRow, Outcome
+from services.mint.stock import FROM_THE_START, Stock
 from services.storage.bisection import around_refused
 from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut, VyrisError
@@ -42,14 +43,12 @@ ReceiptGroup = Group[bytes, MintOrder, MintAnswer]
 Groups = list[ReceiptGroup]
 Recount = Callable[[Drop], Awaitable[None]]
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What step 3 did with some groups."""
-
-    used: int = 0
-    undecided: Groups = field(default_factory=list)
-    short: bool = False
+REFUSALS: Final[dict[str, Callable[[], VyrisError]]] = {
+    Outcome.REFUNDED: lambda: InvalidReceipt("This receipt was refunded"),
+    Outcome.NOT_OPEN: lambda: DropNotOpen("This drop is not open yet", retryable=True),
+    Outcome.CLOSED: lambda: DropNotOpen("This drop is closed"),
+    Outcome.SOLD_OUT: SoldOut,
+}
 
 
 class MintCycle:
@@ -62,219 +61,107 @@ class MintCycle:
         self._bouncer = bouncer
         self._recount = recount
         self._stock = Stock()
-        # Whether the next batch mints what is new in one statement: most of the last one was minted, and the bouncer
-        # had enough. Else a storm of replays would ask it in vain, and Postgres would refuse a storm of buyers.
-        self._at_once = True
+        self._bouncer_had_enough = True
 
     async def __call__(self, batch: Groups) -> Groups:
-        """Settle what can be settled; returns the groups that must go into the next batch."""
+        """Answer the receipts that can be decided; return the groups for the next batch."""
         metrics.BATCH_RECEIPTS.observe(len(batch))
         for group in batch:
             group.begin()
         batch.sort(key=lambda group: group.key)
-        try:
-            return _joined(await around_refused(batch, self._enter, self._poisoned))
-        except DatabaseUnavailable as error:
-            log.warning("batch_unfinished", receipts=len(batch), error=error.cause)
-            for group in batch:
-                group.settle_all(Retryable())
-            return []
-
-    async def _enter(self, batch: Groups) -> Groups:
-        """Step 1, with step 3 where both go at once, and on with those that are left."""
-        sold_out = self._stock.known_sold_out
-        async with Admission(self._bouncer, self._count_key) as admission:
-            if self._at_once and not sold_out:
-                left, entries = await self._mint_new(batch, admission)
-            else:
-                left, entries = batch, await self._entered(batch, sold_out=sold_out)
-            again = await self._go_on(left, entries, admission, sold_out=sold_out)
-        self._at_once = admission.enough and 2 * admission.used > len(batch)
-        if admission.unknown and self._stock.recount_due():
+        is_sold_out = self._stock.is_sold_out
+        async with Grant(self._bouncer, self._count_key, wanted=0 if is_sold_out else len(batch)) as grant:
+            limit = len(batch) if self._bouncer_had_enough and not is_sold_out else await grant.limit()
+            try:
+                again = await self._mint(batch, grant, limit, is_sold_out=is_sold_out)
+            except DatabaseUnavailable as error:
+                again = await self._record(batch, error)
+        if not is_sold_out:
+            self._bouncer_had_enough = grant.is_enough
+        if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.recount_due():
             await self._recount(self._drop)
         return again
 
-    async def _entered(self, batch: Groups, *, sold_out: bool) -> dict[bytes, LedgerEntry]:
-        with metrics.STEP_SECONDS("enter").time():
-            return await self._ledger.enter(self._drop.id, _orders(batch), sold_out=sold_out)
+    async def _mint(self, batch: Groups, grant: Grant, limit: int, *, is_sold_out: bool) -> Groups:
+        """Steps 2 and 3. Data that Postgres refuses fails alone: the batch is halved until it is found."""
 
-    async def _mint_new(self, batch: Groups, admission: Admission) -> tuple[Groups, dict[bytes, LedgerEntry]]:
-        """Steps 1 and 3 for what is new; the groups that are left, and what the ledger says of them."""
-        admission.ask_beside(len(batch))
-        try:
+        async def mint_part(groups: Groups) -> Groups:
+            began_s = time.monotonic()
             with metrics.STEP_SECONDS("mint").time():
-                done = await self._ledger.mint_new(self._drop.id, _orders(batch), self._stock.claimed_up_to)
-        except (DataRejected, DatabaseUnavailable):
-            # Then the steps one by one: whoever has paid is in the ledger whatever becomes of the claim, replays are
-            # answered, and a receipt that is to blame is found.
-            self._at_once = False
-            return batch, await self._entered(batch, sold_out=False)
-        await failpoints.reach("mint.fulfilled")
-        left = self._settled(batch, done.memberships, done.last_sort_order)
-        admission.use(len(done.memberships))
-        return left, done.entries
+                rows = await self._ledger.mint(
+                    self._drop.id,
+                    [group.first for group in groups],
+                    limit=max(0, min(limit - grant.used, len(groups))),
+                    beyond_sort_order=self._stock.claimed_up_to,
+                    is_sold_out=is_sold_out,
+                )
+            grant.used += sum(row.outcome == Outcome.MINTED for row in rows.values())
+            await failpoints.reach("mint.committed")
+            if not is_sold_out:
+                self._look_at_stock(rows.values(), began_s)
+            return self._answer(groups, rows)
 
-    async def _go_on(
-        self, batch: Groups, entries: dict[bytes, LedgerEntry], admission: Admission, *, sold_out: bool
-    ) -> Groups:
-        """Answer from the ledger; steps 2 to 4 for the others."""
-        await failpoints.reach("mint.entered")
-        sold_out = sold_out and self._stock.may_say_sold_out
-        open_groups, again, closed = [], [], []
-        for group in batch:
-            entry = entries.get(group.key)
-            if entry is None:
-                open_groups.append(group)
-                continue
-            answer = _known_answer(entry, sold_out=sold_out)
-            if answer is not None:
-                group.settle(answer)
-            elif entry.state is None:
-                again.append(group)
-            elif entry.late:
-                closed.append(group)
-            else:
-                open_groups.append(group)
-        if closed:
-            await self._ledger.fail(_keys(closed), "DROP_CLOSED")
-            again += closed  # The ledger's answer is read anew: another process may have fulfilled one.
-        if not open_groups:
-            return again
-        return again + (await self._refuse(open_groups) if sold_out else await self._admit(open_groups, admission))
+        parts = await around_refused(batch, mint_part, self._poison)
+        return [group for part in parts for group in part]
 
-    async def _admit(self, groups: Groups, admission: Admission) -> Groups:
-        """Steps 2 to 4: as many go on as the bouncer grants; a refusal is checked."""
-        granted = await admission.granted(len(groups))
-        if granted is None:
-            granted = len(groups)
-        claim = await self._claim(groups[:granted]) if granted else Claim()
-        admission.use(claim.used)
-        await admission.give_back()  # before anybody is refused; where the claim fails, it is when the batch is left
-        again = await self._after(claim)
-        return again + (await self._refuse(groups[granted:]) if granted < len(groups) else [])
+    def _look_at_stock(self, rows: Iterable[MintRow], began_s: float) -> None:
+        """Remember what the statement showed of the drop's slots."""
+        claimed = [row.sort_order for row in rows if row.sort_order is not None]
+        outcomes = {row.outcome for row in rows}
+        if Outcome.WAITING in outcomes or Outcome.SOLD_OUT in outcomes:
+            self._stock.claimed_up_to = FROM_THE_START
+            self._stock.remember(is_sold_out=Outcome.SOLD_OUT in outcomes, seen_at_s=began_s)
+        elif claimed:
+            self._stock.claimed_up_to = max(claimed)
 
-    async def _claim(self, groups: Groups) -> Claim:
-        """Step 3, whatever the data of single receipts is worth."""
-        claims = await around_refused(groups, self._fulfil, self._poisoned)
-        return Claim(
-            sum(claim.used for claim in claims),
-            _joined([claim.undecided for claim in claims]),
-            any(claim.short for claim in claims),
-        )
-
-    async def _fulfil(self, groups: Groups) -> Claim:
-        with metrics.STEP_SECONDS("fulfil").time():
-            done = await self._ledger.fulfil(self._drop.id, _orders(groups), self._stock.claimed_up_to)
-        await failpoints.reach("mint.fulfilled")
-        undecided = self._settled(groups, done.memberships, done.last_sort_order)
-        return Claim(len(done.memberships), undecided, done.short)
-
-    def _settled(
-        self, groups: Groups, memberships: dict[bytes, MintedMembership], last_sort_order: int | None
-    ) -> Groups:
-        """Answer those that were minted; the others."""
-        if last_sort_order is not None:
-            self._stock.claimed_up_to = last_sort_order
+    def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
+        """Step 3. Returns the groups that are still undecided."""
         undecided = []
         for group in groups:
-            membership = memberships.get(group.key)
-            if membership is None:
+            row = rows.get(group.key)
+            if (
+                row is None
+                or row.outcome == Outcome.WAITING
+                or (row.outcome == Outcome.SOLD_OUT and not self._stock.may_say_sold_out)
+            ):
                 undecided.append(group)
             else:
-                group.settle(_fulfilled_answer(membership))
+                group.settle(partial(answer, row))
         return undecided
 
-    async def _after(self, claim: Claim) -> Groups:
-        """Where the claim came back short, look at the whole pool before refusing anybody."""
-        if not claim.short:
-            return claim.undecided
-        if self._stock.claimed_up_to >= 0:
-            self._stock.claimed_up_to = -1
-            return claim.undecided
-        return await self._refuse(claim.undecided)
+    async def _record(self, batch: Groups, failure: DatabaseUnavailable) -> Groups:
+        """Step 2 where the statement failed: enter the receipts at least; a receipt that was decided is answered."""
+        log.warning("batch_unfinished", receipts=len(batch), error=failure.cause)
+        try:
+            with metrics.STEP_SECONDS("record").time():
+                rows = await self._ledger.record(self._drop.id, [group.first for group in batch])
+        except (DatabaseUnavailable, DataRejected) as error:
+            log.warning("receipts_not_recorded", receipts=len(batch), error=error.cause)
+            rows = {}
+        for group in self._answer(batch, rows):
+            group.settle_all(Retryable())
+        return []
 
-    async def _refuse(self, groups: Groups) -> Groups:
-        """SOLD_OUT to those for whom Postgres writes it down; the others wait, and the count is put right."""
-        began_s = time.monotonic()
-        with metrics.STEP_SECONDS("refuse").time():
-            sold_out, refused = await self._ledger.refuse_if_sold_out(self._drop.id, _keys(groups))
-        await failpoints.reach("mint.refused")
-        self._stock.saw(sold_out=sold_out, at_s=began_s)
-        if sold_out and not self._stock.may_say_sold_out:
-            return groups
-        for group in groups:
-            if group.key in refused:
-                group.settle_all(SoldOut())
-        if not sold_out and self._stock.recount_due():
-            await self._recount(self._drop)
-        return [group for group in groups if group.key not in refused]
-
-    async def _poisoned(self, group: ReceiptGroup, refusal: DataRejected) -> None:
-        """A receipt whose data Postgres refuses fails alone."""
+    async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
+        """Fail a receipt whose data Postgres refuses."""
         metrics.RECEIPTS_POISONED.inc()
         log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
-        await self._ledger.fail([group.key], "POISONED")
+        try:
+            await self._ledger.record(self._drop.id, [group.first])
+            await self._ledger.fail([group.key], "POISONED")
+        except DataRejected as error:
+            log.error("receipts_not_recorded", receipts=1, error=error.cause)
         group.settle_all(Retryable())
 
 
-def _joined(parts: Sequence[Groups]) -> Groups:
-    return [group for part in parts for group in part]
-
-
-def _orders(groups: Sequence[ReceiptGroup]) -> list[MintOrder]:
-    return [group.first for group in groups]
-
-
-def _keys(groups: Sequence[ReceiptGroup]) -> list[bytes]:
-    return [group.key for group in groups]
-
-
-def _known_answer(entry: LedgerEntry, *, sold_out: bool) -> Callable[[MintOrder, bool], MintAnswer | VyrisError] | None:
-    """What the ledger alone can answer; None where the receipt may still mint, or must be looked at again."""
-    if entry.state == "FULFILLED":
-        return _replay(entry)
-    if entry.state in {"REFUND_DUE", "REFUNDED"}:
-        return _refunded(entry)
-    if entry.early:
-        return lambda _, __: DropNotOpen("This drop is not open yet", retryable=True)
-    if entry.state == "FAILED" and entry.late:
-        return lambda _, __: DropNotOpen("This drop is closed")
-    if entry.state == "FAILED" and entry.reason == "SOLD_OUT" and sold_out:
-        return lambda _, __: SoldOut()
-    return None
-
-
-def _replay(entry: LedgerEntry) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
-    membership = entry.membership
-    if membership is None:
-        raise AssertionError("a fulfilled receipt has a membership")
-
-    def answer(order: MintOrder, _: bool) -> MintAnswer | VyrisError:
-        if order.user_id != membership.user_id:
-            return ReceiptUsed()
-        if entry.revoked:
-            return InvalidReceipt("The membership of this receipt was revoked")
-        return membership, True
-
-    return answer
-
-
-def _refunded(entry: LedgerEntry) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
-    """Whose purchase it was hears of the refund; where it had minted, others hear what they always would."""
-    owner = entry.membership.user_id if entry.membership is not None else None
-
-    def answer(order: MintOrder, _: bool) -> MintAnswer | VyrisError:
-        if owner is not None and order.user_id != owner:
-            return ReceiptUsed()
-        return InvalidReceipt("This receipt was refunded")
-
-    return answer
-
-
-def _fulfilled_answer(membership: MintedMembership) -> Callable[[MintOrder, bool], MintAnswer | VyrisError]:
-    def answer(order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
-        if order.user_id != membership.user_id:
-            return ReceiptUsed()
-        return membership, not is_first
-
-    return answer
+def answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
+    """What the caller of `order` hears. `is_first` says that its group speaks for this caller."""
+    if row.membership is not None and order.user_id != row.membership.user_id:
+        return ReceiptUsed()
+    if (refusal := REFUSALS.get(row.outcome)) is not None:
+        return refusal()
+    if row.membership is None:
+        raise AssertionError(f"a receipt that is {row.outcome} has a membership")
+    if row.is_revoked:
+        return InvalidReceipt("The membership of this receipt was revoked")
+    return row.membership, row.outcome == Outcome.REPLAYED or not is_first

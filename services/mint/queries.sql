@@ -9,9 +9,83 @@ SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.dro
 FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
--- part: writing_of_won
--- All that belongs to the memberships in `won`, which has a column for each thing that is written. $1 drop, $9 tally writer
-minted AS (
+-- name: mint_receipts
+-- Step 2 of the mint cycle, one statement and so one transaction: enter the receipts that are new, lock those that may
+-- still mint, claim as many slots, write the memberships and the tally.
+-- Keys arrive sorted: two processes that enter the same keys in different orders would deadlock.
+-- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints, $8 kinds,
+-- $9 transaction ids, $10 claim at most so many slots, $11 claim slots beyond this sort_order,
+-- $12 whether the drop is known to be sold out ($10 is then 0), $13 tally writer
+-- Returns a row for each key:
+--   MINTED    this statement wrote the membership; sort_order is that of its slot
+--   REPLAYED  the receipt became a membership before; revoked says whether that still lives
+--   REFUNDED  the receipt is marked for a refund and never mints; it may have a membership
+--   NOT_OPEN, CLOSED, SOLD_OUT   the receipt is FAILED with that reason
+--   WAITING   undecided: no slot was granted or free, or another process works on the receipt
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
+), opening AS (
+  SELECT {early_or_late} FROM drops WHERE id = $1
+), known AS (
+  {known}
+), locked AS (
+  -- FOR UPDATE reads the newest state of a row, which may be newer than in `known`. A row that another process holds is
+  -- left out. So is one that stays refused: to lock it would write to the disk for every retry.
+  SELECT receipt_key FROM receipt_ledger
+  WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM known WHERE state IN ('PENDING', 'FAILED')))
+    AND (state = 'PENDING' OR state = 'FAILED' AND NOT ($12 AND reason = 'SOLD_OUT'))
+    AND NOT (SELECT early FROM opening)
+  ORDER BY receipt_key
+  FOR UPDATE SKIP LOCKED
+), ready AS (
+  SELECT receipt_key, row_number() OVER () AS place FROM (
+    SELECT receipt_key FROM asked WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+    UNION ALL SELECT receipt_key FROM locked) AS undecided
+  WHERE NOT (SELECT early OR late FROM opening)
+), claimed AS (
+  SELECT slot, sort_order, sequence_num, row_number() OVER () AS place FROM (
+    SELECT ctid AS slot, sort_order, sequence_num FROM slots
+    WHERE drop_id = $1 AND sort_order > $11
+    ORDER BY sort_order
+    LIMIT least($10::int, (SELECT count(*) FROM ready))
+    FOR UPDATE SKIP LOCKED) AS free
+), stock AS (
+  -- Slots that another transaction holds locked are not sold yet. By sort_order, to read the index that the claim reads.
+  SELECT $12 OR (SELECT count(*) FROM claimed) < (SELECT count(*) FROM ready)
+             AND NOT EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS sold_out
+), decided AS (
+  SELECT asked.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial,
+         CASE WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED'
+              WHEN sequence_num IS NULL AND (SELECT sold_out FROM stock) THEN 'SOLD_OUT' END AS reason
+  FROM asked CROSS JOIN opening LEFT JOIN ready USING (receipt_key) LEFT JOIN claimed USING (place)
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
+  SELECT receipt_key,
+         CASE WHEN sequence_num IS NOT NULL THEN 'FULFILLED'::receipt_state
+              WHEN reason IS NOT NULL THEN 'FAILED' ELSE 'PENDING' END,
+         $1, user_id, kind, transaction_id, reason
+  FROM decided WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+  RETURNING receipt_key
+), turned AS (
+  UPDATE receipt_ledger l
+  SET state = CASE WHEN sequence_num IS NULL THEN 'FAILED'::receipt_state ELSE 'FULFILLED' END,
+      user_id = CASE WHEN sequence_num IS NULL THEN l.user_id ELSE d.user_id END,
+      drop_id = CASE WHEN sequence_num IS NULL THEN l.drop_id ELSE $1 END,
+      reason = d.reason, updated_at = now()
+  FROM decided d JOIN locked USING (receipt_key)
+  WHERE l.receipt_key = d.receipt_key
+    AND (sequence_num IS NOT NULL OR d.reason IS NOT NULL AND l.reason IS DISTINCT FROM d.reason)
+  RETURNING l.receipt_key
+), won AS (
+  SELECT * FROM decided
+  WHERE sequence_num IS NOT NULL
+    AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered UNION ALL SELECT receipt_key FROM turned))
+), sold AS (
+  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
+), minted AS (
   INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
   SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
 ), enrolled AS (
@@ -22,161 +96,46 @@ minted AS (
   SELECT membership_id, email FROM won WHERE email IS NOT NULL
 ), tallied AS (
   UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won)
-  WHERE drop_id = $1 AND writer = $9 AND EXISTS (SELECT FROM won)
+  WHERE drop_id = $1 AND writer = $13 AND EXISTS (SELECT FROM won)
 )
-
--- name: enter_receipts
--- Step 1 of the mint cycle. Enters receipts that are new and tells the state of those already there.
--- Keys arrive sorted: unsorted upserts of the same keys by two processes deadlock.
--- $1 drop, $2 keys, $3 users, $4 kinds, $5 transaction ids, $6 whether the drop is known to be sold out
--- Returns no row for what is new and PENDING now: most receipts are. A row without a state was committed by another
--- process after our snapshot.
--- Where nobody is answered from what is written here, the commit does not wait for the disk: the next commit of the
--- cycle, which is answered from, waits for both. A crash in between is one before step 1.
-WITH asked AS (
-  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[])
-    AS asked (receipt_key, user_id, kind, transaction_id)
-), opening AS (
-  SELECT early, late, CASE WHEN NOT (early OR late OR $6) THEN set_config('synchronous_commit', 'off', true) END AS commit
-  FROM (SELECT {early_or_late} FROM drops WHERE id = $1) AS times
-), known AS (
-  {known}
-), entered AS (
-  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
-  SELECT a.receipt_key,
-         CASE WHEN early OR late OR $6 THEN 'FAILED'::receipt_state ELSE 'PENDING'::receipt_state END,
-         $1, a.user_id, a.kind, a.transaction_id,
-         CASE WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED' WHEN $6 THEN 'SOLD_OUT' END
-  FROM asked a, opening
-  WHERE NOT EXISTS (SELECT FROM known k WHERE k.receipt_key = a.receipt_key)
-  ORDER BY a.receipt_key
-  ON CONFLICT (receipt_key) DO NOTHING
-  RETURNING receipt_key, state, reason
-)
-SELECT a.receipt_key, early, late, coalesce(k.state, e.state)::text AS state, coalesce(k.reason, e.reason) AS reason,
-       k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked
-FROM asked a CROSS JOIN opening
-LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
-WHERE e.state IS DISTINCT FROM 'PENDING';
-
--- name: mint_new_receipts
--- Steps 1 and 3 at once for receipts that are new, one statement and so one transaction, which waits for the disk: enter
--- them, claim as many slots, write memberships and the tally. A receipt for which no slot is left is entered as PENDING;
--- the slot of one that another process entered meanwhile stays. Those that are there already are told, as by enter_receipts.
--- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
--- $8 claim slots beyond this sort_order, $9 tally writer, $10 kinds, $11 transaction ids
--- Returns what was minted, with its sort_order, and for the others the rows that enter_receipts returns: none for PENDING.
-WITH asked AS (
-  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $10::text[], $11::text[])
-    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
-), opening AS (
-  SELECT {early_or_late} FROM drops WHERE id = $1
-), known AS (
-  {known}
-), fresh AS (
-  SELECT asked.*, row_number() OVER () AS place FROM asked
-  WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
-), claimed AS (
-  SELECT ctid AS slot, sort_order, sequence_num FROM slots
-  WHERE drop_id = $1 AND sort_order > $8
-  ORDER BY sort_order
-  LIMIT (SELECT count(*) FROM fresh WHERE NOT (SELECT early OR late FROM opening))
-  FOR UPDATE SKIP LOCKED
-), numbered AS (
-  SELECT fresh.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
-  FROM fresh
-  LEFT JOIN (SELECT claimed.*, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
-), entered AS (
-  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
-  SELECT receipt_key,
-         CASE WHEN early OR late THEN 'FAILED'::receipt_state WHEN sequence_num IS NULL THEN 'PENDING' ELSE 'FULFILLED' END,
-         $1, user_id, kind, transaction_id, CASE WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED' END
-  FROM numbered, opening
-  ORDER BY receipt_key
-  ON CONFLICT (receipt_key) DO NOTHING
-  RETURNING receipt_key, state, reason
-), won AS (
-  SELECT * FROM numbered
-  WHERE sequence_num IS NOT NULL AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered))
-), sold AS (
-  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
-), {writing_of_won}
-SELECT receipt_key, false AS early, false AS late, 'FULFILLED' AS state, NULL AS reason,
-       membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial, false AS revoked, sort_order
+SELECT receipt_key, 'MINTED' AS outcome, membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial,
+       false AS revoked, sort_order
 FROM won
 UNION ALL
-SELECT a.receipt_key, early, late, coalesce(k.state, e.state)::text, coalesce(k.reason, e.reason),
+SELECT d.receipt_key,
+       CASE WHEN k.state = 'FULFILLED' THEN 'REPLAYED'
+            WHEN k.state IN ('REFUND_DUE', 'REFUNDED') THEN 'REFUNDED'
+            WHEN d.reason IS NOT NULL AND (
+              entered.receipt_key IS NOT NULL OR locked.receipt_key IS NOT NULL
+              OR k.reason = 'SOLD_OUT' AND $12 OR k.state IS NOT NULL AND d.reason = 'DROP_NOT_OPEN')
+              THEN replace(d.reason, 'DROP_', '')
+            ELSE 'WAITING' END,
        k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked, NULL
-FROM asked a CROSS JOIN opening
-LEFT JOIN known k USING (receipt_key) LEFT JOIN entered e USING (receipt_key)
-WHERE (SELECT count(*) FROM won) < (SELECT count(*) FROM asked)
-  AND e.state IS DISTINCT FROM 'PENDING' AND e.state IS DISTINCT FROM 'FULFILLED';
+FROM decided d LEFT JOIN known k USING (receipt_key)
+  LEFT JOIN entered USING (receipt_key) LEFT JOIN locked USING (receipt_key)
+WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 
--- name: read_receipts
--- The second half of step 1: rows that another process committed while enter_receipts ran, in the same columns.
--- $1 drop, $2 keys
-SELECT receipt_key, early, late, state::text AS state, reason,
-       membership_id, user_id, drop_id, sequence_num, pass_serial, revoked
-FROM ({known}) AS known, (SELECT {early_or_late} FROM drops WHERE id = $1) AS opening;
+-- name: record_receipts
+-- Step 2 where mint_receipts fails: a receipt that was paid for is in the ledger all the same. Enters what is new as
+-- PENDING and returns the rows of mint_receipts for what was decided before.
+-- $1 drop, $2 keys (sorted), $3 users, $4 kinds, $5 transaction ids
+WITH known AS (
+  {known}
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id)
+  SELECT receipt_key, 'PENDING', $1, user_id, kind, transaction_id
+  FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[]) AS asked (receipt_key, user_id, kind, transaction_id)
+  WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+)
+SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED' END AS outcome,
+       membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
+FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
 
 -- name: has_minted
 -- Whether a receipt became a membership. $1 key
 SELECT EXISTS (SELECT FROM memberships WHERE receipt_key = $1) AS minted;
-
--- name: fulfil_receipts
--- Step 3 of the mint cycle by itself, one statement and so one transaction: lock the receipts in key order and decide
--- by what they say now, claim as many slots, write memberships, mark the receipts, add to the tally.
--- A receipt that is locked elsewhere or was decided meanwhile is left out; so are those for which no slot is left.
--- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints,
--- $8 claim slots beyond this sort_order, $9 tally writer
-WITH asked AS (
-  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint)
-), locked AS (
-  SELECT receipt_key FROM receipt_ledger
-  WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED')
-  ORDER BY receipt_key
-  FOR UPDATE SKIP LOCKED
-), claimed AS (
-  DELETE FROM slots
-  WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM slots
-    WHERE drop_id = $1 AND sort_order > $8
-    ORDER BY sort_order
-    LIMIT (SELECT count(*) FROM locked)
-    FOR UPDATE SKIP LOCKED))
-  RETURNING sort_order, sequence_num
-), pairs AS (
-  SELECT receipt_key, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
-  FROM (SELECT receipt_key, row_number() OVER () AS place FROM locked) AS receipts
-  JOIN (SELECT sequence_num, row_number() OVER () AS place FROM claimed) AS numbers USING (place)
-), won AS (
-  UPDATE receipt_ledger l
-  SET state = 'FULFILLED', user_id = a.user_id, drop_id = $1, reason = NULL, updated_at = now()
-  FROM pairs p JOIN asked a USING (receipt_key)
-  WHERE l.receipt_key = p.receipt_key
-  RETURNING l.receipt_key, p.sequence_num, p.membership_id, p.pass_serial, a.user_id,
-            a.email, a.device_id, a.public_key, a.thumbprint
-), {writing_of_won}
-SELECT receipt_key, sequence_num, membership_id, pass_serial,
-       (SELECT count(*) FROM locked) AS locked, (SELECT max(sort_order) FROM claimed) AS last_sort_order
-FROM won;
-
--- name: refuse_if_sold_out
--- Says SOLD_OUT and writes it in the same breath, only if the drop holds no slot at all, locked ones included.
--- $1 drop, $2 keys (sorted)
-WITH stock AS (
-  SELECT NOT EXISTS (SELECT FROM slots WHERE drop_id = $1) AS sold_out
-), locked AS (
-  SELECT receipt_key FROM receipt_ledger
-  WHERE receipt_key = ANY ($2::bytea[]) AND state IN ('PENDING', 'FAILED') AND (SELECT sold_out FROM stock)
-  ORDER BY receipt_key
-  FOR UPDATE SKIP LOCKED
-), marked AS (
-  UPDATE receipt_ledger l SET state = 'FAILED', reason = 'SOLD_OUT', updated_at = now()
-  FROM locked WHERE l.receipt_key = locked.receipt_key AND l.reason IS DISTINCT FROM 'SOLD_OUT'
-)
-SELECT sold_out, ARRAY(SELECT receipt_key FROM locked) AS receipt_keys FROM stock;
 
 -- name: fail_receipts
 -- PENDING receipts get a reason and can be refunded.

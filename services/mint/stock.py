@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final
 
-# SOLD_OUT may be said while the fact is at most a second old. A batch begins to use it in the first half of
-# that second; when it took so long that the second is nearly over, it looks again instead of saying it.
+# SOLD_OUT may be answered while the fact is at most a second old. A batch begins to use the fact in the first half of
+# that second. Where the batch took so long that the second is nearly over, its receipts go into the next one.
 SOLD_OUT_MEMORY_S: Final = 0.5
 SOLD_OUT_LAST_SAID_S: Final = 0.9
 RECOUNT_EVERY_S: Final = 1.0
+FROM_THE_START: Final = -1
 
 
 class Stock:
@@ -19,22 +20,22 @@ class Stock:
         self._sold_out_at_s = float("-inf")
         self._recount_after_s = 0.0
         # Slots up to here were claimed: a claim that starts behind them steps over no dead index entries.
-        # Slots that came back lie before it, so a claim that finds none begins again at the start.
-        self.claimed_up_to = -1
+        # Slots that came back lie before it, so a claim that comes back short begins again at the start.
+        self.claimed_up_to = FROM_THE_START
 
     @property
-    def known_sold_out(self) -> bool:
+    def is_sold_out(self) -> bool:
         """Whether Postgres held no slot a moment ago."""
         return time.monotonic() < self._sold_out_at_s + SOLD_OUT_MEMORY_S
 
     @property
     def may_say_sold_out(self) -> bool:
-        """Whether that fact is still fresh enough to be told."""
+        """Whether that fact is still fresh enough to be answered."""
         return time.monotonic() < self._sold_out_at_s + SOLD_OUT_LAST_SAID_S
 
-    def saw(self, *, sold_out: bool, at_s: float) -> None:
-        """Note what a plain count showed that began at `at_s` (monotonic seconds)."""
-        self._sold_out_at_s = at_s if sold_out else float("-inf")
+    def remember(self, *, is_sold_out: bool, seen_at_s: float) -> None:
+        """Note what a look at all slots showed that began at `seen_at_s` (monotonic seconds)."""
+        self._sold_out_at_s = seen_at_s if is_sold_out else float("-inf")
 
     def recount_due(self) -> bool:
         """True at most once a second."""

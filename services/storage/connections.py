@@ -53,6 +53,9 @@ class Connections:
                 "jit": "off",
                 # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
                 "enable_seqscan": "off",
+                # Batches are small. The planner takes a LIMIT that it does not know for a tenth of the table, and would
+                # sort for a merge what a hash of a few rows joins at once.
+                "enable_mergejoin": "off",
             },
         )
 

@@ -15,16 +15,16 @@ import asyncpg
 
 from services.mint.drops import TALLY_WRITERS
 from services.mint.statements import QUERIES
+from services.mint.stock import FROM_THE_START
 from tests.bench.drops import SLOTS, YEAR
 
 TALLY_WRITER = 0
-FROM_THE_START = -1
-PARAMETER_TYPES = "int, bytea[], text[], text[], text[], text[], text[], bigint, int, text[], text[]"
+PARAMETER_TYPES = "int, bytea[], text[], text[], text[], text[], text[], text[], text[], int, bigint, bool, int"
 
 
 @dataclass(frozen=True)
 class ClaimCost:
-    """One execution of `mint_new_receipts`."""
+    """One execution of `mint_receipts`."""
 
     nodes: tuple[str, ...]  # kind, index and table of each node, in the plan's order
     claimed: int
@@ -46,8 +46,10 @@ async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: in
     await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await connection.execute(SLOTS, drop_id, capacity)
     await connection.execute("VACUUM ANALYZE slots")
-    await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
-    await connection.execute(f"PREPARE mint_new ({PARAMETER_TYPES}) AS {QUERIES['mint_new_receipts']}")
+    await connection.execute(
+        "SET enable_seqscan = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan"
+    )
+    await connection.execute(f"PREPARE mint ({PARAMETER_TYPES}) AS {QUERIES['mint_receipts']}")
     return drop_id
 
 
@@ -58,9 +60,9 @@ async def claim(connection: asyncpg.Connection[Any], drop_id: int, receipts: int
     nothing = "'{}'"
     arguments = (
         f"{drop_id}, ARRAY[{keys}], {users}, {nothing}, {nothing}, {nothing}, {nothing}, "
-        f"{FROM_THE_START}, {TALLY_WRITER}, {kinds}, {nothing}"
+        f"{kinds}, {nothing}, {receipts}, {FROM_THE_START}, false, {TALLY_WRITER}"
     )
-    told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) EXECUTE mint_new ({arguments})")
+    told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) EXECUTE mint ({arguments})")
     explained = json.loads(told)[0]
     plan = explained["Plan"]
     return ClaimCost(

@@ -20,10 +20,10 @@ CLIENTS = 4
 LIMIT_S = 120
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
-# The parameters of `mint_new_receipts`; PL/pgSQL keeps its plan as a prepared statement does.
+# The parameters of `mint_receipts`; PL/pgSQL keeps its plan as a prepared statement does.
 CLAIM = """
 CREATE OR REPLACE FUNCTION bench_claim(
-  integer, bytea[], text[], text[], text[], text[], text[], bigint, integer, text[], text[]
+  integer, bytea[], text[], text[], text[], text[], text[], text[], text[], integer, bigint, boolean, integer
 ) RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $function$
 DECLARE row record; minted bigint := 0;
 BEGIN
@@ -41,7 +41,7 @@ DECLARE
   users text[] := array_fill('bench-user'::text, ARRAY[receipts]);
   kinds text[] := array_fill('opaque'::text, ARRAY[receipts]);
 BEGIN
-  RETURN bench_claim(the_drop, keys, users, '{}', '{}', '{}', '{}', -1, writer, kinds, '{}');
+  RETURN bench_claim(the_drop, keys, users, '{}', '{}', '{}', '{}', kinds, '{}', receipts, -1, false, writer);
 END $function$
 """
 
@@ -63,7 +63,7 @@ def measure(stack: Stack, tier: str) -> list[DatabaseLimit]:
     """Run pgbench for each size of batch on the suite's own schema. Raises MissingTool, RuntimeError."""
     url = stack.database_url
     drop_id = sql.value(url, "SELECT id FROM drops WHERE tier = $1", tier)
-    sql.fetch(url, CLAIM.format(claim=QUERIES["mint_new_receipts"]))
+    sql.fetch(url, CLAIM.format(claim=QUERIES["mint_receipts"]))
     sql.fetch(url, TRANSACTION)
     return [DatabaseLimit(batch, batch * _transactions_a_second(url, drop_id, batch)) for batch in TRANSACTIONS]
 

@@ -99,7 +99,7 @@ def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
             **more,  # type: ignore[arg-type]
         )
 
-    asked = [KeyValue(key="db.query.summary", value=AnyValue(string_value="mint_new_receipts"))]
+    asked = [KeyValue(key="db.query.summary", value=AnyValue(string_value="mint_receipts"))]
     told = waterfall(
         [
             Kept("vyris-gateway", span("ingress", 1, 0, 0, 8)),
@@ -113,7 +113,7 @@ def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
     assert re.search(r"^gateway +ingress +0\.00 \+ +8\.00 ms +▇{40}$", told, re.MULTILINE)
     assert re.search(r"^mint +Mint +2\.00 \+ +6\.00 ms {12}▇{30}$", told, re.MULTILINE)
     assert f"trace {'0' * 31}2, linked: a batch that works for 1 call" in lines
-    assert re.search(r"^mint {7}postgres mint_new_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", told, re.MULTILINE)
+    assert re.search(r"^mint {7}postgres mint_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", told, re.MULTILINE)
 
 
 def test_the_operations_page_shows_a_trace_and_the_dashboard() -> None:
@@ -124,7 +124,7 @@ def test_the_operations_page_shows_a_trace_and_the_dashboard() -> None:
         "ingress",
         "MintService/Mint",
         "batch",
-        "postgres mint_new_receipts",
+        "postgres mint_receipts",
         "redis",
     ):
         assert re.search(rf"^\w+ +\S*{step} .*▇", page, re.MULTILINE), step

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 from services.batching.batcher import Batcher, Group
 from services.mint import cycle
 from services.mint.bouncer import Bouncer
-from services.mint.cycle import Claim, MintCycle
-from services.mint.ledger import Ledger
+from services.mint.cycle import MintCycle
+from services.mint.ledger import Ledger, MintOrder, MintRow, Outcome
 from services.mint.stock import Stock
 from services.storage.database import Database
 from services.storage.failures import DatabaseUnavailable
+from services.storage.queries import statement_name
 from tests.chaos.broken.statements import replace_in
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
 COMMIT_LATER_S = 0.15
+
+
+def no_row_lock() -> None:
+    """Two processes fulfil one receipt."""
+    replace_in(
+        "mint_receipts",
+        ("  ORDER BY receipt_key\n  FOR UPDATE SKIP LOCKED\n", "  ORDER BY receipt_key\n"),
+    )
+    mint = Ledger.mint
+
+    async def record_then_mint(self: Ledger, drop_id: int, orders: Sequence[MintOrder], **asked: Any) -> Any:
+        await self.record(drop_id, orders)
+        return await mint(self, drop_id, orders, **asked)
+
+    Ledger.mint = record_then_mint  # type: ignore[method-assign]
 
 
 def missing_key_is_sold_out() -> None:
@@ -29,12 +45,14 @@ def missing_key_is_sold_out() -> None:
         granted = await take(self, key, wanted)
         return 0 if granted is None else granted
 
-    async def believe(self: Ledger, drop_id: int, keys: Sequence[bytes]) -> tuple[bool, set[bytes]]:
-        await self.fail(keys, "SOLD_OUT")
-        return True, set(keys)
+    # The statement takes the batch's word for it, as where the drop was seen sold out.
+    mint = Ledger.mint
+
+    async def mint_or_believe(self: Ledger, drop_id: int, orders: Sequence[MintOrder], **asked: Any) -> Any:
+        return await mint(self, drop_id, orders, **{**asked, "is_sold_out": asked["limit"] == 0})
 
     Bouncer.take = take_or_none  # type: ignore[method-assign]
-    Ledger.refuse_if_sold_out = believe  # type: ignore[method-assign]
+    Ledger.mint = mint_or_believe  # type: ignore[method-assign]
 
 
 def answer_before_commit() -> None:
@@ -42,7 +60,7 @@ def answer_before_commit() -> None:
     fetch = Database.fetch
 
     async def fetch_early(self: Database, query: str, *args: object) -> list[Any]:
-        if "DELETE FROM slots" not in query:
+        if statement_name(query) != "mint_receipts":
             return await fetch(self, query, *args)
         connection = await self._connections.take()
         transaction = connection.transaction()
@@ -77,46 +95,22 @@ def no_compensation_no_recount() -> None:
 
 def unknown_reported_as_failed() -> None:
     """No answer is taken for a no."""
-    claim, mint_new = MintCycle._claim, MintCycle._mint_new
 
-    def fail(groups: cycle.Groups) -> None:
-        for group in groups:
+    async def fail(self: MintCycle, batch: cycle.Groups, failure: DatabaseUnavailable) -> cycle.Groups:
+        for group in batch:
             group.settle_all(InvalidReceipt("The mint failed"))
+        return []
 
-    async def claim_or_fail(self: MintCycle, groups: cycle.Groups) -> Claim:
-        try:
-            return await claim(self, groups)
-        except DatabaseUnavailable:
-            fail(groups)
-            return Claim()
-
-    async def mint_new_or_fail(self: MintCycle, batch: cycle.Groups, admission: Any) -> Any:
-        try:
-            return await mint_new(self, batch, admission)
-        except DatabaseUnavailable:
-            fail(batch)
-            return [], {}
-
-    MintCycle._claim = claim_or_fail  # type: ignore[method-assign]
-    MintCycle._mint_new = mint_new_or_fail  # type: ignore[method-assign]
+    MintCycle._record = fail  # type: ignore[method-assign]
 
 
-def one_key_twice_in_a_batch() -> None:
-    """No grouping by key."""
+def one_answer_for_all_copies() -> None:
+    """A group is settled as if one caller had asked."""
 
-    async def submit(self: Batcher[Any, Any, Any], key: Any, request: Any, deadline_s: float) -> Any:
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        group: Group[Any, Any, Any] = Group(key)
-        group.add(request, answer)
-        self._waiting[object()] = group
-        self._arrival.set()
-        if self._worker is None:
-            self._worker = loop.create_task(self._work())
-        async with asyncio.timeout(deadline_s):
-            return await answer
+    def settle(self: Group[Any, Any, Any], answer_for: Callable[[Any, bool], Any]) -> None:
+        self.settle_all(answer_for(self.first, True))
 
-    Batcher.submit = submit  # type: ignore[method-assign]
+    Group.settle = settle  # type: ignore[method-assign]
 
 
 def used_before_the_winner_commits() -> None:
@@ -136,52 +130,39 @@ def used_before_the_winner_commits() -> None:
 def sold_out_for_ever() -> None:
     """A memory without a bound."""
 
-    def saw(self: Stock, *, sold_out: bool, at_s: float) -> None:
-        if sold_out:
+    def remember(self: Stock, *, is_sold_out: bool, seen_at_s: float) -> None:
+        if is_sold_out:
             self._sold_out_at_s = float("inf")
 
-    async def believe(self: MintCycle, groups: cycle.Groups) -> cycle.Groups:
-        if not self._stock.known_sold_out:
-            return await refuse(self, groups)
-        await self._ledger.fail([group.key for group in groups], "SOLD_OUT")
-        for group in groups:
-            group.settle_all(cycle.SoldOut())
-        return []
-
-    refuse = MintCycle._refuse
-    Stock.saw = saw  # type: ignore[method-assign]
-    MintCycle._refuse = believe  # type: ignore[method-assign]
+    Stock.remember = remember  # type: ignore[method-assign]
 
 
 def new_serial_on_replay() -> None:
-    """The pass is made anew for every answer."""
-    replay = cycle._replay
+    """Each answer has a pass of its own."""
+    answer = cycle.answer
 
-    def replay_anew(entry: Any) -> Any:
-        membership = entry.membership._replace(pass_serial=str(uuid4()))
-        return replay(entry._replace(membership=membership))
+    def answer_with_new_serial(row: MintRow, order: MintOrder, is_first: bool) -> Any:
+        if row.outcome == Outcome.REPLAYED and row.membership is not None:
+            row = row._replace(membership=row.membership._replace(pass_serial=str(uuid4())))
+        return answer(row, order, is_first)
 
-    cycle._replay = replay_anew
+    cycle.answer = answer_with_new_serial
 
 
 def tally_after_commit() -> None:
     """A second transaction keeps the count."""
-    for statement in ("fulfil_receipts", "mint_new_receipts"):
-        replace_in(statement, ("AND writer = $9 AND EXISTS", "AND writer = $9 AND false AND EXISTS"))
+    replace_in("mint_receipts", ("AND writer = $13 AND EXISTS", "AND writer = $13 AND false AND EXISTS"))
+    mint = Ledger.mint
 
-    def counted_later(mint: Any) -> Any:
-        async def mint_then_count(self: Ledger, drop_id: int, *args: Any) -> Any:
-            done = await mint(self, drop_id, *args)
-            await asyncio.sleep(COMMIT_LATER_S)
-            await self._database.execute(
-                "UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3",
-                drop_id,
-                len(done.memberships),
-                self._tally_writer,
-            )
-            return done
+    async def mint_then_count(self: Ledger, drop_id: int, orders: Sequence[MintOrder], **asked: Any) -> Any:
+        rows = await mint(self, drop_id, orders, **asked)
+        await asyncio.sleep(COMMIT_LATER_S)
+        await self._database.execute(
+            "UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3",
+            drop_id,
+            sum(row.outcome == Outcome.MINTED for row in rows.values()),
+            self._tally_writer,
+        )
+        return rows
 
-        return mint_then_count
-
-    Ledger.fulfil = counted_later(Ledger.fulfil)  # type: ignore[method-assign]
-    Ledger.mint_new = counted_later(Ledger.mint_new)  # type: ignore[method-assign]
+    Ledger.mint = mint_then_count  # type: ignore[method-assign]

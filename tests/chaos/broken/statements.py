@@ -15,17 +15,16 @@ def replace_in(query: str, *pieces: tuple[str, str]) -> None:
     QUERIES._statements[query] = statement
 
 
-def no_row_lock() -> None:
-    """Two processes fulfil one receipt."""
-    replace_in(
-        "fulfil_receipts",
-        ("  ORDER BY receipt_key\n  FOR UPDATE SKIP LOCKED\n", "  ORDER BY receipt_key\n"),
-    )
-
-
-def whoever_asks_has_entered() -> None:
+def asked_is_entered() -> None:
     """Two processes enter one receipt, and both mint."""
-    replace_in("mint_new_receipts", (" AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered))", ""))
+    replace_in(
+        "mint_receipts",
+        (
+            "\n    AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered "
+            "UNION ALL SELECT receipt_key FROM turned))",
+            "",
+        ),
+    )
 
 
 def reaper_reaps_the_living() -> None:
@@ -40,9 +39,9 @@ def reaper_reaps_the_living() -> None:
 def locked_is_sold_out() -> None:
     """What another transaction may yet give back counts as gone."""
     replace_in(
-        "refuse_if_sold_out",
+        "mint_receipts",
         (
-            "NOT EXISTS (SELECT FROM slots WHERE drop_id = $1)",
+            "NOT EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0)",
             "NOT EXISTS (SELECT FROM (SELECT 1 FROM slots WHERE drop_id = $1 LIMIT 1 FOR UPDATE SKIP LOCKED) AS free)",
         ),
     )
@@ -51,10 +50,11 @@ def locked_is_sold_out() -> None:
 def refused_receipts_forgotten() -> None:
     """Nobody will refund what is not written down."""
     replace_in(
-        "refuse_if_sold_out",
+        "mint_receipts",
         (
-            "UPDATE receipt_ledger l SET state = 'FAILED', reason = 'SOLD_OUT', updated_at = now()\n"
-            "  FROM locked WHERE l.receipt_key = locked.receipt_key AND locked.state = 'PENDING'",
-            "DELETE FROM receipt_ledger l USING locked WHERE l.receipt_key = locked.receipt_key",
+            "WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))\n  ORDER BY",
+            "WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known)) AND reason IS DISTINCT FROM 'SOLD_OUT'\n"
+            "  ORDER BY",
         ),
+        ("d.reason IS NOT NULL AND (\n", "d.reason IS NOT NULL AND (d.reason = 'SOLD_OUT' OR\n"),
     )

@@ -35,15 +35,15 @@ RECEIPT_IS_UNIQUE: Final = ("ALTER TABLE memberships ADD CONSTRAINT memberships_
 
 VARIANTS: Final[dict[str, Variant]] = {
     "no-row-lock": Variant(
-        "receipts are not locked before they are fulfilled, and no constraint says one receipt, one membership",
-        statements.no_row_lock,
+        "receipts are entered first and not locked when they mint, and no constraint says one receipt, one membership",
+        cycles.no_row_lock,
         frozenset({"one_membership_a_receipt"}),
         without=RECEIPT_IS_NOT_UNIQUE,
         restored=RECEIPT_IS_UNIQUE,
     ),
-    "whoever-asks-has-entered": Variant(
+    "asked-is-entered": Variant(
         "what another process entered first is minted all the same, and no constraint says one receipt, one membership",
-        statements.whoever_asks_has_entered,
+        statements.asked_is_entered,
         frozenset({"one_membership_a_receipt"}),
         without=RECEIPT_IS_NOT_UNIQUE,
         restored=RECEIPT_IS_UNIQUE,
@@ -72,9 +72,9 @@ VARIANTS: Final[dict[str, Variant]] = {
         frozenset({"refusals_stay_true"}),
         kinds=("commit_outlasts_the_caller",),
     ),
-    "one-key-twice-in-a-batch": Variant(
-        "copies of one request go into a batch as items of their own",
-        cycles.one_key_twice_in_a_batch,
+    "one-answer-for-all-copies": Variant(
+        "everybody who waits for a receipt gets the answer of the first",
+        cycles.one_answer_for_all_copies,
         frozenset({"acknowledged_mints_stay"}),
     ),
     "used-before-the-winner-commits": Variant(
@@ -117,6 +117,6 @@ VARIANTS: Final[dict[str, Variant]] = {
         "the count of taken numbers is written after the commit, not with it",
         cycles.tally_after_commit,
         frozenset({"slots_are_conserved"}),
-        kinds=("kill_at_mint_fulfilled",),
+        kinds=("kill_at_mint_committed",),
     ),
 }

@@ -6,11 +6,9 @@ from tests.chaos.cluster import MINTS
 from tests.chaos.faults.scene import Inflict, Scene, fault
 
 POINTS = (
-    "mint.entered",
     "mint.granted",
-    "mint.fulfilled",
+    "mint.committed",
     "mint.giving_back",
-    "mint.refused",
     "recount.read",
     "recount.written",
     "reaper.reaped",

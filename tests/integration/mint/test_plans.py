@@ -10,10 +10,8 @@ from tests.bench.claim_plan import PARAMETER_TYPES
 from tests.stand_ins.mint_engine import MintMaker
 
 PARAMETERS = {
-    "enter_receipts": "int, bytea[], text[], text[], text[], bool",
-    "mint_new_receipts": PARAMETER_TYPES,
-    "fulfil_receipts": "int, bytea[], text[], text[], text[], text[], text[], bigint, int",
-    "refuse_if_sold_out": "int, bytea[]",
+    "mint_receipts": PARAMETER_TYPES,
+    "record_receipts": "int, bytea[], text[], text[], text[]",
 }
 GROWING = ("receipt_ledger", "memberships", "slots")
 

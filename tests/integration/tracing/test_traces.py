@@ -67,7 +67,7 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     assert {"postgres", "redis"} <= set(steps)
     # A statement is told by its name.
     asked = [tag.value.string_value for span in servicer.spans for tag in span.attributes if "summary" in tag.key]
-    assert asked.count("mint_new_receipts") == 1  # the other call's is in no trace
+    assert asked.count("mint_receipts") == 1  # the other call's is in no trace
     assert not [span for span in servicer.spans if span.trace_id.hex() == "1" * 32]
     assert "secret" not in str(servicer.spans)
     # The measurements lead to the traces: the call's to its own, a step's to its batch.

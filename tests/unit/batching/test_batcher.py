@@ -47,6 +47,7 @@ def batcher(
 def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has to gather never comes to an end."""
     monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
 
 
 async def settled() -> None:
@@ -124,29 +125,21 @@ async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() 
     assert seen == ["nobody"]
 
 
-@pytest.mark.parametrize(("callers", "batches"), [(16, [16]), (17, [16, 1]), (40, [20, 19, 1]), (400, [50] * 8)])
-async def test_many_are_worked_on_half_by_half_and_a_few_at_once(callers: int, batches: list[int]) -> None:
-    process = HeldProcess()
-    process.gate.set()
-    queue = batcher(process, waiting_limit=callers, batch_limit=50)
-    await asyncio.gather(*(queue.submit(f"{number}", number, 1) for number in range(callers)))
-    assert [len(batch) for batch in process.batches] == batches
-
-
 @pytest.mark.usefixtures("endless_gathering")
 async def test_requests_one_after_the_other_wait_for_nobody() -> None:
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process, longest_gathering_s=3600)
+    queue = batcher(process)
     assert [await queue.submit(key, 1, 1) for key in "abc"] == [2, 2, 2]
     assert process.batches == [["a"], ["b"], ["c"]]
 
 
 async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "GATHERING_S", 0.05)
+    monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 0.1)
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process, longest_gathering_s=0.1)
+    queue = batcher(process)
     await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abc"))
     late = []
     for key in "defg":
@@ -160,7 +153,7 @@ async def test_after_a_batch_of_several_the_next_one_gathers_for_a_while(monkeyp
 async def test_a_full_batch_does_not_gather() -> None:
     process = HeldProcess()
     process.gate.set()
-    queue = batcher(process, batch_limit=2, longest_gathering_s=3600)
+    queue = batcher(process, batch_limit=2)
     assert await asyncio.gather(*(queue.submit(key, 1, 1) for key in "abcd")) == [2, 2, 2, 2]
     assert process.batches == [["a", "b"], ["c", "d"]]
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from services.mint.admission import Admission
 from services.mint.bouncer import Bouncer
+from services.mint.grant import Grant
 
 
 class Count:
@@ -27,36 +27,35 @@ class Count:
         self.count += unused
 
 
-def admission(count: Count) -> Admission:
-    return Admission(cast("Bouncer", cast("Any", count)), "{drop}")
+def grant(count: Count, wanted: int) -> Grant:
+    return Grant(cast("Bouncer", cast("Any", count)), "{drop}", wanted)
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["in its turn", "beside"])
 @pytest.mark.parametrize(("wanted", "claimed", "left"), [(4, 4, 6), (4, 1, 9), (4, 0, 10), (20, 10, 0)])
 async def test_what_is_not_claimed_goes_back(beside: bool, wanted: int, claimed: int, left: int) -> None:
     count = Count(10)
-    async with admission(count) as slots:
-        if beside:
-            slots.ask_beside(wanted)
-        assert await slots.granted(wanted) == min(wanted, 10)
-        slots.use(claimed)
+    async with grant(count, wanted) as slots:
+        if not beside:
+            assert await slots.limit() == min(wanted, 10)
+        slots.used += claimed
+    assert slots.is_enough == (wanted <= 10)
     assert count.count == left
 
 
-async def test_more_is_never_told_than_was_asked_for() -> None:
-    async with admission(Count(10)) as slots:
-        slots.ask_beside(8)
-        assert await slots.granted(3) == 3
+async def test_a_batch_that_wants_nothing_asks_nothing() -> None:
+    async with grant(Count(10), 0) as slots:
+        assert await slots.limit() == 0
+    assert not slots.is_unknown
 
 
-@pytest.mark.parametrize("waits_for_it", [False, True], ids=["in step 1", "in step 2"])
+@pytest.mark.parametrize("waits_for_it", [False, True], ids=["beside step 2", "in step 1"])
 async def test_a_batch_that_is_cancelled_keeps_nothing(waits_for_it: bool) -> None:
     count = Count(10)
 
     async def batch() -> None:
-        async with admission(count) as slots:
-            slots.ask_beside(4)
-            await (slots.granted(4) if waits_for_it else asyncio.sleep(9))
+        async with grant(count, 4) as slots:
+            await (slots.limit() if waits_for_it else asyncio.sleep(9))
 
     task = asyncio.create_task(batch())
     await asyncio.sleep(0.01)

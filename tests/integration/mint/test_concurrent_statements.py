@@ -1,4 +1,4 @@
-"""What is new is entered and claimed in one statement, with the bouncer asked beside it: what goes wrong in between."""
+"""Receipts are entered and claimed in one statement, with the bouncer asked beside it: what goes wrong in between."""
 
 from __future__ import annotations
 
