@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
@@ -106,12 +106,21 @@ class Rpc:
     # The way of a call.
 
     def begin(self) -> None:
-        """Wait for the caller's message; a method with a stream of them waits itself."""
-        self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
-        if self._handler.request_streaming:
-            self._run(self._messages())
-        else:
-            self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
+        """Wait for the caller's message; a method with a stream of them waits itself.
+
+        Where that fails the call ends at once, so that it holds no place. Raises what it failed with.
+        """
+        try:
+            self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
+            if self._handler.request_streaming:
+                self._run(self._messages())
+            else:
+                self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
+        except Exception:
+            self._note_end(self)
+            with suppress(grpc.aio.UsageError):  # gRPC core refuses this, too
+                self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
+            raise
 
     def _on_message(self, event: core.Event) -> None:
         self._run(event.batch_operations[0].message())
