@@ -75,6 +75,11 @@ class Rpc:
         """The caller's metadata; keys that end in `-bin` have bytes."""
         return self._metadata
 
+    def peer(self) -> str:
+        """Who the other end of the connection is, as gRPC writes it: `ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`."""
+        peer = self._call.peer()
+        return peer.decode() if isinstance(peer, bytes) else peer
+
     def time_remaining(self) -> float:
         """Seconds until the caller's deadline, infinite where there is none."""
         return max(self._deadline_s - time.time(), 0.0)
