@@ -203,9 +203,11 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
     """By service name to its process; unknown services are UNIMPLEMENTED."""
     table = []
     for service in services:
-        for method in service.streams:
-            path = f"/{service.name}/{method}"
-            table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=True))
+        for method in service.methods:
+            # Each has a route of its own: the access log and traces name a call by it.
+            path, stream = f"/{service.name}/{method}", method in service.streams
+            table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=stream))
+        # The service answers for methods that only a newer version knows.
         prefix = f"/{service.name}/"
         table.append(_grpc_route(prefix, RouteMatch(prefix=prefix), service.cluster, settings))
     table += _grpc_health_routes(settings, services)
