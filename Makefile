@@ -88,6 +88,10 @@ bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes ab
 rolling: venv ## Replace every process under 500 mints a second and check that no caller notices, two minutes
 	@$(BIN)/python -m tests.rolling
 
+.PHONY: quiet-streams
+quiet-streams: venv ## Hold streams on which nothing happens, directly and through the gateway, six minutes
+	@$(BIN)/python -m tests.quiet_streams
+
 .PHONY: chaos
 chaos: venv ## Break things under load and check that nothing is lost
 	@$(BIN)/python -m tests.chaos

@@ -78,7 +78,7 @@ def _json_listener(settings: GatewaySettings, descriptors: FileDescriptorSet) ->
         name="json",
         routes=route_tables.json_routes(settings, routes, load_pages(settings.gateway_static_dir)),
         http_filters=filters.json_filters(settings, descriptors, scripts),
-        local_replies=local_replies.json_replies(),
+        local_replies=local_replies.json_replies(settings),
         forbidden_headers=[*OWN_HEADERS, *GRPC_HEADERS],
         codec=HttpConnectionManager.AUTO,
     )

@@ -12,19 +12,17 @@ from envoy.config.core.v3.base_pb2 import DataSource, RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import FilterConfig, RateLimit
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
 from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer, BufferPerRoute
-from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.grpc_json_transcoder.v3.transcoder_pb2 import GrpcJsonTranscoder
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import HeaderMutation, Mutations
 from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway import bare_statuses
+from gateway import bare_statuses, cors
 from gateway.messages import flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
@@ -32,7 +30,6 @@ from vyris.errors import REQUEST_LIMIT_BYTES
 
 HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
 BUFFER: Final = "envoy.filters.http.buffer"
-CORS: Final = "envoy.filters.http.cors"
 LUA: Final = "envoy.filters.http.lua"
 RATE_LIMIT: Final = "envoy.filters.http.local_ratelimit"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"
@@ -113,11 +110,11 @@ def bounded_body() -> dict[str, Any]:
     return {BUFFER: packed(BufferPerRoute(buffer=_body_limit()))}
 
 
-def _without_private_headers() -> Any:
-    """What answers carry between the parts and no caller should see."""
-    return HeaderMutation(
-        mutations=Mutations(response_mutations=[HeaderMutationRule(remove=name) for name in PRIVATE_HEADERS])
-    )
+def _answer_headers(settings: GatewaySettings) -> Any:
+    """Take away what answers carry between the parts, and tell pages of listed origins that they may read."""
+    mutations = [HeaderMutationRule(remove=name) for name in PRIVATE_HEADERS]
+    mutations += [HeaderMutationRule(append=header) for header in cors.answer_headers(settings)]
+    return HeaderMutation(mutations=Mutations(response_mutations=mutations))
 
 
 def _transcoder(descriptors: FileDescriptorSet) -> Any:
@@ -179,17 +176,6 @@ def _rate_limit(settings: GatewaySettings) -> Any:
     )
 
 
-def cors_policy(settings: GatewaySettings) -> Any:
-    """Which pages may call, and what they may send and read."""
-    return CorsPolicy(
-        allow_origin_string_match=[StringMatcher(exact=origin) for origin in settings.gateway_cors_origins],
-        allow_methods="GET, POST",
-        allow_headers="authorization, content-type, dpop, x-request-id, traceparent, tracestate",
-        expose_headers="content-disposition, retry-after, x-request-id",
-        max_age="600",
-    )
-
-
 def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scripts: dict[str, str]) -> list[Any]:
     """The chain of the JSON listener.
 
@@ -200,10 +186,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
         default_source_code=_source(scripts["answer_200"]),
         source_codes={name: _source(text) for name, text in scripts.items()},
     )
-    chain = [_filter(HEADER_MUTATION, _without_private_headers())]
-    if settings.gateway_cors_origins:
-        chain.append(_filter(CORS, Cors()))
-    chain.append(_filter(LUA, lua))
+    chain = [_filter(HEADER_MUTATION, _answer_headers(settings)), _filter(LUA, lua)]
     if settings.gateway_rate_limit_rps is not None:
         chain.append(_filter(RATE_LIMIT, _rate_limit(settings)))
     chain.append(_filter(BUFFER, _body_limit(), disabled=True))

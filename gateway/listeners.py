@@ -44,6 +44,17 @@ OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-"
 GRPC_HEADERS = [StringMatcher(prefix="grpc-"), StringMatcher(suffix="-bin")]
 
 
+def _http1() -> Any:
+    return Http1ProtocolOptions(
+        # nginx speaks HTTP/1.0 to a backend by default, and `ab` does. HTTP/1.0 needs no Host header.
+        accept_http_10=True,
+        default_host_for_http_10="vyris",
+        # A server may ignore an offer to switch protocols (RFC 9110 section 7.8); Envoy refuses the request unless told
+        # to ignore it. Apache HttpClient offers TLS/1.2 with every plain request.
+        ignore_http_11_upgrade=[StringMatcher(safe_regex=RegexMatcher(regex=".*"))],
+    )
+
+
 def _http2() -> Any:
     return Http2ProtocolOptions(
         max_concurrent_streams=number(128),
@@ -111,8 +122,7 @@ def edge_connection_manager(
             max_headers_count=number(64),
             headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
         ),
-        # HTTP/1.0 is what nginx speaks to a backend by default, and `ab`.
-        http_protocol_options=Http1ProtocolOptions(accept_http_10=True),
+        http_protocol_options=_http1(),
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(10),
         request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),

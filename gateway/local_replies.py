@@ -15,8 +15,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.struct_pb2 import Struct
 
+from gateway import cors
 from gateway.messages import number, packed, replaced_header
 from gateway.routes import HEALTH_PATH
+from gateway.settings import GatewaySettings
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
 
 
@@ -84,8 +86,9 @@ def _overflow_filter() -> Any:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[OVERFLOW_FLAG]))
 
 
-def _json_mapper(when: Any, error: VyrisError) -> Any:
-    headers = [] if error.retry_after_s is None else [replaced_header("retry-after", str(error.retry_after_s))]
+def _json_mapper(when: Any, error: VyrisError, cors_headers: list[Any]) -> Any:
+    headers = [*cors_headers]
+    headers += [] if error.retry_after_s is None else [replaced_header("retry-after", str(error.retry_after_s))]
     body: dict[str, str | bool] = {"error": error.reason, "message": error.message, "retryable": error.retryable}
     return ResponseMapper(
         filter=when,
@@ -95,20 +98,23 @@ def _json_mapper(when: Any, error: VyrisError) -> Any:
     )
 
 
-def json_replies() -> Any:
+def json_replies(settings: GatewaySettings) -> Any:
     """For the JSON listener: three keys, and `/health` its own body."""
+    pages_may_read = cors.answer_headers(settings)
     unhealthy = ResponseMapper(
         filter=_filter(UNHEALTHY_WHEN),
         status_code=number(503),
         body_format_override=_json_body({"status": "unhealthy"}),
+        headers_to_add=pages_may_read,
     )
     native = ResponseMapper(
         filter=_filter(f"response.code >= 400 && xds.route_name == '{NATIVE_ROUTE}'"),
         body=DataSource(inline_string=NATIVE_ELSEWHERE),
+        headers_to_add=pages_may_read,
     )
     # The answer of `/health` is put right by its script also where this mapper comes first.
-    overflow = _json_mapper(_overflow_filter(), OVERFLOW)
-    others = [_json_mapper(_filter(reply.when), reply.error) for reply in REPLIES]
+    overflow = _json_mapper(_overflow_filter(), OVERFLOW, pages_may_read)
+    others = [_json_mapper(_filter(reply.when), reply.error, pages_may_read) for reply in REPLIES]
     return LocalReplyConfig(mappers=[overflow, native, unhealthy, *others])
 
 

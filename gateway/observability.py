@@ -1,4 +1,8 @@
-"""What the gateway tells about the requests: access log, traces, statistics. Never a query string, never a token."""
+"""What the gateway tells about the requests: access log, traces, statistics. Never a path, a query string or a token.
+
+A path may hold what identifies a person or a phone (`/v1/devices/{device_library_id}/…`), and a path that matches no
+route may resemble one that does. So a request is named by its route, which is a constant of the configuration.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +31,12 @@ from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from google.protobuf.struct_pb2 import Struct
 
 from gateway.clusters import COLLECTOR_CLUSTER
-from gateway.messages import number, packed, seconds
+from gateway.messages import packed, seconds
 from gateway.settings import GatewaySettings
 
-# The path is the caller's (before transcoding), without its query.
 ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD):16%",
-    "path": "%PATH(NQ:ORIG_OR_PATH):256%",
     "route": "%ROUTE_NAME%",
     "status": "%RESPONSE_CODE%",
     "error": "%DYNAMIC_METADATA(vyris:error)%",
@@ -60,8 +62,13 @@ SHED_SAMPLE: Final = FractionalPercent(numerator=1, denominator=FractionalPercen
 # A 503 for one of these reasons is none: no healthy service, no connection, a connection that broke, no answer in time.
 TROUBLE_FLAGS: Final = ("UH", "UF", "UC", "UR", "URX", "LR", "NC", "UT")
 
-# Envoy's own tag of this name would carry the query string.
-TRACED_URL: Final = "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH)%"
+# Envoy's own tags `http.url` and `grpc.path` would carry the path. A tag without a value does not replace one, and a
+# request may have no route.
+TAGS: Final = (
+    CustomTag(tag="http.route", value="%ROUTE_NAME%"),
+    CustomTag(tag="http.url", value="%REQ(:SCHEME)%://%REQ(:AUTHORITY)%"),
+    CustomTag(tag="grpc.path", literal=CustomTag.Literal(value="see http.route")),
+)
 
 
 def access_logs(settings: GatewaySettings) -> list[Any]:
@@ -106,7 +113,6 @@ def tracing(settings: GatewaySettings) -> Any | None:
         # A caller cannot force traces of its own.
         client_sampling=Percent(value=0),
         overall_sampling=Percent(value=100),
-        max_path_tag_length=number(256),
-        custom_tags=[CustomTag(tag="http.url", value=TRACED_URL)],
+        custom_tags=TAGS,
         provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config)),
     )

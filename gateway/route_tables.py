@@ -20,7 +20,7 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway import filters
+from gateway import cors, filters
 from gateway.clusters import ADMIN_CLUSTER, streams_cluster_name
 from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import added_header, number, packed, replaced_header, seconds
@@ -30,7 +30,13 @@ from gateway.settings import GatewaySettings
 from gateway.static_pages import PAGE_LIMIT_BYTES, StaticPage
 
 HEALTH_SERVICE_HEADER: Final = "x-vyris-health-service"
+CALLER_ADDRESS_HEADER: Final = "x-vyris-caller-address"
 HEALTH_TIMEOUT_S: Final = 2
+
+
+def caller_address() -> Any:
+    """Tell services who calls: the address that limits and the access log have, too. A caller's own word is removed."""
+    return replaced_header(CALLER_ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
 
 
 def _header_is(name: str, value: str) -> Any:
@@ -113,20 +119,13 @@ def _refusal(name: str, match: Any, status: int, per_filter: dict[str, Any]) -> 
     )
 
 
-def _guards(settings: GatewaySettings) -> list[Any]:
-    """Routes for what no caller should send."""
+def _query_guard() -> Any:
+    """A route for queries that no caller should send."""
     # The script removes the query, and the request is routed again, so this answer is never given.
     strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
     # Which filters are on is settled by the first route.
     strip |= filters.bounded_body()
-    guards = [_refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)]
-    if settings.gateway_cors_origins:
-        # The CORS filter answers for origins that may call; for others the transcoder knows no such method.
-        # It works for routes to a cluster only.
-        headers = [_header_is(":method", "OPTIONS"), HeaderMatcher(name="origin", present_match=True)]
-        match = RouteMatch(prefix="/", headers=headers)
-        guards.append(Route(name="preflight", match=match, route=RouteAction(cluster="mint")))
-    return guards
+    return _refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)
 
 
 def _static_route(page: StaticPage) -> Any:
@@ -141,22 +140,24 @@ def _static_route(page: StaticPage) -> Any:
 
 def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[StaticPage]) -> Any:
     """Exact routes and nothing else: what is not listed is NOT_FOUND."""
+    answers_itself = filters.switched_off(filters.LUA, filters.TRANSCODER)
     refuse_grpc = _refusal(
         NATIVE_ROUTE,
         RouteMatch(prefix="/", headers=[_IS_GRPC]),
         404,
         filters.switched_off(filters.LUA, filters.TRANSCODER, filters.HEADER_MUTATION),
     )
-    table = [refuse_grpc]
+    table = [refuse_grpc, *cors.preflight_routes(settings, routes, answers_itself)]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
     table += [_static_route(page) for page in pages]
-    table += _guards(settings)
+    table.append(_query_guard())
     table += [_json_route(route, settings) for route in routes]
     host = VirtualHost(
         name="json",
         domains=["*"],
         routes=table,
         retry_policy=retry_policy(),
+        request_headers_to_add=[caller_address()],
         response_headers_to_remove=["x-envoy-upstream-service-time"],
         response_headers_to_add=[
             added_header("cache-control", "no-store"),
@@ -165,8 +166,6 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     )
     if settings.gateway_tls_cert_file is not None:
         host.response_headers_to_add.append(added_header("strict-transport-security", "max-age=31536000"))
-    if settings.gateway_cors_origins:
-        host.typed_per_filter_config[filters.CORS].CopyFrom(packed(filters.cors_policy(settings)))
     return RouteConfiguration(
         name="json",
         virtual_hosts=[host],
@@ -204,9 +203,11 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
     """By service name to its process; unknown services are UNIMPLEMENTED."""
     table = []
     for service in services:
-        for method in service.streams:
-            path = f"/{service.name}/{method}"
-            table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=True))
+        for method in service.methods:
+            # Each has a route of its own: the access log and traces name a call by it.
+            path, stream = f"/{service.name}/{method}", method in service.streams
+            table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=stream))
+        # The service answers for methods that only a newer version knows.
         prefix = f"/{service.name}/"
         table.append(_grpc_route(prefix, RouteMatch(prefix=prefix), service.cluster, settings))
     table += _grpc_health_routes(settings, services)
@@ -221,6 +222,7 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
         domains=["*"],
         routes=table,
         retry_policy=retry_policy(),
+        request_headers_to_add=[caller_address()],
         request_headers_to_remove=[HEALTH_SERVICE_HEADER],
         response_headers_to_remove=["x-envoy-upstream-service-time"],
     )

@@ -55,6 +55,8 @@ class RpcService:
     name: str
     """Full name, `vyris.mint.v1.MintService`."""
     cluster: str
+    methods: tuple[str, ...]
+    """Every method."""
     streams: tuple[str, ...]
     """Methods that answer with a stream."""
 
@@ -73,6 +75,7 @@ def rpc_services(descriptors: FileDescriptorSet) -> list[RpcService]:
         RpcService(
             name=f"{file.package}.{service.name}",
             cluster=_cluster_of(file.package),
+            methods=tuple(method.name for method in service.method),
             streams=tuple(method.name for method in service.method if method.server_streaming),
         )
         for file in descriptors.file

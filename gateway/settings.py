@@ -135,7 +135,10 @@ class GatewaySettings(BaseSettings):
     @field_validator("gateway_cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # Browsers send host names in lower case.
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -146,7 +149,7 @@ class GatewaySettings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from None
         for origin in self.gateway_cors_origins:
-            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+            if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
                 raise ValueError(f"GATEWAY_CORS_ORIGINS: {origin!r} is not scheme://host[:port]")
         for cert, key in (
             ("gateway_tls_cert_file", "gateway_tls_key_file"),

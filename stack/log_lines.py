@@ -16,7 +16,7 @@ COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_
 LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 TIME_KEYS = ("timestamp", "time")
 # Shown in the sentence, or the same in every line.
-TOLD_KEYS = {"timestamp", "time", "level", "event", "process", "method", "path", "status", "exception"}
+TOLD_KEYS = {"timestamp", "time", "level", "event", "process", "method", "route", "status", "exception"}
 # Of the gateway's access log: what tells something about the request.
 ACCESS_KEYS = ("error", "duration_ms", "details", "request_id")
 LINE_LIMIT = 64 * 1024
@@ -43,7 +43,7 @@ def _sentence(fields: dict[str, Any]) -> Text:
         text.append(str(fields["event"]), style=LEVEL_STYLES.get(level, ""))
         told = {key: value for key, value in fields.items() if key not in TOLD_KEYS}
     else:
-        text.append(f"{fields.get('method', '')} {fields.get('path', '')} {fields.get('status', '')}".strip())
+        text.append(f"{_asked(fields)} {fields.get('status', '')}".strip())
         told = {key: fields[key] for key in ACCESS_KEYS if fields.get(key) not in {None, "-", "", "via_upstream"}}
     for key, value in told.items():
         text.append(f"  {key}=", style="dim")
@@ -51,6 +51,12 @@ def _sentence(fields: dict[str, Any]) -> Text:
     for raised in _exceptions(fields.get("exception")):
         text.append(f"\n{'':{NAME_WIDTH}}   {raised}", style="red")
     return text
+
+
+def _asked(access: dict[str, Any]) -> str:
+    """What the caller of an access log line asked for. A JSON route begins with its method, a native one does not."""
+    method, route = str(access.get("method", "")), str(access.get("route", "(no such path)"))
+    return route if route.startswith(f"{method} ") else f"{method} {route}"
 
 
 def _clock(time: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
@@ -75,6 +75,11 @@ class Rpc:
         """The caller's metadata; keys that end in `-bin` have bytes."""
         return self._metadata
 
+    def peer(self) -> str:
+        """Who the other end of the connection is, as gRPC writes it: `ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`."""
+        peer = self._call.peer()
+        return peer.decode() if isinstance(peer, bytes) else peer
+
     def time_remaining(self) -> float:
         """Seconds until the caller's deadline, infinite where there is none."""
         return max(self._deadline_s - time.time(), 0.0)
@@ -106,12 +111,21 @@ class Rpc:
     # The way of a call.
 
     def begin(self) -> None:
-        """Wait for the caller's message; a method with a stream of them waits itself."""
-        self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
-        if self._handler.request_streaming:
-            self._run(self._messages())
-        else:
-            self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
+        """Wait for the caller's message; a method with a stream of them waits itself.
+
+        Where that fails the call ends at once, so that it holds no place. Raises what it failed with.
+        """
+        try:
+            self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
+            if self._handler.request_streaming:
+                self._run(self._messages())
+            else:
+                self._start([core.ReceiveMessageOperation(NO_FLAGS)], self._on_message)
+        except Exception:
+            self._note_end(self)
+            with suppress(grpc.aio.UsageError):  # gRPC core refuses this, too
+                self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
+            raise
 
     def _on_message(self, event: core.Event) -> None:
         self._run(event.batch_operations[0].message())

@@ -117,14 +117,16 @@ class Server:
         elif self._methods_at_work >= self._calls_limit:
             refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
         elif not handler.response_streaming:
+            rpc = Rpc(event, handler, self._completions, self._note_end)
             self._methods_at_work += 1
-            Rpc(event, handler, self._completions, self._note_end).begin()
+            rpc.begin()
         elif self._streams_at_work >= self._streams_limit:
             refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_STREAMS)
         else:
+            rpc = Rpc(event, handler, self._completions, self._note_stream_end)
             self._methods_at_work += 1
             self._streams_at_work += 1
-            Rpc(event, handler, self._completions, self._note_stream_end).begin()
+            rpc.begin()
 
     def _on_shutdown(self, _: core.Event) -> None:
         """All calls have ended and nothing listens any more."""

@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.descriptor import MethodDescriptor
 
 from services.grpc_server.rpc import Rpc
+from services.runtime.addresses import ip_address_of, peer_address
 from services.runtime.refusals import refusal_of
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
@@ -15,6 +16,8 @@ from vyris.errors import Retryable, Unauthorized, VyrisError
 TRAVEL_S: Final = 0.05
 # Metadata by which a method whose answer is a body of its own names the HTTP status; the gateway makes it so.
 HTTP_STATUS_KEY: Final = "x-http-status"
+# Metadata in which the gateway says the address that it limits and logs the caller by.
+CALLER_ADDRESS_KEY: Final = "x-vyris-caller-address"
 
 
 class Identity:
@@ -77,6 +80,15 @@ class Call:
         """All text values of a metadata key."""
         metadata = self._rpc.invocation_metadata()
         return [value for name, value in metadata if name == key and isinstance(value, str)]
+
+    def caller_address(self) -> str:
+        """The caller's IP address; empty where there is none.
+
+        The gateway says it in a header of its own, which it takes from every caller. Who calls a service directly has
+        the address of the connection.
+        """
+        said = self.metadata(CALLER_ADDRESS_KEY)
+        return ip_address_of(said) if said else peer_address(self._rpc.peer())
 
     def refusal_of(self, error: Exception) -> VyrisError:
         """What the caller is told where the call ended in `error`; for methods whose errors are no gRPC status."""

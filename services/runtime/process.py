@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 READINESS_INTERVAL_S = 1.0
 PROBES_LIMIT = 64
+MESSAGE_LIMIT_BYTES = 256 * 1024
+METADATA_LIMIT_BYTES = 32 * 1024
+PING_INTERVAL_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -118,25 +121,33 @@ def _spare_collector() -> None:
     gc.freeze()
 
 
+def server_options(calls_limit: int, *, ping_interval_ms: int = PING_INTERVAL_MS) -> list[tuple[str, int]]:
+    """Channel arguments of a service's port. gRPC ignores a name that it does not know.
+
+    `ping_interval_ms` is the least time between two pings of a silent connection; a third that comes sooner ends it.
+    """
+    return [
+        # A port that is taken is an error, not a second listener.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", calls_limit),
+        # Calls that wait for the event loop. Between its own bounds, a thousand and three thousand, gRPC refuses at
+        # random, in words that tell a caller nothing.
+        ("grpc.server.max_pending_requests", calls_limit),
+        ("grpc.server.max_pending_requests_hard_limit", calls_limit),
+        ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+        ("grpc.max_metadata_size", METADATA_LIMIT_BYTES),
+        # The gateway and our client send pings more often than the default five minutes allow.
+        ("grpc.http2.min_ping_interval_without_data_ms", ping_interval_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
 def _server(
     completions: Completions, settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer
 ) -> Server:
     server = Server(
         completions,
-        options=[
-            # A port that is taken is an error, not a second listener.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_concurrent_streams", settings.concurrent_calls_limit),
-            # Calls that wait for the event loop. Between its own bounds, a thousand and three thousand, gRPC refuses at
-            # random, in words that tell a caller nothing.
-            ("grpc.server.max_pending_requests", settings.concurrent_calls_limit),
-            ("grpc.server.max_pending_requests_hard_limit", settings.concurrent_calls_limit),
-            ("grpc.max_receive_message_length", 256 * 1024),
-            ("grpc.max_metadata_size", 32 * 1024),
-            # The gateway keeps its connections alive more often than the default five minutes allow.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ],
+        options=server_options(settings.concurrent_calls_limit),
         calls_limit=settings.concurrent_calls_limit,
     )
     for endpoint in hosted.endpoints:

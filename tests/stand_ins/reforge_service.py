@@ -229,7 +229,7 @@ class World:
         return await self.call("UndoReforge", reforge_pb2.UndoReforgeRequest(token=token))
 
     async def call(self, method: str, request: Any, proof: str | None = None) -> Any:
-        metadata = (("x-forwarded-for", "198.51.100.7, 203.0.113.9"), *(((METADATA_KEY, proof),) if proof else ()))
+        metadata = (("x-vyris-caller-address", "203.0.113.9"), *(((METADATA_KEY, proof),) if proof else ()))
         try:
             return await getattr(self.stub, method)(request, metadata=metadata, timeout=20)
         except grpc.aio.AioRpcError as error:

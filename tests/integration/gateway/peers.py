@@ -300,7 +300,9 @@ async def _ready(gateway: Gateway, wait_for: Sequence[str]) -> None:
             with contextlib.suppress(httpx.HTTPError):
                 statistics = (await admin.get("/stats?filter=membership_healthy")).text
                 counts = dict(line.split(": ") for line in statistics.splitlines())
-                if all(counts.get(f"cluster.{name}.membership_healthy", "0") != "0" for name in wait_for):
+                healthy = all(counts.get(f"cluster.{name}.membership_healthy", "0") != "0" for name in wait_for)
+                # It listens once it has looked at every service, the ones that are away included.
+                if healthy and (await admin.get("/ready")).status_code == 200:
                     return
             await asyncio.sleep(0.1)
     raise RuntimeError("Envoy did not see every service healthy: " + (gateway.folder / "envoy.log").read_text())

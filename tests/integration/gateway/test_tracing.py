@@ -26,7 +26,7 @@ async def test_one_trace_from_the_gateway_to_the_service(
     assert spans
     assert not [span for span in servicer.spans if "topsecret" in str(span)]
     tags = {tag.key: tag.value.string_value for span in spans for tag in span.attributes}
-    assert tags["http.url"].endswith("/memberships/m/encounters")
+    assert tags["http.route"] == "GET /memberships/{membership_id}/encounters"
 
 
 async def test_a_dead_collector_does_not_matter(services: Services, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _managers(configuration: Any) -> dict[str, Any]:
 def test_filters_stand_in_their_order() -> None:
     manager = _managers(_generated(gateway_rate_limit_rps=1, gateway_cors_origins=("https://a.example",)))["json"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in manager["http_filters"]]
-    assert names == ["header_mutation", "cors", "lua", "local_ratelimit", "buffer", "grpc_json_transcoder", "router"]
+    assert names == ["header_mutation", "lua", "local_ratelimit", "buffer", "grpc_json_transcoder", "router"]
 
 
 @pytest.mark.parametrize("door", ["json", "grpc"])
@@ -134,6 +134,31 @@ def test_clusters_look_again_every_second_and_cannot_be_emptied() -> None:
         assert cluster["outlier_detection"]["max_ejection_percent"] <= 50
         assert cluster["outlier_detection"]["always_eject_one_host"] is False
         assert "retry_budget" in cluster["circuit_breakers"]["thresholds"][0]
+
+
+def _values_of(key: str, node: Any) -> list[Any]:
+    """Every value of `key` at any depth."""
+    if isinstance(node, dict):
+        own = [node[key]] if key in node else []
+        return own + [value for child in node.values() for value in _values_of(key, child)]
+    return [value for child in node for value in _values_of(key, child)] if isinstance(node, list) else []
+
+
+def test_no_runtime_key_is_trusted_to_do_anything() -> None:
+    """Envoy ignores runtime keys that it does not know, so none of its own is set.
+
+    The only keys are names that a message asks for, beside the values in force.
+    """
+    everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
+    everything["gateway_access_log_path"] = "/dev/null"
+    configuration = _generated(**everything)
+    assert "layered_runtime" not in configuration
+    assert set(_values_of("runtime_key", configuration)) == {
+        "vyris.access_log.shed_status",
+        "vyris.access_log.shed_sample",
+    }
+    assert {value["default_value"] for value in _values_of("value", configuration) if isinstance(value, dict)
+            and "runtime_key" in value} == {503}  # fmt: skip
 
 
 def test_no_comment_of_the_protos_is_carried_along() -> None:

@@ -72,6 +72,41 @@ class RawCaller:
                 await self._flush()
         return answer
 
+    async def pings(self, count: int, every_s: float) -> str:
+        """Send pings of HTTP/2; the reason with which the server ended the connection, empty where it did not."""
+        clock = asyncio.get_running_loop().time
+        for number in range(count):
+            self._http.ping(number.to_bytes(8, "big"))
+            await self._flush()
+            until_s = clock() + every_s
+            while (left_s := until_s - clock()) > 0:
+                reason = await self._goodbye(left_s)
+                if reason is not None:
+                    return reason
+        return ""
+
+    async def _goodbye(self, within_s: float) -> str | None:
+        """Read once; the reason of a GOAWAY frame or of a closed connection."""
+        try:
+            data = await asyncio.wait_for(self._reader.read(65_536), within_s)
+        except TimeoutError:
+            return None
+        if not data:
+            return "closed"
+        events = self._http.receive_data(data)
+        await self._flush()
+        ends = [event for event in events if isinstance(event, h2.events.ConnectionTerminated)]
+        return (ends[0].additional_data or b"").decode() or "ended" if ends else None
+
+    async def server_settings(self) -> dict[int, int]:
+        """The server's SETTINGS by code (RFC 9113 section 6.5.2)."""
+        async with asyncio.timeout(5):
+            while True:
+                events = self._http.receive_data(await self._reader.read(65_536))
+                for event in events:
+                    if isinstance(event, h2.events.RemoteSettingsChanged):
+                        return {int(code): change.new_value for code, change in event.changed_settings.items()}
+
     def vanish(self) -> None:
         """Close the socket without a word."""
         self._writer.transport.abort()

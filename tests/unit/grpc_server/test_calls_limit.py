@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
-from services.grpc_server.rpc import Rpc
+from services.grpc_server.rpc import UNEXPECTED, Rpc
 from services.grpc_server.server import TOO_MANY_CALLS, TOO_MANY_STREAMS
 from tests.unit.grpc_server.served import Stay, becomes, echo, methods_at_it, served, server_stream, unary
 
@@ -102,3 +103,23 @@ async def test_a_method_that_goes_on_after_its_caller_counts_until_it_ends() -> 
         go.set()
         await becomes(lambda: methods_at_it() == 0)
         assert await running.call("Echo", b"again") == b"again"
+
+
+@pytest.mark.parametrize("response_streaming", [False, True])
+async def test_a_call_that_fails_before_its_method_begins_takes_no_place(response_streaming: bool) -> None:
+    # No `request_streaming`: the first look at it raises.
+    broken = SimpleNamespace(response_streaming=response_streaming)
+    stay = Stay()
+    async with served(LIMIT, Broken=broken, Stay=unary(stay), Write=server_stream(_write)) as running:
+        for _ in range(LIMIT + 1):
+            error = await running.refused("Broken", timeout=2)
+            assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, UNEXPECTED)
+        assert [message async for message in running.listen("Write")] == [b""]
+        held = [running.call("Stay") for _ in range(LIMIT)]
+        await becomes(lambda: stay.there == LIMIT)
+        stay.go.set()
+        await asyncio.gather(*held)
+
+
+async def _write(request: bytes, rpc: Rpc) -> None:
+    await rpc.write(b"")

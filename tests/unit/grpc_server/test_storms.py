@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from services.grpc_server.rpc import Rpc
+from services.runtime.process import server_options
 from tests.unit.grpc_server.raw_caller import framed, raw_caller
 from tests.unit.grpc_server.served import (
     NEVER_S,
@@ -23,11 +24,8 @@ from tests.unit.grpc_server.served import (
 )
 
 MANY = 1000
-# As a service process sets them (services/runtime/process.py): gRPC's own bounds refuse at random.
-OPTIONS = [
-    ("grpc.server.max_pending_requests", MANY),
-    ("grpc.server.max_pending_requests_hard_limit", MANY),
-]
+# As a service process sets them: gRPC's own bounds refuse calls that wait at random.
+OPTIONS = server_options(MANY)
 
 
 async def slow_echo(request: bytes, rpc: Rpc) -> bytes:

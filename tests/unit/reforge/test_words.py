@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 
-from services.reforge.callers import UNKNOWN, network_address
 from services.reforge.mail_facts import shown_name, shown_time
 from services.reforge.mail_messages import SUBJECTS, MailWriter
 from services.reforge.outbox import Mail, MailKind
@@ -108,26 +107,3 @@ def test_the_policy_allows_the_one_style_by_its_hash_and_nothing_else() -> None:
     headers = dict(Pages().headers)
     assert re.search(r"style-src 'sha256-[A-Za-z0-9+/]{43}='", headers["content-security-policy"])
     assert headers["content-security-policy"].startswith("default-src 'none'")
-
-
-class _Call:
-    def __init__(self, *forwarded: str) -> None:
-        self._forwarded = list(forwarded)
-
-    def metadata_values(self, key: str) -> list[str]:
-        return self._forwarded if key == "x-forwarded-for" else []
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "shown"),
-    [
-        ((), UNKNOWN),
-        (("203.0.113.9",), "203.0.113.9"),
-        (("198.51.100.7, 203.0.113.9",), "203.0.113.9"),
-        (("198.51.100.7", "2001:db8::1"), "2001:db8::1"),
-        (("<script>",), UNKNOWN),
-        (("",), UNKNOWN),
-    ],
-)
-def test_the_place_is_the_gateways_own_word(forwarded: tuple[str, ...], shown: str) -> None:
-    assert network_address(_Call(*forwarded)) == shown  # type: ignore[arg-type]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from stack.log_lines import LogFollower, last_lines, last_words, readable
 
 
@@ -15,12 +17,20 @@ def test_a_json_line_becomes_its_event_with_the_fields_behind() -> None:
     assert readable("mint", line, "cyan").plain == "mint       03:04:05.678 batch_done  n=64"
 
 
-def test_an_access_log_line_tells_method_path_and_status() -> None:
+@pytest.mark.parametrize(
+    ("route", "shown"),
+    [
+        ({"route": "POST /mint"}, "POST /mint"),
+        ({"route": "/vyris.mint.v1.MintService/Mint"}, "POST /vyris.mint.v1.MintService/Mint"),
+        ({}, "POST (no such path)"),
+    ],
+)
+def test_an_access_log_line_tells_method_route_and_status(route: dict[str, str], shown: str) -> None:
     line = json.dumps(
-        {"time": "2026-01-02T03:04:05.678Z", "method": "POST", "path": "/mint", "status": 410, "error": "SOLD_OUT",
+        {"time": "2026-01-02T03:04:05.678Z", "method": "POST", **route, "status": 410, "error": "SOLD_OUT",
          "duration_ms": 3, "details": "via_upstream", "flags": "-"}
     )  # fmt: skip
-    expected = "gateway    03:04:05.678 POST /mint 410  error=SOLD_OUT  duration_ms=3"
+    expected = f"gateway    03:04:05.678 {shown} 410  error=SOLD_OUT  duration_ms=3"
     assert readable("gateway", line, "cyan").plain == expected
 
 

@@ -1,0 +1,1 @@
+"""Streams on which nothing happens, for minutes: too long for `make test`."""
