@@ -255,7 +255,7 @@ async def test_whatever_a_user_is_called_every_list_shows_it(
     for command, said in (
         (["membership", "show", membership.id], "[/x]"),
         (["membership", "show", "[/x]"], "valid UUID"),
-        (["user", "erase", "[/x]", "--reason", "[/r]"], "Erased"),
+        (["user", "erase", "[/x]", "--yes", "--reason", "[/r]"], "Erased"),
     ):
         result = await asyncio.to_thread(CliRunner().invoke, app, command, env=environment)
         assert said in result.output, (result.output, result.exception)
