@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from services.storage.failures import DatabaseUnreachable
@@ -187,8 +188,8 @@ def discard(connection: Connection) -> None:
         connection.terminate()
 
 
-def _wanted_server(url: str) -> str:
-    return parse_qs(urlsplit(url).query).get("target_session_attrs", [WRITABLE])[-1]
+def _wanted_server(url: str) -> SessionAttribute:
+    return SessionAttribute(parse_qs(urlsplit(url).query).get("target_session_attrs", [WRITABLE])[-1])
 
 
 def _lives(connection: Connection) -> bool:

@@ -85,34 +85,33 @@ def postgres_address_switches(seed: int, capacity_limit: int) -> tuple[RunResult
 
     async def run() -> RunResult:
         with tempfile.TemporaryDirectory(prefix="vyris-w-") as folder:
-            async with proxied(stack) as cluster, all_at_one_address(cluster) as names:
-                async with standby(cluster, Path(folder)) as second:
+            async with (
+                proxied(stack) as cluster,
+                all_at_one_address(cluster) as names,
+                standby(cluster, Path(folder)) as second,
+            ):
 
-                    async def switch_over(_: Scene) -> None:
-                        pids = {name: stack.pid(name) for name in names}
-                        second.lead_here()
-                        await asyncio.sleep(STANDBY_ONLY_S)
-                        ready = await asyncio.gather(*(asyncio.to_thread(_is_ready, cluster, name) for name in names))
-                        switch.ready_at_standby += [
-                            name for name, is_ready in zip(names, ready, strict=True) if is_ready
-                        ]
-                        await second.lose_primary()
-                        await second.promote()
-                        promoted_s = time.monotonic()
+                async def switch_over(_: Scene) -> None:
+                    pids = {name: stack.pid(name) for name in names}
+                    second.lead_here()
+                    await asyncio.sleep(STANDBY_ONLY_S)
+                    ready = await asyncio.gather(*(asyncio.to_thread(_is_ready, cluster, name) for name in names))
+                    switch.ready_at_standby += [name for name, is_ready in zip(names, ready, strict=True) if is_ready]
+                    await second.lose_primary()
+                    await second.promote()
+                    promoted_s = time.monotonic()
 
-                        async def becomes_ready(name: str) -> None:
-                            while not await asyncio.to_thread(_is_ready, cluster, name):
-                                await asyncio.sleep(0.1)
-                            switch.ready_after_s[name] = round(time.monotonic() - promoted_s, 2)
+                    async def becomes_ready(name: str) -> None:
+                        while not await asyncio.to_thread(_is_ready, cluster, name):
+                            await asyncio.sleep(0.1)
+                        switch.ready_after_s[name] = round(time.monotonic() - promoted_s, 2)
 
-                        await asyncio.gather(*map(becomes_ready, names))
-                        switch.restarted += [name for name in names if stack.pid(name) != pids[name]]
+                    await asyncio.gather(*map(becomes_ready, names))
+                    switch.restarted += [name for name in names if stack.pid(name) != pids[name]]
 
-                    with _only_here(SWITCH, switch_over):
-                        result, _ = await run_once(
-                            cluster, seed, capacity_limit=capacity_limit, draw_faults=_once(SWITCH)
-                        )
-                    return result
+                with _only_here(SWITCH, switch_over):
+                    result, _ = await run_once(cluster, seed, capacity_limit=capacity_limit, draw_faults=_once(SWITCH))
+                return result
 
     with campaign_stack() as stack:
         return asyncio.run(run()), switch
