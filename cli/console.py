@@ -14,22 +14,38 @@ from uuid import UUID
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services.runtime.times import rfc3339
+from stack.printable import printable
 
 P = ParamSpec("P")
 PIPED_WIDTH = 200
 
+
+class PlainConsole(Console):
+    """A console for text that others wrote: no markup, no emoji codes, no control characters.
+
+    Rich reads `[web]1001` as a style and its text, `:x:` as a picture, and lets escape sequences through. Every string
+    that is printed passes here, cells of tables too.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """`text` as it is, with nothing in it obeyed; of `options`, rich's own, those that only place it are kept."""
+        placing = {name: options[name] for name in ("style", "justify", "overflow") if options.get(name)}
+        return Text(printable(text, keeps_lines=True), **placing)
+
+
 # What is piped is not cut to the width of a terminal that is not there.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True, soft_wrap=True)
+out = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = PlainConsole(stderr=True, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def fail(sentence: str) -> NoReturn:
     """End the command with a sentence that says what is wrong and what to do, and exit status 1."""
-    err.print(sentence, style="red", markup=False, highlight=False)
+    err.print(sentence, style="red")
     raise typer.Exit(1)
 
 
@@ -45,26 +61,30 @@ Reason = Annotated[str, typer.Option(callback=_needs_words, help="Why, and how y
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
     """Print rows as a table of `columns`, or as a JSON array with every field."""
     if as_json:
-        out.print_json(json.dumps([dict(row) for row in rows], default=_text))
+        _print_json([dict(row) for row in rows])
         return
     if not rows:
-        err.print(empty, markup=False)
+        err.print(empty)
         return
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(_text(row[column]) for column in columns))
+        table.add_row(*(printable(_text(row[column])) for column in columns))
     out.print(table)
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one thing, a line a field, or as a JSON object."""
     if as_json:
-        out.print_json(json.dumps(dict(row), default=_text))
+        _print_json(dict(row))
         return
     table = Table(show_header=False, box=None)
     for field, value in row.items():
-        table.add_row(field, _text(value))
+        table.add_row(printable(field), printable(_text(value)))
     out.print(table)
+
+
+def _print_json(value: object) -> None:
+    out.print_json(json.dumps(value, default=_text), ensure_ascii=True)
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ import typer
 from cli import dev_encounter, dev_keys, dev_proof
 from cli.backends import BackendSettings
 from cli.console import fail
+from stack.printable import printable
 from stack.state import StateFolder
 
 app = typer.Typer(no_args_is_help=True, help="Try the local stack: mails, device keys, device proofs, encounters.")
@@ -40,7 +41,7 @@ def mail(
         fail(f"There is no mail in {folder}" + (f" to {to}." if to else "."))
     if everything:
         for path, message in mails:
-            typer.echo(f"{path.name}  {message['To']}  {message['Subject']}")
+            typer.echo(printable(f"{path.name}  {message['To']}  {message['Subject']}"))
         return
     path, newest = mails[0]
     text = _text(newest)
@@ -51,8 +52,8 @@ def mail(
         typer.echo(found[1])
         return
     for name in ("From", "To", "Date", "Subject", "Message-ID"):
-        typer.echo(f"{name}: {newest[name]}")
-    typer.echo(f"File: {path}\n\n{text}")
+        typer.echo(printable(f"{name}: {newest[name]}"))
+    typer.echo(f"File: {path}\n\n{printable(text, keeps_lines=True)}")
 
 
 def _read(path: Path) -> EmailMessage:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import stack
+from stack.printable import printable
 
 GROUPS = {
     "drop": "cli.drop",
@@ -55,7 +56,7 @@ class LazyGroup(TyperGroup):
             if not told:
                 raise
             for sentence in told:
-                typer.echo(sentence, err=True)
+                typer.echo(printable(sentence, keeps_lines=True), err=True)
             raise typer.Exit(refusals.exit_status(failure)) from None
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import getpass
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,15 +12,18 @@ import typer
 
 from cli import backends
 from cli.console import AsJson, err, fail, run_async, show
+from cli.spreadsheet import UnreadableFile, print_csv, read_column
 from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
-from services.runtime.times import rfc3339
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 
 DUE_COLUMNS = ("receipt_key", "state", "reason", "kind", "transaction_id", "user_id", "tier", "year", "created_at")
 NOT_RESTORED_COLUMNS = ("membership_id", "tier", "year", "sequence_num", "user_id", "kind", "transaction_id")
-# What a spreadsheet would take for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+KEY_COLUMN = "receipt_key"
+# Before a key in CSV: a spreadsheet takes hex digits such as 12e45 for a number.
+KEY_PREFIX = "receipt:"
+# Lines of a file that one answer names.
+NAMED_LIMIT = 20
 
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -69,7 +69,7 @@ async def refunds_due(
     async with _desk() as desk:
         rows = await (desk.export(limit) if export else desk.due(limit))
     if as_csv:
-        _print_csv([dict(row) for row in rows])
+        print_csv([{**row, KEY_COLUMN: f"{KEY_PREFIX}{row[KEY_COLUMN]}"} for row in rows], DUE_COLUMNS)
     else:
         show([dict(row) for row in rows], DUE_COLUMNS, as_json=as_json, empty="No refund is due.")
     if export:
@@ -86,14 +86,23 @@ async def refunded(
     ] = None,
 ) -> None:
     """Note that exported receipts were paid back (REFUND_DUE becomes REFUNDED)."""
-    keys = [_key(text) for text in [*(receipt_keys or []), *(_keys_in(from_csv) if from_csv else [])]]
-    if not keys:
+    named = {text: text for text in receipt_keys or ()}
+    if from_csv:
+        named |= _keys_in(from_csv)
+    if not named:
         fail("Name receipt keys, or a file with --from-csv.")
+    keys = _read_keys(named)
     async with _desk() as desk:
-        marked = await desk.mark_refunded(keys)
-    err.print(f"Marked {len(marked)} receipts REFUNDED.", highlight=False)
-    if len(marked) < len(set(keys)):
-        fail(f"{len(set(keys)) - len(marked)} receipts were not exported, or are REFUNDED already; they are unchanged.")
+        marked = await desk.mark_refunded(list(keys))
+        unchanged = {key: where for key, where in keys.items() if key.hex() not in marked}
+        states = await desk.states(list(unchanged))
+    err.print(f"Marked {len(marked)} receipts REFUNDED.")
+    if unchanged:
+        told = [f"{where}: {_why_unchanged(states.get(key))}" for key, where in unchanged.items()]
+        fail(
+            f"{len(unchanged)} receipts were not exported, or are REFUNDED already; they are unchanged.\n"
+            f"{_first_lines(told)}"
+        )
 
 
 @app.command("not-restored")
@@ -117,32 +126,58 @@ def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:
         err.print(f"These are the first {limit}; there may be more (--limit).", highlight=False)
 
 
-def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(DUE_COLUMNS)
-    writer.writerows([_cell(row[column]) for column in DUE_COLUMNS] for row in rows)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    text = rfc3339(value) if isinstance(value, datetime) else str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def _keys_in(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if "receipt_key" not in (reader.fieldnames or []):
-            fail("The file has no column receipt_key.")
-        return [row["receipt_key"] for row in reader]
-
-
-def _key(text: str) -> bytes:
+def _keys_in(file: Path) -> dict[str, str]:
+    """What the file has for keys, by its place in it."""
     try:
-        key = bytes.fromhex(text)
+        return {f"line {line}": text for line, text in read_column(file, KEY_COLUMN)}
+    except UnreadableFile as problem:
+        fail(str(problem))
+
+
+def _read_keys(named: Mapping[str, str]) -> dict[bytes, str]:
+    """Keys with their place, out of texts by their place; where one cannot be read, all are refused."""
+    keys: dict[bytes, str] = {}
+    unreadable = []
+    for where, text in named.items():
+        key = _key(text)
+        if key is None:
+            unreadable.append(f"{where}: {_why_unreadable(text)}")
+        else:
+            keys.setdefault(key, where)
+    if unreadable:
+        fail(f"A receipt key is 64 hex digits. Nothing was marked.\n{_first_lines(unreadable)}")
+    return keys
+
+
+def _key(text: str) -> bytes | None:
+    digits = text.strip().lower().removeprefix(KEY_PREFIX).strip()
+    try:
+        key = bytes.fromhex(digits)
     except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        fail("A receipt key is 64 hex digits.")
-    return key
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def _why_unreadable(text: str) -> str:
+    if not text.strip():
+        return "no receipt key"
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return "no receipt key"
+    return "a number; the spreadsheet has lost the key: take it from `vyris receipts refunds-due`"
+
+
+def _why_unchanged(state: str | None) -> str:
+    match state:
+        case None:
+            return "there is no such receipt"
+        case "REFUNDED":
+            return "REFUNDED already"
+        case _:
+            return f"not exported, but {state}"
+
+
+def _first_lines(told: Sequence[str]) -> str:
+    more = [f"… and {len(told) - NAMED_LIMIT} more"] if len(told) > NAMED_LIMIT else []
+    return "\n".join([*told[:NAMED_LIMIT], *more])

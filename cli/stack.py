@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from stack.printable import printable
+
 if TYPE_CHECKING:
     from stack.local import Stack
     from stack.log_lines import LogFollower
@@ -104,7 +106,8 @@ def logs(
         raise typer.Exit(1)
     unknown = set(processes or ()) - set(known)
     if unknown:
-        typer.echo(f"vyris: no log of {', '.join(sorted(unknown))}; there is: {', '.join(known) or 'none'}.", err=True)
+        names = printable(", ".join(sorted(unknown)))
+        typer.echo(f"vyris: no log of {names}; there is: {', '.join(known) or 'none'}.", err=True)
         raise typer.Exit(1)
     chosen = {name: path for name, path in known.items() if not processes or name in processes}
     follower = LogFollower(chosen.values())

@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.text import Text
 
+from stack.printable import printable
+
 NAME_WIDTH = 10
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
 LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
@@ -31,25 +33,25 @@ def readable(process: str, line: str, colour: str) -> Text:
     try:
         fields = json.loads(line)
     except ValueError:
-        return prefix + Text(line)
-    return prefix + (_sentence(fields) if isinstance(fields, dict) else Text(line))
+        fields = None
+    return prefix + (_sentence(fields) if isinstance(fields, dict) else Text(printable(line, keeps_lines=True)))
 
 
 def _sentence(fields: dict[str, Any]) -> Text:
     time = next((str(fields[key]) for key in TIME_KEYS if key in fields), "")
     level = str(fields.get("level", "info"))
-    text = Text(f"{_clock(time)} ", style="dim")
+    text = Text(f"{printable(_clock(time))} ", style="dim")
     if "event" in fields:
-        text.append(str(fields["event"]), style=LEVEL_STYLES.get(level, ""))
+        text.append(printable(str(fields["event"])), style=LEVEL_STYLES.get(level, ""))
         told = {key: value for key, value in fields.items() if key not in TOLD_KEYS}
     else:
-        text.append(f"{_asked(fields)} {fields.get('status', '')}".strip())
+        text.append(printable(f"{_asked(fields)} {fields.get('status', '')}".strip()))
         told = {key: fields[key] for key in ACCESS_KEYS if fields.get(key) not in {None, "-", "", "via_upstream"}}
     for key, value in told.items():
-        text.append(f"  {key}=", style="dim")
-        text.append(str(value))
+        text.append(f"  {printable(key)}=", style="dim")
+        text.append(printable(str(value)))
     for raised in _exceptions(fields.get("exception")):
-        text.append(f"\n{'':{NAME_WIDTH}}   {raised}", style="red")
+        text.append(f"\n{'':{NAME_WIDTH}}   {printable(raised)}", style="red")
     return text
 
 

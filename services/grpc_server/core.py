@@ -12,6 +12,7 @@ from grpc._cython.cygrpc import (  # type: ignore[import-not-found]
     SendMessageOperation,
     SendStatusFromServerOperation,
     Server,
+    auth_context,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SendStatusFromServerOperation",
     "Server",
     "Tag",
+    "auth_context",
 ]
 
 # What is done: `tag`, `success`, and the operations of a call (`batch_operations`) or the call itself (`call`,

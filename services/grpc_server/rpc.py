@@ -24,6 +24,8 @@ Handler: TypeAlias = Any
 NO_FLAGS: Final = 0
 CENTURIES_S: Final = 1e12  # gRPC core has no deadline that is infinite
 UNEXPECTED: Final = "The server could not serve this call"
+# What gRPC core calls the names of a client's certificate (grpc_security_constants.h).
+NAME_PROPERTIES: Final = (b"peer_dns", b"peer_uri")
 NO_MESSAGE: Final = "The call carries no message"
 
 
@@ -79,6 +81,11 @@ class Rpc:
         """Who the other end of the connection is, as gRPC writes it: `ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`."""
         peer = self._call.peer()
         return peer.decode() if isinstance(peer, bytes) else peer
+
+    def certificate_names(self) -> frozenset[str]:
+        """DNS names and URIs of the caller's certificate (RFC 5280, 4.2.1.6); empty where it brought none."""
+        known = core.auth_context(self._call)
+        return frozenset(name.decode() for kind in NAME_PROPERTIES for name in known.get(kind, ()))
 
     def time_remaining(self) -> float:
         """Seconds until the caller's deadline, infinite where there is none."""

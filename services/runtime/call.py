@@ -72,6 +72,10 @@ class Call:
         if self.identity is not None:
             self.identity.must_be(user_id)
 
+    def certificate_names(self) -> frozenset[str]:
+        """DNS names and URIs of the certificate by which the caller's process proved itself."""
+        return self._rpc.certificate_names()
+
     def metadata(self, key: str) -> str | None:
         """The first text value of a metadata key (an HTTP header through the gateway)."""
         return next(iter(self.metadata_values(key)), None)

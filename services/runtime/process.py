@@ -30,7 +30,7 @@ from services.grpc_server.server import Server
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN, ServiceSettings, WrongSetting
-from services.runtime.tls import Certificates, certificates
+from services.runtime.tls import Certificates, certificates, named_callers
 
 log = structlog.get_logger(__name__)
 
@@ -153,7 +153,11 @@ def _server(
     for endpoint in hosted.endpoints:
         server.add_registered_method_handlers(
             endpoint.descriptor.full_name,
-            method_handlers(endpoint, limit_s=settings.call_limit_ms / 1000, authenticate=hosted.authenticate),
+            method_handlers(
+                endpoint,
+                limit_s=settings.call_limit_ms / 1000,
+                authenticate=named_callers(settings, hosted.authenticate),
+            ),
         )
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     if not settings.production:

@@ -55,6 +55,13 @@ class ServiceSettings(BaseSettings):
     server_tls_client_ca_file: Path | None = Field(
         None, description="PEM of the authority whose certificates callers must bring (mutual TLS)"
     )
+    server_tls_client_names: str = Field(
+        "",
+        pattern=r"^[\x21-\x7e ]*$",
+        description="DNS names and URIs, separated by commas: whose certificates may call this service, such as the "
+        "gateway's. Anybody of the authority may ask for health. Needed in production with SERVER_TLS_CLIENT_CA_FILE; "
+        "empty: the whole authority",
+    )
     otel_exporter_otlp_endpoint: str = Field(
         "",
         pattern=r"^((http://)?[^/\s]+:[0-9]+/?)?$",

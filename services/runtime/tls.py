@@ -1,7 +1,8 @@
 """Certificates of a service's port, read again when their files change.
 
 SERVER_TLS_CERT_FILE, SERVER_TLS_KEY_FILE   the service's own; its name is mint, encounter, wallet or reforge
-SERVER_TLS_CLIENT_CA_FILE                   whoever calls must bring a certificate by this authority (mutual TLS)
+SERVER_TLS_CLIENT_CA_FILE                   a caller must bring a certificate by this authority (mutual TLS)
+SERVER_TLS_CLIENT_NAMES                     and one with such a name, to call anything but health
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
+from google.protobuf.message import Message
 
+from services.runtime.boundary import Authenticate
+from services.runtime.call import Call
 from services.runtime.settings import ServiceSettings, WrongSetting
+from vyris.errors import Unauthorized
 
 log = structlog.get_logger(__name__)
 FILE_LIMIT_BYTES: Final = 1 << 20
@@ -124,8 +129,44 @@ def certificates(settings: ServiceSettings) -> Certificates | None:
     )
     if (cert is None) != (key is None):
         raise WrongSetting("SERVER_TLS_CERT_FILE and SERVER_TLS_KEY_FILE come together")
+    names = client_names(settings)
     if cert is None or key is None:
         if client_ca is not None:
             raise WrongSetting("SERVER_TLS_CLIENT_CA_FILE needs SERVER_TLS_CERT_FILE")
+        if names:
+            raise WrongSetting("SERVER_TLS_CLIENT_NAMES needs SERVER_TLS_CLIENT_CA_FILE")
         return None
+    if names and client_ca is None:
+        raise WrongSetting("SERVER_TLS_CLIENT_NAMES needs SERVER_TLS_CLIENT_CA_FILE")
+    if settings.production and client_ca is not None and not names:
+        raise WrongSetting(
+            "SERVER_TLS_CLIENT_NAMES is not set, so every certificate of the authority could call this service: "
+            "production needs the names of its callers, such as the gateway's"
+        )
     return Certificates(cert, key, client_ca)
+
+
+def client_names(settings: ServiceSettings) -> frozenset[str]:
+    """The names whose certificates may call; empty for all of the authority's."""
+    listed = (name.strip() for name in settings.server_tls_client_names.split(","))
+    return frozenset(_comparable(name) for name in listed if name)
+
+
+def named_callers(settings: ServiceSettings, authenticate: Authenticate | None) -> Authenticate | None:
+    """Refuse callers whose certificate has none of the names that may call, then do `authenticate`."""
+    names = client_names(settings)
+    if not names:
+        return authenticate
+
+    async def check(request: Message, call: Call) -> None:
+        if names.isdisjoint(map(_comparable, call.certificate_names())):
+            raise Unauthorized("The client certificate has no name that may call this service")
+        if authenticate is not None:
+            await authenticate(request, call)
+
+    return check
+
+
+def _comparable(name: str) -> str:
+    """Host names are compared without regard to case (RFC 4343), URIs exactly."""
+    return name if "://" in name else name.lower()

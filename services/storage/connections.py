@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from services.storage.failures import DatabaseUnreachable
@@ -25,6 +28,11 @@ CONNECTION_FAILURES: Final = (
     OSError,
     TimeoutError,
 )
+# Used where the URL names no `target_session_attrs` (libpq, 34.1.2). Postgres reports what it asks for when a session
+# begins, so the check costs no round trip.
+WRITABLE: Final = "read-write"
+KEEPALIVE_IDLE_S: Final = 5
+KEEPALIVE_INTERVAL_S: Final = 1
 # Generic for the type checker alone.
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -36,11 +44,17 @@ class Connections:
         """Opens none yet, so that a service starts while Postgres is away."""
         self._connect_timeout_s = settings.postgres_connect_timeout_ms / 1000
         self._kept: list[tuple[Connection, float]] = []  # and since when
+        self._taken: set[Connection] = set()  # without those that were taken before the last `expire`
+        self._unclaimed: list[tuple[Any, float]] = []  # opened for callers who hung up, and since when
         self._waiting = 0
+        self._is_closing = False
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             settings.database_url,
             min_size=0,
             max_size=settings.postgres_pool_size,
+            max_inactive_connection_lifetime=KEPT_S,
+            connect=self._open_session,
+            target_session_attrs=_wanted_server(settings.database_url),
             timeout=self._connect_timeout_s,
             command_timeout=None,  # would cancel a COMMIT
             reset=_keep_session,
@@ -65,6 +79,8 @@ class Connections:
 
     async def close(self, limit_s: float) -> None:
         """Close all, by force after `limit_s`."""
+        self._is_closing = True
+        self._discard_unclaimed()
         while self._kept:
             await self._return(self._kept.pop()[0])
         try:
@@ -73,7 +89,31 @@ class Connections:
             self._pool.terminate()
 
     async def take(self) -> Connection:
-        """A connection that nobody else uses. Raises DatabaseUnreachable."""
+        """Take a connection that nobody else uses. Raises DatabaseUnreachable."""
+        connection = await self._live_connection()
+        self._taken.add(connection)
+        return connection
+
+    async def give_back(self, connection: Connection) -> None:
+        """Let others have it; one that was terminated or has expired is replaced."""
+        may_be_kept = connection in self._taken and not self._waiting and not self._is_closing
+        self._taken.discard(connection)
+        if may_be_kept and _lives(connection) and len(self._kept) < KEPT_LIMIT:
+            self._kept.append((connection, time.monotonic()))
+        else:
+            await self._return(connection)
+
+    async def expire(self) -> None:
+        """Replace every connection that is open now: those in use when they are given back, all others before use."""
+        self._taken.clear()
+        self._discard_unclaimed()
+        await self._pool.expire_connections()
+        while self._kept:
+            connection = self._kept.pop()[0]
+            discard(connection)
+            await self._return(connection)
+
+    async def _live_connection(self) -> Connection:
         while self._kept:
             connection, since_s = self._kept.pop()
             if _lives(connection):
@@ -91,18 +131,68 @@ class Connections:
         finally:
             self._waiting -= 1
 
-    async def give_back(self, connection: Connection) -> None:
-        """Let others have it; one that was terminated is replaced."""
-        if _lives(connection) and not self._waiting and len(self._kept) < KEPT_LIMIT:
-            self._kept.append((connection, time.monotonic()))
+    async def _open_session(self, *args: Any, **kwargs: Any) -> Any:
+        """Open a connection for the pool, or take one that a caller did not wait for.
+
+        A caller who is cancelled waits for the end of it. The pool gives the place to the next caller as soon as this
+        one leaves: with thousands of callers who hang up, Postgres would have many more sessions than the pool.
+        """
+        while self._unclaimed:
+            connection, since_s = self._unclaimed.pop()
+            if not connection.is_closed() and time.monotonic() - since_s < KEPT_S:
+                return connection
+            connection.terminate()
+        opening = asyncio.ensure_future(asyncpg.connect(*args, **kwargs))
+        opening.add_done_callback(self._detect_silence)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._save)
+            await asyncio.wait([opening])
+            raise
+
+    def _save(self, opening: asyncio.Future[Any]) -> None:
+        """Save an opened connection for the next caller."""
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        if self._is_closing:
+            opening.result().terminate()
         else:
-            await self._return(connection)
+            self._unclaimed.append((opening.result(), time.monotonic()))
+
+    def _discard_unclaimed(self) -> None:
+        while self._unclaimed:
+            self._unclaimed.pop()[0].terminate()
+
+    def _detect_silence(self, opening: asyncio.Future[Any]) -> None:
+        """Have the kernel end a connection whose other end is gone without a word (Linux; tcp(7))."""
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        own: socket.socket | None = opening.result()._transport.get_extra_info("socket")
+        if own is None or own.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+            return
+        limit_ms = int(self._connect_timeout_s * 1000)
+        with suppress(OSError):  # it was lost just now
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     async def _return(self, connection: Connection) -> None:
         # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
         # stands, also where it was lost just now and its place in the pool is free already.
         with suppress(*CONNECTION_FAILURES):
             await self._pool.release(connection, timeout=self._connect_timeout_s)
+
+
+def discard(connection: Connection) -> None:
+    """Close a connection at once. Its holder still gives it back."""
+    with suppress(asyncpg.InterfaceError):  # it was lost, and the pool has taken it back
+        connection.terminate()
+
+
+def _wanted_server(url: str) -> SessionAttribute:
+    return SessionAttribute(parse_qs(urlsplit(url).query).get("target_session_attrs", [WRITABLE])[-1])
 
 
 def _lives(connection: Connection) -> bool:

@@ -4,11 +4,18 @@ Limits, each inside the next: lock < statement < transaction on the server, as l
 call on this side. A call that passes its limit is abandoned by closing its connection,
 never by a cancel request: Postgres answers a cancelled COMMIT that waits for a
 synchronous standby by committing locally, and the caller would not know.
+
+A caller who is cancelled leaves; what was begun ends by itself within the same limits, and only then is the connection
+free. Closing it would leave its session behind on the server, beside the one that replaces it.
+
+A connection that answers can still be unable to do its work: its server became a standby, its role lost a right, the
+schema moved. So an error keeps its connection only where it speaks of data, locks or time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -16,14 +23,29 @@ import asyncpg
 import structlog
 
 from services import tracing
-from services.storage.connections import Connection, Connections
-from services.storage.failures import DatabaseUnavailable, DataRejected
+from services.storage.connections import Connection, Connections, discard
+from services.storage.failures import DatabaseFailed, DatabaseUnavailable, DataRejected
 from services.storage.queries import statement_name
 from services.storage.settings import PostgresSettings
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
+# Shorter than the time between two looks (services/runtime/process.py), so that a look ends what hangs itself.
+LOOK_LIMIT_S: Final = 0.7
+# The server's own limits are shorter than ours. So after this many calls in a row without an answer no connection is
+# trusted: the server is gone, or what stands between has forgotten us.
+SILENCES_LIMIT: Final = 2
+# After these a connection is as good as before: data, constraints, conflicts with others, resources, limits, our own
+# functions' refusals (classes of SQLSTATE: PostgreSQL's manual, appendix A), and a statement that ran out of time.
+HARMLESS_CLASSES: Final = frozenset({"21", "22", "23", "40", "53", "54", "55", "P0"})
+STATEMENT_TIMED_OUT: Final = "57014"
+READ_ONLY: Final = "25006"  # a standby, a primary that was demoted, default_transaction_read_only
+LOOK: Final = """
+SELECT current_setting('transaction_read_only') = 'off' AS is_writable,
+       to_regclass($1) IS NOT NULL AS is_there,
+       has_table_privilege(to_regclass($1), 'INSERT') IS TRUE AS is_granted
+"""
 
 
 class Database:
@@ -35,6 +57,8 @@ class Database:
     def __init__(self, connections: Connections, call_timeout_s: float) -> None:
         self._connections = connections
         self._call_timeout_s = call_timeout_s
+        self._silences = 0
+        self._left_alone: set[asyncio.Task[None]] = set()  # the event loop holds tasks weakly
 
     @classmethod
     def open(cls, settings: PostgresSettings, application_name: str) -> Database:
@@ -46,9 +70,10 @@ class Database:
         await self._connections.open()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        """Close the connections, by force after the call limit."""
-        await self._connections.close(self._call_timeout_s)
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the connections, by force after the call limit; at once where the process is interrupted."""
+        interrupted = kind is not None and issubclass(kind, asyncio.CancelledError)
+        await self._connections.close(0 if interrupted else self._call_timeout_s)
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement as its own transaction; returns its rows."""
@@ -63,16 +88,19 @@ class Database:
         return await self._call(lambda connection: connection.execute(query, *args), statement=query)
 
     async def holds(self, table: str) -> bool:
-        """Whether Postgres answers, can be written to, and has this table: a schema that is missing serves nobody."""
+        """Whether Postgres can be written to, has this table, and lets this role insert into it.
+
+        Where it cannot, all connections are replaced: the next look may meet another server, or see other rights.
+        """
         try:
-            row = await self.fetchrow(
-                "SELECT NOT pg_is_in_recovery() AS writable, to_regclass($1) IS NOT NULL AS there", table
-            )
+            row = await self._call(lambda connection: connection.fetchrow(LOOK, table), LOOK_LIMIT_S)
         except DatabaseUnavailable:
             return False
-        if row and not row["there"]:
-            log.warning("table_missing", table=table)
-        return bool(row and row["writable"] and row["there"])
+        missing = [fact for fact, holds in row.items() if not holds] if row else ["answer"]
+        if missing:
+            log.warning("database_cannot_serve", table=table, missing=missing)
+            await self._connections.expire()
+        return not missing
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""
@@ -88,7 +116,17 @@ class Database:
                 await connection.execute(f"SET LOCAL {limit} = {limit_ms}")
             return await work(connection)
 
-        return await self._call(lambda connection: _transaction(connection, run), LONG_TRANSACTION_S)
+        with tracing.step_span("postgres", "postgresql", ""):
+            connection = await self._connections.take()
+            working = asyncio.ensure_future(_transaction(connection, run))
+            try:
+                await _ended(working, LONG_TRANSACTION_S)
+            except asyncio.CancelledError:
+                # An operator who interrupts minutes of work wants its end, not its result.
+                _abandon(connection, working)
+                await self._connections.give_back(connection)
+                raise
+            return await self._outcome(connection, working)
 
     async def _call(
         self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None, statement: str = ""
@@ -98,21 +136,49 @@ class Database:
 
     async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
         connection = await self._connections.take()
+        working = asyncio.ensure_future(work(connection))
+        until_s = time.monotonic() + timeout_s
         try:
-            running = asyncio.ensure_future(work(connection))
-            try:
-                await _ended(running, timeout_s)
-            except asyncio.CancelledError:
-                _abandon(connection, running)
-                raise
-            if not running.done():
-                _abandon(connection, running)
+            await _ended(working, timeout_s)
+        except asyncio.CancelledError:
+            alone = asyncio.create_task(self._end_alone(connection, working, until_s))
+            self._left_alone.add(alone)
+            alone.add_done_callback(self._left_alone.discard)
+            raise
+        return await self._outcome(connection, working)
+
+    async def _end_alone(self, connection: Connection, working: asyncio.Future[Any], until_s: float) -> None:
+        """What `_timed` does at the end of a call, for a caller who has left."""
+        try:
+            await _ended(working, until_s - time.monotonic())
+            await self._outcome(connection, working)
+        except Exception as error:
+            log.info("nobody_waited", problem=str(error) if isinstance(error, DatabaseFailed) else type(error).__name__)
+
+    async def _outcome(self, connection: Connection, working: asyncio.Future[T]) -> T:
+        """What `working` returned or raised, once its time is over; the connection is given back."""
+        try:
+            if not working.done():
+                _abandon(connection, working)
+                self._silences += 1
+                if self._silences >= SILENCES_LIMIT:
+                    await self._connections.expire()
                 raise DatabaseUnavailable("no answer within the time limit")
-            if isinstance(running.exception(), asyncpg.InternalClientError):
-                connection.terminate()  # or it would be handed out again and never work
-            return _result(running)
+            self._silences = 0
+            await self._judge(connection, working.exception())
+            return _result(working)
         finally:
             await self._connections.give_back(connection)
+
+    async def _judge(self, connection: Connection, error: BaseException | None) -> None:
+        """Close a connection that would be handed out again and not work."""
+        if isinstance(error, asyncpg.InternalClientError):
+            discard(connection)
+        elif isinstance(error, asyncpg.PostgresError) and not _is_harmless(error):
+            log.warning("connection_replaced", cause=f"SQLSTATE {error.sqlstate}")
+            discard(connection)
+            if error.sqlstate == READ_ONLY:
+                await self._connections.expire()
 
 
 async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:
@@ -140,8 +206,13 @@ async def _transaction(connection: Connection, work: Callable[[Connection], Awai
         return await work(connection)
 
 
+def _is_harmless(error: asyncpg.PostgresError) -> bool:
+    sqlstate = error.sqlstate or ""
+    return sqlstate[:2] in HARMLESS_CLASSES or sqlstate == STATEMENT_TIMED_OUT
+
+
 def _abandon(connection: Connection, running: asyncio.Future[Any]) -> None:
-    connection.terminate()
+    discard(connection)
     running.add_done_callback(lambda finished: finished.cancelled() or finished.exception())
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
+SERVERS: Final = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#\[\]@]*)(:[0-9]{1,5})?")
 
@@ -22,7 +23,10 @@ def postgres_url(text: str) -> str:
         raise ValueError(
             "must be postgresql://user:password@host:port/database, with other characters of the password as %XX"
         )
-    modes = parse_qs(parts.query).get("sslmode", [])
+    query = parse_qs(parts.query)
+    if not set(query.get("target_session_attrs", [])) <= set(SERVERS):
+        raise ValueError(f"its target_session_attrs must be one of {', '.join(SERVERS)}")
+    modes = query.get("sslmode", [])
     if not set(modes) <= set(SSL_MODES):
         raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
     return text

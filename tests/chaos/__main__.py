@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
-from tests.chaos.failover import postgres_fails_over, valkey_master_lost
+from tests.chaos.failover import postgres_address_switches, postgres_fails_over, valkey_master_lost
 from tests.chaos.fuzz import run_fuzz
 from tests.chaos.history import History
 from tests.chaos.overload import run_overload
@@ -84,6 +84,18 @@ def failover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
         _tell(result)
         failed = failed or bool(result.violations)
     raise typer.Exit(failed)
+
+
+@app.command()
+def switchover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
+    """Lead the one address of Postgres to a standby under load, and promote it later."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    result, switch = postgres_address_switches(seed, capacity_limit)
+    _tell(result)
+    out.print(f"ready after the promotion, in seconds: {switch.ready_after_s}", highlight=False)
+    for failure in switch.failures():
+        out.print(f"FAILED: {failure}", style="red", highlight=False)
+    raise typer.Exit(bool(result.violations or switch.failures()))
 
 
 @app.command()

@@ -15,7 +15,7 @@ import asyncpg
 
 from stack import launch
 from stack.postgres import DATABASE, OWNER, PORT, binaries
-from tests.chaos.cluster import MINTS, Cluster
+from tests.chaos.cluster import Cluster
 
 NAME = "chaos_standby"
 SYNCHRONOUS_LIMIT_S = 30.0
@@ -73,9 +73,18 @@ class Standby:
 
     async def take_over(self) -> None:
         """The primary dies for good; the standby becomes the primary, and every proxy leads to it."""
+        await self.lose_primary()
+        await self.promote()
+        self.lead_here()
+
+    async def lose_primary(self) -> None:
+        """The primary dies for good."""
         stack = self._cluster.stack
         os.kill(await asyncio.to_thread(stack.pid, "postgres"), signal.SIGKILL)
         await asyncio.to_thread(stack.stop_process, "postgres")
+
+    async def promote(self) -> None:
+        """The standby becomes the primary."""
         promoted = await asyncpg.connect(self.url, timeout=5)
         try:
             if not await promoted.fetchval("SELECT pg_promote(true, $1)", int(PROMOTION_LIMIT_S)):
@@ -86,8 +95,12 @@ class Standby:
         finally:
             promoted.terminate()
         self._cluster.database_url = self.url
-        for mint in MINTS:
-            self._cluster.proxies[f"{mint}-postgres"].lead_to(self._sockets / f".s.PGSQL.{PORT}")
+
+    def lead_here(self) -> None:
+        """Every proxy to Postgres leads to this server; connections to the other one are reset."""
+        for name, proxy in self._cluster.proxies.items():
+            if name.endswith("-postgres"):
+                proxy.lead_to(self._sockets / f".s.PGSQL.{PORT}")
 
     def stop(self) -> None:
         """End it."""

@@ -32,7 +32,10 @@ class Authority:
         authority: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        alternatives = [x509.DNSName(name) for name in names] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        alternatives: list[x509.GeneralName] = [
+            x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name) for name in names
+        ]
+        alternatives += [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -24,6 +24,7 @@ from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.error_wire import from_rpc_error
 
 SERVICE = "vyris.encounter.v1.EncounterService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
 START_LIMIT_S = 20
 BASE_URL = "https://club.example"
 
@@ -86,8 +87,8 @@ def environment(database_url: str, state_dir: Path, **settings: str) -> dict[str
 
 
 @contextmanager
-def running(*environments: dict[str, str], folder: Path) -> Iterator[list[str]]:
-    """Targets of one encounter process for each environment, ready to serve."""
+def running(*environments: dict[str, str], folder: Path, wait: bool = True) -> Iterator[list[str]]:
+    """Targets of one encounter process for each environment, ready to serve unless nobody waits for it."""
     with ExitStack() as started:
         for settings in environments:
             log = started.enter_context((folder / f"encounter-{settings['ENCOUNTER_PORT']}.log").open("wb"))
@@ -96,7 +97,7 @@ def running(*environments: dict[str, str], folder: Path) -> Iterator[list[str]]:
             )
             started.callback(_stop, process)
         targets = [f"127.0.0.1:{settings['ENCOUNTER_PORT']}" for settings in environments]
-        for target in targets:
+        for target in targets if wait else ():
             _wait_ready(target)
         yield targets
 
@@ -130,7 +131,7 @@ class Client:
     """Calls one process over gRPC; answers are the message, or the error's reason."""
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target)
+        self._channel = grpc.aio.insecure_channel(target, [("grpc.max_reconnect_backoff_ms", 100)])
         self._stub = encounter_pb2_grpc.EncounterServiceStub(self._channel)
 
     async def verify(self, token: str, *, proof: str | None = None) -> encounter_pb2.Encounter | str:
@@ -152,6 +153,21 @@ class Client:
             return await self._stub.ListEncounters(request, metadata=_metadata(proof), timeout=20)
         except grpc.aio.AioRpcError as error:
             return reason(error)
+
+    async def _health(self) -> int | None:
+        health = health_pb2_grpc.HealthStub(self._channel)
+        try:
+            return (await health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=1)).status
+        except grpc.aio.AioRpcError:
+            return None
+
+    async def answers(self) -> bool:
+        """Whether the process says that it can serve, or that it cannot."""
+        return await self._health() in {SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
+
+    async def is_serving(self) -> bool:
+        """Whether the process says that it can serve."""
+        return await self._health() == SERVING
 
     async def close(self) -> None:
         await self._channel.close()

@@ -63,6 +63,11 @@ class RefundDesk:
 
         return set(await self._database.in_transaction(work))
 
+    async def states(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The states of those receipts that there are."""
+        rows = await self._database.fetch(QUERIES["read_receipt_states"], keys)
+        return {row["receipt_key"]: row["state"] for row in rows}
+
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:
             await audit_log.append(

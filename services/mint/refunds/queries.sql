@@ -92,6 +92,10 @@ UPDATE receipt_ledger l SET state = 'REFUNDED', updated_at = now()
 FROM locked WHERE l.receipt_key = locked.receipt_key
 RETURNING encode(l.receipt_key, 'hex') AS receipt_key;
 
+-- name: read_receipt_states
+-- What became of receipts that an operator names. $1 keys
+SELECT receipt_key, state::text AS state FROM receipt_ledger WHERE receipt_key = ANY ($1::bytea[]);
+
 -- name: list_not_restored
 -- Refunds that were taken back after the number had gone: these buyers paid and have no membership. $1 at most so many
 SELECT n.kind, n.issuer, n.transaction_id, encode(n.receipt_key, 'hex') AS receipt_key, n.received_at,

@@ -23,6 +23,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.ports import free_port
 from tests.stand_ins.authority import Authority
+from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
+from vyris.error_wire import from_rpc_error
+from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
+from vyris.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 SERVICES = ("mint", "encounter", "wallet", "reforge")
@@ -189,6 +194,60 @@ def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_pa
         assert _served_serial(process, trust) != before
 
 
+CALLS = {
+    "mint": (mint_pb2_grpc.MintServiceStub, "GetDrop", mint_pb2.GetDropRequest(tier="nowhere", year="2031")),
+    "wallet": (wallet_pb2_grpc.WalletServiceStub, "IssuePass", wallet_pb2.IssuePassRequest()),
+    "encounter": (encounter_pb2_grpc.EncounterServiceStub, "VerifyEncounter", encounter_pb2.VerifyEncounterRequest()),
+    "reforge": (reforge_pb2_grpc.ReforgeServiceStub, "ConfirmReforge", reforge_pb2.ConfirmReforgeRequest()),
+}
+NAMES = "gateway, spiffe://club.example/gateway"
+
+
+def _answer(process: Running, trust: Trust, method: str = "") -> str:
+    """The contract's error of a call with that certificate."""
+    stub, unary, request = CALLS[process.service]
+    credentials = grpc.ssl_channel_credentials(*(path.read_bytes() for path in (trust.ca, trust.key, trust.cert)))
+    options = [("grpc.ssl_target_name_override", process.service)]
+    with grpc.secure_channel(f"127.0.0.1:{process.port}", credentials, options) as channel:
+        try:
+            answer = getattr(stub(channel), method or unary)(request, timeout=10)
+            list(answer if method else ())
+        except grpc.RpcError as error:
+            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            return f"{told.reason if told else ''} {error.code().name}"
+    return "OK"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_alone(
+    service: str, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue(service, service)
+    allowed = [("gateway",), ("Gateway",), ("other", "gateway"), ("spiffe://club.example/gateway",)]
+    others = [("mint",), ("gateway.evil",), ("*.gateway",), ("spiffe://club.example/Gateway",), ("spiffe://x/gateway",)]
+    trusts = {
+        names: Trust(authority.ca_file, *authority.issue(f"client-{number}", *names))
+        for number, names in enumerate([*allowed, *others])
+    }
+    settings = {
+        "SERVER_TLS_CERT_FILE": str(cert),
+        "SERVER_TLS_KEY_FILE": str(key),
+        "SERVER_TLS_CLIENT_CA_FILE": str(authority.ca_file),
+        "SERVER_TLS_CLIENT_NAMES": NAMES,
+    }
+    with running(service, database_url, redis_url, tmp_path, trusts["mint",], **settings) as process:
+        assert process.becomes(process.full_name, SERVING)
+        assert process.probe("", port=process.health_port) == SERVING
+        for names in others:
+            assert _answer(process, trusts[names]) == "UNAUTHORIZED UNAUTHENTICATED", names
+        for names in allowed:
+            assert _answer(process, trusts[names]) not in {"UNAUTHORIZED UNAUTHENTICATED", "OK"}, names
+        if service == "mint":
+            assert _answer(process, trusts["mint",], "WatchDrop") == "UNAUTHORIZED UNAUTHENTICATED"
+            assert _answer(process, trusts["gateway",], "WatchDrop") == "NOT_FOUND NOT_FOUND"
+
+
 def _served_serial(process: Running, trust: Trust) -> int:
     """The serial number of the certificate that a new connection is shown."""
     import ssl
@@ -213,6 +272,7 @@ def _served_serial(process: Running, trust: Trust) -> int:
         {"SERVER_TLS_CERT_FILE": "/nowhere.pem"},
         {"SERVER_TLS_CERT_FILE": "/nowhere.pem", "SERVER_TLS_KEY_FILE": "/nowhere.key"},
         {"SERVER_TLS_CLIENT_CA_FILE": "/nowhere.pem"},
+        {"SERVER_TLS_CLIENT_NAMES": "gateway"},
     ],
 )
 def test_certificates_that_cannot_be_meant_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:

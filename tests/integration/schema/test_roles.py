@@ -130,7 +130,7 @@ async def test_a_services_pool_takes_its_role_from_the_url(database_url: str) ->
         row = await database.fetchrow("SELECT current_user AS name")
         assert row is not None
         assert row["name"] == "vyris_wallet"
-        assert await database.holds("pg_class")
+        assert await database.holds("passes")
 
 
 async def test_granting_again_changes_nothing(database_url: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import WrongSetting
-from services.runtime.tls import Certificates
+from services.runtime.settings import ServiceSettings, WrongSetting
+from services.runtime.tls import Certificates, certificates
 from tests.stand_ins.authority import Authority
 
 
@@ -52,3 +52,22 @@ def test_a_renewal_of_which_only_the_key_is_there_yet_waits(authority: Authority
     assert not served.renewed()
     cert.write_bytes(renewed)
     assert served.renewed()
+
+
+def test_production_names_who_may_call(authority: Authority) -> None:
+    cert, key = authority.issue("mint", "mint")
+    files = {"server_tls_cert_file": cert, "server_tls_key_file": key, "server_tls_client_ca_file": authority.ca_file}
+    with pytest.raises(WrongSetting, match="SERVER_TLS_CLIENT_NAMES is not set"):
+        certificates(ServiceSettings(vyris_env="production", **files))
+    with pytest.raises(WrongSetting, match="SERVER_TLS_CLIENT_NAMES is not set"):
+        certificates(ServiceSettings(vyris_env="production", server_tls_client_names=" , ", **files))
+    assert certificates(ServiceSettings(vyris_env="production", server_tls_client_names="gateway", **files))
+    assert certificates(ServiceSettings(**files))
+
+
+@pytest.mark.parametrize("missing", ["server_tls_client_ca_file", "all"])
+def test_names_without_an_authority_are_refused(authority: Authority, missing: str) -> None:
+    cert, key = authority.issue("mint", "mint")
+    files = {} if missing == "all" else {"server_tls_cert_file": cert, "server_tls_key_file": key}
+    with pytest.raises(WrongSetting, match="SERVER_TLS_CLIENT_NAMES needs"):
+        certificates(ServiceSettings(server_tls_client_names="gateway", **files))

@@ -31,6 +31,7 @@ def test_libpq_uris_are_taken(url: str) -> None:
         "postgresql://vyris:Tr0ub4dor#3@db:5432/vyris",
         "postgresql://vyris:Tr0ub4dor@db:port/vyris",
         "postgresql://vyris:Tr0ub4dor@db/vyris?sslmode=bogus",
+        "postgresql://vyris:Tr0ub4dor@db/vyris?target_session_attrs=bogus",
     ],
 )
 def test_anything_else_is_refused_in_words_without_the_password(url: str) -> None:

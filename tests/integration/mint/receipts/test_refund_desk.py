@@ -157,3 +157,105 @@ async def test_keys_that_are_none_are_refused(database_url: str, tmp_path: Path,
     status, _, err = await vyris(database_url, tmp_path, "refunded", *arguments)
     assert status == 1
     assert "Traceback" not in err
+
+
+async def exported(mint: Mint, database_url: str, folder: Path) -> list[list[str]]:
+    """The rows of an export of four refunds, header first."""
+    for number, user in enumerate(("=1+1", "[/x]", "a;b,c", "00123")):
+        await sold_out(mint, f"q{number}", user=user)
+    status, out, err = await vyris(database_url, folder, "refunds-due", "--csv", "--export")
+    assert status == 0, err
+    return list(csv.reader(io.StringIO(out)))
+
+
+async def test_a_list_that_a_spreadsheet_saved_is_taken(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=0)
+    rows = await exported(mint, database_url, tmp_path)
+    assert [row[5] for row in rows[1:]] == ["'=1+1", "[/x]", "a;b,c", "'00123"]
+    saved = io.StringIO()
+    writer = csv.writer(saved, delimiter=";")
+    writer.writerows([["paid", *reversed(row), ""] for row in rows])
+    writer.writerow([""] * 11)
+    file = tmp_path / "due.csv"
+    file.write_bytes(saved.getvalue().encode("utf-8-sig"))
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
+    assert (status, "Marked 4 receipts" in err) == (0, True), err
+    assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}
+    # Sent again it changes nothing, and each line says why.
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
+    assert (status, err.count("REFUNDED already")) == (1, 5)
+    assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}
+
+
+async def test_an_export_of_an_earlier_version_is_taken(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=0)
+    rows = await exported(mint, database_url, tmp_path)
+    file = tmp_path / "due.csv"
+    file.write_text("receipt_key,state\n" + "".join(f"{row[0].removeprefix('receipt:')},FAILED\n" for row in rows[1:]))
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
+    assert (status, "Marked 4 receipts" in err) == (0, True), err
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "says"),
+    [("1.23457E+63", "line 3: a number"), ("", "line 3: no receipt key"), ("receipt:12", "line 3: no receipt key")],
+)
+async def test_a_row_that_cannot_be_read_is_named_by_its_line_and_nothing_is_marked(
+    make_mint: MintMaker, database_url: str, tmp_path: Path, spoilt: str, says: str
+) -> None:
+    mint = await make_mint(capacity=0)
+    rows = await exported(mint, database_url, tmp_path)
+    rows[2][0] = spoilt
+    file = tmp_path / "due.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows(rows)
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
+    assert (status, says in err) == (1, True), err
+    assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 4}
+
+
+async def test_receipts_that_wait_for_no_refund_are_named_with_their_state(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=1)
+    await mint_of(mint, "p")
+    await sold_out(mint, "q")
+    states = {
+        row["state"]: row["key"]
+        for row in await mint.database.fetch(
+            "SELECT state::text, encode(receipt_key, 'hex') AS key FROM receipt_ledger"
+        )
+    }
+    named = [states["FULFILLED"], states["FAILED"], "ab" * 32]
+    status, _, err = await vyris(database_url, tmp_path, "refunded", *named)
+    assert status == 1
+    for key, why in zip(named, ("but FULFILLED", "but FAILED", "no such receipt"), strict=True):
+        assert any(key in line and why in line for line in err.splitlines()), err
+
+
+HOSTILE = ("[/x]", "[web]1001", "[bold]b[/bold]", ":skull:", "[link=http://a]l[/link]")
+
+
+async def test_whatever_a_user_is_called_every_list_shows_it(
+    make_mint: MintMaker, database_url: str, tmp_path: Path
+) -> None:
+    mint = await make_mint(capacity=1)
+    membership, _ = await mint_of(mint, "p", HOSTILE[0])
+    for number, user in enumerate(HOSTILE):
+        await sold_out(mint, f"q{number}", user=user)
+    for arguments in (["--failed"], ["refunds-due"], ["refunds-due", "--export"], ["refunds-due", "--csv"]):
+        status, out, err = await vyris(database_url, tmp_path, *arguments)
+        assert status == 0, err
+        assert all(user in out for user in HOSTILE), out
+    environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "250"}
+    for command, said in (
+        (["membership", "show", membership.id], "[/x]"),
+        (["membership", "show", "[/x]"], "valid UUID"),
+        (["user", "erase", "[/x]", "--yes", "--reason", "[/r]"], "Erased"),
+    ):
+        result = await asyncio.to_thread(CliRunner().invoke, app, command, env=environment)
+        assert said in result.output, (result.output, result.exception)
