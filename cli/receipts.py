@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import getpass
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import backends
+from cli.actor import BY_COMMAND, OptionalReason, operator_name
 from cli.console import AsJson, err, fail, run_async, show
 from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
 from services.runtime.times import rfc3339
@@ -64,9 +64,10 @@ async def refunds_due(
     ] = False,
     limit: Limit = ROWS_LIMIT,
     as_json: AsJson = False,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Who paid and got no membership. Without --export nothing changes, and what was exported earlier is listed too."""
-    async with _desk() as desk:
+    async with _desk(reason) as desk:
         rows = await (desk.export(limit) if export else desk.due(limit))
     if as_csv:
         _print_csv([dict(row) for row in rows])
@@ -84,12 +85,13 @@ async def refunded(
     from_csv: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file that `refunds-due --export --csv` printed.")
     ] = None,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Note that exported receipts were paid back (REFUND_DUE becomes REFUNDED)."""
     keys = [_key(text) for text in [*(receipt_keys or []), *(_keys_in(from_csv) if from_csv else [])]]
     if not keys:
         fail("Name receipt keys, or a file with --from-csv.")
-    async with _desk() as desk:
+    async with _desk(reason) as desk:
         marked = await desk.mark_refunded(keys)
     err.print(f"Marked {len(marked)} receipts REFUNDED.", highlight=False)
     if len(marked) < len(set(keys)):
@@ -107,9 +109,9 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
 
 
 @asynccontextmanager
-async def _desk() -> AsyncIterator[RefundDesk]:
+async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
-        yield RefundDesk(database, getpass.getuser())
+        yield RefundDesk(database, operator_name(), reason)
 
 
 def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:
