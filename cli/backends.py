@@ -17,7 +17,7 @@ from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database
 from services.storage.failures import DatabaseFailed, DatabaseUnreachable
 from services.storage.settings import PostgresSettings
-from stack.state import StateFolder
+from stack.state import StateFolder, database_place
 
 NO_RIGHT: Final = "42501"  # SQLSTATE insufficient_privilege
 
@@ -45,6 +45,15 @@ class BackendSettings(BaseSettings):
 def listed_ports(state_dir: Path | None = None) -> dict[str, Any]:
     """What the local stack listed; empty where none was ever started."""
     return StateFolder(state_dir or BackendSettings().vyris_state_dir).read_ports()
+
+
+def is_local_database() -> bool:
+    """Whether commands work on the local stack's database: the keys in the state folder are those of no other.
+
+    Without DATABASE_URL they do. The login may be another.
+    """
+    url = BackendSettings().database_url
+    return not url or listed_ports().get("database") == database_place(url)
 
 
 def database_url() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from cli import backends
+from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
+from services.audit_log import audited
 from services.mint.bouncer import count_key
 from services.mint.recount import DROPS_LIMIT, Recounter
 from services.mint.statements import QUERIES
@@ -35,11 +37,13 @@ async def show_counts(as_json: AsJson = False) -> None:
 
 @app.command()
 @run_async
-async def rebuild() -> None:
+async def rebuild(reason: OptionalReason = BY_COMMAND) -> None:
     """Write Postgres' number of unclaimed slots over every count in Redis."""
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
+        # Before it is done: Redis knows no transaction of Postgres'.
+        await audited(database, lambda c: operator(reason).note(c, "bouncer.rebuild", "all drops"))
         await Recounter(database, bouncer, interval_s=0).rebuild()
         if not await bouncer.reachable():
             fail(f"Not all counts were written. {backends.why_redis_failed()}")

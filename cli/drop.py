@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +11,9 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import backends
+from cli.actor import BY_COMMAND, OptionalReason, operator, operator_name
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
+from services.audit_log import Actor, audited
 from services.mint import drop_times, drops
 from services.mint.drop_watch import drop_state
 from services.mint.receipts.verified import Environment
@@ -21,6 +22,9 @@ from services.mint.settings import DefaultDropSettings
 from services.mint.statements import QUERIES
 from services.runtime.fields import drop_name
 from services.runtime.settings import load
+from services.runtime.times import rfc3339
+from services.runtime.typed import typed_word
+from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import InvalidRequest, NotFound
 
@@ -66,6 +70,7 @@ async def create(
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
     default = load(DefaultDropSettings)
@@ -79,7 +84,7 @@ async def create(
     )
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
-            created = await database.in_long_transaction(lambda c: drops.create_drop(c, new, advance))
+            created = await audited(database, lambda c: _create(c, new, advance, operator(reason)), takes_minutes=True)
         rows = [] if created else await database.fetch(QUERIES["list_drops"], new.tier, new.year)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
@@ -98,7 +103,7 @@ async def list_drops(as_json: AsJson = False) -> None:
 @run_async
 async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
     """One drop, with what its tallies are checked against."""
-    _checked_name(tier, year)
+    tier, year = _checked_name(tier, year)
     row = next((one for one in await _read(tier, year) if one["environment"] == _environment(sandbox)), None)
     if row is None:
         fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
@@ -119,8 +124,10 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, san
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
         drop = await _found(database, tier, year, sandbox=sandbox)
         try:
-            before = await database.in_long_transaction(
-                lambda c: drops.resize_drop(c, drop, capacity, reason=reason, actor=getpass.getuser())
+            before = await audited(
+                database,
+                lambda c: drops.resize_drop(c, drop, capacity, reason=reason, actor=operator_name()),
+                takes_minutes=True,
             )
         except drops.CannotResize as refusal:
             fail(f"The drop keeps its capacity: {refusal}.")
@@ -144,8 +151,9 @@ async def schedule(
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
         drop = await _found(database, tier, year, sandbox=sandbox)
-        await database.in_transaction(
-            lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=getpass.getuser())
+        await audited(
+            database,
+            lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=operator_name()),
         )
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
@@ -157,8 +165,25 @@ async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False
     """End a drop's sale now: from the next batch on buyers hear that it is closed."""
     async with backends.database() as database:
         drop = await _found(database, tier, year, sandbox=sandbox)
-        await database.in_transaction(lambda c: drop_times.close_drop(c, drop, reason=reason, actor=getpass.getuser()))
+        await audited(database, lambda c: drop_times.close_drop(c, drop, reason=reason, actor=operator_name()))
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
+
+
+async def _create(connection: Connection, new: drops.NewDrop, advance: drops.Progress, actor: Actor) -> int | None:
+    drop_id = await drops.create_drop(connection, new, advance)
+    if drop_id is not None:
+        await actor.note(
+            connection,
+            "drop.create",
+            f"{new.tier} {new.year}",
+            drop_id=drop_id,
+            environment=new.environment,
+            capacity=new.capacity,
+            opens_at=rfc3339(new.opens_at),
+            closes_at=rfc3339(new.closes_at),
+            refund_frees_number=new.refund_frees_number,
+        )
+    return drop_id
 
 
 async def _found(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
@@ -202,8 +227,9 @@ async def _read(tier: str | None, year: str | None) -> list[dict[str, object]]:
 
 
 def _checked_name(tier: str, year: str) -> tuple[str, str]:
+    """A drop's name as a person types it: `Genesis`, or with a blank at its end."""
     try:
-        return drop_name(tier, year)
+        return drop_name(typed_word(tier), typed_word(year))
     except InvalidRequest as refusal:
         fail(f"{refusal.message}.")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from cli import backends
+from cli.actor import operator_name
 from cli.console import AsJson, Reason, err, fail, run_async, show_one
 from cli.membership_email import set_email
+from services.audit_log import audited
 from services.mint.revocation import revoke as revoke_membership
 from services.mint.statements import QUERIES
 
@@ -40,10 +41,11 @@ async def revoke(
 ) -> None:
     """End a membership: its pass becomes void, its receipt never mints again."""
     async with backends.database() as database:
-        revoked = await database.in_transaction(
+        revoked = await audited(
+            database,
             lambda connection: revoke_membership(
-                connection, membership_id, reason=reason, actor=getpass.getuser(), frees_number=free_number
-            )
+                connection, membership_id, reason=reason, actor=operator_name(), frees_number=free_number
+            ),
         )
     if not revoked:
         fail(f"There is no live membership {membership_id}.")

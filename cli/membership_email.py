@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from cli import backends
-from cli.console import Reason, err, fail, run_async
-from services.device_proof import DeviceProofs
-from services.reforge.email_changes import EmailChanges
-from services.reforge.settings import ReforgeSettings, token_key
+from cli.actor import operator
+from cli.console import Reason, err, fail
+from cli.reforge_operator import change_owner_email
 from services.runtime.fields import email_address
-from services.runtime.settings import WrongSetting
-from services.runtime.times import rfc3339
-from services.storage.failures import DatabaseFailed
-from vyris.errors import VyrisError
+from vyris.errors import InvalidRequest
+from vyris.reforge.v1 import operator_pb2
 
 
-@run_async
-async def set_email(
+def set_email(
     membership_id: Annotated[UUID, typer.Argument(help="The membership's id.")],
     email: Annotated[str, typer.Argument(help="The new address.")],
     reason: Reason,
 ) -> None:
     """Change the owner's e-mail address: after 72 hours (REFORGE_EMAIL_DELAY_H), with a notice to the old one.
 
-    The notice holds a link that stops the change. Without an address on file it takes effect at once.
+    The notice holds a link that stops the change. Without an address on file it takes effect at once. The reforge
+    service does it (REFORGE_ADDRESS; by default the local stack's): the link is derived from a key that it alone holds.
     """
-    settings = ReforgeSettings(database_url=backends.database_url())
     try:
-        keys = token_key(settings)
-    except WrongSetting as problem:
-        fail(f"Not changed: {problem}.")
-    async with backends.database() as database:
-        changes = EmailChanges(database, keys, DeviceProofs(settings.device_proof, settings.public_base_url))
-        try:
-            change = await changes.change_by_operator(
-                membership_id,
-                email_address(email),
-                operator=getpass.getuser(),
-                reason=reason,
-                delay_h=settings.reforge_email_delay_h,
-            )
-        except DatabaseFailed:
-            raise
-        except VyrisError as refusal:
-            fail(f"Not changed: {refusal.message}.")
-    when = "is in effect" if change.applied else f"takes effect at {rfc3339(change.effective_at)}"
+        address = email_address(email)
+    except InvalidRequest as refusal:
+        fail(f"Not changed: {refusal.message}.")
+    actor = operator(reason)
+    change = change_owner_email(
+        operator_pb2.ChangeOwnerEmailRequest(
+            membership_id=str(membership_id), email=address, actor=actor.name, reason=actor.reason
+        )
+    )
+    when = "is in effect" if change.status == "APPLIED" else f"takes effect at {change.effective_at}"
     err.print(f"The new address of membership {membership_id} {when}.", highlight=False)

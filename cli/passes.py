@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from cli import backends
+from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, out, run_async, show_one
 from services.runtime.settings import WrongSetting
 from services.wallet.certificates import subject_value
@@ -40,13 +41,15 @@ async def build(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; by default as it is named for download.")
     ] = None,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Build the signed pass of a membership, as its owner gets it."""
+    settings = WalletSettings(database_url=backends.database_url())
+    _refuse_keys_of_another_database(settings)
     try:
-        settings = WalletSettings(database_url=backends.database_url())
         credentials, tokens = credentials_from(settings), tokens_from(settings)
         async with backends.database() as database:
-            facts = await issue_to_operator(database, membership_id)
+            facts = await issue_to_operator(database, membership_id, operator(reason))
     except (WrongSetting, VyrisError) as refusal:
         fail(f"No pass: {refusal}.")
     path = output or Path(file_name(facts))
@@ -98,6 +101,24 @@ def preview(
     else:
         fail("The preview is a page or a picture: name an output that ends in .html or .png.")
     err.print(f"Wrote {output}.", highlight=False)
+
+
+def _refuse_keys_of_another_database(settings: WalletSettings) -> None:
+    """The keys in the state folder are those of the local stack's database. For another one there must be settings."""
+    if backends.is_local_database():
+        return
+    given = {
+        "PASS_AUTH_KEY": settings.pass_auth_key.get_secret_value(),
+        "PKPASS_CERTIFICATE": settings.pkpass_certificate,
+        "PKPASS_KEY": settings.pkpass_key.get_secret_value(),
+        "PKPASS_WWDR": settings.pkpass_wwdr,
+    }
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        fail(
+            f"No pass: DATABASE_URL names another database than the local stack's, so set {', '.join(missing)} as its "
+            "wallet service has them. A command makes no keys."
+        )
 
 
 def _picture(opened: OpenedPass, language: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import backends
+from cli.actor import BY_COMMAND, OptionalReason, operator_name
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
 from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
@@ -64,9 +64,10 @@ async def refunds_due(
     ] = False,
     limit: Limit = ROWS_LIMIT,
     as_json: AsJson = False,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Who paid and got no membership. Without --export nothing changes, and what was exported earlier is listed too."""
-    async with _desk() as desk:
+    async with _desk(reason) as desk:
         rows = await (desk.export(limit) if export else desk.due(limit))
     if as_csv:
         print_csv([{**row, KEY_COLUMN: f"{KEY_PREFIX}{row[KEY_COLUMN]}"} for row in rows], DUE_COLUMNS)
@@ -84,6 +85,7 @@ async def refunded(
     from_csv: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A file that `refunds-due --export --csv` printed.")
     ] = None,
+    reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Note that exported receipts were paid back (REFUND_DUE becomes REFUNDED)."""
     named = {text: text for text in receipt_keys or ()}
@@ -92,7 +94,7 @@ async def refunded(
     if not named:
         fail("Name receipt keys, or a file with --from-csv.")
     keys = _read_keys(named)
-    async with _desk() as desk:
+    async with _desk(reason) as desk:
         marked = await desk.mark_refunded(list(keys))
         unchanged = {key: where for key, where in keys.items() if key.hex() not in marked}
         states = await desk.states(list(unchanged))
@@ -116,9 +118,9 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
 
 
 @asynccontextmanager
-async def _desk() -> AsyncIterator[RefundDesk]:
+async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
-        yield RefundDesk(database, getpass.getuser())
+        yield RefundDesk(database, operator_name(), reason)
 
 
 def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from cli.reforge_operator import OperatorSettings
 from gateway.settings import GatewaySettings
 from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
@@ -30,6 +31,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
     "reforge": ReforgeSettings,
     "gateway": GatewaySettings,
     "local stack": StackSettings,
+    "vyris command": OperatorSettings,
 }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from cli import backends
+from cli.actor import operator_name
 from cli.console import Reason, err, fail, run_async
 from cli.erasure import erase_user
+from services.audit_log import audited
 
 app = typer.Typer(no_args_is_help=True, help="Erase a person.")
 
@@ -33,8 +34,10 @@ async def erase(
     if not yes:
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
     async with backends.database(patient=True) as database:
-        erased = await database.in_long_transaction(
-            lambda connection: erase_user(connection, user_id, reason=reason, actor=getpass.getuser())
+        erased = await audited(
+            database,
+            lambda connection: erase_user(connection, user_id, reason=reason, actor=operator_name()),
+            takes_minutes=True,
         )
     if not erased.memberships and not erased.receipts:
         fail("Nothing is known of this user.")

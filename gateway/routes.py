@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto
 
 from gateway.settings import SERVICES
 from vyris.gateway.v1 import http_policy_pb2
@@ -70,7 +70,7 @@ def load_descriptors(path: Path = DESCRIPTOR_SET) -> FileDescriptorSet:
 
 
 def rpc_services(descriptors: FileDescriptorSet) -> list[RpcService]:
-    """Every service of ours, in the order of the files."""
+    """Every service of ours that the gateway routes, in the order of the files."""
     return [
         RpcService(
             name=f"{file.package}.{service.name}",
@@ -81,6 +81,7 @@ def rpc_services(descriptors: FileDescriptorSet) -> list[RpcService]:
         for file in descriptors.file
         if file.package.startswith("vyris.")
         for service in file.service
+        if not is_internal(service)
     ]
 
 
@@ -91,6 +92,7 @@ def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
         for file in descriptors.file
         if file.package.startswith("vyris.")
         for service in file.service
+        if not is_internal(service)
         for method in service.method
         for route in _routes_of(f"{file.package}.{service.name}", _cluster_of(file.package), method)
     ]
@@ -101,6 +103,12 @@ def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
             raise Unroutable(f"{route.rpc} and {seen[shape]} both claim {route.http_method} {route.template}")
         seen[shape] = route.rpc
     return sorted(routes, key=lambda route: route.template.count("{"))
+
+
+def is_internal(service: ServiceDescriptorProto) -> bool:
+    """Whether the gateway routes nobody to it, and no public page tells of it."""
+    options: Any = service.options
+    return bool(options.Extensions[http_policy_pb2.internal])
 
 
 def _cluster_of(package: str) -> str:

@@ -9,16 +9,17 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 WAIT_LIMIT_S = 30
+SESSION_NAME = "vyris-migrate"
 
 
 class MigrationFailed(Exception):
     """The message says what dbmate said, in one line."""
 
 
-def migrate(database_url: str) -> None:
+def migrate(database_url: str, actor: str = "") -> None:
     """Bring the database at `database_url` (libpq URI) to the newest schema; idempotent.
 
-    Raises MigrationFailed.
+    `actor` is who does it, as the audit log names the person; empty: the login alone. Raises MigrationFailed.
     """
     finished = subprocess.run(
         [
@@ -32,7 +33,7 @@ def migrate(database_url: str) -> None:
             f"{WAIT_LIMIT_S}s",
             "up",
         ],
-        env={"DATABASE_URL": dbmate_url(database_url)},
+        env={"DATABASE_URL": dbmate_url(database_url, actor)},
         cwd=MIGRATIONS,  # where dbmate finds no .env of ours to read
         capture_output=True,
         text=True,
@@ -43,8 +44,11 @@ def migrate(database_url: str) -> None:
         raise MigrationFailed(f"the schema could not be migrated: {said[-1] if said else 'dbmate said nothing'}")
 
 
-def dbmate_url(database_url: str) -> str:
-    """The same database as dbmate's driver names it: a socket folder goes by `socket=`, TLS is explicit."""
+def dbmate_url(database_url: str, actor: str = "") -> str:
+    """The same database as dbmate's driver names it: a socket folder goes by `socket=`, TLS is explicit.
+
+    The session's name tells the trigger of migration 0011 who migrates.
+    """
     parts = urlsplit(database_url)
     query = dict(parse_qsl(parts.query))
     folder = query.pop("host", None)
@@ -52,6 +56,8 @@ def dbmate_url(database_url: str) -> str:
         query["socket"] = folder
     elif folder:
         raise MigrationFailed("DATABASE_URL names its host in the query; write it before the path instead")
+    if actor:
+        query["application_name"] = f"{SESSION_NAME}/{actor}"
     query.setdefault(
         "sslmode", "disable" if folder or parts.hostname in {"localhost", "127.0.0.1", "::1"} else "prefer"
     )

@@ -18,7 +18,7 @@ from stack.graph import Graph
 from stack.processes import ProcessSpec, Tier
 from stack.readiness import Progress, wait_until_ready
 from stack.refusal import StackRefused
-from stack.state import StateFolder
+from stack.state import StateFolder, database_place
 from stack.steps import Step
 from stack.supervision import Supervisor
 
@@ -49,7 +49,7 @@ class Start:
                 generate = ("gateway", "generate", "--output", output)
                 purpose = "Writing the gateway's configuration"
                 steps.append(self._step(*generate, purpose=purpose, environment=self._graph.gateway_environment))
-            self._bring_up_storage(detached=detached)
+            self._bring_up_storage(database_url, detached=detached)
             if self._graph.tier(Tier.SERVICES):
                 self._migrate(database_url)
                 create_drop = ("cli.main", "drop", "create", "--if-missing")
@@ -66,12 +66,13 @@ class Start:
             for step in steps:
                 step.abandon()
 
-    def _bring_up_storage(self, *, detached: bool) -> None:
+    def _bring_up_storage(self, database_url: str, *, detached: bool) -> None:
         prepare(self._graph.tier(Tier.STORAGE), self._state)
         # The kernel's link is to the starting thread; only the main thread surely lives long enough.
         ends_with_us = not detached and threading.current_thread() is threading.main_thread()
         self._supervisor.start(self._graph.specs, ends_with_us=ends_with_us)
-        self._state.write_ports(self._graph.listens())
+        # Beside what listens where: whose keys lie in `keys/`.
+        self._state.write_ports({**self._graph.listens(), "database": database_place(database_url)})
         self._start(Tier.STORAGE)
         self._wait(Tier.STORAGE)
 

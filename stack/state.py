@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from services.runtime.whole_file import write_whole
 from stack.refusal import StackRefused
@@ -114,3 +115,11 @@ class StateFolder:
         if not isinstance(listed, dict):
             raise StackRefused(f"{self.ports_file} is damaged: `make down` and `make up` write it anew.")
         return listed
+
+
+def database_place(url: str) -> str:
+    """Which database a URL names, without the login: `db.example:5432/vyris`. It holds no secret."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    host = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", []))
+    return f"{host}{parts.path}"

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
 )
 
-from gateway.routes import DESCRIPTOR_SET
+from gateway.routes import DESCRIPTOR_SET, is_internal
 from vyris.gateway.v1 import http_policy_pb2
 from vyris.http_rules import VARIABLE, bindings
 
@@ -102,6 +102,7 @@ class Api:
             service.name: _comments(file).get((_SERVICE, number), "")
             for file in self._files
             for number, service in enumerate(file.service)
+            if not is_internal(service)
         }
 
     @cached_property

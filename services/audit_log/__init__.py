@@ -1,18 +1,27 @@
-"""The audit log: who did what, to what, and why. Append-only; the operator alone reads it (`audit_log` in schema/)."""
+"""The audit log: who did what, to what, and why.
+
+Append-only: a trigger refuses every change of an entry (migration 0011). Beside the name that an actor gives, Postgres
+writes the login and the address of the session itself. The operator alone reads it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.queries import Queries
 
 REASON_LIMIT: Final = 500
 """Characters of a reason that are kept."""
 
 _QUERIES: Final = Queries.beside(__file__)
+_appended: ContextVar[list[str] | None] = ContextVar("_appended", default=None)
+T = TypeVar("T")
 
 
 async def append(
@@ -22,3 +31,40 @@ async def append(
     await connection.execute(
         _QUERIES["append"], actor, action, subject, reason[:REASON_LIMIT], json.dumps(dict(details))
     )
+    appended = _appended.get()
+    if appended is not None:
+        appended.append(action)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A person who changes something, and why."""
+
+    name: str
+    reason: str
+
+    async def note(self, connection: Connection, action: str, subject: str, **details: Any) -> None:
+        """Append an entry in the name of this actor."""
+        await append(connection, actor=self.name, action=action, subject=subject, reason=self.reason, details=details)
+
+
+class Unaudited(Exception):
+    """A change left no entry: a defect. Nothing was changed."""
+
+
+async def audited(database: Database, work: Callable[[Connection], Awaitable[T]], *, takes_minutes: bool = False) -> T:
+    """Run an operator's change in one transaction. Every such change goes through here.
+
+    A result of `work` that is true says that it changed something. It must then have appended an entry: else the
+    transaction is rolled back and Unaudited is raised. Raises what Database.in_transaction raises.
+    """
+
+    async def run(connection: Connection) -> T:
+        appended: list[str] = []
+        _appended.set(appended)
+        result = await work(connection)
+        if result and not appended:
+            raise Unaudited("a change left no entry in the audit log")
+        return result
+
+    return await (database.in_long_transaction(run) if takes_minutes else database.in_transaction(run))

@@ -24,16 +24,18 @@ async def schedule_drop(
     *,
     reason: str,
     actor: str,
-) -> None:
-    """Let a drop sell from `opens_at` until `closes_at` (None: no limit), in the caller's transaction."""
+) -> bool:
+    """Let a drop sell from `opens_at` until `closes_at` (None: no limit), in the caller's transaction. True."""
     row = await connection.fetchrow(QUERIES["schedule_drop"], drop.id, opens_at, closes_at)
     await _audit(connection, "drop.schedule", drop, row, reason=reason, actor=actor)
+    return True
 
 
-async def close_drop(connection: Connection, drop: Drop, *, reason: str, actor: str) -> None:
-    """End a drop's sale now, in the caller's transaction; one that is closed stays so."""
+async def close_drop(connection: Connection, drop: Drop, *, reason: str, actor: str) -> bool:
+    """End a drop's sale now, in the caller's transaction; one that is closed stays so. True."""
     row = await connection.fetchrow(QUERIES["close_drop"], drop.id)
     await _audit(connection, "drop.close", drop, row, reason=reason, actor=actor)
+    return True
 
 
 async def _audit(

@@ -15,6 +15,7 @@ from services.reforge.housekeeping import Housekeeping
 from services.reforge.initiation import Initiation
 from services.reforge.mail_messages import MailWriter
 from services.reforge.mail_worker import MailWorker
+from services.reforge.operator_servicer import OperatorServicer
 from services.reforge.outbox import Outbox
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
@@ -27,7 +28,7 @@ from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
-from vyris.reforge.v1 import reforge_pb2
+from vyris.reforge.v1 import operator_pb2, reforge_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
             log.warning("mail_waits", reason="SMTP_URL is not set")
         try:
             yield Hosted(
-                endpoints=[_endpoint(database, settings, keys, mail)],
+                endpoints=_endpoints(database, settings, keys, mail),
                 ready=lambda: database.holds("reforge_requests"),
                 authenticate=user_tokens,
             )
@@ -64,18 +65,28 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _endpoint(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> Endpoint:
+def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> list[Endpoint]:
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
+    email_changes = EmailChanges(database, keys, proofs)
     servicer = ReforgeServicer(
         database,
         Initiation(database, settings, keys, proofs),
         Confirmation(database, keys, undo_h=settings.reforge_undo_h),
         Reversal(database, proofs),
-        EmailChanges(database, keys, proofs),
+        email_changes,
         Pages(),
         mail,
     )
-    return Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer)
+    operators = OperatorServicer(
+        email_changes,
+        mail,
+        delay_h=settings.reforge_email_delay_h,
+        open_to_callers=not settings.production or settings.server_tls_client_ca_file is not None,
+    )
+    return [
+        Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer),
+        Endpoint(operator_pb2.DESCRIPTOR.services_by_name["OperatorService"], operators),
+    ]
 
 
 def _mail_worker(database: Database, settings: ReforgeSettings, keys: TokenKey) -> MailWorker:

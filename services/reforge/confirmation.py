@@ -4,7 +4,8 @@ What happens to a token, in order:
 
 1. unknown: 404
 2. used, refused, superseded, past its time, or the device changed meanwhile: 410
-3. the request asks for a code: 401 without it or with a wrong one; the fifth wrong one ends the request
+3. the request asks for a code: 422 for what is not six digits, in any script; 401 without a code or with a wrong one;
+   the fifth wrong one ends the request
 4. otherwise the membership moves, and every other pending request for it is superseded
 """
 
@@ -22,10 +23,10 @@ from services.reforge.lookups import locked_request, request_named_by
 from services.reforge.mail_facts import request_facts, shown_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
-from services.reforge.tokens import Purpose, TokenKey
+from services.reforge.tokens import Purpose, TokenKey, has_code_form
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.errors import Expired, Unauthorized
+from vyris.errors import Expired, InvalidRequest, Unauthorized
 
 WRONG_CODES_LIMIT: Final = 5
 
@@ -62,7 +63,7 @@ class Confirmation:
         self._undo_h = undo_h
 
     async def confirm(self, token: str, code: str) -> Moved:
-        """Carry out the request that `token` names. Raises NotFound, Expired, Unauthorized."""
+        """Carry out the request that `token` names. Raises NotFound, Expired, Unauthorized, InvalidRequest."""
         found = await request_named_by(self._database, Purpose.MOVE, token)
         refuse_ended(found)  # Without a lock: of many copies all but the first few need none.
 
@@ -89,6 +90,8 @@ class Confirmation:
             return CodeVerdict.RIGHT
         if not typed.strip():
             return CodeVerdict.MISSING
+        if not has_code_form(typed):
+            raise InvalidRequest("confirmation_code must be the six digits that the new device shows")
         return CodeVerdict.RIGHT if self._keys.is_code(request["id"], typed) else CodeVerdict.WRONG
 
     async def _move(self, connection: Connection, request: asyncpg.Record) -> Moved:

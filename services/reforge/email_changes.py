@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,9 +22,13 @@ from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
+from services.runtime.times import rfc3339
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import InvalidRequest
+
+# What asked_by begins with for an operator's change. An operator may be called "device".
+OPERATOR: Final = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,13 @@ class EmailChanges:
             await lock_membership(connection, membership_id)
             membership = await read_membership(connection, membership_id)
             hours = 0 if membership["email"] is None else delay_h
-            change = await self._record(connection, membership, email, operator, at=None, delay_h=hours)
-            details = {"change_id": str(change.change_id)}
+            asked_by = f"{OPERATOR}:{operator}"
+            change = await self._record(connection, membership, email, asked_by, at=None, delay_h=hours)
+            details = {
+                "change_id": str(change.change_id),
+                "delay_h": hours,
+                "effective_at": rfc3339(change.effective_at),
+            }
             await audit_log.append(
                 connection,
                 actor=operator,
@@ -121,11 +131,13 @@ class EmailChanges:
         if row["due"]:
             await connection.fetchval(QUERIES["apply_email_change"], change_id)
         if old_email is not None:
-            await _notify(connection, change_id, membership, row)
+            await _notify(connection, change_id, membership, row, asked_by=asked_by)
         return EmailChange(change_id, row["effective_at"], row["due"])
 
 
-async def _notify(connection: Connection, change_id: UUID, membership: asyncpg.Record, change: asyncpg.Record) -> None:
+async def _notify(
+    connection: Connection, change_id: UUID, membership: asyncpg.Record, change: asyncpg.Record, *, asked_by: str
+) -> None:
     """Tell the old address, which alone can tell whether this is right."""
     await enqueue(
         connection,
@@ -137,6 +149,7 @@ async def _notify(connection: Connection, change_id: UUID, membership: asyncpg.R
             "asked_at": shown_time(change["created_at"]),
             "effective_at": shown_time(change["effective_at"]),
             "applied": change["due"],
+            "asked_by": OPERATOR if asked_by.startswith(f"{OPERATOR}:") else "device",
         },
         useless_after=change["effective_at"] + NOTICE_LIFETIME,
     )

@@ -10,6 +10,7 @@ import asyncpg
 from services.reforge.statements import QUERIES, lock_membership
 from services.reforge.tokens import Purpose, digest, same_digest
 from services.runtime.fields import known_uuid
+from services.runtime.typed import pasted_token
 from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import NotFound
@@ -24,7 +25,7 @@ UNKNOWN_TOKEN: Final = "There is no such link; the newest mail has the right one
 
 async def subject_named_by(database: Database, purpose: Purpose, token: str) -> asyncpg.Record | None:
     """The row that a token of `purpose` names; its digest is compared in constant time."""
-    wanted = digest(token)
+    wanted = digest(pasted_token(token))
     row = await database.fetchrow(QUERIES[_BY_TOKEN[purpose]], wanted)
     return row if row is not None and same_digest(row["digest"], wanted) else None
 

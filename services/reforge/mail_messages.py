@@ -12,8 +12,9 @@ from typing import Final
 import jinja2
 
 from services.reforge.outbox import Mail, MailKind
-from services.reforge.smtp import NotSent
+from services.reforge.smtp import About, NotSent
 from services.reforge.tokens import Purpose, TokenKey
+from services.runtime.typed import typed_address
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -66,9 +67,9 @@ class MailWriter:
         message = EmailMessage()
         message["From"] = self._sender
         try:
-            message["To"] = Address(addr_spec=mail.recipient)
+            message["To"] = Address(addr_spec=typed_address(mail.recipient))
         except Exception:  # The standard library raises several kinds for what is no address.
-            raise NotSent("address cannot be written", permanent=True) from None
+            raise NotSent("address cannot be written", permanent=True, about=About.RECIPIENT, stage="rcpt") from None
         message["Subject"] = SUBJECTS[mail.kind]
         message["Date"] = format_datetime(mail.written_at)
         message["Message-ID"] = f"<{mail.message_id}@{self._sender.domain}>"

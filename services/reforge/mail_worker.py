@@ -2,7 +2,8 @@
 
 A mail is taken under a lease in a transaction of its own, handed to the server, then
 marked. Killed in between, the mail is taken again when the lease ends: sent twice at
-worst, with one Message-ID. A failure postpones the mail by a pause that doubles.
+worst, with one Message-ID. A failure postpones the mail by a pause that doubles. Only an
+answer about its recipient or its content ends it at once (`smtp.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import structlog
 from services.reforge import metrics
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
-from services.reforge.smtp import MailServer, NotSent
+from services.reforge.smtp import About, MailServer, NotSent
+from services.runtime.typed import typed_address
 from services.storage.rounds import repeat
 
 log = structlog.get_logger(__name__)
@@ -59,8 +61,13 @@ class MailWorker:
             await self._outbox.gave_up(mail, "too late")
             return self._note(mail, "gave_up", "too late")
         try:
-            await self._server.send(self._writer.write(mail), sender=self._sender, recipient=mail.recipient)
+            recipient = typed_address(mail.recipient)
+            await self._server.send(self._writer.write(mail), sender=self._sender, recipient=recipient)
         except NotSent as problem:
+            metrics.MAIL_FAILURES.labels(problem.stage or "connection", problem.about).inc()
+            if problem.about is About.US:
+                # No owner gets mail until somebody mends it: the sender, the login, or our name at that server.
+                log.error("mail_server_refuses_us", stage=problem.stage, failure=problem.failure)
             if problem.permanent:
                 await self._outbox.gave_up(mail, problem.failure)
                 return self._note(mail, "gave_up", problem.failure)

@@ -52,7 +52,7 @@ class PageServicer:
             refuse_nul(code)
             try:
                 await self._confirmation.confirm(token, code)
-            except Unauthorized as refusal:
+            except (InvalidRequest, Unauthorized) as refusal:
                 page = await self._confirm_form(token, problem=refusal.message)
                 return Page(page.template, page.facts, status=refusal.http_status)
             self._mail.wake()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from email.headerregistry import Address
 from email.utils import parseaddr
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.device_proof import DeviceProofSettings, refuse_unprotected_base_url
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
+from services.runtime.fields import email_address
 from services.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings, refuse_unproven_callers
+
+# The shortest time in which the owner can be expected to open the mailbox: a day has a morning and an evening in every
+# time zone. With less, a change that somebody talked an operator into takes effect while the owner sleeps.
+EMAIL_DELAY_FLOOR_H: Final = 24
 
 
 class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, ServiceSettings):
@@ -34,7 +39,10 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     reforge_ttl_s: int = Field(1_800, ge=60, le=86_400, description="how long a link can be used")
     reforge_undo_h: int = Field(24, ge=1, le=168, description="hours for which a confirmed move can be undone")
     reforge_email_delay_h: int = Field(
-        72, ge=0, le=720, description="hours before an operator's change of address takes effect"
+        72,
+        ge=0,
+        le=720,
+        description="hours before an operator's change of address takes effect; in production 24 at least",
     )
     reforge_code: Literal["", "on", "off"] = Field(
         "", description="whether unproven requests need the new device's code; by default on in production"
@@ -99,6 +107,11 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         refuse_unprotected_base_url(self, production=True)
         if self.smtp_url.startswith("smtp://") or not self.smtp_url:
             raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
+        if self.reforge_email_delay_h < EMAIL_DELAY_FLOOR_H:
+            raise WrongSetting(
+                f"REFORGE_EMAIL_DELAY_H must be {EMAIL_DELAY_FLOOR_H} or more in production: the owner needs the time "
+                "to read the notice and to stop the change"
+            )
         if sender_of(self.reforge_from_email).domain.endswith("localhost"):
             raise WrongSetting("REFORGE_FROM_EMAIL must be an address of yours in production")
         refuse_unproven_callers(self, production=True, device_proof=self.device_proof)
@@ -114,14 +127,17 @@ def token_key(settings: ReforgeSettings) -> TokenKey:
 
 
 def sender_of(text: str) -> Address:
-    """`name <address>` or `address`; ValueError for what is neither."""
-    name, address = parseaddr(text)
-    if not text.isprintable():
-        raise ValueError("must be an address, or a name <address>")
+    """`name <address>` or `address`, a domain in another script as IDNA. Raises ValueError for what mail cannot carry.
+
+    With a sender that servers refuse no mail would ever arrive: it must be noticed at start.
+    """
+    wrong = "must be an address in ASCII that every mail server takes, or a name <address>"
+    whole = text.strip()
+    name, written = parseaddr(whole)
+    # The library reads more than the two forms: of a list the first, and comments.
+    if not whole.isprintable() or not (whole == written or whole.endswith(f"<{written}>")):
+        raise ValueError(wrong)
     try:
-        sender = Address(display_name=name, addr_spec=address)
+        return Address(display_name=name, addr_spec=email_address(written))
     except Exception as problem:
-        raise ValueError("must be an address, or a name <address>") from problem
-    if not sender.username or not sender.domain:
-        raise ValueError("must be an address, or a name <address>")
-    return sender
+        raise ValueError(wrong) from problem

@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from services.development_keys import kept_secret
+from services.runtime.typed import typed_digits
 from vyris.device_keys import base64url
 
 CODE_DIGITS: Final = 6
@@ -26,6 +27,11 @@ class Purpose(StrEnum):
     MOVE = ""
     UNDO = "undo:"
     REFUSE_EMAIL = "refuse-email:"
+
+
+def has_code_form(typed: str) -> bool:
+    """Whether it can be a code at all. Only what can be one is a guess."""
+    return len(typed_digits(typed)) == CODE_DIGITS
 
 
 class TokenKey:
@@ -44,9 +50,8 @@ class TokenKey:
         return f"{number:0{CODE_DIGITS}d}"
 
     def is_code(self, reforge_id: UUID, typed: str) -> bool:
-        """Whether somebody typed the code, spaces and hyphens aside; in constant time."""
-        digits = typed.replace(" ", "").replace("-", "")
-        return hmac.compare_digest(digits.encode(), self.code(reforge_id).encode())
+        """Whether somebody typed the code, in whatever digits, blanks and hyphens aside; in constant time."""
+        return hmac.compare_digest(typed_digits(typed).encode(), self.code(reforge_id).encode())
 
     def _mac(self, message: str) -> bytes:
         return hmac.digest(self._secret, message.encode(), "sha256")

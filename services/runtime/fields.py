@@ -6,6 +6,7 @@ import re
 from typing import Final
 from uuid import UUID
 
+from services.runtime.typed import typed_address
 from vyris.errors import InvalidRequest, NotFound, VyrisError
 
 _OPAQUE_ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
@@ -21,6 +22,7 @@ _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL: Final = re.compile(rf"(?!.*=\?)(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 EMAIL_LIMIT: Final = 254
+TYPED_EMAIL_LIMIT: Final = 512  # with blanks around it, in another spelling
 
 
 def is_opaque_id(text: str) -> bool:
@@ -50,10 +52,14 @@ def shown_tier(tier: str) -> str:
 
 
 def email_address(text: str) -> str:
-    """An e-mail address that a mail can carry, of at most 254 characters; raises InvalidRequest."""
-    if len(text) > EMAIL_LIMIT or not _EMAIL.fullmatch(text):
+    """An e-mail address that a mail can carry, of at most 254 characters, as `typed_address` spells it.
+
+    Raises InvalidRequest.
+    """
+    address = typed_address(text) if len(text) <= TYPED_EMAIL_LIMIT else text
+    if len(address) > EMAIL_LIMIT or not _EMAIL.fullmatch(address):
         raise InvalidRequest("email must be an e-mail address of at most 254 ASCII characters")
-    return text
+    return address
 
 
 def known_uuid(text: str, unknown: VyrisError | None = None) -> UUID:

@@ -23,7 +23,11 @@ from services.wallet.signing import SigningCredentials
 TIMEOUT_S: Final = 10.0
 CONNECTIONS_LIMIT: Final = 2
 KEPT_FOR_S: Final = 24 * 3600  # How long Apple keeps a push for a phone that is off.
-_GONE_REASONS: Final = {"BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered", "ExpiredToken"}
+# About the device. All else is about us or Apple. DeviceTokenNotForTopic, for one, comes for every phone if our topic
+# is another than the one that the passes name, and no phone may be forgotten for that.
+_GONE_REASONS: Final = {"BadDeviceToken", "Unregistered", "ExpiredToken"}
+# Not worth another attempt in a minute, and no fault of the device: our certificate, topic, headers or payload.
+_ABOUT_US: Final = frozenset({400, 403, 404, 405, 413})
 
 
 class PushOutcome(enum.Enum):
@@ -31,7 +35,8 @@ class PushOutcome(enum.Enum):
 
     DELIVERED = "delivered"
     GONE = "gone"  # the token is dead: unregister it
-    RETRY = "retry"  # Apple or the network could not, or our certificate is refused
+    RETRY = "retry"  # Apple or the network could not
+    REFUSED = "refused"  # Apple refuses us: somebody must mend the certificate or the topic, and until then it waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ def _answer(response: httpx.Response) -> PushAnswer:
     reason, since_s = _told(response)
     if response.status_code == httpx.codes.GONE or reason in _GONE_REASONS:
         return PushAnswer(PushOutcome.GONE, reason, since_s)
-    return PushAnswer(PushOutcome.RETRY, f"{response.status_code} {reason}".strip())
+    outcome = PushOutcome.REFUSED if response.status_code in _ABOUT_US else PushOutcome.RETRY
+    return PushAnswer(outcome, f"{response.status_code} {reason}".strip())
 
 
 def _told(response: httpx.Response) -> tuple[str, float | None]:

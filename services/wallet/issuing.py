@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.audit_log import Actor, audited
 from services.device_proof import VerifiedProof
 from services.device_proof.spending import spend
 from services.ownership import require_live, require_owner, unknown_membership
@@ -77,11 +78,20 @@ async def issue_pass(
     return await database.in_transaction(work)
 
 
-async def issue_to_operator(database: Database, membership_id: UUID) -> PassFacts:
-    """The same for somebody at the command line, who needs not be the owner. Raises NotFound, Unauthorized."""
+async def issue_to_operator(database: Database, membership_id: UUID, actor: Actor) -> PassFacts:
+    """The same for an operator, who need not be the owner; with an entry in the audit log.
+
+    Raises NotFound, Unauthorized.
+    """
     standing = await _read(database, membership_id)
     require_live(revoked=standing.revoked)
-    return await database.in_transaction(lambda connection: _issue(connection, membership_id, standing))
+
+    async def work(connection: Connection) -> PassFacts:
+        facts = await _issue(connection, membership_id, standing)
+        await actor.note(connection, "pass.build", str(membership_id), serial=facts.serial_number)
+        return facts
+
+    return await audited(database, work)
 
 
 async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -> PassFacts:

@@ -25,6 +25,8 @@ BATCH_LIMIT: Final = 50
 LEASE_S: Final = 60.0  # Longer than an attempt may take.
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 3_600.0
+# A certificate that ended on a Friday is renewed on a Monday: what was owed meanwhile must still be sent.
+REFUSED_ATTEMPTS: Final = 7 * 24
 PAUSE_AFTER_FAILURE_S: Final = 2.0
 
 
@@ -65,16 +67,24 @@ class PushOutbox:
         else:
             answer = await self._apns.push(token)
         metrics.PUSHES.labels(answer.outcome.value).inc()
-        if answer.outcome is PushOutcome.RETRY and attempts < self._attempt_limit:
-            log.warning("push_failed", reason=answer.reason, attempts=attempts)
+        fails = answer.outcome in {PushOutcome.RETRY, PushOutcome.REFUSED}
+        if fails and attempts < self._limit(answer.outcome):
+            if answer.outcome is PushOutcome.REFUSED:
+                log.error("apns_refuses_us", reason=answer.reason, attempts=attempts)
+            else:
+                log.warning("push_failed", reason=answer.reason, attempts=attempts)
             await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
             return
-        if answer.outcome is PushOutcome.RETRY:
+        if fails:
             log.error("push_given_up", reason=answer.reason, attempts=attempts)
         elif answer.outcome is PushOutcome.GONE:
             log.info("push_token_gone", reason=answer.reason)
             await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
         await self._database.execute(QUERIES["finish_push"], token, version)
+
+    def _limit(self, outcome: PushOutcome) -> int:
+        """Attempts before a push is given up; where Apple refuses us, a week more, an hour apart."""
+        return self._attempt_limit + (REFUSED_ATTEMPTS if outcome is PushOutcome.REFUSED else 0)
 
     async def _measure(self) -> None:
         row = await self._database.fetchrow(QUERIES["count_owed_pushes"])

@@ -1,5 +1,7 @@
 """A reforge process of its own over real Postgres and real SMTP, and the hands to use it."""
 
+# ruff: noqa: ARG002 - the shape of aiosmtpd\'s hooks
+
 from __future__ import annotations
 
 import asyncio
@@ -61,10 +63,23 @@ class Mailbox:
         self.messages: list[EmailMessage] = []
         self.recipients: list[str] = []
         self.refusal = ""
+        self.sender_refusal = ""
         self._arrival = threading.Condition()
         self._controller: Controller | None = None
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
+    async def handle_MAIL(  # noqa: N802
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return self.sender_refusal or "250 ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self.refusal:
             return self.refusal
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)

@@ -25,10 +25,10 @@ KEY_BYTES: Final = 32
 class RefundDesk:
     """Lists and marks receipts; each change leaves a line in the audit log. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, actor: str) -> None:
-        """`actor` is who does it."""
+    def __init__(self, database: Database, actor: str, reason: str = "by command") -> None:
+        """`actor` is who does it, and `reason` why."""
         self._database = database
-        self._actor = actor
+        self._actor = audit_log.Actor(actor, reason)
 
     async def failed(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Receipts that got no membership and are not marked for refund, oldest first."""
@@ -50,7 +50,7 @@ class RefundDesk:
             await self._note(connection, "receipts.export", [row["receipt_key"] for row in rows])
             return rows
 
-        return await self._database.in_transaction(work)
+        return await audit_log.audited(self._database, work)
 
     async def mark_refunded(self, keys: Sequence[bytes]) -> set[str]:
         """Note that exported receipts were paid back; the keys, in hex, of those that were waiting for it."""
@@ -61,7 +61,7 @@ class RefundDesk:
             await self._note(connection, "receipts.refunded", marked)
             return marked
 
-        return set(await self._database.in_transaction(work))
+        return set(await audit_log.audited(self._database, work))
 
     async def states(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The states of those receipts that there are."""
@@ -70,11 +70,4 @@ class RefundDesk:
 
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:
-            await audit_log.append(
-                connection,
-                actor=self._actor,
-                action=action,
-                subject=f"{len(keys)} receipts",
-                reason="by command",
-                details={"receipt_keys": keys},
-            )
+            await self._actor.note(connection, action, f"{len(keys)} receipts", receipt_keys=keys)

@@ -180,6 +180,32 @@ async def everything(running: World) -> list[object]:
     return [await running.database.fetch(f"SELECT t::text FROM {table} t") for table in tables]  # noqa: S608
 
 
+async def test_a_server_that_refuses_us_gets_the_mail_once_it_takes_us_again(own_world: World) -> None:
+    own_world.mailbox.sender_refusal = "550 5.7.1 this sender is on a list"
+    member = await own_world.member()
+    await own_world.init(member, Device("B"))
+    for _ in range(100):
+        [(sent, attempts, failure)] = await outbox(own_world, member)
+        if attempts >= 3:
+            break
+        await asyncio.sleep(0.1)
+    assert (sent, attempts >= 3, failure) == (False, True, "server answered 550")
+    log = own_world.process.log()
+    assert '"event": "mail_server_refuses_us"' in log
+    assert '"stage": "mail"' in log
+    assert '"outcome": "gave_up"' not in log
+    own_world.mailbox.sender_refusal = ""
+    await own_world.mail_with(member, "confirm")
+
+
+async def test_mail_to_a_domain_in_another_script_is_carried_in_ascii(own_world: World) -> None:
+    member = await own_world.member(email_address="owner@b\u00fccher.example")
+    await own_world.init(member, Device("B"))
+    mail = await asyncio.to_thread(own_world.mailbox.wait_for, "owner@xn--bcher-kva.example")
+    assert "/reforge/confirm?token=" in text_of(mail)
+    assert own_world.mailbox.recipients == ["owner@xn--bcher-kva.example"]
+
+
 async def test_a_proof_that_is_stale_is_forgotten_and_one_that_is_not_is_kept(own_world: World) -> None:
     thumbprint = "t" * 43
     await own_world.database.execute(

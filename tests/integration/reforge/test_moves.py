@@ -240,7 +240,7 @@ async def test_where_the_setting_asks_for_it_the_new_device_shows_a_code(reforge
     token = token_in(mail)
     with pytest.raises(Unauthorized):
         await world.confirm(token)
-    with pytest.raises(Unauthorized):
+    with pytest.raises(InvalidRequest):
         await world.confirm(token, "12345x")
     spaced = f"{begun.confirmation_code[:3]} {begun.confirmation_code[3:]}"
     assert (await world.confirm(token, spaced)).status == "CONFIRMED"
@@ -258,6 +258,31 @@ async def test_guessing_at_the_code_ends_the_request(reforge_with_code: World) -
     with pytest.raises(Expired):
         await world.confirm(token, begun.confirmation_code)
     assert await world.active(member) == ["A"]
+
+
+@pytest.mark.parametrize("zero", [0xFF10, 0x0660, 0x0966, 0x1D7CE])  # full-width, Arabic, Devanagari, bold
+async def test_the_right_code_may_be_typed_in_the_digits_of_any_keyboard(reforge_with_code: World, zero: int) -> None:
+    world = reforge_with_code
+    member = await world.member(Device("A"))
+    begun = await world.init(member, Device("B"), old="A")
+    token = token_in(await world.mail_with(member, "confirm"))
+    typed = "".join(chr(zero + int(digit)) for digit in begun.confirmation_code)
+    # As it was pasted out of the mail.
+    pasted = f"<{token[:20]}\r\n{token[20:]}>."
+    assert (await world.confirm(pasted, f"{typed[:3]}\u2013{typed[3:]}")).status == "CONFIRMED"
+
+
+async def test_what_is_no_code_is_no_guess(reforge_with_code: World) -> None:
+    world = reforge_with_code
+    member = await world.member(Device("A"))
+    begun = await world.init(member, Device("B"), old="A")
+    token = token_in(await world.mail_with(member, "confirm"))
+    for typed in ("12345", "1234567", "12345x", "code", "½23456", "9" * 65, begun.confirmation_code[:5]):
+        with pytest.raises(InvalidRequest):
+            await world.confirm(token, typed)
+    counted = "SELECT code_attempts FROM reforge_requests WHERE id = $1"
+    assert await world.database.fetchval(counted, uuid.UUID(begun.reforge_id)) == 0
+    assert (await world.confirm(token, begun.confirmation_code)).status == "CONFIRMED"
 
 
 async def test_a_proven_request_needs_no_code(reforge_with_code: World) -> None:

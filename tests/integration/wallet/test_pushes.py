@@ -14,7 +14,7 @@ from services.storage.database import Database
 from services.wallet.apns import ApnsClient
 from services.wallet.membership_events import EventFollower
 from services.wallet.pass_tokens import PassTokens
-from services.wallet.push_outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, PushOutbox
+from services.wallet.push_outbox import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_ATTEMPTS, PushOutbox
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_setup import credentials_from
@@ -193,6 +193,69 @@ async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbo
     assert await outbox.outbox.send_due() == 1
     assert await outbox.owed() == []
     assert peer.tokens() == ["aa"] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (403, "BadCertificate"),
+        (403, "BadCertificateEnvironment"),
+        (403, "Forbidden"),
+        (400, "BadTopic"),
+        (400, "TopicDisallowed"),
+        (400, "DeviceTokenNotForTopic"),
+        (413, "PayloadTooLarge"),
+        (404, "BadPath"),
+    ],
+)
+async def test_what_apns_says_of_us_costs_no_phone_its_registration_nor_its_push(
+    outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
+) -> None:
+    await outbox.holder("aa")
+    peer.answer = lambda _: (status, {"reason": reason})
+    await outbox.follower.follow()
+    for _ in range(5):  # of three attempts that a push has otherwise
+        assert await outbox.outbox.send_due() == 1
+        await outbox.due_now()
+    assert await outbox.owed() == [("aa", 5)]
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
+    peer.answer = lambda _: (200, {})
+    await outbox.outbox.send_due()
+    assert await outbox.owed() == []
+
+
+async def test_a_push_that_apns_refuses_for_a_week_is_given_up(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+    await outbox.holder("aa")
+    peer.answer = lambda _: (403, {"reason": "BadCertificate"})
+    await outbox.follower.follow()
+    await world.connection.execute("UPDATE pass_pushes SET attempts = $1", 3 + REFUSED_ATTEMPTS - 1)
+    assert await outbox.outbox.send_due() == 1
+    assert await outbox.owed() == []
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
+
+
+@pytest.mark.parametrize(("status", "reason"), [(410, "Unregistered"), (410, "ExpiredToken"), (400, "BadDeviceToken")])
+async def test_what_apns_says_of_a_device_ends_its_registration(
+    outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
+) -> None:
+    await outbox.holder("aa")
+    peer.answer = lambda _: (status, {"reason": reason})
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    assert await outbox.owed() == []
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 0
+
+
+@pytest.mark.parametrize(("status", "reason"), [(429, "TooManyRequests"), (500, "InternalServerError"), (503, "")])
+async def test_what_apns_says_for_now_is_tried_again(
+    outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
+) -> None:
+    await outbox.holder("aa")
+    peer.answer = lambda _: (status, {"reason": reason})
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    assert await outbox.owed() == [("aa", 1)]
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
 
 
 async def test_an_unreachable_apns_loses_nothing(

@@ -100,3 +100,11 @@ def test_pages_name_their_status_themselves() -> None:
     protos = _protos({"get": "/page"})
     protos.file[0].service[0].method[0].options.Extensions[http_policy_pb2.http_policy].html = True
     assert http_routes(protos)[0].status_from_service
+
+
+def test_what_is_for_operators_is_not_routed() -> None:
+    descriptors = load_descriptors()
+    everything = {f"{file.package}.{service.name}" for file in descriptors.file for service in file.service}
+    assert "vyris.reforge.v1.OperatorService" in everything
+    assert "vyris.reforge.v1.OperatorService" not in {service.name for service in rpc_services(descriptors)}
+    assert not [route for route in http_routes(descriptors) if "OperatorService" in route.rpc]

@@ -44,9 +44,11 @@ def test_production_with_everything_set_starts_and_asks_for_codes() -> None:
         ("smtp_url", ""),
         ("smtp_url", "smtp://mail.club.example"),
         ("reforge_from_email", "no-reply@vyris.localhost"),
+        ("reforge_email_delay_h", 0),
+        ("reforge_email_delay_h", 23),
     ],
 )
-def test_production_refuses_what_is_for_development(name: str, value: str) -> None:
+def test_production_refuses_what_is_for_development(name: str, value: object) -> None:
     with pytest.raises(WrongSetting, match=name.upper()):
         settings(**{**PRODUCTION, name: value}).refuse_conveniences()
 
@@ -74,6 +76,14 @@ def test_development_needs_nothing_and_asks_for_no_code(tmp_path: Path) -> None:
         {"public_base_url": "ftp://club.example"},
         {"reforge_from_email": "nobody"},
         {"reforge_from_email": "a@b\nBcc: c@d"},
+        {"reforge_from_email": "\u00e4da@club.example"},
+        {"reforge_from_email": "Club <\u00e4da@club.example>"},
+        {"reforge_from_email": "a@club.example, b@club.example"},
+        {"reforge_from_email": "Club no-reply@club.example"},
+        {"reforge_from_email": "<no-reply@club.example> Club"},
+        {"reforge_from_email": '"two words"@club.example'},
+        {"reforge_from_email": "no-reply@club..example"},
+        {"reforge_from_email": "no-reply@[127.0.0.1]"},
         {"smtp_url": "http://mail"},
         {"smtp_url": "smtp://"},
         {"smtp_url": "smtp://mail:99999"},
@@ -90,6 +100,19 @@ def test_a_wrong_setting_names_itself(changes: dict[str, object]) -> None:
 def test_a_sender_may_have_a_name() -> None:
     sender = sender_of("The Club <no-reply@club.example>")
     assert (sender.display_name, sender.addr_spec) == ("The Club", "no-reply@club.example")
+
+
+def test_a_senders_domain_in_another_script_is_written_as_mail_carries_it() -> None:
+    assert sender_of("Club <no-reply@b\u00fccher.example>").addr_spec == "no-reply@xn--bcher-kva.example"
+
+
+def test_a_senders_name_may_be_in_any_script() -> None:
+    assert sender_of("Die B\u00fccher <no-reply@club.example>").display_name == "Die B\u00fccher"
+
+
+def test_a_day_is_delay_enough_in_production() -> None:
+    settings(**{**PRODUCTION, "reforge_email_delay_h": 24}).refuse_conveniences()
+    assert settings(reforge_email_delay_h=0).reforge_email_delay_h == 0
 
 
 def test_a_state_folder_below_the_home_folder_is_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,6 @@ NOT_ADDRESSES = (
     "ada@@example.org",
     "a@b@example.org",
     "ada @example.org",
-    "ada@example.org\n",
     "ada\r\nbcc: eve@example.org",
     "ada\x00@example.org",
     "x" * 65 + "@example.org",
@@ -55,7 +54,6 @@ NOT_ADDRESSES = (
     "ada@[127.0.0.1]",
     "=?utf-8?q?ada?=@example.org",
     "ädä@example.org",
-    "ada@exämple.org",
     "\u202eada@example.org",
 )
 

@@ -87,6 +87,11 @@ class HttpPolicy(_message.Message):
 
 Global___HttpPolicy: _TypeAlias = HttpPolicy  # noqa: Y015
 
+INTERNAL_FIELD_NUMBER: _builtins.int
 HTTP_POLICY_FIELD_NUMBER: _builtins.int
+internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, _builtins.bool]
+"""For operators and other parts of the suite: served on the process' own port,
+and the gateway routes nobody to it.
+"""
 http_policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___HttpPolicy]
 """The HTTP policy of a method that also has a google.api.http rule."""

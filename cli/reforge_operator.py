@@ -1,0 +1,101 @@
+"""The reforge service, as an operator's command asks it.
+
+What needs the service's key is asked of the service. A command never makes a key for a database: a link that is derived
+from another key would be dead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli import backends
+from cli.console import fail
+from vyris.error_wire import from_rpc_error
+from vyris.errors import VyrisError
+from vyris.reforge.v1 import operator_pb2, operator_pb2_grpc
+
+LIMIT_S: Final = 20.0
+CERTIFICATE_NAME: Final = "reforge"
+
+
+class OperatorSettings(BaseSettings):
+    """Where the reforge service is that an operator's command asks, and how the command proves itself to it."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    reforge_address: str = Field(
+        "",
+        pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$",
+        description="host:port of the reforge service; the first of several is asked; empty: the local stack's",
+    )
+    operator_tls_ca_file: Path | None = Field(
+        None, description="PEM of the authority that the reforge service's certificate must lead to; unset: plain text"
+    )
+    operator_tls_cert_file: Path | None = Field(None, description="PEM chain that the `vyris` command shows to reforge")
+    operator_tls_key_file: Path | None = Field(None, description="PEM key of OPERATOR_TLS_CERT_FILE")
+
+    @model_validator(mode="after")
+    def _come_together(self) -> OperatorSettings:
+        given = (self.operator_tls_ca_file, self.operator_tls_cert_file, self.operator_tls_key_file)
+        if any(given) and not all(given):
+            raise ValueError("OPERATOR_TLS_CA_FILE, OPERATOR_TLS_CERT_FILE and OPERATOR_TLS_KEY_FILE come together")
+        return self
+
+
+def reforge_address(settings: OperatorSettings) -> str:
+    """`host:port` of one reforge process: that of REFORGE_ADDRESS, else the local stack's.
+
+    Ends the command where there is none, and where the local stack works on another database than DATABASE_URL names.
+    """
+    if settings.reforge_address:
+        return settings.reforge_address.split(",")[0].strip()
+    port = backends.listed_ports().get("reforge")
+    if port is None:
+        fail(backends.no_stack("REFORGE_ADDRESS"))
+    if not backends.is_local_database():
+        fail(
+            "DATABASE_URL names another database than the local stack's: set REFORGE_ADDRESS to the reforge service "
+            "that works on it."
+        )
+    return f"127.0.0.1:{port}"
+
+
+def change_owner_email(request: operator_pb2.ChangeOwnerEmailRequest) -> operator_pb2.ChangeOwnerEmailResponse:
+    """Ask reforge to change an owner's address. Ends the command with a sentence where it does not."""
+    settings = OperatorSettings()
+    address = reforge_address(settings)
+    with _channel(settings, address) as channel:
+        stub = operator_pb2_grpc.OperatorServiceStub(channel)
+        try:
+            return stub.ChangeOwnerEmail(request, timeout=LIMIT_S)
+        except grpc.RpcError as error:
+            fail(_why(error, address))
+
+
+def _channel(settings: OperatorSettings, address: str) -> grpc.Channel:
+    if settings.operator_tls_ca_file is None:
+        return grpc.insecure_channel(address)
+    ca, cert, key = settings.operator_tls_ca_file, settings.operator_tls_cert_file, settings.operator_tls_key_file
+    assert cert is not None and key is not None  # noqa: S101, PT018 - the settings' own check
+    credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), cert.read_bytes())
+    return grpc.secure_channel(address, credentials, [("grpc.ssl_target_name_override", CERTIFICATE_NAME)])
+
+
+def _why(error: Any, address: str) -> str:
+    """The sentence for a refusal, or for a service that cannot be reached."""
+    code = error.code()
+    told: VyrisError | None = from_rpc_error(code, error.details() or "", tuple(error.trailing_metadata() or ()))
+    asked = f"(asked reforge at {address}; REFORGE_ADDRESS names another)"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"Not changed: reforge at {address} is older than this command."
+    if told is None or code is grpc.StatusCode.UNAVAILABLE:
+        return (
+            f"It is not known whether it was changed: reforge at {address} gave no answer ({code.name}). "
+            "Does it run, and do both sides speak TLS, or neither? Asking again does no harm."
+        )
+    return f"Not changed: {told.message} {asked}."

@@ -1,0 +1,143 @@
+-- migrate:up
+
+-- The actor of an entry is a name that its caller gives. Beside it Postgres now writes what it knows itself: the login of
+-- the session, and where it came from. Entries from before this migration have none of it.
+ALTER TABLE audit_log
+  ADD COLUMN database_user    text,   -- session_user: the login, whatever role was set afterwards
+  ADD COLUMN client_address   inet,   -- NULL for a session over a unix socket
+  ADD COLUMN application_name text;
+
+CREATE FUNCTION stamp_audit_log() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.happened_at := now();
+  NEW.database_user := session_user;
+  NEW.client_address := inet_client_addr();
+  NEW.application_name := current_setting('application_name');
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER audit_log_stamp BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION stamp_audit_log();
+
+-- The keys of details that may name a person or a device. They alone can ever be blanked.
+CREATE FUNCTION audit_log_personal_keys() RETURNS text[] LANGUAGE sql IMMUTABLE
+RETURN ARRAY['asked_from', 'device_id', 'email', 'new_key', 'old_key', 'user_id'];
+
+-- The table's owner may change it by his rights, and so may whoever has stolen his login: the trigger says no to both.
+-- It lets one change pass: redact_audit_log() sets personal keys of details to null.
+CREATE FUNCTION refuse_audit_log_change() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  personal text[] := audit_log_personal_keys();
+BEGIN
+  IF TG_OP = 'UPDATE' AND current_setting('vyris.redaction', true) = 'on'
+     AND to_jsonb(NEW) - 'details' = to_jsonb(OLD) - 'details'
+     AND NEW.details - personal = OLD.details - personal
+     AND NOT EXISTS (
+       SELECT FROM jsonb_each(NEW.details) AS detail
+       WHERE detail.key = ANY (personal) AND detail.value <> 'null'
+         AND detail.value IS DISTINCT FROM OLD.details -> detail.key) THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'audit_log is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+CREATE TRIGGER audit_log_is_append_only BEFORE UPDATE ON audit_log
+  FOR EACH ROW EXECUTE FUNCTION refuse_audit_log_change();
+CREATE TRIGGER audit_log_keeps_entries BEFORE DELETE OR TRUNCATE ON audit_log
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_log_change();
+
+-- For erasure: sets `keys` of the details of every entry about `subjects` to null, and appends an entry that says so.
+-- Returns how many entries it changed. Runs with the rights of the table's owner.
+CREATE FUNCTION redact_audit_log(subjects text[], keys text[], actor text, reason text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+  changed integer;
+BEGIN
+  IF NOT keys <@ audit_log_personal_keys() THEN
+    RAISE EXCEPTION 'only personal keys can be blanked: %', audit_log_personal_keys()
+      USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  PERFORM set_config('vyris.redaction', 'on', true);
+  UPDATE audit_log AS entry
+  SET details = entry.details || (
+    SELECT jsonb_object_agg(key, NULL::jsonb) FROM unnest(redact_audit_log.keys) AS key WHERE entry.details ? key)
+  WHERE entry.subject = ANY (subjects)
+    AND EXISTS (SELECT FROM unnest(redact_audit_log.keys) AS key WHERE entry.details ->> key IS NOT NULL);
+  GET DIAGNOSTICS changed = ROW_COUNT;
+  PERFORM set_config('vyris.redaction', 'off', true);
+  INSERT INTO audit_log (actor, action, subject, reason, details)
+  VALUES (redact_audit_log.actor, 'audit.redact', 'audit_log', redact_audit_log.reason,
+          jsonb_build_object('entries', changed, 'keys', to_jsonb(redact_audit_log.keys)));
+  RETURN changed;
+END
+$$;
+REVOKE ALL ON FUNCTION redact_audit_log(text[], text[], text, text) FROM PUBLIC;
+
+-- A change of the schema is a change by an operator, whatever command made it: dbmate writes its version in the same
+-- transaction. The first migrations of a database without a drop change nothing that anybody has.
+CREATE FUNCTION audit_migration() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF EXISTS (SELECT FROM drops) THEN
+    INSERT INTO audit_log (actor, action, subject, reason)
+    SELECT coalesce(substring(current_setting('application_name') FROM '^vyris-migrate/(.+)$'), session_user),
+           CASE TG_OP WHEN 'INSERT' THEN 'schema.migrate' ELSE 'schema.revert' END,
+           coalesce(NEW.version, OLD.version),
+           'by command';
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER schema_migrations_audit AFTER INSERT OR DELETE ON schema_migrations
+  FOR EACH ROW EXECUTE FUNCTION audit_migration();
+
+-- What the `vyris` command needs, and no more. A person logs in as a member of the group: his login is in the audit log.
+-- A function for the same reasons as grant_service_roles().
+CREATE FUNCTION grant_operator_role() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_operator') THEN
+    BEGIN
+      CREATE ROLE vyris_operator NOLOGIN;
+    EXCEPTION
+      WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL;
+    END;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_operator') THEN
+    RETURN;
+  END IF;
+  GRANT SELECT ON drops, drop_tallies, slots, memberships, membership_events, receipt_ledger, store_notifications,
+    receipt_refunds, devices, contacts, passes, pass_registrations, pass_pushes, reforge_requests, email_changes,
+    mail_outbox, encounters, audit_log TO vyris_operator;
+  -- Append, and no more: the other columns are Postgres' to fill.
+  GRANT INSERT (actor, action, subject, reason, details) ON audit_log TO vyris_operator;
+  -- vyris drop, membership revoke, receipts, pass build
+  GRANT INSERT, UPDATE ON drops, drop_tallies TO vyris_operator;
+  GRANT INSERT, DELETE ON slots TO vyris_operator;
+  GRANT UPDATE ON memberships, receipt_ledger TO vyris_operator;
+  GRANT INSERT ON membership_events, passes TO vyris_operator;
+  -- vyris user erase
+  GRANT DELETE ON mail_outbox, reforge_requests, email_changes, contacts, devices, pass_registrations, pass_pushes
+    TO vyris_operator;
+  GRANT UPDATE ON encounters TO vyris_operator;
+  GRANT EXECUTE ON FUNCTION redact_audit_log(text[], text[], text, text) TO vyris_operator;
+END
+$$;
+REVOKE ALL ON FUNCTION grant_operator_role() FROM PUBLIC;
+
+SELECT grant_operator_role();
+
+-- migrate:down
+
+DROP TRIGGER schema_migrations_audit ON schema_migrations;
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_operator') THEN
+    REVOKE ALL ON ALL TABLES IN SCHEMA public FROM vyris_operator;
+    REVOKE INSERT (actor, action, subject, reason, details) ON audit_log FROM vyris_operator;
+  END IF;
+END
+$$;
+DROP FUNCTION grant_operator_role(), audit_migration(), redact_audit_log(text[], text[], text, text);
+DROP TRIGGER audit_log_keeps_entries ON audit_log;
+DROP TRIGGER audit_log_is_append_only ON audit_log;
+DROP TRIGGER audit_log_stamp ON audit_log;
+DROP FUNCTION refuse_audit_log_change(), audit_log_personal_keys(), stamp_audit_log();
+ALTER TABLE audit_log DROP COLUMN database_user, DROP COLUMN client_address, DROP COLUMN application_name;

@@ -1,0 +1,59 @@
+"""What operators ask of reforge: it alone holds the key that the links in mails are derived from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.audit_log import REASON_LIMIT
+from services.ownership import known_membership_id
+from services.reforge.email_changes import EmailChanges
+from services.reforge.mail_worker import MailWorker
+from services.runtime.call import Call
+from services.runtime.fields import email_address, refuse_nul
+from services.runtime.times import rfc3339
+from vyris.errors import InvalidRequest, Unauthorized
+from vyris.reforge.v1 import operator_pb2
+
+ACTOR_LIMIT: Final = 64
+
+
+class OperatorServicer:
+    """`vyris.reforge.v1.OperatorService`. The gateway routes nobody here."""
+
+    def __init__(self, email_changes: EmailChanges, mail: MailWorker, *, delay_h: int, open_to_callers: bool) -> None:
+        """`open_to_callers` is false where callers of this port prove nothing, and everything is refused."""
+        self._email_changes = email_changes
+        self._mail = mail
+        self._delay_h = delay_h
+        self._open_to_callers = open_to_callers
+
+    async def change_owner_email(
+        self,
+        request: operator_pb2.ChangeOwnerEmailRequest,
+        call: Call,  # noqa: ARG002
+    ) -> operator_pb2.ChangeOwnerEmailResponse:
+        """Change an owner's address. Raises Unauthorized, InvalidRequest, NotFound."""
+        if not self._open_to_callers:
+            raise Unauthorized(
+                "In production reforge serves operators over mutual TLS alone: set SERVER_TLS_CERT_FILE, "
+                "SERVER_TLS_KEY_FILE and SERVER_TLS_CLIENT_CA_FILE at reforge"
+            )
+        refuse_nul(request.membership_id, request.email, request.actor, request.reason)
+        change = await self._email_changes.change_by_operator(
+            known_membership_id(request.membership_id),
+            email_address(request.email),
+            operator=_bounded("actor", request.actor, ACTOR_LIMIT),
+            reason=_bounded("reason", request.reason, REASON_LIMIT),
+            delay_h=self._delay_h,
+        )
+        self._mail.wake()
+        return operator_pb2.ChangeOwnerEmailResponse(
+            status="APPLIED" if change.applied else "SCHEDULED", effective_at=rfc3339(change.effective_at)
+        )
+
+
+def _bounded(name: str, text: str, limit: int) -> str:
+    stripped = text.strip()
+    if not stripped or len(stripped) > limit or not stripped.isprintable():
+        raise InvalidRequest(f"{name} must be 1 to {limit} printable characters")
+    return stripped

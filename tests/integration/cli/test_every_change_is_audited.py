@@ -1,0 +1,205 @@
+"""Every command that changes something leaves an entry: who, by which login, what, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import typer
+
+from cli.main import app
+from schema.migrate import MIGRATIONS
+from services.audit_log import Actor, Unaudited, audited
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
+from stack.local import Stack
+from stack.state import database_place
+from tests.fresh_database import fresh_database
+from tests.integration.cli.operator_login import operator_login, vyris
+from tests.stand_ins.reforge_service import World, world
+
+REASON = "case 45, confirmed by B"
+OPERATOR = "ada-at-the-desk"
+
+# What each command that changes the suite's data writes into the audit log.
+CHANGES = {
+    "drop create": "drop.create",
+    "drop resize": "drop.resize",
+    "drop schedule": "drop.schedule",
+    "drop close": "drop.close",
+    "bouncer rebuild": "bouncer.rebuild",
+    "membership revoke": "membership.revoke",
+    "membership set-email": "email.change_asked",
+    "receipts refunds-due": "receipts.export",
+    "receipts refunded": "receipts.refunded",
+    "user erase": "user.erase",
+    "pass build": "pass.build",
+    "migrate": "schema.migrate",
+}
+READS = {
+    "drop list",
+    "drop show",
+    "bouncer show",
+    "membership show",
+    "receipts",
+    "receipts not-restored",
+    "pass inspect",
+    "pass preview",
+}
+# They touch nothing but the local stack's processes and the files of this machine.
+LOCAL = {"run", "up", "down", "status", "logs", "dev device-key", "dev proof", "dev encounter-token", "dev mail"}
+
+
+def commands(group: object = None, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command of `vyris`, by its words."""
+    group = group or typer.main.get_command(app)
+    context = typer.Context(group)  # type: ignore[arg-type]
+    for name in group.list_commands(context):  # type: ignore[attr-defined]
+        command = group.get_command(context, name)  # type: ignore[attr-defined]
+        if hasattr(command, "list_commands"):
+            if command.invoke_without_command:
+                yield " ".join((*path, name))
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name))
+
+
+def test_every_command_is_known_to_change_something_or_not_to() -> None:
+    known = [*CHANGES, *READS, *LOCAL]
+    assert len(known) == len(set(known))
+    assert sorted(commands()) == sorted(known)
+
+
+@pytest.fixture
+async def running(database_template: Stack, tmp_path: Path):  # type: ignore[no-untyped-def]
+    async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as opened:
+        yield opened
+
+
+async def failed_receipt(running: World) -> str:
+    key = os.urandom(32)
+    await running.database.execute(
+        "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) VALUES ($1, 'FAILED', $2, 'eve', 'x')",
+        *(key, running.drop_id),
+    )
+    return key.hex()
+
+
+async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_entry(
+    running: World, redis_url: str, tmp_path: Path
+) -> None:
+    revoked, changed, built = [await running.member(user=name) for name in ("ben", "cid", "dan")]
+    await running.member(user="erased-user")
+    key = await failed_receipt(running)
+    state = tmp_path / "local-state"
+    state.mkdir()
+    (state / "ports.json").write_text(json.dumps({"database": database_place(running.database_url)}))
+    drop = ("late-summer", "2027")
+    why = ("--reason", REASON)
+    calls = {
+        "drop create": (*drop, "--capacity", "3"),
+        "drop resize": (*drop, "--capacity", "4"),
+        "drop schedule": (*drop, "--opens-at", "2027-07-01"),
+        "drop close": drop,
+        "bouncer rebuild": (),
+        "membership revoke": (revoked,),
+        "membership set-email": (changed, "new@mail.example"),
+        "receipts refunds-due": ("--export",),
+        "receipts refunded": (key,),
+        "user erase": ("erased-user", "--yes"),
+        "pass build": (built, "-o", str(tmp_path / "a.pkpass")),
+    }
+    assert set(calls) == set(CHANGES) - {"migrate"}
+    login = f"op_{uuid.uuid4().hex[:8]}"
+    async with operator_login(running.database_url, login) as url:
+        environment = {
+            "DATABASE_URL": url,
+            "REDIS_URL": redis_url,
+            "REFORGE_ADDRESS": f"127.0.0.1:{running.process.port}",
+            "VYRIS_STATE_DIR": str(state),
+            "LOGNAME": OPERATOR,
+        }
+        done = vyris([(*name.split(), *arguments, *why) for name, arguments in calls.items()], environment)
+    for name, result in zip(calls, done, strict=True):
+        assert result.status == 0, (name, result)
+    entries = await running.database.fetch(
+        "SELECT action, actor, reason, database_user, application_name FROM audit_log ORDER BY id"
+    )
+    # The first of each: an erasure revokes as well.
+    by_action = {row["action"]: row for row in reversed(entries)}
+    for name in calls:
+        entry = by_action[CHANGES[name]]
+        assert (entry["actor"], entry["reason"]) == (OPERATOR, REASON), name
+        by_service = name == "membership set-email"
+        assert entry["application_name"] == ("vyris-reforge" if by_service else "vyris-cli")
+        assert by_service or entry["database_user"] == login, name
+
+
+async def test_the_name_in_the_environment_can_be_forged_and_the_login_cannot(running: World, redis_url: str) -> None:
+    login = f"op_{uuid.uuid4().hex[:8]}"
+    async with operator_login(running.database_url, login) as url:
+        environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "LOGNAME": "postgres"}
+        [done] = vyris([("drop", "close", "genesis", "2025", "--reason", "a joke")], environment)
+    assert done.status == 0, done
+    row = await running.database.fetchrow("SELECT actor, database_user FROM audit_log")
+    assert tuple(row) == ("postgres", login)
+
+
+async def test_migrations_of_a_database_in_use_are_audited(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    # As after every migration that this tree has: a database without a drop has no entry.
+    assert await connection.fetchval("SELECT count(*) FROM audit_log") == 0
+    await connection.execute("INSERT INTO drops (tier, year, capacity) VALUES ('genesis', '2025', 1)")
+    newest = max(MIGRATIONS.glob("*.sql"))
+    version, _, _ = newest.name.partition("_")
+    down = newest.read_text().split("-- migrate:down")[1]
+    async with connection.transaction():
+        await connection.execute(down)
+        await connection.execute("DELETE FROM schema_migrations WHERE version = $1", version)
+    [done] = vyris([("migrate",)], {"DATABASE_URL": database_url, "LOGNAME": OPERATOR})
+    assert done.status == 0, done
+    row = await connection.fetchrow("SELECT actor, action, subject FROM audit_log ORDER BY id DESC LIMIT 1")
+    assert tuple(row) == (OPERATOR, "schema.migrate", version)
+    await connection.close()
+
+
+async def test_a_drop_that_is_there_already_leaves_no_entry(running: World) -> None:
+    environment = {"DATABASE_URL": running.database_url}
+    [done] = vyris([("drop", "create", "Genesis ", "\uff12\uff10\uff12\uff15", "--if-missing")], environment)
+    assert (done.status, "Found drop genesis 2025" in done.output) == (0, True), done
+    assert await running.database.fetchval("SELECT count(*) FROM audit_log") == 0
+
+
+async def test_a_change_without_an_entry_is_rolled_back(database_url: str) -> None:
+    async with Database.open(PostgresSettings(database_url=database_url), "test") as database:
+
+        async def silent(connection: asyncpg.Connection) -> str:
+            return await connection.execute("INSERT INTO drops (tier, year, capacity) VALUES ('x', '2025', 1)")
+
+        with pytest.raises(Unaudited):
+            await audited(database, silent)
+        assert await database.fetch("SELECT id FROM drops") == []
+
+        async def noted(connection: asyncpg.Connection) -> str:
+            await Actor("ada", "a test").note(connection, "drop.create", "x 2025")
+            return await silent(connection)
+
+        await audited(database, noted)
+        assert len(await database.fetch("SELECT id FROM drops")) == 1
+
+
+async def test_an_account_without_a_name_is_an_actor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli import actor
+
+    def no_entry() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr(actor.getpass, "getuser", no_entry)
+    assert actor.operator_name() == f"uid {os.getuid()}"
+    monkeypatch.setattr(actor.getpass, "getuser", lambda: "a\x1b[31mda" + "x" * 100)
+    assert actor.operator_name() == "a[31mda" + "x" * 57
