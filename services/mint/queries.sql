@@ -351,6 +351,10 @@ SELECT d.id, d.tier, d.year, d.environment,
          - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted
 FROM drops d WHERE d.id > $1 ORDER BY d.id LIMIT $2;
 
+-- name: first_drop_created_at
+-- NULL where there is none.
+SELECT min(created_at) FROM drops;
+
 -- name: oldest_pending
 -- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.
 -- $1 and $2 the stretch, its end excluded
