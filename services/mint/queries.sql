@@ -315,7 +315,7 @@ RETURNING drop_id, sequence_num, receipt_key, number_freed;
 -- name: lock_revoked_membership
 -- A membership that may be given back: not that of an erased person. $1 membership
 SELECT drop_id, sequence_num, number_freed FROM memberships
-WHERE id = $1 AND revoked_at IS NOT NULL AND revoked_reason IS DISTINCT FROM 'erased' FOR UPDATE;
+WHERE id = $1 AND revoked_at IS NOT NULL AND erased_at IS NULL FOR UPDATE;
 
 -- name: take_number
 -- Takes one number out of those for sale; no row where it was sold or withdrawn. $1 drop, $2 number

@@ -8,6 +8,7 @@ the next due time live in the row, so retries survive restarts.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -32,7 +33,7 @@ class PushOutbox:
     """Empties `pass_pushes`. Several processes may run one each."""
 
     def __init__(self, database: Database, apns: ApnsClient | None, *, interval_s: float, attempt_limit: int) -> None:
-        """`apns` is None where there is nobody to push to: what is owed is then dropped."""
+        """`apns` is None where there is no APNs to push to: pushes are then skipped, and counted so."""
         self._database = database
         self._apns = apns
         self._interval_s = interval_s
@@ -40,6 +41,11 @@ class PushOutbox:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        if self._apns is None:
+            log.warning(
+                "pushes_are_skipped",
+                reason="passes are signed by the development chain and APNS_URL is not set: no phone hears of a change",
+            )
         await repeat(
             self._round_leaves_more,
             interval_s=self._interval_s,
@@ -60,21 +66,27 @@ class PushOutbox:
 
     async def _send(self, row: asyncpg.Record) -> None:
         token, version, attempts = row["push_token"], row["version"], row["attempts"]
-        if self._apns is None:
-            answer = PushAnswer(PushOutcome.DELIVERED, "nobody to push to")
-        else:
-            answer = await self._apns.push(token)
+        answer = await self._attempt(token, attempts)
         metrics.PUSHES.labels(answer.outcome.value).inc()
-        if answer.outcome is PushOutcome.RETRY and attempts < self._attempt_limit:
-            log.warning("push_failed", reason=answer.reason, attempts=attempts)
-            await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-            return
-        if answer.outcome is PushOutcome.RETRY:
-            log.error("push_given_up", reason=answer.reason, attempts=attempts)
-        elif answer.outcome is PushOutcome.GONE:
-            log.info("push_token_gone", reason=answer.reason)
-            await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
+        match answer.outcome:
+            case PushOutcome.RETRY:
+                log.warning("push_failed", reason=answer.reason, attempts=attempts)
+                await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                return
+            case PushOutcome.GAVE_UP:
+                log.error("push_given_up", reason=answer.reason, attempts=attempts)
+            case PushOutcome.GONE:
+                log.info("push_token_gone", reason=answer.reason)
+                await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
         await self._database.execute(QUERIES["finish_push"], token, version)
+
+    async def _attempt(self, token: str, attempts: int) -> PushAnswer:
+        if self._apns is None:
+            return PushAnswer(PushOutcome.SKIPPED, "no APNs")
+        answer = await self._apns.push(token)
+        if answer.outcome is PushOutcome.RETRY and attempts >= self._attempt_limit:
+            return replace(answer, outcome=PushOutcome.GAVE_UP)
+        return answer
 
     async def _measure(self) -> None:
         row = await self._database.fetchrow(QUERIES["count_owed_pushes"])
