@@ -13,14 +13,14 @@ from services.storage.queries import Queries
 QUERIES: Final = Queries.beside(__file__)
 # In this order: what refers to a row goes before it.
 FORGOTTEN: Final = (
+    "unlink_encounters",
+    "forget_locations",
+    "forget_proofs",
     "forget_mail",
     "forget_moves",
     "forget_email_changes",
     "forget_contacts",
     "forget_devices",
-    "forget_pushes",
-    "forget_registrations",
-    "forget_locations",
 )
 
 
@@ -35,19 +35,28 @@ class Erased:
 async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
     """Erase a user in the caller's transaction.
 
-    Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, push
-    tokens, mail and places are deleted. Memberships and receipts stay, unnamed. The audit log says that somebody was
-    erased, not who.
+    Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, mail,
+    places and the keys in encounters are deleted. Memberships and receipts stay, unnamed. The audit log says that
+    somebody was erased, not who; the person's names are taken out of its older rows. Wallet voids the passes, tells
+    the phones and then forgets them, within a day (`services/wallet/housekeeping.py`).
+    `schema/personal-data.md` says it for each column.
     """
+    await connection.execute(QUERIES["lock_moves"], user_id)
     rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
     memberships = [row["id"] for row in rows]
+    ids = [str(id_) for id_ in memberships]
+    names = [user_id, *(row["name"] for row in await connection.fetch(QUERIES["names_of_person"], memberships))]
     for row in rows:
-        if not row["revoked"]:
+        if row["revoked"]:
+            await connection.execute(QUERIES["tell_wallet"], row["id"])
+        else:
             await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
-    for name in FORGOTTEN:
-        await connection.execute(QUERIES[name], memberships)
     await connection.execute(QUERIES["unname_memberships"], user_id)
     erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
-    details = {"memberships": [str(id_) for id_ in memberships], "receipts": erased.receipts}
+    details = {"memberships": ids, "receipts": erased.receipts}
     await audit_log.append(connection, actor=actor, action="user.erase", subject="user", reason=reason, details=details)
+    await connection.execute(QUERIES["redact_audit_log"], ids, names)
+    await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
+    for name in FORGOTTEN:
+        await connection.execute(QUERIES[name], memberships)
     return erased

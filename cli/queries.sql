@@ -1,6 +1,51 @@
+-- name: lock_moves
+-- What reforge does with the user's memberships ends first, and begins again on what is left. The lock is reforge's own
+-- (services/reforge/queries.sql). $1 user
+SELECT pg_advisory_xact_lock(hashtextextended('vyris.reforge:' || id, 0)) FROM memberships WHERE user_id = $1 ORDER BY id;
+
 -- name: memberships_of_user
--- $1 user. Waits for whoever works on them.
+-- $1 user. Waits for other work on them.
 SELECT id, revoked_at IS NOT NULL AS revoked FROM memberships WHERE user_id = $1 ORDER BY id FOR UPDATE;
+
+-- name: names_of_person
+-- What may name the person in the audit log, beside the user id: addresses, devices, keys, network addresses.
+-- $1 memberships
+SELECT DISTINCT name FROM (
+  SELECT unnest(ARRAY[device_id, thumbprint, public_key]) AS name FROM devices WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT email FROM contacts WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT unnest(ARRAY[old_email, new_email]) FROM email_changes WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT unnest(ARRAY[old_device_id, old_thumbprint, new_device_id, new_thumbprint, new_public_key, email, asked_from])
+  FROM reforge_requests WHERE membership_id = ANY ($1::uuid[])
+) AS names
+WHERE name <> '';
+
+-- name: tell_wallet
+-- A membership that was revoked before the erasure: its pass is looked at once more, its phones are forgotten.
+-- $1 membership
+INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'revoked');
+
+-- name: lock_encounters
+-- An encounter that is just being recorded is waited for; the next one sees that the membership is revoked.
+LOCK TABLE encounters IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: unlink_encounters
+-- The key of a member's device led from one encounter to all others of that device, and to the person who has it. Each
+-- gets a random name instead. None can be recorded again: its initiator is revoked for good. $1 memberships
+UPDATE encounters e
+SET signing_key = translate(rtrim(encode(sha256(uuid_send(gen_random_uuid())), 'base64'), '='), '+/', '-_'),
+    jti = gen_random_uuid()::text
+WHERE e.initiator_id = ANY ($1::uuid[]) AND EXISTS (
+  SELECT FROM devices d WHERE d.membership_id = e.initiator_id AND d.thumbprint = e.signing_key);
+
+-- name: forget_proofs
+-- Proofs of devices that no other membership has: no such proof counts any more. $1 memberships
+DELETE FROM device_proof_uses u WHERE EXISTS (
+  SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id = ANY ($1::uuid[]))
+AND NOT EXISTS (
+  SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id <> ALL ($1::uuid[]));
 
 -- name: forget_mail
 -- Mail about moves and changes of address of memberships. $1 memberships
@@ -24,15 +69,6 @@ DELETE FROM contacts WHERE membership_id = ANY ($1::uuid[]);
 -- $1 memberships
 DELETE FROM devices WHERE membership_id = ANY ($1::uuid[]);
 
--- name: forget_pushes
--- $1 memberships
-DELETE FROM pass_pushes WHERE push_token IN (
-  SELECT r.push_token FROM pass_registrations r JOIN passes p USING (serial) WHERE p.membership_id = ANY ($1::uuid[]));
-
--- name: forget_registrations
--- $1 memberships
-DELETE FROM pass_registrations WHERE serial IN (SELECT serial FROM passes WHERE membership_id = ANY ($1::uuid[]));
-
 -- name: forget_locations
 -- Where the members met; that they met stays, by ids that name nobody any more. $1 memberships
 UPDATE encounters SET latitude_hundredths = NULL, longitude_hundredths = NULL
@@ -40,7 +76,8 @@ WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND la
 
 -- name: unname_memberships
 -- Each under a name of its own, so that they are not one person's any more, and revoked for good. $1 user
-UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased' WHERE user_id = $1;
+UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased', erased_at = now()
+WHERE user_id = $1;
 
 -- name: unname_receipts
 -- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user
@@ -49,3 +86,7 @@ WITH unnamed AS (
   RETURNING receipt_key
 )
 SELECT count(*)::int FROM unnamed;
+
+-- name: redact_audit_log
+-- $1 memberships, $2 names of the person
+SELECT redact_audit_log($1::text[], $2::text[]);

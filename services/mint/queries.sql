@@ -274,7 +274,7 @@ RETURNING drop_id, sequence_num, receipt_key, number_freed;
 -- name: lock_revoked_membership
 -- A membership that may be given back: not that of an erased person. $1 membership
 SELECT drop_id, sequence_num, number_freed FROM memberships
-WHERE id = $1 AND revoked_at IS NOT NULL AND revoked_reason IS DISTINCT FROM 'erased' FOR UPDATE;
+WHERE id = $1 AND revoked_at IS NOT NULL AND erased_at IS NULL FOR UPDATE;
 
 -- name: take_number
 -- Takes one number out of those for sale; no row where it was sold or withdrawn. $1 drop, $2 number
@@ -309,6 +309,10 @@ SELECT d.id, d.tier, d.year, d.environment,
        d.capacity - (SELECT count(*) FROM slots s WHERE s.drop_id = d.id)
          - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted
 FROM drops d WHERE d.id > $1 ORDER BY d.id LIMIT $2;
+
+-- name: first_drop_created_at
+-- NULL where there is none.
+SELECT min(created_at) FROM drops;
 
 -- name: oldest_pending
 -- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.

@@ -58,6 +58,8 @@ class Reaper:
         self._interval_s = interval_s
         self._stretch = LOOK_BACK
         self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
+        # A suite that was away for longer than the look back left PENDING receipts behind it.
+        self._has_looked_at_all = False
         # By Postgres' clock; None until this process has looked.
         self.settled_before: datetime | None = None
 
@@ -66,7 +68,7 @@ class Reaper:
         await repeat(self._round, interval_s=self._interval_s, failure_event="reaper_failed", breath_s=CATCHING_UP_S)
 
     async def _round(self) -> bool:
-        if time.monotonic() >= self._look_again_at_s:
+        if self._has_looked_at_all and time.monotonic() >= self._look_again_at_s:
             self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
             self.settled_before = None
         try:
@@ -76,6 +78,7 @@ class Reaper:
             raise
         if look.settled_before is not None:
             self.settled_before = look.settled_before
+            self._has_looked_at_all |= not look.is_behind
         if look.is_behind:
             self._stretch = min(2 * self._stretch, LOOK_BACK)
         if look.reaped:
@@ -87,9 +90,13 @@ class Reaper:
         if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
             return Look(0, None, is_behind=False)
         now: datetime = await connection.fetchval(QUERIES["transaction_time"])
-        begins = now - LOOK_BACK
         if self.settled_before is not None:
-            begins = max(begins, self.settled_before - OVERLAP)
+            begins = self.settled_before - OVERLAP
+        else:
+            begins = now - LOOK_BACK
+            if not self._has_looked_at_all:
+                # No receipt is older than the first drop.
+                begins = min(begins, await connection.fetchval(QUERIES["first_drop_created_at"]) or now)
         abandoned_before = now - timedelta(seconds=self._grace_s)
         ends = min(begins + OVERLAP + self._stretch, abandoned_before)
         reaped = await connection.fetch(QUERIES["reap_abandoned"], begins, ends, self._grace_s, RECEIPTS_A_ROUND)

@@ -15,6 +15,7 @@ from services.storage.database import Database
 from services.user_tokens import opened_user_tokens, refuse_unproven_callers
 from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
+from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.package import PassPress
 from services.wallet.push_outbox import PushOutbox
@@ -50,7 +51,8 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
             PassWebService(database, tokens, settings.pass_type_identifier),
             google_issuer(settings),
         )
-        workers = [asyncio.create_task(outbox.run()), asyncio.create_task(follower.run())]
+        jobs = (outbox.run(), follower.run(), Housekeeping(database).run())
+        workers = [asyncio.create_task(job) for job in jobs]
         try:
             yield Hosted(
                 endpoints=[Endpoint(SERVICE, servicer)],

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -37,6 +38,8 @@ class PushOutcome(enum.Enum):
     GONE = "gone"  # the token is dead: unregister it
     RETRY = "retry"  # Apple or the network could not
     REFUSED = "refused"  # Apple refuses us: somebody must mend the certificate or the topic, and until then it waits
+    GAVE_UP = "gave_up"  # the last attempt of a push failed as well
+    SKIPPED = "skipped"  # there is no APNs to push to
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,15 @@ class ApnsClient:
             "apns-expiration": str(int(time.time()) + KEPT_FOR_S),
         }
         try:
-            response = await self._client.post(f"/3/device/{token}", headers=headers, content=b"{}")
+            response = await self._client.post(_path(token), headers=headers, content=b"{}")
         except httpx.HTTPError as error:
             return PushAnswer(PushOutcome.RETRY, type(error).__name__)
         return _answer(response)
+
+
+def _path(token: str) -> str:
+    """The token is opaque: whatever it holds stays one segment of the path (dots too, or `..` would be resolved)."""
+    return "/3/device/" + quote(token, safe="").replace(".", "%2E")
 
 
 def _answer(response: httpx.Response) -> PushAnswer:

@@ -8,6 +8,7 @@ the next due time live in the row, so retries survive restarts.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -34,7 +35,7 @@ class PushOutbox:
     """Empties `pass_pushes`. Several processes may run one each."""
 
     def __init__(self, database: Database, apns: ApnsClient | None, *, interval_s: float, attempt_limit: int) -> None:
-        """`apns` is None where there is nobody to push to: what is owed is then dropped."""
+        """`apns` is None where there is no APNs to push to: pushes are then skipped, and counted so."""
         self._database = database
         self._apns = apns
         self._interval_s = interval_s
@@ -42,6 +43,11 @@ class PushOutbox:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        if self._apns is None:
+            log.warning(
+                "pushes_are_skipped",
+                reason="passes are signed by the development chain and APNS_URL is not set: no phone hears of a change",
+            )
         await repeat(
             self._round_leaves_more,
             interval_s=self._interval_s,
@@ -62,25 +68,28 @@ class PushOutbox:
 
     async def _send(self, row: asyncpg.Record) -> None:
         token, version, attempts = row["push_token"], row["version"], row["attempts"]
-        if self._apns is None:
-            answer = PushAnswer(PushOutcome.DELIVERED, "nobody to push to")
-        else:
-            answer = await self._apns.push(token)
+        answer = await self._attempt(token, attempts)
         metrics.PUSHES.labels(answer.outcome.value).inc()
-        fails = answer.outcome in {PushOutcome.RETRY, PushOutcome.REFUSED}
-        if fails and attempts < self._limit(answer.outcome):
-            if answer.outcome is PushOutcome.REFUSED:
-                log.error("apns_refuses_us", reason=answer.reason, attempts=attempts)
-            else:
-                log.warning("push_failed", reason=answer.reason, attempts=attempts)
-            await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-            return
-        if fails:
-            log.error("push_given_up", reason=answer.reason, attempts=attempts)
-        elif answer.outcome is PushOutcome.GONE:
-            log.info("push_token_gone", reason=answer.reason)
-            await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
+        match answer.outcome:
+            case PushOutcome.RETRY | PushOutcome.REFUSED:
+                event = "push_failed" if answer.outcome is PushOutcome.RETRY else "apns_refuses_us"
+                log.warning(event, reason=answer.reason, attempts=attempts)
+                await self._database.execute(QUERIES["postpone_push"], token, version, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                return
+            case PushOutcome.GAVE_UP:
+                log.error("push_given_up", reason=answer.reason, attempts=attempts)
+            case PushOutcome.GONE:
+                log.info("push_token_gone", reason=answer.reason)
+                await self._database.execute(QUERIES["forget_push_token"], token, answer.gone_since_s)
         await self._database.execute(QUERIES["finish_push"], token, version)
+
+    async def _attempt(self, token: str, attempts: int) -> PushAnswer:
+        if self._apns is None:
+            return PushAnswer(PushOutcome.SKIPPED, "no APNs")
+        answer = await self._apns.push(token)
+        if answer.outcome in {PushOutcome.RETRY, PushOutcome.REFUSED} and attempts >= self._limit(answer.outcome):
+            return replace(answer, outcome=PushOutcome.GAVE_UP)
+        return answer
 
     def _limit(self, outcome: PushOutcome) -> int:
         """Attempts before a push is given up; where Apple refuses us, a week more, an hour apart."""

@@ -32,18 +32,14 @@ FROM passes p JOIN memberships m ON m.id = p.membership_id JOIN drops d ON d.id 
 WHERE p.serial = $1;
 
 -- name: register_device
--- Returns no row for an unknown serial. $1 device library, $2 serial, $3 push token
-INSERT INTO pass_registrations (device_library_id, serial, push_token)
+-- Returns no row for an unknown serial. The follower gives a new registration its tag, and a new push token another.
+-- $1 device library, $2 serial, $3 push token
+INSERT INTO pass_registrations AS r (device_library_id, serial, push_token)
 SELECT $1, serial, $3 FROM passes WHERE serial = $2
-ON CONFLICT (device_library_id, serial) DO UPDATE SET push_token = EXCLUDED.push_token, registered_at = now()
+ON CONFLICT (device_library_id, serial) DO UPDATE
+SET push_token = EXCLUDED.push_token, registered_at = now(),
+    tag = CASE WHEN r.push_token = EXCLUDED.push_token THEN r.tag END
 RETURNING xmax = 0 AS created;
-
--- name: owe_late_push
--- A device that holds the pass as it was before it changed. $1 push token, $2 serial
-INSERT INTO pass_pushes (push_token)
-SELECT $1 FROM passes WHERE serial = $2 AND state <> 'ACTIVE' FOR SHARE
-ON CONFLICT (push_token) DO UPDATE
-SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0;
 
 -- name: forget_oldest_registrations
 -- Keeps the devices of one pass bounded: the newest stay. $1 serial, $2 how many may stay
@@ -57,16 +53,28 @@ WHERE serial = $1 AND device_library_id IN (
 DELETE FROM pass_registrations WHERE device_library_id = $1 AND serial = $2;
 
 -- name: list_updated
--- The device's passes that were updated after a tag, in the order of their updates. $1 device library, $2 tag
--- (-1: all), $3 at most so many
-SELECT p.serial, p.update_tag
-FROM pass_registrations r JOIN passes p USING (serial)
-WHERE r.device_library_id = $1 AND p.update_tag > $2
-ORDER BY p.update_tag LIMIT $3;
+-- The device's passes that changed after a tag, or that it registered after the tag and after they had changed. A tag
+-- that was never given (of a database before a restore) lists all. $1 device library, $2 tag (-1: all), $3 at most so many
+SELECT serial, tag
+FROM (
+  SELECT p.serial, greatest(p.update_tag, r.tag) AS tag
+  FROM pass_registrations r JOIN passes p USING (serial)
+  WHERE r.device_library_id = $1
+) AS held
+WHERE tag > $2 OR $2 > coalesce(pg_sequence_last_value('pass_update_tags'), 0)
+ORDER BY tag LIMIT $3;
 
 -- name: take_cursor
--- Returns no row while another process reads.
-SELECT transaction::text AS transaction, event_id FROM wallet_cursor FOR UPDATE SKIP LOCKED;
+-- Returns no row while another process reads. is_foreign: the cursor or an event comes from another cluster.
+SELECT transaction::text AS transaction, event_id,
+       transaction >= pg_snapshot_xmax(pg_current_snapshot())
+       OR EXISTS (SELECT FROM membership_events e WHERE e.transaction >= pg_snapshot_xmax(pg_current_snapshot()))
+       AS is_foreign
+FROM wallet_cursor FOR UPDATE SKIP LOCKED;
+
+-- name: adopt_events
+-- After a dump was loaded into another cluster: all events are read again.
+SELECT adopt_membership_events();
 
 -- name: read_events
 -- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 at most so many
@@ -102,6 +110,33 @@ WITH wanted AS (
 )
 SELECT serial, state::text AS state FROM changed;
 
+-- name: limit_registrations
+-- The registrations of erased persons' passes get an end. $1 memberships, $2 seconds that a phone has to learn of it
+UPDATE pass_registrations r SET forget_after = now() + make_interval(secs => $2)
+FROM passes p JOIN memberships m ON m.id = p.membership_id
+WHERE r.serial = p.serial AND m.id = ANY ($1::uuid[]) AND m.erased_at IS NOT NULL AND r.forget_after IS NULL;
+
+-- name: tag_registrations
+-- Gives new registrations their place in the order of updates, and owes a push to those whose pass had changed before.
+-- Returns how many. $1 at most so many, $2 seconds that an erased person's phone has to learn of it
+WITH fresh AS (
+  SELECT device_library_id, serial FROM pass_registrations WHERE tag IS NULL
+  ORDER BY registered_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), tagged AS (
+  UPDATE pass_registrations r
+  SET tag = CASE WHEN p.update_tag > 0 THEN nextval('pass_update_tags') ELSE 0 END,
+      forget_after = CASE WHEN m.erased_at IS NOT NULL THEN now() + make_interval(secs => $2) END
+  FROM fresh f JOIN passes p USING (serial) JOIN memberships m ON m.id = p.membership_id
+  WHERE r.device_library_id = f.device_library_id AND r.serial = f.serial
+  RETURNING r.push_token, r.tag
+), owed AS (
+  INSERT INTO pass_pushes (push_token)
+  SELECT DISTINCT push_token FROM tagged WHERE tag > 0 ORDER BY push_token
+  ON CONFLICT (push_token) DO UPDATE
+  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+)
+SELECT count(*)::int FROM tagged;
+
 -- name: move_cursor
 -- $1 transaction, $2 event
 UPDATE wallet_cursor SET transaction = $1::text::xid8, event_id = $2;
@@ -116,7 +151,7 @@ FROM due WHERE p.push_token = due.push_token
 RETURNING p.push_token, p.version, p.attempts;
 
 -- name: finish_push
--- Done, or given up; kept where it became owed again meanwhile. $1 push token, $2 version
+-- Sent, skipped or given up; kept where it became owed again meanwhile. $1 push token, $2 version
 DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
 
 -- name: postpone_push
@@ -131,6 +166,32 @@ WHERE push_token = $1 AND version = $2;
 -- $1 push token, $2 not registered after (seconds since 1970, NULL: whenever)
 DELETE FROM pass_registrations
 WHERE push_token = $1 AND ($2::float8 IS NULL OR registered_at <= to_timestamp($2));
+
+-- name: forget_pushed_tokens
+-- A push token of an erased person is of no use once its push was sent or given up. $1 at most so many
+UPDATE pass_registrations r SET push_token = 'erased-' || gen_random_uuid()
+FROM (
+  SELECT device_library_id, serial FROM pass_registrations o
+  WHERE forget_after IS NOT NULL AND tag IS NOT NULL AND push_token NOT LIKE 'erased-%'
+    AND NOT EXISTS (SELECT FROM pass_pushes q WHERE q.push_token = o.push_token)
+  LIMIT $1 FOR UPDATE SKIP LOCKED
+) AS pushed
+WHERE r.device_library_id = pushed.device_library_id AND r.serial = pushed.serial;
+
+-- name: forget_registrations
+-- Those of erased persons whose phones had their time; what is still owed to them goes too. $1 at most so many
+WITH over AS (
+  SELECT device_library_id, serial FROM pass_registrations
+  WHERE forget_after < now() ORDER BY forget_after LIMIT $1 FOR UPDATE SKIP LOCKED
+), forgotten AS (
+  DELETE FROM pass_registrations r USING over o
+  WHERE r.device_library_id = o.device_library_id AND r.serial = o.serial
+  RETURNING r.push_token
+)
+DELETE FROM pass_pushes q USING forgotten f
+WHERE q.push_token = f.push_token
+  AND NOT EXISTS (SELECT FROM pass_registrations r
+                  WHERE r.push_token = f.push_token AND coalesce(r.forget_after, 'infinity') >= now());
 
 -- name: count_owed_pushes
 -- For the metrics.

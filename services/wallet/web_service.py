@@ -14,7 +14,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 from uuid import UUID
 
-from services.runtime.fields import known_uuid, opaque_id, refuse_nul
+from services.runtime.fields import is_longer, known_uuid, refuse_nul
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.wallet.pass_json import PassFacts, PassState
@@ -25,7 +25,9 @@ from vyris.errors import InvalidRequest, Unauthorized
 DEVICES_PER_PASS_LIMIT: Final = 32
 LISTED_LIMIT: Final = 1_000
 ALL: Final = -1
-_PUSH_TOKEN: Final = re.compile(r"[A-Za-z0-9=_-]{1,256}")
+# Apple's identifiers have no documented form ("treat as opaque"; today they are 64 hexadecimal digits). The bound is a
+# multiple of any so far, and the longest that an index entry of Postgres holds with room to spare.
+DEVICE_ID_LIMIT_BYTES: Final = 2_048
 _TAG: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -69,16 +71,14 @@ class PassWebService:
 
     async def register(self, serial: UUID, device_library_id: str, push_token: str) -> bool:
         """Whether the registration is new. Raises InvalidRequest, Unauthorized."""
-        opaque_id("device_library_id", device_library_id)
-        if not _PUSH_TOKEN.fullmatch(push_token):
-            raise InvalidRequest("pushToken must be 1 to 256 characters of A-Z, a-z, 0-9 and =_-")
+        _apples_id("device_library_id", device_library_id)
+        _apples_id("pushToken", push_token)
 
         async def work(connection: Connection) -> bool:
             created = await connection.fetchval(QUERIES["register_device"], device_library_id, serial, push_token)
             if created is None:
                 raise _not_its_own()
             if created:
-                await connection.execute(QUERIES["owe_late_push"], push_token, serial)
                 await connection.execute(QUERIES["forget_oldest_registrations"], serial, DEVICES_PER_PASS_LIMIT)
             return bool(created)
 
@@ -86,14 +86,14 @@ class PassWebService:
 
     async def unregister(self, serial: UUID, device_library_id: str) -> None:
         """Forget a device. One that was never known is no error."""
-        opaque_id("device_library_id", device_library_id)
+        _apples_id("device_library_id", device_library_id)
         await self._database.execute(QUERIES["unregister_device"], device_library_id, serial)
 
     async def updated_passes(
         self, device_library_id: str, pass_type_identifier: str, updated_since: str
     ) -> bytes | None:
         """The JSON that lists what changed; None where nothing did. The device's own name is its secret."""
-        opaque_id("device_library_id", device_library_id)
+        _apples_id("device_library_id", device_library_id)
         refuse_nul(pass_type_identifier, updated_since)
         if pass_type_identifier != self._pass_type_identifier:
             return None
@@ -102,7 +102,7 @@ class PassWebService:
         rows = await self._database.fetch(QUERIES["list_updated"], device_library_id, since, LISTED_LIMIT)
         if not rows:
             return None
-        listed = {"serialNumbers": [str(row["serial"]) for row in rows], "lastUpdated": str(rows[-1]["update_tag"])}
+        listed = {"serialNumbers": [str(row["serial"]) for row in rows], "lastUpdated": str(rows[-1]["tag"])}
         return json.dumps(listed).encode()
 
     async def read(self, serial: UUID) -> StoredPass:
@@ -124,3 +124,9 @@ class PassWebService:
 
 def _not_its_own() -> Unauthorized:
     return Unauthorized("The pass is not known, or the token is not its own")
+
+
+def _apples_id(name: str, text: str) -> None:
+    """Refuse what no identifier of Apple's can be. Raises InvalidRequest."""
+    if not text.isprintable() or not text.strip() or is_longer(text, DEVICE_ID_LIMIT_BYTES):
+        raise InvalidRequest(f"{name} must be 1 to {DEVICE_ID_LIMIT_BYTES} bytes of printable text")

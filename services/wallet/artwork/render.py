@@ -17,7 +17,9 @@ from services.wallet.artwork.render_strip import strip
 
 IMAGES: Final = Path(__file__).parent / "images"
 SCALES: Final = (1, 2, 3)
-STRIP_COLOURS: Final = 72  # Where more cannot be told apart, and a pass of three strips stays near 300 KB.
+# Chosen by k-means, they stay closer to the drawing than 72 of a median cut do, in two thirds of the bytes.
+STRIP_COLOURS: Final = 48
+K_MEANS_ROUNDS: Final = 4
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
         _save(icon(scale), f"icon{suffix}.png")
         _save(logo(scale), f"logo{suffix}.png")
         for palette in PALETTES:
-            picture = strip(palette, scale).quantize(STRIP_COLOURS, dither=Image.Dither.NONE)
+            picture = strip(palette, scale).quantize(STRIP_COLOURS, kmeans=K_MEANS_ROUNDS, dither=Image.Dither.NONE)
             _save(picture, f"strips/{palette.name}{suffix}.png")
 
 

@@ -36,7 +36,6 @@ def strip(palette: Palette, scale: int) -> Image.Image:
     canvas = _lay(canvas, np.clip(waves, 0, 1) * 0.42, palette.thread)
     canvas = _lay(canvas, np.clip(light, 0, 1) * 0.92, palette.thread)
     canvas = _lay(canvas, np.clip(light - 0.62, 0, 1) * 1.5, palette.highlight)
-    canvas = canvas + _dither(width, height)
     return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8), mode="RGB")
 
 
@@ -141,9 +140,3 @@ def _lay(canvas: Field, strength: Field, colour: Colour) -> Field:
     share = np.clip(strength, 0, 1)[..., np.newaxis]
     laid: Field = canvas * (1 - share) + np.array(colour) * share
     return laid
-
-
-def _dither(width: int, height: int) -> Field:
-    # Half a level of fixed noise keeps the dark gradient from showing bands.
-    noise: Field = np.random.default_rng(1).uniform(-0.5, 0.5, (height, width, 1))
-    return noise

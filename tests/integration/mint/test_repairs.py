@@ -114,6 +114,28 @@ async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: Mi
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
 
 
+async def test_what_a_suite_that_was_away_for_a_month_left_behind_is_reaped(
+    make_mint: MintMaker, other_database: Database
+) -> None:
+    mint = await make_mint()
+    month_s = 30 * 86_400
+    await other_database.execute("UPDATE drops SET created_at = now() - interval '60 days'")
+    await pending(mint, "a month ago", age_s=month_s)
+    await pending(mint, "three weeks ago", age_s=21 * 86_400)
+    await pending(mint, "today", age_s=3_600)
+    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    rounds = 1
+    while await reaper._round():
+        rounds += 1
+    assert await mint.ledger() == {"FAILED ABANDONED": 3}
+    assert rounds < 12, "a stretch at a time"
+    # Later looks are short again.
+    await pending(mint, "from another time", age_s=month_s)
+    reaper._look_again_at_s = 0.0
+    assert not await reaper._round()
+    assert await mint.ledger() == {"FAILED ABANDONED": 3, "PENDING": 1}
+
+
 async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
     await pending(mint, "held", age_s=7_200)

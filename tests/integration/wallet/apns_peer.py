@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.parse import unquote
 
 import h2.config
 import h2.connection
@@ -107,8 +108,9 @@ class _Connection:
     def _answer(self, stream_id: int) -> None:
         headers, body = self._requests.pop(stream_id)
         assert headers[":method"] == "POST"
-        prefix, _, token = headers[":path"].rpartition("/")
+        prefix, _, segment = headers[":path"].rpartition("/")
         assert prefix == "/3/device"
+        token = unquote(segment)
         self._peer.received.append(ReceivedPush(token, headers, bytes(body), self._client_common_name))
         status, document = self._peer.answer(token)
         text = json.dumps(document).encode() if document else b""

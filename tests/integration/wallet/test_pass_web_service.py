@@ -213,11 +213,39 @@ async def test_a_pass_remembers_a_bounded_number_of_devices(wallet: WalletClient
     assert (await wallet.updated(device="library-39")).status == 200
 
 
-async def test_a_push_token_out_of_form_is_422(wallet: WalletClient, world: World) -> None:
+@pytest.mark.parametrize(
+    "identifier",
+    ["x" * 257, "0123456789abcdef" * 128, "a/../b c", "..", ".", "ab?cd#e", "%2F", "a+b=&c;", "Grüße-📱"],
+    ids=ascii,
+)
+async def test_identifiers_of_apples_are_opaque(
+    pushing_wallet: WalletClient, world: World, apns: ApnsPeer, identifier: str
+) -> None:
+    wallet, membership = pushing_wallet, await world.mint()
+    serial, token = await issued(wallet, membership)
+    assert (await wallet.register(serial, token, device=identifier, push_token=identifier)).status == 201
+    await world.revoke(membership)
+
+    async def pushed() -> bool:
+        return apns.tokens() == [identifier]
+
+    await until(pushed)
+    assert (await wallet.updated("0", device=identifier)).json["serialNumbers"] == [serial]
+    assert (await wallet.unregister(serial, token, device=identifier)).status == 200
+    assert (await wallet.updated(device=identifier)).status == 204
+
+
+async def test_what_no_identifier_of_apples_can_be_is_422(wallet: WalletClient, world: World) -> None:
     serial, token = await issued(wallet, await world.mint())
-    for push_token in ("", "a/../b c", "x" * 257, "ab?cd", "../../x"):
-        reply = await wallet.register(serial, token, push_token=push_token)
-        assert (reply.status, reply.error and reply.error.reason) == (422, "INVALID_REQUEST")
+    for wrong in ("", " ", "a\nb", "\x00", "a\u202eb", "x" * 2049, "ü" * 1025):
+        for reply in (
+            await wallet.register(serial, token, push_token=wrong),
+            await wallet.register(serial, token, device=wrong),
+            await wallet.unregister(serial, token, device=wrong),
+            await wallet.updated(device=wrong),
+        ):
+            assert (reply.status, reply.error and reply.error.reason) == (422, "INVALID_REQUEST")
+    assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 0
 
 
 async def test_logs_are_taken_whatever_they_say(wallet: WalletClient) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.storage.database import Database
+from services.wallet import metrics
 from services.wallet.apns import ApnsClient
 from services.wallet.membership_events import EventFollower
 from services.wallet.pass_tokens import PassTokens
@@ -24,6 +26,11 @@ from tests.integration.wallet.apns_peer import ApnsPeer, apns_peer
 from tests.integration.wallet.conftest import World
 
 PASS_TYPE = "pass.app.vyris.membership"
+
+
+def counted(outcome: str) -> float:
+    """The metric of pushes that ended so."""
+    return metrics.PUSHES.labels(outcome)._value.get()
 
 
 class Outbox:
@@ -110,12 +117,29 @@ async def test_events_that_are_read_again_change_and_owe_nothing(outbox: Outbox,
     assert await outbox.follower.follow() == 0
 
 
+async def test_events_of_another_cluster_do_not_hide_those_of_this_one(outbox: Outbox, world: World) -> None:
+    """As a dump leaves it: cursor and old events with transaction ids that this cluster reaches in years."""
+    await outbox.holder("handled")
+    await outbox.follower.follow()
+    await outbox.outbox.send_due()
+    await outbox.holder("unread", device="library-2")
+    await world.connection.execute("UPDATE wallet_cursor SET transaction = '9000000000'")
+    await world.connection.execute("UPDATE membership_events SET transaction = '9000000000'")
+    await outbox.holder("new", device="library-3")
+    while await outbox.follower.follow():
+        pass
+    assert await outbox.owed() == [("new", 0), ("unread", 0)]
+    await outbox.holder("newer", device="library-4")
+    await outbox.follower.follow()
+    assert [token for token, _ in await outbox.owed()] == ["new", "newer", "unread"]
+
+
 async def test_two_followers_never_handle_the_same_events_at_once(outbox: Outbox, world: World) -> None:
     for index in range(5):
         await outbox.holder(f"a{index}", device=f"library-{index}")
     second = EventFollower(outbox.database, 0.01)
     read = await asyncio.gather(*(follower.follow() for follower in (outbox.follower, second) for _ in range(5)))
-    assert sum(read) == 5
+    assert sum(read) == 5 + 5  # events, and registrations
     assert await world.connection.fetchval("SELECT count(DISTINCT update_tag) FROM passes WHERE update_tag > 0") == 5
 
 
@@ -153,10 +177,16 @@ async def test_a_device_that_comes_after_the_pass_was_voided_is_told(outbox: Out
     await outbox.outbox.send_due()
     service = PassWebService(outbox.database, PassTokens("k" * 32), PASS_TYPE)
     assert await service.register(serial, "another library", "bb")
+    assert await outbox.follower.follow() == 1
     assert await outbox.owed() == [("bb", 0)]
-    assert not await service.register(serial, "another library", "bb")
     await outbox.outbox.send_due()
+    assert not await service.register(serial, "another library", "bb")
+    assert await outbox.follower.follow() == 0
     assert await outbox.owed() == []
+    # The same phone under another push token may have missed the first push.
+    assert not await service.register(serial, "another library", "cc")
+    assert await outbox.follower.follow() == 1
+    assert await outbox.owed() == [("cc", 0)]
 
 
 async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
@@ -184,6 +214,7 @@ async def test_a_registration_newer_than_gone_stays(outbox: Outbox, peer: ApnsPe
 async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbox, peer: ApnsPeer) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (503, {"reason": "ServiceUnavailable"})
+    retried, given_up = counted("retry"), counted("gave_up")
     await outbox.follower.follow()
     for attempt in (1, 2):
         assert await outbox.outbox.send_due() == 1
@@ -193,6 +224,23 @@ async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbo
     assert await outbox.outbox.send_due() == 1
     assert await outbox.owed() == []
     assert peer.tokens() == ["aa"] * 3
+    assert counted("retry") - retried == 2
+    assert counted("gave_up") - given_up == 1
+
+
+async def test_a_push_without_an_apns_does_not_count_as_delivered(outbox: Outbox) -> None:
+    await outbox.holder("aa")
+    await outbox.follower.follow()
+    delivered, skipped = counted("delivered"), counted("skipped")
+    nobody = PushOutbox(outbox.database, None, interval_s=0.01, attempt_limit=3)
+    with capture_logs() as lines:
+        running = asyncio.create_task(nobody.run())
+        async with asyncio.timeout(5):
+            while await outbox.owed():
+                await asyncio.sleep(0.01)
+        running.cancel()
+    assert [line["event"] for line in lines] == ["pushes_are_skipped"]
+    assert (counted("delivered") - delivered, counted("skipped") - skipped) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,13 @@ class RegisterPassDeviceRequest(_message.Message):
     SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     PUSH_TOKEN_FIELD_NUMBER: _builtins.int
     device_library_id: _builtins.str
-    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    """The device's own name for its pass library, as Apple gives it: 1 to 2048 bytes of printable text."""
     pass_type_identifier: _builtins.str
     """As in the pass."""
     serial_number: _builtins.str
     """As in the pass: UUID."""
     push_token: _builtins.str
-    """Where APNs reaches the device, 1 to 256 characters of A-Z, a-z, 0-9 and =_-.
+    """Where APNs reaches the device, as Apple gives it: 1 to 2048 bytes of printable text.
     Its JSON name is Apple's `pushToken`.
     """
     def __init__(
@@ -138,7 +138,7 @@ class UnregisterPassDeviceRequest(_message.Message):
     PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
     SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     device_library_id: _builtins.str
-    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    """The device's own name for its pass library, as Apple gives it: 1 to 2048 bytes of printable text."""
     pass_type_identifier: _builtins.str
     """As in the pass."""
     serial_number: _builtins.str
@@ -168,7 +168,7 @@ class ListUpdatedPassesRequest(_message.Message):
     PASS_TYPE_IDENTIFIER_FIELD_NUMBER: _builtins.int
     PASSES_UPDATED_SINCE_FIELD_NUMBER: _builtins.int
     device_library_id: _builtins.str
-    """The device's own name for its pass library, 1 to 128 printable ASCII characters."""
+    """The device's own name for its pass library, as Apple gives it: 1 to 2048 bytes of printable text."""
     pass_type_identifier: _builtins.str
     """As in the passes."""
     passes_updated_since: _builtins.str

@@ -1,0 +1,32 @@
+"""Forgets the phones of erased persons once they could learn that their pass is void.
+
+An erasure voids the pass at once. The phone hears of it by a push and asks what changed, for which its registration
+must still be there. So the push token goes when its push was sent or given up, the registration a day later.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.storage.database import Database
+from services.storage.rounds import repeat
+from services.wallet.statements import QUERIES
+
+INTERVAL_S: Final = 30.0
+ROWS_A_ROUND: Final = 1_000
+
+
+class Housekeeping:
+    """One task; several processes may run it at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self) -> None:
+        """Forget until cancelled."""
+        await repeat(self.once, interval_s=INTERVAL_S, failure_event="housekeeping_failed", hides_errors=True)
+
+    async def once(self) -> None:
+        """One round; each step is bounded and its own transaction. Raises DatabaseUnavailable."""
+        await self._database.execute(QUERIES["forget_pushed_tokens"], ROWS_A_ROUND)
+        await self._database.execute(QUERIES["forget_registrations"], ROWS_A_ROUND)
