@@ -10,7 +10,6 @@ import typer
 
 from cli import backends
 from cli.console import Reason, err, fail, run_async
-from services.device_proof import DeviceProofs
 from services.reforge.email_changes import EmailChanges
 from services.reforge.settings import ReforgeSettings, token_key
 from services.runtime.fields import email_address
@@ -36,7 +35,7 @@ async def set_email(
     except WrongSetting as problem:
         fail(f"Not changed: {problem}.")
     async with backends.database() as database:
-        changes = EmailChanges(database, keys, DeviceProofs(settings.device_proof, settings.public_base_url))
+        changes = EmailChanges(database, keys)
         try:
             change = await changes.change_by_operator(
                 membership_id,

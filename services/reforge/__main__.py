@@ -10,11 +10,13 @@ import structlog
 
 from services.device_proof import DeviceProofs
 from services.reforge.confirmation import Confirmation
-from services.reforge.email_changes import EmailChanges
+from services.reforge.delays import Delays
+from services.reforge.device_email_changes import DeviceEmailChanges
 from services.reforge.housekeeping import Housekeeping
 from services.reforge.initiation import Initiation
 from services.reforge.mail_messages import MailWriter
 from services.reforge.mail_worker import MailWorker
+from services.reforge.moves import Moves
 from services.reforge.outbox import Outbox
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
@@ -44,6 +46,7 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
         mail = _mail_worker(database, settings, keys)
         house = Housekeeping(
             database,
+            _delays(settings),
             mail_retention_d=settings.mail_retention_d,
             request_retention_d=settings.reforge_retention_d,
         )
@@ -66,16 +69,22 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
 
 def _endpoint(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> Endpoint:
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
+    delays = _delays(settings)
     servicer = ReforgeServicer(
         database,
         Initiation(database, settings, keys, proofs),
-        Confirmation(database, keys, undo_h=settings.reforge_undo_h),
-        Reversal(database, proofs),
-        EmailChanges(database, keys, proofs),
+        Confirmation(database, keys, delays),
+        Reversal(database, proofs, delays),
+        DeviceEmailChanges(database, keys, proofs, delays, limit_per_hour=settings.reforge_email_limit),
+        Moves(database, proofs),
         Pages(),
         mail,
     )
     return Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer)
+
+
+def _delays(settings: ReforgeSettings) -> Delays:
+    return Delays(undo_h=settings.reforge_undo_h, email_h=settings.reforge_email_delay_h)
 
 
 def _mail_worker(database: Database, settings: ReforgeSettings, keys: TokenKey) -> MailWorker:

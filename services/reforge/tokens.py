@@ -26,6 +26,7 @@ class Purpose(StrEnum):
     MOVE = ""
     UNDO = "undo:"
     REFUSE_EMAIL = "refuse-email:"
+    CONFIRM_EMAIL = "confirm-email:"
 
 
 class TokenKey:
