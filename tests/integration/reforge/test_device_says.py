@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.reforge.email_changes import EmailChanges
+from services.reforge.tokens import TokenKey
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
@@ -174,3 +178,77 @@ async def test_with_a_good_proof_what_is_not_there_is_not_found(reforge: World, 
     member = await reforge.member(owner)
     with pytest.raises(NotFound):
         await reforge.proven(method, calls(member)[method], owner)
+
+
+async def operators_change(world: World, member: str, email: str, *, delay_h: int = 72, operator: str = "op") -> None:
+    secret = (world.process.log_path.parent / "state" / "keys" / "reforge_token_key").read_bytes()
+    async with Database.open(PostgresSettings(database_url=world.database_url), "test-operator") as database:
+        changes = EmailChanges(database, TokenKey(secret))
+        await changes.change_by_operator(uuid.UUID(member), email, operator=operator, reason="case 1", delay_h=delay_h)
+
+
+async def test_mailbox_and_operator_together_overrule_the_device_for_a_while(reforge: World) -> None:
+    stolen, ours = Device("A"), Device("B")
+    member, recovered = await reforge.member(stolen), f"recovered-{uuid.uuid4().hex[:8]}@mail.example"
+    await operators_change(reforge, member, recovered)
+    assert (await reforge.init(member, ours, old="A", proven_by=stolen)).status == "PENDING", "not before it applies"
+    await reforge.hours_pass(member, 72)
+    assert await reforge.address_on_file(member) == recovered
+    begun = await reforge.init(member, ours, old="A")
+    for method, request in calls(member).items():
+        if method not in ("ListMoves", "RefuseEmailChange", "UndoReforge"):
+            with pytest.raises(Unauthorized, match="Support"):
+                await reforge.proven(method, request, stolen)
+    await reforge.confirm(token_in(await reforge.mail_to(recovered, "confirm")))
+    for names in ({"membership_id": member}, {"reforge_id": begun.reforge_id}):
+        with pytest.raises(Unauthorized, match="Support"):
+            await reforge.proven("UndoReforge", reforge_pb2.UndoReforgeRequest(**names), stolen)
+    assert await reforge.active(member) == ["B"]
+    # The device that the mailbox has chosen since speaks as any other.
+    assert (await reforge.change_email(member, "next@mail.example", ours)).status == "PENDING"
+
+
+async def test_after_that_while_the_device_speaks_again(reforge: World) -> None:
+    device = Device("A")
+    member = await reforge.member(device)
+    await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")
+    await reforge.hours_pass(member, 72)
+    with pytest.raises(Unauthorized, match="Support"):
+        await reforge.change_email(member, "next@mail.example", device)
+    await reforge.hours_pass(member, 72)
+    assert (await reforge.change_email(member, "next@mail.example", device)).status == "PENDING"
+
+
+async def test_what_the_device_refused_binds_no_mailbox_that_an_operator_set_since(reforge: World) -> None:
+    stolen = Device("A")
+    member = await reforge.member(stolen)
+    await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")
+    await reforge.hours_pass(member, 71)
+    await reforge.init(member, Device("B"), old="A")
+    await reforge.proven("RefuseReforge", refusal(member), stolen)
+    with pytest.raises(Unauthorized, match="needs its proof"):
+        await reforge.init(member, Device("B"), old="A")
+    await reforge.hours_pass(member, 1)
+    assert (await reforge.init(member, Device("B"), old="A")).status == "PENDING"
+
+
+async def test_an_operator_alone_overrules_nobody(reforge: World) -> None:
+    """Where no mailbox had the time to refuse, the device keeps its say."""
+    for address, delay_h in ((None, 72), ("auto", 0)):
+        device, thief = Device("A"), Device("T")
+        member = await reforge.member(device, email_address=address)
+        deceived = f"deceived-{uuid.uuid4().hex[:8]}@mail.example"
+        await operators_change(reforge, member, deceived, delay_h=delay_h)
+        assert await reforge.address_on_file(member) == deceived
+        await reforge.init(member, thief, old="A")
+        await reforge.confirm(token_in(await reforge.mail_to(deceived, "confirm")))
+        await reforge.proven("UndoReforge", undo(member), device)
+        assert await reforge.active(member) == ["A"]
+
+
+async def test_an_operator_who_is_called_device_is_an_operator(reforge: World) -> None:
+    device = Device("A")
+    member = await reforge.member(device)
+    await operators_change(reforge, member, "next@mail.example", operator="device")
+    [change] = (await reforge.listed(member, device)).email_changes
+    assert change.asked_by == "OPERATOR"

@@ -496,7 +496,7 @@ class Move(_message.Message):
     reforge_id: _builtins.str
     """UUID of the request."""
     status: _builtins.str
-    """As in `GetReforgeResponse`."""
+    """As in GetReforgeResponse."""
     proven: _builtins.bool
     """Whether the old device proved the request."""
     old_device_id: _builtins.str
