@@ -99,5 +99,5 @@ class EmailChanges:
 
 
 def _operator_name(name: str) -> str:
-    """Whose changes are a device's is told by the name: no operator may have that one."""
+    """The name `device` marks a device's changes, so no operator may have it."""
     return "operator device" if name == "device" else name

@@ -1,4 +1,4 @@
-"""The thief's journeys, through the gateway: whatever one factor does, the owner has the membership at the end.
+"""The thief's journeys, through the gateway: one factor does all it can, and the owner has the membership at the end.
 
 Each is a row of the table in docs/threat-model.md. Hours pass in the database, not in the test.
 """
@@ -144,7 +144,7 @@ def test_phone_alone_the_owner_refuses_in_his_mailbox_and_moves_away(theft: Thef
 
 
 def test_phone_alone_that_objects_is_overruled_by_mailbox_and_operator(theft: Theft) -> None:
-    """The thief refuses whatever the owner begins, and tries everything against the operator's recovery."""
+    """The thief refuses all that the owner begins, and tries everything against the operator's recovery."""
     stolen, ours = theft.phone, new_device("new-phone")
     assert theft.init(ours, stolen).status_code == 202
     assert theft.refuse(stolen).status_code == 200
