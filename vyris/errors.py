@@ -119,7 +119,7 @@ class NotFound(VyrisError):
 
 
 class Conflict(VyrisError):
-    """An encounter that is already recorded."""
+    """An encounter that is already recorded, or a change of address while an operator's is on its way."""
 
     reason = "CONFLICT"
     grpc_code = grpc.StatusCode.ALREADY_EXISTS

@@ -14,7 +14,7 @@ from gateway.openapi.bounds import Schema, number_bounds, text_bounds, words
 _AS_IN: Final = re.compile(r"^As in (?:the message )?(\w+)\.$")
 _ENUMERATED: Final = ("status", "state")
 _TOGETHER: Final = re.compile(r"^Optional, with `(\w+)`")
-_EXACTLY_ONE: Final = "by exactly one of the two"
+_EXACTLY_ONE: Final = "by exactly one of the "
 _INTEGERS: Final = (FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_UINT32)
 
 

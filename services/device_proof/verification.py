@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 
 from services.jose import (
     KeyRefused,
+    PublicKey,
+    Token,
     TokenRefused,
     numeric_date,
     public_key_from_jwk,
@@ -44,12 +46,25 @@ def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], re
         raise Unauthorized(f"Device proof: {refusal.message}") from None
 
 
-def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
-    token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
+def named_thumbprint(proof: str) -> str:
+    """Whose key the proof says it was signed by; nothing of it is verified. Raises `Unauthorized`."""
+    try:
+        token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
+        return _named_key(token).thumbprint
+    except (TokenRefused, KeyRefused) as refusal:
+        raise Unauthorized(f"Device proof: {refusal.message}") from None
+
+
+def _named_key(token: Token) -> PublicKey:
     jwk = token.header.get("jwk")
     if not isinstance(jwk, dict):
         raise TokenRefused("The header carries no jwk")
-    key = public_key_from_jwk(jwk)
+    return public_key_from_jwk(jwk)
+
+
+def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
+    token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
+    key = _named_key(token)
     if key.thumbprint != thumbprint:
         raise TokenRefused("The key is not the one of the membership's active device")
     claims = token.claims

@@ -10,11 +10,14 @@ import structlog
 
 from services.device_proof import DeviceProofs
 from services.reforge.confirmation import Confirmation
+from services.reforge.delays import Delays
+from services.reforge.device_email_changes import DeviceEmailChanges
 from services.reforge.email_changes import EmailChanges
 from services.reforge.housekeeping import Housekeeping
 from services.reforge.initiation import Initiation
 from services.reforge.mail_messages import MailWriter
 from services.reforge.mail_worker import MailWorker
+from services.reforge.moves import Moves
 from services.reforge.operator_servicer import OperatorServicer
 from services.reforge.outbox import Outbox
 from services.reforge.pages import Pages
@@ -26,6 +29,7 @@ from services.reforge.tokens import TokenKey
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
+from services.runtime.tls import listed_names
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.reforge.v1 import operator_pb2, reforge_pb2
@@ -45,6 +49,7 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
         mail = _mail_worker(database, settings, keys)
         house = Housekeeping(
             database,
+            _delays(settings),
             mail_retention_d=settings.mail_retention_d,
             request_retention_d=settings.reforge_retention_d,
         )
@@ -67,26 +72,37 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
 
 def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> list[Endpoint]:
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
-    email_changes = EmailChanges(database, keys, proofs)
+    delays = _delays(settings)
     servicer = ReforgeServicer(
         database,
         Initiation(database, settings, keys, proofs),
-        Confirmation(database, keys, undo_h=settings.reforge_undo_h),
-        Reversal(database, proofs),
-        email_changes,
+        Confirmation(database, keys, delays),
+        Reversal(database, proofs, delays),
+        DeviceEmailChanges(database, keys, proofs, delays, limit_per_hour=settings.reforge_email_limit),
+        Moves(database, proofs),
         Pages(),
         mail,
     )
     operators = OperatorServicer(
-        email_changes,
+        EmailChanges(database, keys),
         mail,
         delay_h=settings.reforge_email_delay_h,
-        open_to_callers=not settings.production or settings.server_tls_client_ca_file is not None,
+        operators=_operators(settings),
     )
     return [
         Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer),
         Endpoint(operator_pb2.DESCRIPTOR.services_by_name["OperatorService"], operators),
     ]
+
+
+def _operators(settings: ReforgeSettings) -> frozenset[str] | None:
+    """Production serves the operators that it names and nobody else."""
+    names = listed_names(settings.reforge_operator_names)
+    return names if names or settings.production else None
+
+
+def _delays(settings: ReforgeSettings) -> Delays:
+    return Delays(undo_h=settings.reforge_undo_h, email_h=settings.reforge_email_delay_h)
 
 
 def _mail_worker(database: Database, settings: ReforgeSettings, keys: TokenKey) -> MailWorker:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from services.reforge import metrics
+from services.reforge.delays import Delays
 from services.reforge.lookups import locked_request, request_named_by
 from services.reforge.mail_facts import request_facts, shown_time
 from services.reforge.outbox import MailKind, enqueue
@@ -33,7 +34,7 @@ WRONG_CODES_LIMIT: Final = 5
 ENDED: Final = {
     "CONFIRMED": "This link was used: the membership has moved",
     "SUPERSEDED": "A newer request took this link's place",
-    "REFUSED": "This request was refused",
+    "REFUSED": "This request was refused; if you did not refuse it, tell our support",
     "UNDONE": "This move was taken back",
 }
 
@@ -57,10 +58,10 @@ class Moved:
 class Confirmation:
     """Carries out moves."""
 
-    def __init__(self, database: Database, keys: TokenKey, *, undo_h: int) -> None:
+    def __init__(self, database: Database, keys: TokenKey, delays: Delays) -> None:
         self._database = database
         self._keys = keys
-        self._undo_h = undo_h
+        self._delays = delays
 
     async def confirm(self, token: str, code: str) -> Moved:
         """Carry out the request that `token` names. Raises NotFound, Expired, Unauthorized, InvalidRequest."""
@@ -96,7 +97,7 @@ class Confirmation:
 
     async def _move(self, connection: Connection, request: asyncpg.Record) -> Moved:
         membership_id: UUID = request["membership_id"]
-        times = await connection.fetchrow(QUERIES["mark_confirmed"], request["id"], self._undo_h)
+        times = await connection.fetchrow(QUERIES["mark_confirmed"], request["id"], self._delays.undo_h)
         if times is None:  # Superseded a moment ago by a change of address.
             raise Expired(ENDED["SUPERSEDED"])
         await connection.execute(QUERIES["retire_device"], membership_id)
@@ -107,7 +108,10 @@ class Confirmation:
             request["new_public_key"],
             request["new_thumbprint"],
         )
-        await connection.execute(QUERIES["postpone_email_change"], membership_id, times["undo_until"])
+        # The device that asked for it holds the membership no more.
+        await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
+        await connection.execute(QUERIES["extend_email_undo"], membership_id, times["undo_until"])
+        await connection.execute(QUERIES["verify_contact"], membership_id, request["email"])
         await connection.execute(QUERIES["supersede_pending"], membership_id, True)
         await append_moved(
             connection,
@@ -127,7 +131,21 @@ class Confirmation:
             facts=facts,
             useless_after=times["undo_until"],
         )
+        await _tell_addresses_before(connection, membership_id, facts)
         return Moved(membership_id, request["new_device_id"])
+
+
+async def _tell_addresses_before(connection: Connection, membership_id: UUID, facts: dict[str, Any]) -> None:
+    """An address that was replaced a while ago still learns of moves: its owner may have been robbed of it."""
+    for change in await connection.fetch(QUERIES["recent_old_addresses"], membership_id):
+        await enqueue(
+            connection,
+            MailKind.MOVED_SINCE,
+            change["id"],
+            recipient=change["old_email"],
+            facts={**facts, "undo_until": shown_time(change["undo_until"])},
+            useless_after=change["undo_until"],
+        )
 
 
 def refuse_ended(request: asyncpg.Record) -> None:

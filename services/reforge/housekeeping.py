@@ -6,6 +6,8 @@ from typing import Final
 from uuid import UUID
 
 from services.device_proof.spending import purge as purge_proofs
+from services.reforge.delays import Delays
+from services.reforge.email_application import apply_email_change
 from services.reforge.statements import QUERIES, lock_membership
 from services.storage.connections import Connection
 from services.storage.database import Database
@@ -19,8 +21,9 @@ CHANGES_LIMIT: Final = 100
 class Housekeeping:
     """One task; several processes may run it at once."""
 
-    def __init__(self, database: Database, *, mail_retention_d: int, request_retention_d: int) -> None:
+    def __init__(self, database: Database, delays: Delays, *, mail_retention_d: int, request_retention_d: int) -> None:
         self._database = database
+        self._delays = delays
         self._mail_retention_d = mail_retention_d
         self._request_retention_d = request_retention_d
 
@@ -32,6 +35,7 @@ class Housekeeping:
         """One round; each step is bounded and its own transaction."""
         for change in await self._database.fetch(QUERIES["due_email_changes"], CHANGES_LIMIT):
             await self._apply(change["id"], change["membership_id"])
+        await self._database.execute(QUERIES["drop_lapsed_email_changes"], CHANGES_LIMIT)
         await purge_proofs(self._database)
         await self._database.execute(QUERIES["purge_mail"], self._mail_retention_d, PURGE_LIMIT)
         await self._database.execute(QUERIES["purge_requests"], self._request_retention_d, PURGE_LIMIT)
@@ -40,6 +44,6 @@ class Housekeeping:
     async def _apply(self, change_id: UUID, membership_id: UUID) -> None:
         async def work(connection: Connection) -> None:
             await lock_membership(connection, membership_id)
-            await connection.execute(QUERIES["apply_email_change"], change_id)
+            await apply_email_change(connection, change_id, self._delays)
 
         await self._database.in_transaction(work)

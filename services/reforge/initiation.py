@@ -13,6 +13,7 @@ from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
 from services.device_proof.spending import spend
 from services.jose import PublicKey
 from services.reforge import metrics
+from services.reforge.device_say import refuse_overruled
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.settings import ReforgeSettings
@@ -20,7 +21,7 @@ from services.reforge.statements import QUERIES, lock_membership, read_membershi
 from services.reforge.tokens import Purpose, TokenKey, digest
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.errors import InvalidRequest, NotFound, RateLimited
+from vyris.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Initiation:
         async def work(connection: Connection) -> Begun:
             await lock_membership(connection, wish.membership_id)
             membership = await read_membership(connection, wish.membership_id)
-            proof = self._judge(wish, membership)
+            proof = await self._prove(connection, wish, membership)
+            _refuse_impossible(wish, membership)
             await self._refuse_excess(connection, membership, proven=proof is not None)
             await spend(connection, proof)
             return await self._record(connection, wish, membership, proven=proof is not None)
@@ -71,27 +73,23 @@ class Initiation:
         metrics.MOVES.labels("asked").inc()
         return begun
 
-    def _judge(self, wish: Wish, membership: asyncpg.Record) -> VerifiedProof | None:
-        """In the contract's order: existence, owner and revocation, proof, state."""
-        active, thumbprint = membership["device_id"], membership["thumbprint"]
-        if wish.old_device_id and wish.old_device_id != active:
-            raise NotFound("old_device_id is not the membership's active device")
+    async def _prove(self, connection: Connection, wish: Wish, membership: asyncpg.Record) -> VerifiedProof | None:
+        """Owner and revocation, then the proof. A proof makes the request a proven one.
+
+        None is required, because the old device may be lost, unless that device has just objected to a move.
+        """
         wish.require_user(wish.user_id)
         refuse_strangers(membership, wish.user_id)
-        proof = self._proof(wish, thumbprint)
-        if active is not None and not wish.old_device_id:
-            raise InvalidRequest("old_device_id is required, because the membership has an enrolled device")
-        if wish.new_device_id == active or wish.new_key.thumbprint == thumbprint:
-            raise InvalidRequest("The new device is the one that holds the membership already")
-        if membership["email"] is None:
-            raise InvalidRequest("There is no e-mail address on file for this membership")
+        thumbprint, delay_h = membership["thumbprint"], self._settings.reforge_email_delay_h
+        proof = None if wish.proof.text is None else self._proofs.required(wish.proof, enrolled_thumbprint=thumbprint)
+        if proof is not None:
+            await refuse_overruled(connection, wish.membership_id, proof, window_h=delay_h)
+        elif await connection.fetchval(QUERIES["device_objects_until"], wish.membership_id, thumbprint, delay_h):
+            raise Unauthorized(
+                "The membership's device has refused a move, so a new one needs its proof (header DPoP); "
+                "if the device is not in your hands, tell our support"
+            )
         return proof
-
-    def _proof(self, wish: Wish, thumbprint: str | None) -> VerifiedProof | None:
-        """A proof makes the request a proven one. None is ever required: the old device may be lost."""
-        if wish.proof.text is None:
-            return None
-        return self._proofs.required(wish.proof, enrolled_thumbprint=thumbprint)
 
     async def _refuse_excess(self, connection: Connection, membership: asyncpg.Record, *, proven: bool) -> None:
         settings = self._settings
@@ -102,6 +100,7 @@ class Initiation:
             proven,
             settings.reforge_proven_limit if proven else settings.reforge_unproven_limit,
             settings.reforge_address_limit,
+            membership["verified"],
         )
         if seconds is not None:
             raise RateLimited("Too many requests to move this membership", retry_after_s=max(1, seconds))
@@ -146,3 +145,16 @@ class Initiation:
             useless_after=times["expires_at"],
         )
         return Begun(reforge_id, times["expires_at"], self._keys.code(reforge_id) if code_required else None)
+
+
+def _refuse_impossible(wish: Wish, membership: asyncpg.Record) -> None:
+    """What belongs to the membership: the named device exists (404), and the move makes sense (422)."""
+    active = membership["device_id"]
+    if wish.old_device_id and wish.old_device_id != active:
+        raise NotFound("old_device_id is not the membership's active device")
+    if active is not None and not wish.old_device_id:
+        raise InvalidRequest("old_device_id is required, because the membership has an enrolled device")
+    if wish.new_device_id == active or wish.new_key.thumbprint == membership["thumbprint"]:
+        raise InvalidRequest("The new device is the one that holds the membership already")
+    if membership["email"] is None:
+        raise InvalidRequest("There is no e-mail address on file for this membership")

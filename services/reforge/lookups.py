@@ -19,6 +19,7 @@ _BY_TOKEN: Final = {
     Purpose.MOVE: "find_by_token",
     Purpose.UNDO: "find_by_undo_token",
     Purpose.REFUSE_EMAIL: "find_email_change",
+    Purpose.CONFIRM_EMAIL: "find_email_confirmation",
 }
 UNKNOWN_TOKEN: Final = "There is no such link; the newest mail has the right one"  # noqa: S105 - a sentence
 

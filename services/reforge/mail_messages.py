@@ -21,8 +21,13 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 SUBJECTS: Final = {
     MailKind.CONFIRM: "Move your membership to a new device?",
     MailKind.MOVED: "Your membership moved to a new device",
+    MailKind.MOVED_SINCE: "Your membership moved to a new device",
+    MailKind.REFUSED: "The move of your membership was refused",
     MailKind.UNDONE: "The move of your membership was taken back",
     MailKind.EMAIL_CHANGE: "The e-mail address of your membership changes",
+    MailKind.EMAIL_CONFIRM: "Use this address for your membership?",
+    MailKind.EMAIL_UNDONE: "The change of your address was taken back",
+    MailKind.RECOVERED: "This address now decides about your membership",
 }
 
 
@@ -40,8 +45,13 @@ LINKS: Final[dict[MailKind, dict[str, Link]]] = {
         "refuse_link": Link("/reforge/refuse", Purpose.MOVE),
     },
     MailKind.MOVED: {"undo_link": Link("/reforge/undo", Purpose.UNDO)},
+    MailKind.MOVED_SINCE: {"refuse_link": Link("/reforge/refuse", Purpose.REFUSE_EMAIL)},
+    MailKind.REFUSED: {},
     MailKind.UNDONE: {},
     MailKind.EMAIL_CHANGE: {"refuse_link": Link("/reforge/refuse", Purpose.REFUSE_EMAIL)},
+    MailKind.EMAIL_CONFIRM: {"confirm_link": Link("/reforge/confirm", Purpose.CONFIRM_EMAIL)},
+    MailKind.EMAIL_UNDONE: {},
+    MailKind.RECOVERED: {},
 }
 
 

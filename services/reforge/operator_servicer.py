@@ -11,6 +11,7 @@ from services.reforge.mail_worker import MailWorker
 from services.runtime.call import Call
 from services.runtime.fields import email_address, refuse_nul
 from services.runtime.times import rfc3339
+from services.runtime.tls import has_a_name_of
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import operator_pb2
 
@@ -20,23 +21,24 @@ ACTOR_LIMIT: Final = 64
 class OperatorServicer:
     """`vyris.reforge.v1.OperatorService`. The gateway routes nobody here."""
 
-    def __init__(self, email_changes: EmailChanges, mail: MailWorker, *, delay_h: int, open_to_callers: bool) -> None:
-        """`open_to_callers` is false where callers of this port prove nothing, and everything is refused."""
+    def __init__(
+        self, email_changes: EmailChanges, mail: MailWorker, *, delay_h: int, operators: frozenset[str] | None
+    ) -> None:
+        """`operators` are the names of the certificates that may call; with None every caller of this port may."""
         self._email_changes = email_changes
         self._mail = mail
         self._delay_h = delay_h
-        self._open_to_callers = open_to_callers
+        self._operators = operators
 
     async def change_owner_email(
         self,
         request: operator_pb2.ChangeOwnerEmailRequest,
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> operator_pb2.ChangeOwnerEmailResponse:
         """Change an owner's address. Raises Unauthorized, InvalidRequest, NotFound."""
-        if not self._open_to_callers:
+        if self._operators is not None and not has_a_name_of(self._operators, call):
             raise Unauthorized(
-                "In production reforge serves operators over mutual TLS alone: set SERVER_TLS_CERT_FILE, "
-                "SERVER_TLS_KEY_FILE and SERVER_TLS_CLIENT_CA_FILE at reforge"
+                "Reforge serves operators over mutual TLS alone: name their certificates in REFORGE_OPERATOR_NAMES"
             )
         refuse_nul(request.membership_id, request.email, request.actor, request.reason)
         change = await self._email_changes.change_by_operator(

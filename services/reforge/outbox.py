@@ -25,8 +25,13 @@ class MailKind(StrEnum):
 
     CONFIRM = "confirm"  # the link that confirms or refuses a move
     MOVED = "moved"  # a move happened; the link that undoes it
+    MOVED_SINCE = "moved_since"  # to the address before: a move happened since it was replaced
+    REFUSED = "refused"  # the device refused a move
     UNDONE = "undone"  # a move was taken back
-    EMAIL_CHANGE = "email_change"  # the address will change, or has
+    EMAIL_CHANGE = "email_change"  # to the old address: it will change, or has; the link that keeps it
+    EMAIL_CONFIRM = "email_confirm"  # to the new address: the link that confirms it
+    EMAIL_UNDONE = "email_undone"  # to the new address: the old one took the change back
+    RECOVERED = "recovered"  # to the new address: an operator's change took effect
 
 
 @dataclass(frozen=True, slots=True)

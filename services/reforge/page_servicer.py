@@ -6,19 +6,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import asyncpg
 from google.api.httpbody_pb2 import HttpBody
 
 from services.reforge.confirmation import Confirmation, refuse_ended
-from services.reforge.lookups import request_named_by, subject_named_by
-from services.reforge.mail_facts import request_facts, shown_time
+from services.reforge.device_email_changes import DeviceEmailChanges, refuse_unconfirmable
+from services.reforge.lookups import UNKNOWN_TOKEN, request_named_by, subject_named_by
+from services.reforge.mail_facts import request_facts, shown_membership, shown_time
 from services.reforge.mail_worker import MailWorker
 from services.reforge.pages import Page, Pages
-from services.reforge.reversal import Reversal, refuse_settled
+from services.reforge.reversal import Reversal, refuse_settled, refuse_settled_change
+from services.reforge.statements import QUERIES
 from services.reforge.tokens import Purpose
 from services.runtime.call import HTTP_STATUS_KEY, Call
 from services.runtime.fields import refuse_nul
 from services.storage.database import Database
-from vyris.errors import Expired, InvalidRequest, Unauthorized
+from vyris.errors import InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -32,11 +35,18 @@ class PageServicer:
     """Pages. What they show and do is what the API's methods tell and do."""
 
     def __init__(
-        self, database: Database, confirmation: Confirmation, reversal: Reversal, pages: Pages, mail: MailWorker
+        self,
+        database: Database,
+        confirmation: Confirmation,
+        reversal: Reversal,
+        email_changes: DeviceEmailChanges,
+        pages: Pages,
+        mail: MailWorker,
     ) -> None:
         self._database = database
         self._confirmation = confirmation
         self._reversal = reversal
+        self._email_changes = email_changes
         self._pages = pages
         self._mail = mail
 
@@ -48,6 +58,11 @@ class PageServicer:
         """Confirm."""
 
         async def confirm(token: str) -> Page:
+            change = await self._email_changes.named_by(token)
+            if change is not None:
+                await self._email_changes.confirm(token)
+                self._mail.wake()
+                return Page("email_confirmed", _change_facts(change))
             code = form.get("confirmation_code", "")
             refuse_nul(code)
             try:
@@ -70,6 +85,7 @@ class PageServicer:
 
         async def refuse(token: str) -> Page:
             await self._reversal.refuse_by_token(token)
+            self._mail.wake()
             return Page("refused", {})
 
         form = self._form(request)
@@ -91,16 +107,22 @@ class PageServicer:
         return await self._answer(call, form.get("token", ""), undo)
 
     async def _confirm_form(self, token: str, problem: str = "") -> Page:
+        change = await self._email_changes.named_by(token)
+        if change is not None:
+            refuse_unconfirmable(change)
+            return Page("confirm_email", {**_change_facts(change), "token": token})
         request = await request_named_by(self._database, Purpose.MOVE, token)
         refuse_ended(request)
         return Page("confirm", {**request_facts(request, request), "token": token, "problem": problem})
 
     async def _refuse_form(self, token: str) -> Page:
-        change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
-        if change is not None:
-            if not change["open"]:
-                raise Expired("This change of address can no longer be refused")
-            return Page("keep_email", {"effective_at": shown_time(change["effective_at"]), "token": token})
+        named = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
+        if named is not None:
+            change = await self._database.fetchrow(QUERIES["read_email_change"], named["id"])
+            if change is None:
+                raise NotFound(UNKNOWN_TOKEN)
+            refuse_settled_change(change)
+            return Page("keep_email", {**_change_facts(change), "token": token})
         request = await request_named_by(self._database, Purpose.MOVE, token)
         refuse_ended(request)
         return Page("refuse", {**request_facts(request, request), "token": token})
@@ -134,3 +156,13 @@ class PageServicer:
         body = self._pages.render(page)
         await call.answer_headers((HTTP_STATUS_KEY, str(page.status)), *self._pages.headers)
         return HttpBody(content_type="text/html; charset=utf-8", data=body)
+
+
+def _change_facts(change: asyncpg.Record) -> dict[str, Any]:
+    return {
+        "membership": shown_membership(change),
+        "asked_at": shown_time(change["created_at"]),
+        "effective_at": shown_time(change["applied_at"] or change["effective_at"]),
+        "applied": change["applied_at"] is not None,
+        "warned": change["old_email"] is not None,
+    }

@@ -3,9 +3,9 @@
 SELECT pg_advisory_xact_lock(hashtextextended('vyris.reforge:' || $1::uuid::text, 0));
 
 -- name: read_membership
--- What decides about a membership: its owner, its active device, its address.
+-- What decides about a membership: its owner, its active device, its address and whether somebody confirmed by it.
 SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, p.tier, p.year, m.sequence_num,
-       d.device_id, d.thumbprint, c.email
+       d.device_id, d.thumbprint, c.email, c.verified_at IS NOT NULL AS verified
 FROM memberships m
 JOIN drops p ON p.id = m.drop_id
 LEFT JOIN devices d ON d.membership_id = m.id AND d.retired_at IS NULL
@@ -13,17 +13,20 @@ LEFT JOIN contacts c ON c.membership_id = m.id
 WHERE m.id = $1;
 
 -- name: seconds_limited
--- How long the limits refuse a request, NULL where they do not. Counted over one hour.
--- $1 membership, $2 address, $3 proven, $4 limit for the membership, $5 limit for the address
+-- How long the limits refuse a request, NULL where they do not. Counted over one hour. Each membership has its own share;
+-- the address' share is counted over the memberships that verified the address, and limits those alone.
+-- $1 membership, $2 address, $3 proven, $4 limit for the membership, $5 limit for the address, $6 the address is verified
 SELECT ceil(extract(epoch FROM max(limiting.created_at) + interval '1 hour' - now()))::int AS seconds
 FROM (
   (SELECT created_at FROM reforge_requests
    WHERE membership_id = $1 AND proven = $3 AND created_at > now() - interval '1 hour'
    ORDER BY created_at DESC OFFSET $4::int - 1 LIMIT 1)
   UNION ALL
-  (SELECT created_at FROM reforge_requests
-   WHERE lower(email) = lower($2) AND proven = $3 AND created_at > now() - interval '1 hour'
-   ORDER BY created_at DESC OFFSET $5::int - 1 LIMIT 1)
+  (SELECT r.created_at FROM reforge_requests r
+   JOIN contacts c ON c.membership_id = r.membership_id AND lower(c.email) = lower(r.email)
+   WHERE $6::boolean AND c.verified_at IS NOT NULL
+     AND lower(r.email) = lower($2) AND r.proven = $3 AND r.created_at > now() - interval '1 hour'
+   ORDER BY r.created_at DESC OFFSET $5::int - 1 LIMIT 1)
 ) AS limiting;
 
 -- name: supersede_pending
@@ -89,21 +92,80 @@ WHERE membership_id = $1 AND thumbprint = $2
 ORDER BY enrolled_at DESC LIMIT 1;
 
 -- name: mark_confirmed
--- The request is carried out; $2 hours to take it back. By the clock and not by when the transaction began, which may
--- have waited for another move: a membership's moves are in the order of decided_at.
-UPDATE reforge_requests
-SET state = 'CONFIRMED', decided_at = clock_timestamp(), undo_until = clock_timestamp() + make_interval(hours => $2)
-WHERE id = $1 AND state = 'PENDING'
-RETURNING decided_at, undo_until;
+-- The request is carried out; $2 hours to take it back, or as long as a recent change of address can be taken back. By
+-- the clock and not by when the transaction began, which may have waited for another move: a membership's moves are in
+-- the order of decided_at.
+UPDATE reforge_requests r
+SET state = 'CONFIRMED', decided_at = clock_timestamp(),
+    undo_until = greatest(clock_timestamp() + make_interval(hours => $2), (
+      SELECT max(c.undo_until) FROM email_changes c
+      WHERE c.membership_id = r.membership_id AND c.undone_at IS NULL AND c.undo_until > clock_timestamp()))
+WHERE r.id = $1 AND r.state = 'PENDING'
+RETURNING r.decided_at, r.undo_until;
 
 -- name: mark_refused
--- The owner said no.
-UPDATE reforge_requests SET state = 'REFUSED', decided_at = now() WHERE id = $1 AND state = 'PENDING'
+-- The owner said no. $2 by what: device or mailbox
+UPDATE reforge_requests SET state = 'REFUSED', decided_at = now(), ended_by = $2 WHERE id = $1 AND state = 'PENDING'
 RETURNING id;
 
+-- name: newest_pending
+-- The newest request of a membership that can still be confirmed.
+SELECT id FROM reforge_requests
+WHERE membership_id = $1 AND state = 'PENDING' AND expires_at > clock_timestamp()
+ORDER BY created_at DESC LIMIT 1;
+
+-- name: newest_move_from
+-- The newest move away from a device. One that was not taken back comes first. $1 membership, $2 the device's thumbprint
+SELECT id FROM reforge_requests
+WHERE membership_id = $1 AND old_thumbprint = $2 AND state IN ('CONFIRMED', 'UNDONE')
+ORDER BY state = 'CONFIRMED' DESC, decided_at DESC LIMIT 1;
+
+-- name: first_move_since
+-- The first of the moves that would be taken back with what happened at $2.
+SELECT id, old_thumbprint FROM reforge_requests
+WHERE membership_id = $1 AND state = 'CONFIRMED' AND decided_at >= $2
+ORDER BY decided_at LIMIT 1;
+
+-- name: list_moves
+-- A membership's moves, newest first. $2 at most so many
+SELECT r.id, r.state::text AS state, r.proven, r.old_device_id, r.new_device_id, r.asked_from,
+       r.created_at, r.expires_at, r.decided_at, r.undo_until,
+       r.expires_at <= clock_timestamp() AS past_expiry, m.revoked_at IS NOT NULL AS revoked
+FROM reforge_requests r JOIN memberships m ON m.id = r.membership_id
+WHERE r.membership_id = $1 ORDER BY r.created_at DESC LIMIT $2;
+
+-- name: may_list
+-- Whether a device holds the membership, or held it before a move that can still be taken back. $2 thumbprint
+SELECT EXISTS (SELECT FROM devices WHERE membership_id = $1 AND thumbprint = $2 AND retired_at IS NULL)
+    OR EXISTS (SELECT FROM reforge_requests WHERE membership_id = $1 AND old_thumbprint = $2
+               AND state = 'CONFIRMED' AND undo_until > clock_timestamp()) AS allowed;
+
+-- name: device_objects_until
+-- Until when what the active device refused or took back binds the mailbox; NULL where it does not. An operator's change
+-- of address since then ends it. $1 membership, $2 the active device's thumbprint, $3 hours
+SELECT max(r.decided_at) + make_interval(hours => $3) AS until FROM reforge_requests r
+WHERE r.membership_id = $1 AND r.old_thumbprint = $2 AND r.ended_by = 'device'
+  AND (r.state = 'UNDONE' OR NOT r.proven)
+  AND r.decided_at > now() - make_interval(hours => $3)
+  AND NOT EXISTS (SELECT FROM email_changes c
+                  WHERE c.membership_id = r.membership_id AND {recovery} AND c.applied_at > r.decided_at);
+
+-- part: recovery
+c.asked_by <> 'device' AND c.old_email IS NOT NULL AND c.applied_at IS NOT NULL AND c.effective_at > c.created_at
+
+-- name: is_overruled
+-- Whether mailbox and operator together overrule a device: an operator's change of address, which the old mailbox could
+-- have refused, took effect after the device was enrolled and less than $4 hours before $3 (NULL: now).
+-- $1 membership, $2 the device's thumbprint
+SELECT EXISTS (
+  SELECT FROM email_changes c
+  WHERE c.membership_id = $1 AND {recovery}
+    AND c.applied_at > (SELECT min(enrolled_at) FROM devices WHERE membership_id = $1 AND thumbprint = $2)
+    AND coalesce($3::timestamptz, now()) < c.applied_at + make_interval(hours => $4)) AS overruled;
+
 -- name: mark_undone
--- A confirmed request was taken back, and with it every move that went on from there.
-UPDATE reforge_requests r SET state = 'UNDONE', decided_at = now(), undo_until = NULL
+-- A confirmed request was taken back, and with it every move that went on from there. $2 by what: device or mailbox
+UPDATE reforge_requests r SET state = 'UNDONE', decided_at = now(), undo_until = NULL, ended_by = $2
 FROM reforge_requests taken_back
 WHERE taken_back.id = $1 AND taken_back.state = 'CONFIRMED'
   AND r.membership_id = taken_back.membership_id AND r.state = 'CONFIRMED' AND r.decided_at >= taken_back.decided_at
@@ -118,38 +180,74 @@ INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'moved');
 SELECT max(undo_until) AS until FROM reforge_requests
 WHERE membership_id = $1 AND state = 'CONFIRMED' AND undo_until > now();
 
--- name: postpone_email_change
--- A device's change of address that is on its way waits for another move to become final. $1 membership, $2 not before
-UPDATE email_changes SET effective_at = greatest(effective_at, $2)
-WHERE membership_id = $1 AND asked_by = 'device' AND applied_at IS NULL AND refused_at IS NULL;
+-- part: open_change
+applied_at IS NULL AND refused_at IS NULL
 
 -- name: drop_open_email_change
--- A change of address that is on its way does not arrive.
+-- A change of address that is on its way does not arrive. $2 a device's alone, and never an operator's
 UPDATE email_changes SET refused_at = now()
-WHERE membership_id = $1 AND applied_at IS NULL AND refused_at IS NULL;
+WHERE membership_id = $1 AND {open_change} AND (asked_by = 'device' OR NOT $2::boolean);
 
 -- name: insert_email_change
--- Records a change of address that takes effect at $7 or, where that is NULL, $8 hours from now.
+-- Records an operator's change of address that takes effect $7 hours from now.
 INSERT INTO email_changes (id, membership_id, old_email, new_email, refuse_digest, asked_by, effective_at)
-VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, now() + make_interval(hours => $8)))
+VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(hours => $7))
 RETURNING created_at, effective_at, effective_at <= now() AS due;
+
+-- name: insert_device_change
+-- Records a device's change of address: it takes effect $8 hours from now, or when no move can be undone any more if
+-- that is later, and only if the new address confirms it before. A day for that at least.
+INSERT INTO email_changes (
+  id, membership_id, old_email, new_email, refuse_digest, confirm_digest, asked_by, effective_at, confirm_until)
+SELECT $1, $2, $3, $4, $5, $6, 'device', times.effective_at, greatest(times.effective_at, now() + interval '1 day')
+FROM (SELECT greatest(now() + make_interval(hours => $8), $7) AS effective_at) AS times
+RETURNING created_at, effective_at, confirm_until;
+
+-- name: seconds_until_email_change
+-- How long the limit refuses a device's change of address, NULL where it does not. $1 membership, $2 changes an hour
+SELECT ceil(extract(epoch FROM created_at + interval '1 hour' - now()))::int AS seconds FROM email_changes
+WHERE membership_id = $1 AND asked_by = 'device' AND created_at > now() - interval '1 hour'
+ORDER BY created_at DESC OFFSET $2::int - 1 LIMIT 1;
+
+-- name: has_open_operator_change
+-- Whether an operator's change of address is on its way.
+SELECT EXISTS (SELECT FROM email_changes WHERE membership_id = $1 AND asked_by <> 'device' AND {open_change});
+
+-- name: list_email_changes
+-- A membership's changes of address, newest first. $2 at most so many
+SELECT id, new_email, asked_by = 'device' AS by_device, created_at, effective_at, confirm_until, confirmed_at,
+       applied_at, refused_at, undone_at, CASE WHEN undone_at IS NULL THEN undo_until END AS undo_until
+FROM email_changes WHERE membership_id = $1 ORDER BY created_at DESC LIMIT $2;
 
 -- name: due_email_changes
 -- Changes of address whose time has come. $1 at most so many
 SELECT id, membership_id FROM email_changes
-WHERE applied_at IS NULL AND refused_at IS NULL AND effective_at <= now()
+WHERE {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
 ORDER BY effective_at LIMIT $1;
+
+-- name: drop_lapsed_email_changes
+-- Changes of address that the new address did not confirm in time come to nothing. $1 at most so many
+UPDATE email_changes SET refused_at = now() WHERE id IN (
+  SELECT id FROM email_changes
+  WHERE {open_change} AND asked_by = 'device' AND confirmed_at IS NULL
+    AND coalesce(confirm_until, effective_at) <= now()
+  LIMIT $1 FOR UPDATE SKIP LOCKED
+);
 
 -- name: apply_email_change
 -- A change of address whose time has come takes effect; links sent to the old address die. Under the membership's lock:
--- a request that is just being made would send one more.
+-- a request that is just being made would send one more. $2 hours for which the old address can take back a device's
 WITH applied AS (
-  UPDATE email_changes SET applied_at = now()
-  WHERE id = $1 AND applied_at IS NULL AND refused_at IS NULL AND effective_at <= now()
-  RETURNING id, membership_id, new_email, asked_by
+  UPDATE email_changes
+  SET applied_at = clock_timestamp(),
+      undo_until = CASE WHEN asked_by = 'device' AND old_email IS NOT NULL
+                   THEN clock_timestamp() + make_interval(hours => $2) END
+  WHERE id = $1 AND {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
+  RETURNING id, membership_id, old_email, new_email, asked_by, confirmed_at, created_at, effective_at, applied_at, undo_until
 ), written AS (
-  INSERT INTO contacts (membership_id, email) SELECT membership_id, new_email FROM applied
-  ON CONFLICT (membership_id) DO UPDATE SET email = excluded.email, updated_at = now()
+  INSERT INTO contacts (membership_id, email, verified_at) SELECT membership_id, new_email, confirmed_at FROM applied
+  ON CONFLICT (membership_id) DO UPDATE
+  SET email = excluded.email, verified_at = excluded.verified_at, updated_at = now()
 ), superseded AS (
   UPDATE reforge_requests SET state = 'SUPERSEDED', decided_at = now()
   WHERE membership_id IN (SELECT membership_id FROM applied) AND state = 'PENDING'
@@ -157,19 +255,73 @@ WITH applied AS (
   INSERT INTO audit_log (actor, action, subject, reason)
   SELECT asked_by, 'email.changed', membership_id::text, 'change ' || id::text FROM applied
 )
-SELECT count(*) AS applied FROM applied;
+SELECT a.id, a.membership_id, a.old_email, a.new_email, a.asked_by = 'device' AS by_device, a.created_at, a.effective_at,
+       a.applied_at, a.undo_until, p.tier, p.year, m.sequence_num
+FROM applied a JOIN memberships m ON m.id = a.membership_id JOIN drops p ON p.id = m.drop_id;
+
+-- name: read_email_change
+-- A change of address with what decides about it, as of now.
+SELECT c.id, c.membership_id, c.old_email, c.new_email, c.asked_by = 'device' AS by_device, c.created_at, c.effective_at,
+       c.confirm_until, c.confirmed_at, c.applied_at, c.undo_until, c.effective_at <= now() AS due,
+       c.applied_at IS NULL AND c.refused_at IS NULL AS open,
+       coalesce(c.confirm_until <= clock_timestamp(), true) AS past_confirmation,
+       coalesce(c.undo_until > clock_timestamp(), false) AND c.undone_at IS NULL AS can_be_undone,
+       p.tier, p.year, m.sequence_num
+FROM email_changes c JOIN memberships m ON m.id = c.membership_id JOIN drops p ON p.id = m.drop_id
+WHERE c.id = $1;
+
+-- name: find_email_confirmation
+-- Which change of address the new address' token names.
+SELECT id, membership_id, confirm_digest AS digest FROM email_changes WHERE confirm_digest = $1;
+
+-- name: confirm_email_change
+-- The new address works, and belongs to somebody who wants the change.
+UPDATE email_changes SET confirmed_at = now() WHERE id = $1;
+
+-- name: verify_contact
+-- Somebody confirmed by a link in a mail to this address.
+UPDATE contacts SET verified_at = now() WHERE membership_id = $1 AND email = $2 AND verified_at IS NULL;
+
+-- name: recent_old_addresses
+-- Addresses that a device's change replaced a while ago and that can still take it back.
+SELECT id, old_email, undo_until FROM email_changes
+WHERE membership_id = $1 AND undone_at IS NULL AND undo_until > clock_timestamp();
+
+-- name: extend_email_undo
+-- What was confirmed at a new address can be taken back from the old one for as long. $1 membership, $2 until
+UPDATE email_changes SET undo_until = greatest(undo_until, $2)
+WHERE membership_id = $1 AND undone_at IS NULL AND undo_until > clock_timestamp();
+
+-- name: undo_email_changes
+-- A device's changes of address that took effect at $2 or later are taken back; an operator's are not. Where one of an
+-- operator came later, its address stays.
+WITH undone AS (
+  UPDATE email_changes SET undone_at = clock_timestamp()
+  WHERE membership_id = $1 AND asked_by = 'device' AND applied_at >= $2 AND undone_at IS NULL
+  RETURNING old_email, applied_at
+), first AS (
+  SELECT old_email, applied_at FROM undone ORDER BY applied_at LIMIT 1
+)
+UPDATE contacts k SET email = first.old_email, verified_at = NULL, updated_at = now()
+FROM first
+WHERE k.membership_id = $1 AND first.old_email IS NOT NULL
+  AND NOT EXISTS (SELECT FROM email_changes c
+                  WHERE c.membership_id = $1 AND c.asked_by <> 'device' AND c.applied_at >= first.applied_at)
+RETURNING k.email;
 
 -- name: find_email_change
--- Which change of address a notice's token names, and whether it can still be refused.
-SELECT id, membership_id, refuse_digest AS digest, effective_at,
-       applied_at IS NULL AND refused_at IS NULL AND effective_at > clock_timestamp() AS open
-FROM email_changes WHERE refuse_digest = $1;
+-- Which change of address a notice's token names.
+SELECT id, membership_id, refuse_digest AS digest FROM email_changes WHERE refuse_digest = $1;
 
 -- name: refuse_email_change
 -- The owner keeps the old address.
+UPDATE email_changes SET refused_at = now() WHERE id = $1 AND {open_change} RETURNING membership_id;
+
+-- name: refuse_device_change
+-- A device takes back what a device asked for. $1 membership
 UPDATE email_changes SET refused_at = now()
-WHERE id = $1 AND applied_at IS NULL AND refused_at IS NULL AND effective_at > clock_timestamp()
-RETURNING membership_id;
+WHERE membership_id = $1 AND asked_by = 'device' AND {open_change}
+RETURNING id;
 
 -- name: enqueue_mail
 -- A mail that is true once the surrounding transaction commits.
@@ -177,13 +329,14 @@ INSERT INTO mail_outbox (id, kind, subject_id, recipient, facts, useless_after)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 
 -- name: take_mail
--- Takes mail that is due, for the length of a lease: whoever dies with it loses it to the next.
+-- Takes mail that is due, for the length of a lease: a worker that dies with it loses it to the next. What expires first
+-- goes first, so that a link which lives for minutes does not wait behind notices that are good for days.
 UPDATE mail_outbox o
 SET attempts = o.attempts + 1, due_at = now() + make_interval(secs => $2)
 FROM (
   SELECT id FROM mail_outbox
   WHERE sent_at IS NULL AND gave_up_at IS NULL AND due_at <= now()
-  ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+  ORDER BY useless_after, due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) AS taken
 WHERE o.id = taken.id
 RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS useless;
@@ -220,14 +373,15 @@ DELETE FROM mail_outbox WHERE id IN (
 -- Forgets requests that nobody asks about any more; undo ends days before.
 DELETE FROM reforge_requests WHERE id IN (
   SELECT id FROM reforge_requests
-  WHERE created_at < now() - make_interval(days => $1)
+  WHERE created_at < now() - make_interval(days => $1) AND coalesce(undo_until, '-infinity') < now()
   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );
 
 -- name: purge_email_changes
--- Forgets changes of address that took effect or came to nothing; an open one is days old at most.
+-- Forgets changes of address that took effect or came to nothing and that nobody can take back.
 DELETE FROM email_changes WHERE id IN (
   SELECT id FROM email_changes
-  WHERE (applied_at IS NOT NULL OR refused_at IS NOT NULL) AND created_at < now() - make_interval(days => $1)
+  WHERE NOT ({open_change}) AND created_at < now() - make_interval(days => $1)
+    AND coalesce(undo_until, '-infinity') < now()
   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 );

@@ -1,88 +1,157 @@
-"""Saying no to a move, and taking one back."""
+"""Saying no to a move or to a change of address, and taking one back.
+
+Order of checks for a device, as the contract has it: the membership is there (404), it is not revoked (401), the proof
+is good and counts (401), the move is there (404), the move is in the right state (410).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
 from services import audit_log
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
+from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof, named_thumbprint
 from services.device_proof.spending import spend
+from services.ownership import known_membership_id, require_live
 from services.reforge import metrics
 from services.reforge.confirmation import ENDED, refuse_ended
-from services.reforge.lookups import locked_request, request_named_by, request_with_id, subject_named_by
+from services.reforge.delays import Delays
+from services.reforge.device_say import MISSING, refuse_overruled, require_proof
+from services.reforge.lookups import (
+    UNKNOWN_TOKEN,
+    locked_request,
+    request_named_by,
+    request_with_id,
+    subject_named_by,
+)
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
-from services.reforge.statements import QUERIES, append_moved
+from services.reforge.rollback import EndedBy, take_back_email_change, take_back_move
+from services.reforge.statements import QUERIES, lock_membership, read_membership
 from services.reforge.tokens import Purpose
 from services.storage.connections import Connection
 from services.storage.database import Database
-from vyris.errors import Expired, Unauthorized
+from vyris.errors import Expired, NotFound, Unauthorized
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The move that a device means: one by its id, or the newest one of a membership."""
+
+    membership_id: UUID
+    reforge_id: UUID | None
 
 
 class Reversal:
     """Refuses pending moves and changes of address, and undoes confirmed moves."""
 
-    def __init__(self, database: Database, proofs: DeviceProofs) -> None:
+    def __init__(self, database: Database, proofs: DeviceProofs, delays: Delays) -> None:
         self._database = database
         self._proofs = proofs
+        self._delays = delays
+
+    async def named(self, *, reforge_id: str, membership_id: str) -> Named:
+        """What a device's call names, by one of the two. Raises NotFound."""
+        if membership_id:
+            return Named(known_membership_id(membership_id), None)
+        found = await request_with_id(self._database, reforge_id)
+        return Named(found["membership_id"], found["id"])
 
     async def refuse_by_token(self, token: str) -> None:
         """Refuse what the token of a mail names: a move or a change of address. Raises NotFound, Expired."""
         change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
         if change is not None:
-            return await self._keep_email(change["id"])
+            return await self._keep_email(change["id"], change["membership_id"])
         found = await request_named_by(self._database, Purpose.MOVE, token)
-        return await self._refuse(found, None)
 
-    async def refuse_by_device(self, reforge_id: str, proof: ClaimedProof) -> None:
-        """Refuse a pending move by the membership's active device. Raises NotFound, Unauthorized, Expired."""
-        found = await request_with_id(self._database, reforge_id)
-        await self._refuse(found, self._proof(proof, found["active_thumbprint"]))
-
-    async def undo_by_token(self, token: str) -> UUID:
-        """Take back the move that a notice's token names. Raises NotFound, Expired."""
-        return await self._undo(await request_named_by(self._database, Purpose.UNDO, token), None)
-
-    async def undo_by_device(self, reforge_id: str, proof: ClaimedProof) -> UUID:
-        """Take back a move by the device that held the membership before. Raises NotFound, Unauthorized, Expired."""
-        found = await request_with_id(self._database, reforge_id)
-        return await self._undo(found, self._proof(proof, found["old_thumbprint"]))
-
-    def _proof(self, proof: ClaimedProof, thumbprint: str | None) -> VerifiedProof:
-        if proof.text is None or thumbprint is None:
-            raise Unauthorized("A proof by the membership's device is required (header DPoP), or the link's token")
-        return self._proofs.verified(proof, thumbprint=thumbprint)
-
-    async def _refuse(self, found: asyncpg.Record, proof: VerifiedProof | None) -> None:
         async def work(connection: Connection) -> None:
-            request = await locked_request(connection, found)
-            refuse_ended(request)
-            await spend(connection, proof)
-            if await connection.fetchval(QUERIES["mark_refused"], request["id"]) is None:
-                raise Expired(ENDED["SUPERSEDED"])
-            await audit_log.append(
-                connection,
-                actor="reforge",
-                action="reforge.refused",
-                subject=str(request["membership_id"]),
-                reason="refused by the active device" if proof else "refused by the link in the owner's mailbox",
-                details={"reforge_id": str(request["id"])},
-            )
+            await _refuse(connection, await locked_request(connection, found), "mailbox")
+
+        await self._database.in_transaction(work)
+        return metrics.MOVES.labels("refused").inc()
+
+    async def refuse_by_device(self, named: Named, proof: ClaimedProof) -> None:
+        """Refuse a pending move by the membership's active device. Raises NotFound, Unauthorized, Expired."""
+
+        async def work(connection: Connection) -> None:
+            membership = await _locked_live(connection, named.membership_id)
+            verified = require_proof(self._proofs, proof, membership["thumbprint"])
+            await refuse_overruled(connection, named.membership_id, verified, window_h=self._delays.email_h)
+            await spend(connection, verified)
+            move_id = named.reforge_id or await connection.fetchval(QUERIES["newest_pending"], named.membership_id)
+            if move_id is None:
+                raise NotFound("No request to move this membership is pending")
+            await _refuse(connection, await _request(connection, move_id), "device")
 
         await self._database.in_transaction(work)
         metrics.MOVES.labels("refused").inc()
 
-    async def _keep_email(self, change_id: UUID) -> None:
+    async def undo_by_token(self, token: str) -> UUID:
+        """Take back the move that a notice's token names. Raises NotFound, Expired."""
+        found = await request_named_by(self._database, Purpose.UNDO, token)
+
+        async def work(connection: Connection) -> UUID:
+            return await _undo(connection, await locked_request(connection, found), "mailbox")
+
+        return await self._counted_undo(work)
+
+    async def undo_by_device(self, named: Named, proof: ClaimedProof) -> UUID:
+        """Take back a move by the device that held the membership before. Raises NotFound, Unauthorized, Expired."""
+
+        async def work(connection: Connection) -> UUID:
+            membership = await _locked_live(connection, named.membership_id)
+            verified, request = await self._move_from(connection, named, membership["thumbprint"], proof)
+            await refuse_overruled(
+                connection,
+                named.membership_id,
+                verified,
+                window_h=self._delays.email_h,
+                moment=request["decided_at"],
+            )
+            await spend(connection, verified)
+            return await _undo(connection, request, "device")
+
+        return await self._counted_undo(work)
+
+    async def _move_from(
+        self, connection: Connection, named: Named, active: str | None, proof: ClaimedProof
+    ) -> tuple[VerifiedProof, asyncpg.Record]:
+        """The move that a device means, which must be a move away from it."""
+        if named.reforge_id is not None:
+            request = await _request(connection, named.reforge_id)
+            return require_proof(self._proofs, proof, request["old_thumbprint"]), request
+        if proof.text is None:
+            raise Unauthorized(MISSING)
+        thumbprint = named_thumbprint(proof.text)
+        move_id = await connection.fetchval(QUERIES["newest_move_from"], named.membership_id, thumbprint)
+        if move_id is None:
+            self._proofs.verified(proof, thumbprint=active)
+            raise NotFound("No move of this membership away from this device can be taken back")
+        return self._proofs.verified(proof, thumbprint=thumbprint), await _request(connection, move_id)
+
+    async def _counted_undo(self, work: Callable[[Connection], Awaitable[UUID]]) -> UUID:
+        undone = await self._database.in_transaction(work)
+        metrics.MOVES.labels("undone").inc()
+        return undone
+
+    async def _keep_email(self, change_id: UUID, membership_id: UUID) -> None:
         async def work(connection: Connection) -> None:
-            membership_id = await connection.fetchval(QUERIES["refuse_email_change"], change_id)
-            if membership_id is None:
-                raise Expired("This change of address can no longer be refused")
+            await lock_membership(connection, membership_id)
+            change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
+            if change is None:
+                raise NotFound(UNKNOWN_TOKEN)
+            refuse_settled_change(change)
+            if change["open"]:
+                await connection.execute(QUERIES["refuse_email_change"], change_id)
+            else:
+                await take_back_email_change(connection, change)
             await audit_log.append(
                 connection,
                 actor="reforge",
-                action="email.change_refused",
+                action="email.change_refused" if change["open"] else "email.change_undone",
                 subject=str(membership_id),
                 reason="refused by the link in the old mailbox",
                 details={"change_id": str(change_id)},
@@ -90,45 +159,49 @@ class Reversal:
 
         await self._database.in_transaction(work)
 
-    async def _undo(self, found: asyncpg.Record, proof: VerifiedProof | None) -> UUID:
-        async def work(connection: Connection) -> UUID:
-            request = await locked_request(connection, found)
-            refuse_settled(request)
-            await spend(connection, proof)
-            await _restore(connection, request)
-            await append_moved(
-                connection,
-                request["membership_id"],
-                "reforge.undone",
-                reason="undone by the old device" if proof else "undone by the link in the owner's mailbox",
-                details={"reforge_id": str(request["id"])},
-            )
-            membership_id: UUID = request["membership_id"]
-            return membership_id
 
-        undone = await self._database.in_transaction(work)
-        metrics.MOVES.labels("undone").inc()
-        return undone
+async def _locked_live(connection: Connection, membership_id: UUID) -> asyncpg.Record:
+    await lock_membership(connection, membership_id)
+    membership = await read_membership(connection, membership_id)
+    require_live(revoked=membership["revoked"])
+    return membership
 
 
-async def _restore(connection: Connection, request: asyncpg.Record) -> None:
-    """The old device, if there was one, is active again; whatever the new one began comes to nothing."""
-    membership_id = request["membership_id"]
-    await connection.execute(QUERIES["retire_device"], membership_id)
-    if request["old_thumbprint"] is not None:
-        await connection.execute(QUERIES["reactivate_device"], membership_id, request["old_thumbprint"])
-    await connection.execute(QUERIES["mark_undone"], request["id"])
-    # In this order, which is also that of a change of address taking effect: no deadlock.
-    await connection.execute(QUERIES["drop_open_email_change"], membership_id)
-    await connection.execute(QUERIES["supersede_pending"], membership_id, True)
-    await enqueue(
+async def _request(connection: Connection, move_id: UUID) -> asyncpg.Record:
+    request = await connection.fetchrow(QUERIES["read_request"], move_id)
+    if request is None:
+        raise NotFound("There is no such request")
+    return request
+
+
+async def _refuse(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
+    refuse_ended(request)
+    if await connection.fetchval(QUERIES["mark_refused"], request["id"], by) is None:
+        raise Expired(ENDED["SUPERSEDED"])
+    await audit_log.append(
         connection,
-        MailKind.UNDONE,
-        request["id"],
-        recipient=request["email"],
-        facts=request_facts(request, request),
-        useless_after=request["undo_until"] + NOTICE_LIFETIME,
+        actor="reforge",
+        action="reforge.refused",
+        subject=str(request["membership_id"]),
+        reason="refused by the active device" if by == "device" else "refused by the link in the owner's mailbox",
+        details={"reforge_id": str(request["id"])},
     )
+    if by == "device":
+        await enqueue(
+            connection,
+            MailKind.REFUSED,
+            request["id"],
+            recipient=request["email"],
+            facts=request_facts(request, request),
+            useless_after=request["expires_at"] + NOTICE_LIFETIME,
+        )
+
+
+async def _undo(connection: Connection, request: asyncpg.Record, by: EndedBy) -> UUID:
+    refuse_settled(request)
+    await take_back_move(connection, request, by)
+    membership_id: UUID = request["membership_id"]
+    return membership_id
 
 
 def refuse_settled(request: asyncpg.Record) -> None:
@@ -139,6 +212,12 @@ def refuse_settled(request: asyncpg.Record) -> None:
         raise Expired("There is no move that could be taken back")
     if not request["can_be_undone"]:
         raise Expired("The time in which this move could be taken back is over")
-    # Moves that went on from there are taken back with it: else whoever took the membership moves it once more.
+    # Moves that went on from there are taken back with it: otherwise the thief moves the membership once more.
     if request["revoked"] or request["active_thumbprint"] != request["moved_to"]:
         raise Expired("The membership has changed since, so this move cannot be taken back")
+
+
+def refuse_settled_change(change: asyncpg.Record) -> None:
+    """A change of address that can neither be refused nor taken back any more. Raises Expired."""
+    if not change["open"] and not change["can_be_undone"]:
+        raise Expired("This change of address can no longer be refused")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncpg
-
 from services.device_proof import claimed_proof
 from services.jose import KeyRefused, PublicKey, public_key_from_text
 from services.ownership import known_membership_id
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
-from services.reforge.email_changes import EmailChanges
+from services.reforge.device_email_changes import Address, DeviceEmailChanges
 from services.reforge.initiation import Initiation, Wish
 from services.reforge.lookups import request_named_by, request_with_id
 from services.reforge.mail_worker import MailWorker
+from services.reforge.moves import Moves, move_status
 from services.reforge.page_servicer import PageServicer
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
@@ -34,13 +33,14 @@ class ReforgeServicer(PageServicer):
         initiation: Initiation,
         confirmation: Confirmation,
         reversal: Reversal,
-        email_changes: EmailChanges,
+        email_changes: DeviceEmailChanges,
+        moves: Moves,
         pages: Pages,
         mail: MailWorker,
     ) -> None:
-        super().__init__(database, confirmation, reversal, pages, mail)
+        super().__init__(database, confirmation, reversal, email_changes, pages, mail)
         self._initiation = initiation
-        self._email_changes = email_changes
+        self._moves = moves
 
     async def init_reforge(
         self, request: reforge_pb2.InitReforgeRequest, call: Call
@@ -78,7 +78,7 @@ class ReforgeServicer(PageServicer):
         else:
             found = await request_with_id(self._database, request.reforge_id)
         return reforge_pb2.GetReforgeResponse(
-            status=_status(found),
+            status=move_status(found),
             reforge_id=str(found["id"]),
             expires_at=rfc3339(found["expires_at"]),
             decided_at=rfc3339(found["decided_at"]),
@@ -89,41 +89,55 @@ class ReforgeServicer(PageServicer):
         self, request: reforge_pb2.RefuseReforgeRequest, call: Call
     ) -> reforge_pb2.RefuseReforgeResponse:
         """Say no to a move."""
-        refuse_nul(request.reforge_id, request.token)
-        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        refuse_nul(request.reforge_id, request.token, request.membership_id)
+        _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
         if request.token:
             await self._reversal.refuse_by_token(request.token)
         else:
-            await self._reversal.refuse_by_device(request.reforge_id, claimed_proof(call, request))
+            named = await self._reversal.named(reforge_id=request.reforge_id, membership_id=request.membership_id)
+            await self._reversal.refuse_by_device(named, claimed_proof(call, request))
+        self._mail.wake()
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
     async def undo_reforge(
         self, request: reforge_pb2.UndoReforgeRequest, call: Call
     ) -> reforge_pb2.UndoReforgeResponse:
         """Take a move back."""
-        refuse_nul(request.reforge_id, request.token)
-        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        refuse_nul(request.reforge_id, request.token, request.membership_id)
+        _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
         if request.token:
             membership_id = await self._reversal.undo_by_token(request.token)
         else:
-            membership_id = await self._reversal.undo_by_device(request.reforge_id, claimed_proof(call, request))
+            named = await self._reversal.named(reforge_id=request.reforge_id, membership_id=request.membership_id)
+            membership_id = await self._reversal.undo_by_device(named, claimed_proof(call, request))
         self._mail.wake()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
 
     async def change_email(
         self, request: reforge_pb2.ChangeEmailRequest, call: Call
     ) -> reforge_pb2.ChangeEmailResponse:
-        """Change where the owner can be reached."""
+        """Ask for another address."""
         refuse_nul(request.membership_id, request.user_id, request.email)
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
-        membership_id = known_membership_id(request.membership_id)
-        change = await self._email_changes.change_by_device(
-            membership_id, user_id, email, claimed_proof(call, request), call.require_user
+        wish = Address(
+            known_membership_id(request.membership_id), user_id, email, claimed_proof(call, request), call.require_user
         )
+        effective_at = await self._email_changes.ask(wish)
         self._mail.wake()
-        return reforge_pb2.ChangeEmailResponse(
-            status="APPLIED" if change.applied else "SCHEDULED", effective_at=rfc3339(change.effective_at)
-        )
+        return reforge_pb2.ChangeEmailResponse(status="PENDING", effective_at=rfc3339(effective_at))
+
+    async def refuse_email_change(
+        self, request: reforge_pb2.RefuseEmailChangeRequest, call: Call
+    ) -> reforge_pb2.RefuseEmailChangeResponse:
+        """Take back what a device asked for."""
+        refuse_nul(request.membership_id)
+        await self._email_changes.refuse(known_membership_id(request.membership_id), claimed_proof(call, request))
+        return reforge_pb2.RefuseEmailChangeResponse(status="REFUSED")
+
+    async def list_moves(self, request: reforge_pb2.ListMovesRequest, call: Call) -> reforge_pb2.ListMovesResponse:
+        """Tell a device what happens to its membership."""
+        refuse_nul(request.membership_id)
+        return await self._moves.listed(known_membership_id(request.membership_id), claimed_proof(call, request))
 
 
 def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
@@ -158,10 +172,5 @@ def _public_key(text: str) -> PublicKey:
 
 def _exactly_one(**fields: str) -> None:
     if sum(bool(value) for value in fields.values()) != 1:
-        raise InvalidRequest(f"Exactly one of {' and '.join(fields)} is required")
-
-
-def _status(request: asyncpg.Record) -> str:
-    """The state as its link would tell it: nothing turns a request's row when time or a revocation ends it."""
-    state: str = request["state"]
-    return "EXPIRED" if state == "PENDING" and (request["past_expiry"] or request["revoked"]) else state
+        names = list(fields)
+        raise InvalidRequest(f"Exactly one of {', '.join(names[:-1])} and {names[-1]} is required")

@@ -42,7 +42,14 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         72,
         ge=0,
         le=720,
-        description="hours before an operator's change of address takes effect; in production 24 at least",
+        description="hours before a change of address takes effect, whether a device or an operator asks; in "
+        "production 24 at least",
+    )
+    reforge_operator_names: str = Field(
+        "",
+        pattern=r"^[\x21-\x7e ]*$",
+        description="DNS names and URIs, separated by commas: whose certificates may change an owner's address as an "
+        "operator. SERVER_TLS_CLIENT_NAMES lists them too. Empty: nobody in production, everybody elsewhere",
     )
     reforge_code: Literal["", "on", "off"] = Field(
         "", description="whether unproven requests need the new device's code; by default on in production"
@@ -50,7 +57,13 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     reforge_unproven_limit: int = Field(6, ge=1, le=1_000, description="unproven requests an hour for a membership")
     reforge_proven_limit: int = Field(12, ge=1, le=1_000, description="proven requests an hour for a membership")
     reforge_address_limit: int = Field(
-        30, ge=1, le=10_000, description="requests an hour whose mail goes to one address, unproven and proven each"
+        30,
+        ge=1,
+        le=10_000,
+        description="requests an hour of all memberships that verified one address, unproven and proven each",
+    )
+    reforge_email_limit: int = Field(
+        5, ge=1, le=1_000, description="changes of address an hour that a membership's device may ask for"
     )
     reforge_retention_d: int = Field(
         365, ge=8, le=3_650, description="days for which requests, and the addresses in them, are kept"
@@ -89,6 +102,14 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     def _lease_outlasts_an_attempt(self) -> Self:
         if self.mail_lease_ms <= self.mail_timeout_ms:
             raise ValueError("MAIL_LEASE_MS must be longer than MAIL_TIMEOUT_MS, or mails are sent twice")
+        return self
+
+    @model_validator(mode="after")
+    def _retention_outlasts_the_delays(self) -> Self:
+        if self.reforge_retention_d * 24 < 2 * self.reforge_email_delay_h:
+            raise ValueError(
+                "REFORGE_RETENTION_D must be at least twice REFORGE_EMAIL_DELAY_H, or recoveries are forgotten"
+            )
         return self
 
     @property

@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     MOVE = ""
     UNDO = "undo:"
     REFUSE_EMAIL = "refuse-email:"
+    CONFIRM_EMAIL = "confirm-email:"
 
 
 def has_code_form(typed: str) -> bool:

@@ -129,7 +129,7 @@ def certificates(settings: ServiceSettings) -> Certificates | None:
     )
     if (cert is None) != (key is None):
         raise WrongSetting("SERVER_TLS_CERT_FILE and SERVER_TLS_KEY_FILE come together")
-    names = client_names(settings)
+    names = listed_names(settings.server_tls_client_names)
     if cert is None or key is None:
         if client_ca is not None:
             raise WrongSetting("SERVER_TLS_CLIENT_CA_FILE needs SERVER_TLS_CERT_FILE")
@@ -146,20 +146,25 @@ def certificates(settings: ServiceSettings) -> Certificates | None:
     return Certificates(cert, key, client_ca)
 
 
-def client_names(settings: ServiceSettings) -> frozenset[str]:
-    """The names whose certificates may call; empty for all of the authority's."""
-    listed = (name.strip() for name in settings.server_tls_client_names.split(","))
+def listed_names(text: str) -> frozenset[str]:
+    """Names of certificates out of a setting, separated by commas."""
+    listed = (name.strip() for name in text.split(","))
     return frozenset(_comparable(name) for name in listed if name)
+
+
+def has_a_name_of(names: frozenset[str], call: Call) -> bool:
+    """Whether the caller's certificate has one of these names."""
+    return not names.isdisjoint(map(_comparable, call.certificate_names()))
 
 
 def named_callers(settings: ServiceSettings, authenticate: Authenticate | None) -> Authenticate | None:
     """Refuse callers whose certificate has none of the names that may call, then do `authenticate`."""
-    names = client_names(settings)
+    names = listed_names(settings.server_tls_client_names)
     if not names:
         return authenticate
 
     async def check(request: Message, call: Call) -> None:
-        if names.isdisjoint(map(_comparable, call.certificate_names())):
+        if not has_a_name_of(names, call):
             raise Unauthorized("The client certificate has no name that may call this service")
         if authenticate is not None:
             await authenticate(request, call)

@@ -28,8 +28,13 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.api.httpbody_pb2 import HttpBody
 
 from services.jose import public_key_from_text
+from services.reforge.delays import Delays
+from services.reforge.housekeeping import Housekeeping
+from services.storage.database import Database
+from services.storage.settings import PostgresSettings
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -269,17 +274,69 @@ class World:
 
     async def mail_with(self, membership_id: str, page: str, *, beyond: int = 0) -> EmailMessage:
         """The newest mail to the owner with a link to `page`, once there are more than so many."""
+        return await self.mail_to(self.address(membership_id), page, beyond=beyond)
+
+    async def mail_to(self, address: str, page: str, *, beyond: int = 0) -> EmailMessage:
+        """The newest mail to an address with a link to `page`, once there are more than so many."""
         until = time.monotonic() + 15
         while time.monotonic() < until:
-            fitting = self._mails_with(membership_id, page)
+            fitting = self._mails_to(address, page)
             if len(fitting) > beyond:
                 return fitting[-1]
             await asyncio.sleep(0.05)
         raise AssertionError(f"no mail with a {page} link")
 
     def _mails_with(self, membership_id: str, page: str) -> list[EmailMessage]:
-        mails = self.mailbox.to(self.address(membership_id))
-        return [mail for mail in mails if f"/reforge/{page}?token=" in text_of(mail)]
+        return self._mails_to(self.address(membership_id), page)
+
+    def _mails_to(self, address: str, page: str) -> list[EmailMessage]:
+        return [mail for mail in self.mailbox.to(address) if f"/reforge/{page}?token=" in text_of(mail)]
+
+    async def proven(self, method: str, request: Any, device: Device | None) -> Any:
+        """A call that a device proves."""
+        return await self.call(method, request, device.proof(method, request) if device else None)
+
+    async def change_email(self, member: str, email: str, device: Device | None) -> Any:
+        request = reforge_pb2.ChangeEmailRequest(membership_id=member, user_id="ada", email=email)
+        return await self.proven("ChangeEmail", request, device)
+
+    async def listed(self, member: str, device: Device | None) -> Any:
+        return await self.proven("ListMoves", reforge_pb2.ListMovesRequest(membership_id=member), device)
+
+    async def press(self, page: str, token: str) -> int:
+        """The button of a page; the HTTP status."""
+        form = HttpBody(content_type="application/x-www-form-urlencoded", data=f"token={token}".encode())
+        call = getattr(self.stub, f"Submit{page.capitalize()}Page")(reforge_pb2.SubmitPageRequest(form=form))
+        await call
+        return int(dict(await call.initial_metadata())["x-http-status"])
+
+    async def address_on_file(self, member: str) -> str | None:
+        query = "SELECT email FROM contacts WHERE membership_id = $1"
+        found: str | None = await self.database.fetchval(query, uuid.UUID(member))
+        return found
+
+    async def hours_pass(self, member: str, hours: float) -> None:
+        """Everything that is on record for a membership happened so many hours earlier, and what is due is done."""
+        await move_back(self.database, member, hours)
+        async with Database.open(PostgresSettings(database_url=self.database_url), "test") as database:
+            delays = Delays(undo_h=24, email_h=72)
+            await Housekeeping(database, delays, mail_retention_d=7, request_retention_d=365).once()
+
+
+async def move_back(database: Any, member: str, hours: float) -> None:
+    """Everything that is on record for a membership happened so many hours earlier. `database` runs SQL."""
+    columns = {
+        "reforge_requests": ("created_at", "expires_at", "decided_at", "undo_until"),
+        "email_changes": (
+            *("created_at", "effective_at", "confirm_until", "confirmed_at"),
+            *("applied_at", "refused_at", "undo_until", "undone_at"),
+        ),
+        "devices": ("enrolled_at", "retired_at"),
+    }
+    for table, names in columns.items():
+        changes = ", ".join(f"{name} = {name} - make_interval(secs => $2)" for name in names)
+        query = f"UPDATE {table} SET {changes} WHERE membership_id = $1"  # noqa: S608 - names of this file
+        await database.execute(query, uuid.UUID(member), hours * 3600)
 
 
 @asynccontextmanager

@@ -152,16 +152,20 @@ def get_reforge(reforge_id: str, token: str) -> Ask[reforge_pb2.GetReforgeRespon
     return Ask(_method(reforge_pb2.DESCRIPTOR, "GetReforge"), request, reforge_pb2.GetReforgeResponse)
 
 
-def refuse_reforge(reforge_id: str, token: str, device: Device | None) -> Ask[reforge_pb2.RefuseReforgeResponse]:
+def refuse_reforge(
+    reforge_id: str, token: str, membership_id: str, device: Device | None
+) -> Ask[reforge_pb2.RefuseReforgeResponse]:
     """`ReforgeService.RefuseReforge`."""
-    request = reforge_pb2.RefuseReforgeRequest(reforge_id=reforge_id, token=token)
+    request = reforge_pb2.RefuseReforgeRequest(reforge_id=reforge_id, token=token, membership_id=membership_id)
     method = _method(reforge_pb2.DESCRIPTOR, "RefuseReforge")
     return Ask(method, request, reforge_pb2.RefuseReforgeResponse, device)
 
 
-def undo_reforge(reforge_id: str, token: str, device: Device | None) -> Ask[reforge_pb2.UndoReforgeResponse]:
+def undo_reforge(
+    reforge_id: str, token: str, membership_id: str, device: Device | None
+) -> Ask[reforge_pb2.UndoReforgeResponse]:
     """`ReforgeService.UndoReforge`."""
-    request = reforge_pb2.UndoReforgeRequest(reforge_id=reforge_id, token=token)
+    request = reforge_pb2.UndoReforgeRequest(reforge_id=reforge_id, token=token, membership_id=membership_id)
     method = _method(reforge_pb2.DESCRIPTOR, "UndoReforge")
     return Ask(method, request, reforge_pb2.UndoReforgeResponse, device)
 
@@ -171,3 +175,16 @@ def change_email(membership_id: str, user_id: str, email: str, device: Device) -
     request = reforge_pb2.ChangeEmailRequest(membership_id=membership_id, user_id=user_id, email=email)
     method = _method(reforge_pb2.DESCRIPTOR, "ChangeEmail")
     return Ask(method, request, reforge_pb2.ChangeEmailResponse, device)
+
+
+def refuse_email_change(membership_id: str, device: Device) -> Ask[reforge_pb2.RefuseEmailChangeResponse]:
+    """`ReforgeService.RefuseEmailChange`."""
+    request = reforge_pb2.RefuseEmailChangeRequest(membership_id=membership_id)
+    method = _method(reforge_pb2.DESCRIPTOR, "RefuseEmailChange")
+    return Ask(method, request, reforge_pb2.RefuseEmailChangeResponse, device)
+
+
+def list_moves(membership_id: str, device: Device) -> Ask[reforge_pb2.ListMovesResponse]:
+    """`ReforgeService.ListMoves`."""
+    request = reforge_pb2.ListMovesRequest(membership_id=membership_id)
+    return Ask(_method(reforge_pb2.DESCRIPTOR, "ListMoves"), request, reforge_pb2.ListMovesResponse, device)

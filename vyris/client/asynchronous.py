@@ -234,24 +234,32 @@ class AsyncClient:
         *,
         reforge_id: str = "",
         token: str = "",
+        membership_id: str = "",
         device: Device | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Say no to a pending request: by the link's `token`, or by `reforge_id` and the enrolled `device`."""
-        await self._send(asks.refuse_reforge(reforge_id, token, device), timeout_s, request_id)
+        """Say no to a pending request: by the link's `token`, or with the enrolled `device` by `reforge_id`.
+
+        `membership_id` in place of `reforge_id` means the newest pending request.
+        """
+        await self._send(asks.refuse_reforge(reforge_id, token, membership_id, device), timeout_s, request_id)
 
     async def undo_reforge(
         self,
         *,
         reforge_id: str = "",
         token: str = "",
+        membership_id: str = "",
         device: Device | None = None,
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Take a move back: by the notice's `token`, or by `reforge_id` and the old `device`."""
-        await self._send(asks.undo_reforge(reforge_id, token, device), timeout_s, request_id)
+        """Take a move back: by the notice's `token`, or with the old `device` by `reforge_id`.
+
+        `membership_id` in place of `reforge_id` means the newest move away from `device`.
+        """
+        await self._send(asks.undo_reforge(reforge_id, token, membership_id, device), timeout_s, request_id)
 
     async def change_email(
         self,
@@ -263,8 +271,36 @@ class AsyncClient:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.ChangeEmailResponse:
-        """Change where the owner can be reached, by the enrolled `device`. The old address gets a notice."""
+        """Ask to change where the owner can be reached, by the enrolled `device`.
+
+        It waits: the new address confirms it by a link, the old one can refuse it.
+        """
         return await self._send(asks.change_email(membership_id, user_id, email, device), timeout_s, request_id)
+
+    async def refuse_email_change(
+        self,
+        membership_id: str,
+        device: Device,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Take back a change of address that a device asked for, by the enrolled `device`."""
+        await self._send(asks.refuse_email_change(membership_id, device), timeout_s, request_id)
+
+    async def list_moves(
+        self,
+        membership_id: str,
+        device: Device,
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> reforge_pb2.ListMovesResponse:
+        """What happens to a membership, so that an app can warn its owner.
+
+        `device` holds the membership, or held it before a move that can still be taken back.
+        """
+        return await self._send(asks.list_moves(membership_id, device), timeout_s, request_id)
 
     async def _send(self, ask: Ask[A], timeout_s: float | None, request_id: str | None) -> A:
         answer, _ = await self._exchange(ask, timeout_s, request_id)

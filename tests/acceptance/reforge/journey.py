@@ -71,18 +71,19 @@ class Journey:
         assert target is not None
         return build_proof(device.key, request, target)
 
-    def mails(self) -> list[EmailMessage]:
+    def mails(self, address: str = "") -> list[EmailMessage]:
+        """Mails to an address, by default the owner's, oldest first."""
         found = [
             email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             for path in sorted(self.stack.state.mail.glob("*.eml"))
         ]
-        return [mail for mail in found if mail["To"] == self.email]
+        return [mail for mail in found if mail["To"] == (address or self.email)]
 
-    def link(self, page: str, *, after: int = 0) -> str:
-        """The newest link to a page in the owner's mails, as a path with its token."""
+    def link(self, page: str, *, after: int = 0, to: str = "") -> str:
+        """The newest link to a page in the mails to an address, by default the owner's, as a path with its token."""
         until = time.monotonic() + MAIL_LIMIT_S
         while time.monotonic() < until:
-            mails = self.mails()
+            mails = self.mails(to)
             for mail in reversed(mails[after:]):
                 found = re.search(rf"{re.escape(self.base)}(/reforge/{page}\?token=\S+)", text_of(mail))
                 if found:
@@ -90,8 +91,8 @@ class Journey:
             time.sleep(0.1)
         raise AssertionError(f"no link to {page}")
 
-    def token(self, page: str, *, after: int = 0) -> str:
-        return self.link(page, after=after).partition("token=")[2]
+    def token(self, page: str, *, after: int = 0, to: str = "") -> str:
+        return self.link(page, after=after, to=to).partition("token=")[2]
 
 
 def new_device(name: str) -> Device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
@@ -22,7 +23,9 @@ async def test_old_changes_of_address_are_forgotten_and_open_ones_are_not(reforg
         await add_change(reforge, member, days, settled)
     await add_change(reforge, member, RETENTION_D + 1, None)
     async with Database.open(PostgresSettings(database_url=reforge.database_url), "test") as database:
-        await Housekeeping(database, mail_retention_d=RETENTION_D, request_retention_d=RETENTION_D).once()
+        await Housekeeping(
+            database, Delays(undo_h=24, email_h=72), mail_retention_d=RETENTION_D, request_retention_d=RETENTION_D
+        ).once()
     left = await reforge.database.fetch(
         "SELECT applied_at IS NULL AND refused_at IS NULL AS open FROM email_changes WHERE membership_id = $1", member
     )

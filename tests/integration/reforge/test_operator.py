@@ -6,6 +6,8 @@ import asyncio
 import json
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -90,12 +92,12 @@ async def test_the_mail_says_that_support_asked(reforge: World) -> None:
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
-        ({"asked_by": "operator", "applied": True}, "by our support"),
-        ({"asked_by": "device", "applied": True}, "by the device that holds it"),
-        ({"asked_by": "operator", "applied": False}, "Our support asked"),
-        ({"asked_by": "device", "applied": False}, "The device that holds your membership asked"),
+        ({"by_device": False, "applied": True}, "by our support"),
+        ({"by_device": True, "applied": True, "undo_until": "5 May 2026"}, "as the device that holds it had asked"),
+        ({"by_device": False, "applied": False}, "Our support asked"),
+        ({"by_device": True, "applied": False}, "The device that holds your membership asked"),
         ({"applied": False}, "Somebody asked"),  # written by the version before
-        ({"applied": True}, "was changed on 2 May 2026."),
+        ({"applied": True}, "was changed on 2 May 2026"),
     ],
 )
 def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, object], told: str) -> None:
@@ -115,7 +117,7 @@ def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, obje
         assert body is not None
         text = " ".join(str(body.get_content()).split())
         assert told in text
-        assert ("by the device" in text) == (told == "by the device that holds it")
+        assert ("the device" in text) == (facts.get("by_device") is True)
 
 
 @pytest.mark.parametrize(
@@ -146,21 +148,24 @@ async def test_an_operator_who_is_called_device_is_no_device(reforge: World) -> 
 
 
 async def test_where_callers_prove_nothing_production_serves_no_operator() -> None:
-    closed = OperatorServicer(None, None, delay_h=72, open_to_callers=False)  # type: ignore[arg-type]
+    closed = OperatorServicer(None, None, delay_h=72, operators=frozenset())  # type: ignore[arg-type]
     request = operator_pb2.ChangeOwnerEmailRequest(membership_id=str(uuid.uuid4()), email="a@b.example")
+    stranger: Any = SimpleNamespace(certificate_names=lambda: frozenset({"gateway"}))
     with pytest.raises(Unauthorized, match="mutual TLS"):
-        await closed.change_owner_email(request, None)  # type: ignore[arg-type]
+        await closed.change_owner_email(request, stranger)
 
 
 async def test_the_command_proves_itself_over_mutual_tls(database_template: Stack, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue("reforge", "reforge")
     own_cert, own_key = authority.issue("operator", "operator")
+    other_cert, other_key = authority.issue("gateway", "gateway")
     async with fresh_database(database_template.database_url) as url:
         tls = {
             "SERVER_TLS_CERT_FILE": str(cert),
             "SERVER_TLS_KEY_FILE": str(key),
             "SERVER_TLS_CLIENT_CA_FILE": str(authority.ca_file),
+            "REFORGE_OPERATOR_NAMES": "operator",
         }
         process = Process(url, 1, tmp_path, **tls)
         try:
@@ -178,9 +183,12 @@ async def test_the_command_proves_itself_over_mutual_tls(database_template: Stac
                 "OPERATOR_TLS_KEY_FILE": str(own_key),
             }
             [proven] = await asyncio.to_thread(vyris, [command], {**address, **proof})
+            others = {"OPERATOR_TLS_CERT_FILE": str(other_cert), "OPERATOR_TLS_KEY_FILE": str(other_key)}
+            [another] = await asyncio.to_thread(vyris, [command], {**address, **proof, **others})
             [plain] = await asyncio.to_thread(vyris, [command], address)
         finally:
             process.stop()
     assert "no such membership" in proven.output
+    assert "REFORGE_OPERATOR_NAMES" in another.output
     assert "gave no answer" in plain.output
-    assert (proven.status, plain.status) == (1, 1)
+    assert (proven.status, another.status, plain.status) == (1, 1, 1)

@@ -29,6 +29,10 @@ FACTS = {
     "proven": False,
     "code_required": True,
     "applied": False,
+    "by_device": True,
+    "warned": True,
+    "confirm_until": "4 January 2026, 00:00 UTC",
+    "hours": 72,
 }
 
 
@@ -83,6 +87,8 @@ PAGES = {
     "confirmed": {},
     "refuse": {**FACTS, "token": "t"},
     "keep_email": {**FACTS, "token": "t"},
+    "confirm_email": {**FACTS, "token": "t"},
+    "email_confirmed": FACTS,
     "refused": {},
     "undo": {**FACTS, "token": "t"},
     "undone": {},

@@ -3,9 +3,11 @@
 isort:skip_file
 Reforge: a membership moves to a new device, and to nobody else."""
 
+from collections import abc as _abc
 from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -217,25 +219,29 @@ Global___GetReforgeResponse: _TypeAlias = GetReforgeResponse  # noqa: Y015
 
 @_typing.final
 class RefuseReforgeRequest(_message.Message):
-    """Names a pending request, by exactly one of the two."""
+    """Names a pending request, by exactly one of the three."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
     REFORGE_ID_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The link's token."""
     reforge_id: _builtins.str
     """UUID of the request; with a proof by the active device."""
+    membership_id: _builtins.str
+    """UUID of the membership, for its newest pending request; with a proof by the active device."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         reforge_id: _builtins.str = ...,
+        membership_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reforge_id", b"reforge_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership_id", b"membership_id", "reforge_id", b"reforge_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,25 +271,29 @@ Global___RefuseReforgeResponse: _TypeAlias = RefuseReforgeResponse  # noqa: Y015
 
 @_typing.final
 class UndoReforgeRequest(_message.Message):
-    """Names a confirmed request, by exactly one of the two."""
+    """Names a confirmed request, by exactly one of the three."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
     REFORGE_ID_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The notice's token."""
     reforge_id: _builtins.str
     """UUID of the request; with a proof by the old device."""
+    membership_id: _builtins.str
+    """UUID of the membership, for the newest move away from the device that proves the call."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         reforge_id: _builtins.str = ...,
+        membership_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reforge_id", b"reforge_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership_id", b"membership_id", "reforge_id", b"reforge_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,9 +364,9 @@ class ChangeEmailResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """`APPLIED` or `SCHEDULED`."""
+    """`PENDING`: it waits for the new address to confirm, and for its time."""
     effective_at: _builtins.str
-    """RFC 3339, UTC, milliseconds."""
+    """When it takes effect, if the new address confirms it: RFC 3339, UTC, milliseconds."""
     def __init__(
         self,
         *,
@@ -370,6 +380,204 @@ class ChangeEmailResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeEmailResponse: _TypeAlias = ChangeEmailResponse  # noqa: Y015
+
+@_typing.final
+class RefuseEmailChangeRequest(_message.Message):
+    """Names a membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
+    membership_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        membership_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership_id", b"membership_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseEmailChangeRequest: _TypeAlias = RefuseEmailChangeRequest  # noqa: Y015
+
+@_typing.final
+class RefuseEmailChangeResponse(_message.Message):
+    """The change will not happen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """`REFUSED`."""
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseEmailChangeResponse: _TypeAlias = RefuseEmailChangeResponse  # noqa: Y015
+
+@_typing.final
+class ListMovesRequest(_message.Message):
+    """Names a membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERSHIP_ID_FIELD_NUMBER: _builtins.int
+    membership_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        membership_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership_id", b"membership_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMovesRequest: _TypeAlias = ListMovesRequest  # noqa: Y015
+
+@_typing.final
+class ListMovesResponse(_message.Message):
+    """What happens to a membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    EMAIL_CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___Move]:
+        """The newest 50 requests to move it, newest first."""
+
+    @_builtins.property
+    def email_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmailChange]:
+        """The newest 50 changes of its address, newest first."""
+
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[Global___Move] | None = ...,
+        email_changes: _abc.Iterable[Global___EmailChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_changes", b"email_changes", "moves", b"moves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMovesResponse: _TypeAlias = ListMovesResponse  # noqa: Y015
+
+@_typing.final
+class Move(_message.Message):
+    """A request to move a membership."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFORGE_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PROVEN_FIELD_NUMBER: _builtins.int
+    OLD_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    NEW_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    ASKED_FROM_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    UNDO_UNTIL_FIELD_NUMBER: _builtins.int
+    reforge_id: _builtins.str
+    """UUID of the request."""
+    status: _builtins.str
+    """As in GetReforgeResponse."""
+    proven: _builtins.bool
+    """Whether the old device proved the request."""
+    old_device_id: _builtins.str
+    """The device that held the membership; empty where there was none."""
+    new_device_id: _builtins.str
+    """The device that was to hold it."""
+    asked_from: _builtins.str
+    """The network address that asked."""
+    asked_at: _builtins.str
+    """RFC 3339, UTC, milliseconds."""
+    expires_at: _builtins.str
+    """RFC 3339, UTC, milliseconds."""
+    decided_at: _builtins.str
+    """When it left PENDING: RFC 3339, UTC, milliseconds; empty before."""
+    undo_until: _builtins.str
+    """Until when a confirmed move can be undone: RFC 3339, UTC, milliseconds; else empty."""
+    def __init__(
+        self,
+        *,
+        reforge_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        proven: _builtins.bool = ...,
+        old_device_id: _builtins.str = ...,
+        new_device_id: _builtins.str = ...,
+        asked_from: _builtins.str = ...,
+        asked_at: _builtins.str = ...,
+        expires_at: _builtins.str = ...,
+        decided_at: _builtins.str = ...,
+        undo_until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "asked_from", b"asked_from", "decided_at", b"decided_at", "expires_at", b"expires_at", "new_device_id", b"new_device_id", "old_device_id", b"old_device_id", "proven", b"proven", "reforge_id", b"reforge_id", "status", b"status", "undo_until", b"undo_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Move: _TypeAlias = Move  # noqa: Y015
+
+@_typing.final
+class EmailChange(_message.Message):
+    """A change of where the owner can be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    UNDO_UNTIL_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """`PENDING` (the new address has not confirmed it), `SCHEDULED` (it waits for its
+    time), `APPLIED`, `REFUSED` (it came to nothing) or `UNDONE` (the old address took it back).
+    """
+    email: _builtins.str
+    """The new address, masked: its first character and its domain."""
+    asked_by: _builtins.str
+    """`DEVICE` or `OPERATOR`."""
+    asked_at: _builtins.str
+    """RFC 3339, UTC, milliseconds."""
+    effective_at: _builtins.str
+    """When it takes or took effect: RFC 3339, UTC, milliseconds."""
+    undo_until: _builtins.str
+    """Until when the old address can take back an applied change: RFC 3339, UTC, milliseconds; else empty."""
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+        email: _builtins.str = ...,
+        asked_by: _builtins.str = ...,
+        asked_at: _builtins.str = ...,
+        effective_at: _builtins.str = ...,
+        undo_until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "asked_by", b"asked_by", "effective_at", b"effective_at", "email", b"email", "status", b"status", "undo_until", b"undo_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailChange: _TypeAlias = EmailChange  # noqa: Y015
 
 @_typing.final
 class ShowPageRequest(_message.Message):

@@ -66,6 +66,16 @@ class ReforgeServiceStub:
                 request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.SerializeToString,
                 response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.FromString,
                 _registered_method=True)
+        self.RefuseEmailChange = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/RefuseEmailChange',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.ListMoves = channel.unary_unary(
+                '/vyris.reforge.v1.ReforgeService/ListMoves',
+                request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesRequest.SerializeToString,
+                response_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesResponse.FromString,
+                _registered_method=True)
         self.ShowConfirmPage = channel.unary_unary(
                 '/vyris.reforge.v1.ReforgeService/ShowConfirmPage',
                 request_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ShowPageRequest.SerializeToString,
@@ -127,7 +137,9 @@ class ReforgeServiceServicer:
 
     def RefuseReforge(self, request, context):
         """Says no to a pending request: by the link's token, or by the membership's
-        active device (a device proof).
+        active device (a device proof). A device need not know the request: named
+        by the membership, it refuses the newest one. What a device refuses binds
+        the mailbox for REFORGE_EMAIL_DELAY_H hours: until then a request needs a proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,24 +147,45 @@ class ReforgeServiceServicer:
 
     def UndoReforge(self, request, context):
         """Takes a confirmed move back, for some hours after it: by the token of the
-        notice that was mailed, or by the old device (a device proof). Moves that
-        went on from there are taken back with it.
+        notice that was mailed, or by the old device (a device proof), which need
+        not know the request: named by the membership, it takes back the newest move
+        away from it. Moves and a device's changes of address that followed are
+        taken back with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeEmail(self, request, context):
-        """Changes where the owner can be reached, by a proof of the membership's
-        active device. The old address gets a notice. While a move can still be
-        undone, the change waits until it no longer can.
+        """Asks to change where the owner can be reached, by a proof of the membership's
+        active device. The change waits REFORGE_EMAIL_DELAY_H hours, and until no move
+        can be undone. The new address must confirm it by a link; the old one gets a
+        link that refuses it, and that takes it back for as long again. A newer request
+        of a device takes the place of an older one, never of an operator's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseEmailChange(self, request, context):
+        """Takes back a change of address that a device asked for and that has not
+        taken effect, by a proof of the membership's active device.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMoves(self, request, context):
+        """A membership's moves and changes of address, newest first, so that an app can
+        warn its owner. By a proof of the membership's active device, or of a device
+        that held it before a move that can still be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ShowConfirmPage(self, request, context):
-        """The page behind the mail's link. Changes nothing.
+        """The page behind the mail's link, for a move or for a new address. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +199,8 @@ class ReforgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShowRefusePage(self, request, context):
-        """The page for saying no, to a move or to a change of address. Changes nothing.
+        """The page for saying no, to a move or to a change of address, also to one that
+        took effect a while ago. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,6 +259,16 @@ def add_ReforgeServiceServicer_to_server(servicer, server):
                     servicer.ChangeEmail,
                     request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.FromString,
                     response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'RefuseEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseEmailChange,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeResponse.SerializeToString,
+            ),
+            'ListMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMoves,
+                    request_deserializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesRequest.FromString,
+                    response_serializer=vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesResponse.SerializeToString,
             ),
             'ShowConfirmPage': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowConfirmPage,
@@ -420,6 +464,60 @@ class ReforgeService:
             '/vyris.reforge.v1.ReforgeService/ChangeEmail',
             vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailRequest.SerializeToString,
             vyris_dot_reforge_dot_v1_dot_reforge__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/RefuseEmailChange',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.RefuseEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vyris.reforge.v1.ReforgeService/ListMoves',
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesRequest.SerializeToString,
+            vyris_dot_reforge_dot_v1_dot_reforge__pb2.ListMovesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,24 +45,41 @@ class ReforgeServiceStub:
     """What became of a request, for a caller whose answer was lost."""
     RefuseReforge: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.RefuseReforgeRequest, _reforge_pb2.RefuseReforgeResponse]
     """Says no to a pending request: by the link's token, or by the membership's
-    active device (a device proof).
+    active device (a device proof). A device need not know the request: named
+    by the membership, it refuses the newest one. What a device refuses binds
+    the mailbox for REFORGE_EMAIL_DELAY_H hours: until then a request needs a proof.
     """
     UndoReforge: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.UndoReforgeRequest, _reforge_pb2.UndoReforgeResponse]
     """Takes a confirmed move back, for some hours after it: by the token of the
-    notice that was mailed, or by the old device (a device proof). Moves that
-    went on from there are taken back with it.
+    notice that was mailed, or by the old device (a device proof), which need
+    not know the request: named by the membership, it takes back the newest move
+    away from it. Moves and a device's changes of address that followed are
+    taken back with it.
     """
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ChangeEmailRequest, _reforge_pb2.ChangeEmailResponse]
-    """Changes where the owner can be reached, by a proof of the membership's
-    active device. The old address gets a notice. While a move can still be
-    undone, the change waits until it no longer can.
+    """Asks to change where the owner can be reached, by a proof of the membership's
+    active device. The change waits REFORGE_EMAIL_DELAY_H hours, and until no move
+    can be undone. The new address must confirm it by a link; the old one gets a
+    link that refuses it, and that takes it back for as long again. A newer request
+    of a device takes the place of an older one, never of an operator's.
+    """
+    RefuseEmailChange: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.RefuseEmailChangeRequest, _reforge_pb2.RefuseEmailChangeResponse]
+    """Takes back a change of address that a device asked for and that has not
+    taken effect, by a proof of the membership's active device.
+    """
+    ListMoves: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ListMovesRequest, _reforge_pb2.ListMovesResponse]
+    """A membership's moves and changes of address, newest first, so that an app can
+    warn its owner. By a proof of the membership's active device, or of a device
+    that held it before a move that can still be undone.
     """
     ShowConfirmPage: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]
-    """The page behind the mail's link. Changes nothing."""
+    """The page behind the mail's link, for a move or for a new address. Changes nothing."""
     SubmitConfirmPage: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.SubmitPageRequest, _httpbody_pb2.HttpBody]
     """That page's button: confirms."""
     ShowRefusePage: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]
-    """The page for saying no, to a move or to a change of address. Changes nothing."""
+    """The page for saying no, to a move or to a change of address, also to one that
+    took effect a while ago. Changes nothing.
+    """
     SubmitRefusePage: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.SubmitPageRequest, _httpbody_pb2.HttpBody]
     """That page's button: refuses."""
     ShowUndoPage: _grpc.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]
@@ -86,24 +103,41 @@ class ReforgeServiceAsyncStub(ReforgeServiceStub):
     """What became of a request, for a caller whose answer was lost."""
     RefuseReforge: _aio.UnaryUnaryMultiCallable[_reforge_pb2.RefuseReforgeRequest, _reforge_pb2.RefuseReforgeResponse]  # type: ignore[assignment]
     """Says no to a pending request: by the link's token, or by the membership's
-    active device (a device proof).
+    active device (a device proof). A device need not know the request: named
+    by the membership, it refuses the newest one. What a device refuses binds
+    the mailbox for REFORGE_EMAIL_DELAY_H hours: until then a request needs a proof.
     """
     UndoReforge: _aio.UnaryUnaryMultiCallable[_reforge_pb2.UndoReforgeRequest, _reforge_pb2.UndoReforgeResponse]  # type: ignore[assignment]
     """Takes a confirmed move back, for some hours after it: by the token of the
-    notice that was mailed, or by the old device (a device proof). Moves that
-    went on from there are taken back with it.
+    notice that was mailed, or by the old device (a device proof), which need
+    not know the request: named by the membership, it takes back the newest move
+    away from it. Moves and a device's changes of address that followed are
+    taken back with it.
     """
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ChangeEmailRequest, _reforge_pb2.ChangeEmailResponse]  # type: ignore[assignment]
-    """Changes where the owner can be reached, by a proof of the membership's
-    active device. The old address gets a notice. While a move can still be
-    undone, the change waits until it no longer can.
+    """Asks to change where the owner can be reached, by a proof of the membership's
+    active device. The change waits REFORGE_EMAIL_DELAY_H hours, and until no move
+    can be undone. The new address must confirm it by a link; the old one gets a
+    link that refuses it, and that takes it back for as long again. A newer request
+    of a device takes the place of an older one, never of an operator's.
+    """
+    RefuseEmailChange: _aio.UnaryUnaryMultiCallable[_reforge_pb2.RefuseEmailChangeRequest, _reforge_pb2.RefuseEmailChangeResponse]  # type: ignore[assignment]
+    """Takes back a change of address that a device asked for and that has not
+    taken effect, by a proof of the membership's active device.
+    """
+    ListMoves: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ListMovesRequest, _reforge_pb2.ListMovesResponse]  # type: ignore[assignment]
+    """A membership's moves and changes of address, newest first, so that an app can
+    warn its owner. By a proof of the membership's active device, or of a device
+    that held it before a move that can still be undone.
     """
     ShowConfirmPage: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """The page behind the mail's link. Changes nothing."""
+    """The page behind the mail's link, for a move or for a new address. Changes nothing."""
     SubmitConfirmPage: _aio.UnaryUnaryMultiCallable[_reforge_pb2.SubmitPageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """That page's button: confirms."""
     ShowRefusePage: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """The page for saying no, to a move or to a change of address. Changes nothing."""
+    """The page for saying no, to a move or to a change of address, also to one that
+    took effect a while ago. Changes nothing.
+    """
     SubmitRefusePage: _aio.UnaryUnaryMultiCallable[_reforge_pb2.SubmitPageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """That page's button: refuses."""
     ShowUndoPage: _aio.UnaryUnaryMultiCallable[_reforge_pb2.ShowPageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
@@ -148,7 +182,9 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reforge_pb2.RefuseReforgeResponse, _abc.Awaitable[_reforge_pb2.RefuseReforgeResponse]]:
         """Says no to a pending request: by the link's token, or by the membership's
-        active device (a device proof).
+        active device (a device proof). A device need not know the request: named
+        by the membership, it refuses the newest one. What a device refuses binds
+        the mailbox for REFORGE_EMAIL_DELAY_H hours: until then a request needs a proof.
         """
 
     @_abc_1.abstractmethod
@@ -158,8 +194,10 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reforge_pb2.UndoReforgeResponse, _abc.Awaitable[_reforge_pb2.UndoReforgeResponse]]:
         """Takes a confirmed move back, for some hours after it: by the token of the
-        notice that was mailed, or by the old device (a device proof). Moves that
-        went on from there are taken back with it.
+        notice that was mailed, or by the old device (a device proof), which need
+        not know the request: named by the membership, it takes back the newest move
+        away from it. Moves and a device's changes of address that followed are
+        taken back with it.
         """
 
     @_abc_1.abstractmethod
@@ -168,9 +206,32 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reforge_pb2.ChangeEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reforge_pb2.ChangeEmailResponse, _abc.Awaitable[_reforge_pb2.ChangeEmailResponse]]:
-        """Changes where the owner can be reached, by a proof of the membership's
-        active device. The old address gets a notice. While a move can still be
-        undone, the change waits until it no longer can.
+        """Asks to change where the owner can be reached, by a proof of the membership's
+        active device. The change waits REFORGE_EMAIL_DELAY_H hours, and until no move
+        can be undone. The new address must confirm it by a link; the old one gets a
+        link that refuses it, and that takes it back for as long again. A newer request
+        of a device takes the place of an older one, never of an operator's.
+        """
+
+    @_abc_1.abstractmethod
+    def RefuseEmailChange(
+        self,
+        request: _reforge_pb2.RefuseEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reforge_pb2.RefuseEmailChangeResponse, _abc.Awaitable[_reforge_pb2.RefuseEmailChangeResponse]]:
+        """Takes back a change of address that a device asked for and that has not
+        taken effect, by a proof of the membership's active device.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMoves(
+        self,
+        request: _reforge_pb2.ListMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reforge_pb2.ListMovesResponse, _abc.Awaitable[_reforge_pb2.ListMovesResponse]]:
+        """A membership's moves and changes of address, newest first, so that an app can
+        warn its owner. By a proof of the membership's active device, or of a device
+        that held it before a move that can still be undone.
         """
 
     @_abc_1.abstractmethod
@@ -179,7 +240,7 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reforge_pb2.ShowPageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """The page behind the mail's link. Changes nothing."""
+        """The page behind the mail's link, for a move or for a new address. Changes nothing."""
 
     @_abc_1.abstractmethod
     def SubmitConfirmPage(
@@ -195,7 +256,9 @@ class ReforgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reforge_pb2.ShowPageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """The page for saying no, to a move or to a change of address. Changes nothing."""
+        """The page for saying no, to a move or to a change of address, also to one that
+        took effect a while ago. Changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def SubmitRefusePage(

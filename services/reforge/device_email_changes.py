@@ -1,0 +1,185 @@
+"""A device asks for another address. A device alone can only ask.
+
+1. The device asks, with a proof. The new address gets a link that confirms it, the old one a link that refuses it.
+2. The new address confirms. Without that the change lapses.
+3. After the delay the change takes effect. The old address learns of it, and can take it back for as long again.
+
+An operator's change is never touched. Without an old address nobody can be warned by mail; the change waits all the
+same, and the device can see and refuse it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from services import audit_log
+from services.device_proof import ClaimedProof, DeviceProofs
+from services.device_proof.spending import spend
+from services.ownership import require_live
+from services.reforge.delays import Delays
+from services.reforge.device_say import refuse_overruled, require_proof
+from services.reforge.email_application import apply_email_change, notify_old_address
+from services.reforge.lookups import UNKNOWN_TOKEN, subject_named_by
+from services.reforge.mail_facts import shown_membership, shown_time
+from services.reforge.outbox import MailKind, enqueue
+from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
+from services.reforge.tokens import Purpose, TokenKey, digest
+from services.storage.connections import Connection
+from services.storage.database import Database
+from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, RateLimited
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A well-formed wish for another address."""
+
+    membership_id: UUID
+    user_id: str
+    email: str
+    proof: ClaimedProof
+    # Raises Unauthorized for a caller who is not the user that he names.
+    require_user: Callable[[str], None]
+
+
+class DeviceEmailChanges:
+    """Changes of address that devices ask for."""
+
+    def __init__(
+        self, database: Database, keys: TokenKey, proofs: DeviceProofs, delays: Delays, *, limit_per_hour: int
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._proofs = proofs
+        self._delays = delays
+        self._limit_per_hour = limit_per_hour
+
+    async def ask(self, wish: Address) -> datetime:
+        """Record the change and return when it takes effect.
+
+        Raises NotFound, Unauthorized, RateLimited, InvalidRequest, Conflict.
+        """
+
+        async def work(connection: Connection) -> datetime:
+            await lock_membership(connection, wish.membership_id)
+            membership = await read_membership(connection, wish.membership_id)
+            wish.require_user(wish.user_id)
+            refuse_strangers(membership, wish.user_id)
+            proof = self._proofs.verified(wish.proof, thumbprint=membership["thumbprint"])
+            await refuse_overruled(connection, wish.membership_id, proof, window_h=self._delays.email_h)
+            await self._refuse_excess(connection, wish.membership_id)
+            await spend(connection, proof)
+            if membership["email"] == wish.email:
+                raise InvalidRequest("This is the address on file already")
+            if await connection.fetchval(QUERIES["has_open_operator_change"], wish.membership_id):
+                raise Conflict("Support is changing this address already")
+            return await self._record(connection, membership, wish.email)
+
+        return await self._database.in_transaction(work)
+
+    async def refuse(self, membership_id: UUID, proof: ClaimedProof) -> None:
+        """Take back what a device asked for, by the active device. Raises NotFound, Unauthorized."""
+
+        async def work(connection: Connection) -> None:
+            await lock_membership(connection, membership_id)
+            membership = await read_membership(connection, membership_id)
+            require_live(revoked=membership["revoked"])
+            verified = require_proof(self._proofs, proof, membership["thumbprint"])
+            await spend(connection, verified)
+            change_id = await connection.fetchval(QUERIES["refuse_device_change"], membership_id)
+            if change_id is None:
+                raise NotFound("No change of address by a device is on its way")
+            await audit_log.append(
+                connection,
+                actor="reforge",
+                action="email.change_refused",
+                subject=str(membership_id),
+                reason="refused by the active device",
+                details={"change_id": str(change_id)},
+            )
+
+        await self._database.in_transaction(work)
+
+    async def named_by(self, token: str) -> asyncpg.Record | None:
+        """The change that a token of the new address names, as of now; None for any other token."""
+        named = await subject_named_by(self._database, Purpose.CONFIRM_EMAIL, token)
+        return None if named is None else await self._database.fetchrow(QUERIES["read_email_change"], named["id"])
+
+    async def confirm(self, token: str) -> None:
+        """The new address says yes. Raises NotFound, Expired."""
+        found = await self.named_by(token)
+        if found is None:
+            raise NotFound(UNKNOWN_TOKEN)
+
+        async def work(connection: Connection) -> None:
+            await lock_membership(connection, found["membership_id"])
+            change = await connection.fetchrow(QUERIES["read_email_change"], found["id"])
+            if change is None:
+                raise NotFound(UNKNOWN_TOKEN)
+            refuse_unconfirmable(change)
+            await connection.execute(QUERIES["confirm_email_change"], change["id"])
+            await audit_log.append(
+                connection,
+                actor="reforge",
+                action="email.change_confirmed",
+                subject=str(change["membership_id"]),
+                reason="confirmed by the link in the new mailbox",
+                details={"change_id": str(change["id"])},
+            )
+            if change["due"]:
+                await apply_email_change(connection, change["id"], self._delays)
+
+        await self._database.in_transaction(work)
+
+    async def _refuse_excess(self, connection: Connection, membership_id: UUID) -> None:
+        seconds = await connection.fetchval(QUERIES["seconds_until_email_change"], membership_id, self._limit_per_hour)
+        if seconds is not None:
+            raise RateLimited("Too many changes of this membership's address", retry_after_s=max(1, seconds))
+
+    async def _record(self, connection: Connection, membership: asyncpg.Record, email: str) -> datetime:
+        change_id = uuid4()
+        await connection.execute(QUERIES["drop_open_email_change"], membership["id"], True)
+        times = await connection.fetchrow(
+            QUERIES["insert_device_change"],
+            change_id,
+            membership["id"],
+            membership["email"],
+            email,
+            digest(self._keys.token(Purpose.REFUSE_EMAIL, change_id)),
+            digest(self._keys.token(Purpose.CONFIRM_EMAIL, change_id)),
+            await connection.fetchval(QUERIES["undo_hold"], membership["id"]),
+            self._delays.email_h,
+        )
+        assert times is not None  # noqa: S101 - RETURNING of one inserted row
+        await enqueue(
+            connection,
+            MailKind.EMAIL_CONFIRM,
+            change_id,
+            recipient=email,
+            facts={
+                "membership": shown_membership(membership),
+                "asked_at": shown_time(times["created_at"]),
+                "confirm_until": shown_time(times["confirm_until"]),
+            },
+            useless_after=times["confirm_until"],
+        )
+        if membership["email"] is not None:
+            change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
+            assert change is not None  # noqa: S101 - inserted just now
+            await notify_old_address(connection, change, recipient=membership["email"], applied=False)
+        effective_at: datetime = times["effective_at"]
+        return effective_at
+
+
+def refuse_unconfirmable(change: asyncpg.Record) -> None:
+    """A change that the new address can no longer confirm. Raises Expired."""
+    if change["confirmed_at"] is not None:
+        raise Expired("This address was confirmed already")
+    if not change["open"]:
+        raise Expired("This change of address came to nothing")
+    if change["past_confirmation"]:
+        raise Expired("This link has expired")

@@ -1,0 +1,60 @@
+"""A change of address takes effect: the address is written, and both addresses learn of it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from services.reforge.delays import Delays
+from services.reforge.mail_facts import shown_membership, shown_time
+from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
+from services.reforge.statements import QUERIES
+from services.storage.connections import Connection
+
+
+async def apply_email_change(connection: Connection, change_id: UUID, delays: Delays) -> bool:
+    """Whether the change took effect. Call it under the membership's lock."""
+    change = await connection.fetchrow(QUERIES["apply_email_change"], change_id, delays.email_undo_h)
+    if change is None:
+        return False
+    if change["old_email"] is not None:
+        await notify_old_address(connection, change, recipient=change["old_email"], applied=True)
+        if not change["by_device"] and change["effective_at"] > change["created_at"]:
+            await _tell_new_address(connection, change, delays)
+    return True
+
+
+async def notify_old_address(connection: Connection, change: asyncpg.Record, *, recipient: str, applied: bool) -> None:
+    """Tell the address before, which alone knows whether this is right. The mail holds the link that keeps it.
+
+    `change` has the columns of `apply_email_change` or `read_email_change`.
+    """
+    undo_until = change["undo_until"] if applied else None
+    await enqueue(
+        connection,
+        MailKind.EMAIL_CHANGE,
+        change["id"],
+        recipient=recipient,
+        facts={
+            "membership": shown_membership(change),
+            "asked_at": shown_time(change["created_at"]),
+            "effective_at": shown_time(change["applied_at"] if applied else change["effective_at"]),
+            "applied": applied,
+            "by_device": change["by_device"],
+            "undo_until": shown_time(undo_until) if undo_until else "",
+        },
+        useless_after=undo_until or change["effective_at"] + NOTICE_LIFETIME,
+    )
+
+
+async def _tell_new_address(connection: Connection, change: asyncpg.Record, delays: Delays) -> None:
+    """After an operator's change, mailbox and operator together overrule the device for a while."""
+    await enqueue(
+        connection,
+        MailKind.RECOVERED,
+        change["id"],
+        recipient=change["new_email"],
+        facts={"membership": shown_membership(change), "hours": delays.email_h},
+        useless_after=change["applied_at"] + NOTICE_LIFETIME,
+    )

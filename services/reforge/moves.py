@@ -1,0 +1,103 @@
+"""A membership's moves and changes of address, told to its device, so that an app can warn its owner.
+
+The device that holds the membership may ask, and so may one that held it before a move that can still be taken back:
+its owner has to see the thief's move.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.device_proof import ClaimedProof, DeviceProofs, named_thumbprint
+from services.device_proof.spending import spend
+from services.ownership import require_live
+from services.reforge.device_say import MISSING
+from services.reforge.statements import QUERIES, read_membership
+from services.runtime.times import rfc3339
+from services.storage.connections import Connection
+from services.storage.database import Database
+from vyris.errors import Unauthorized
+from vyris.reforge.v1 import reforge_pb2
+
+LISTED_LIMIT: Final = 50
+
+
+class Moves:
+    """Reads the newest moves and changes of address."""
+
+    def __init__(self, database: Database, proofs: DeviceProofs) -> None:
+        self._database = database
+        self._proofs = proofs
+
+    async def listed(self, membership_id: UUID, proof: ClaimedProof) -> reforge_pb2.ListMovesResponse:
+        """Raises NotFound, Unauthorized."""
+
+        async def read(connection: Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
+            membership = await read_membership(connection, membership_id)
+            require_live(revoked=membership["revoked"])
+            if proof.text is None:
+                raise Unauthorized(MISSING)
+            thumbprint = named_thumbprint(proof.text)
+            allowed = await connection.fetchval(QUERIES["may_list"], membership_id, thumbprint)
+            verified = self._proofs.verified(proof, thumbprint=thumbprint if allowed else membership["thumbprint"])
+            await spend(connection, verified)
+            return (
+                await connection.fetch(QUERIES["list_moves"], membership_id, LISTED_LIMIT),
+                await connection.fetch(QUERIES["list_email_changes"], membership_id, LISTED_LIMIT),
+            )
+
+        moves, changes = await self._database.in_transaction(read)
+        return reforge_pb2.ListMovesResponse(
+            moves=[_move(row) for row in moves], email_changes=[_email_change(row) for row in changes]
+        )
+
+
+def move_status(request: asyncpg.Record) -> str:
+    """The state as its link would tell it: nothing changes a request's row when time or a revocation ends it."""
+    state: str = request["state"]
+    return "EXPIRED" if state == "PENDING" and (request["past_expiry"] or request["revoked"]) else state
+
+
+def _move(row: asyncpg.Record) -> reforge_pb2.Move:
+    return reforge_pb2.Move(
+        reforge_id=str(row["id"]),
+        status=move_status(row),
+        proven=row["proven"],
+        old_device_id=row["old_device_id"] or "",
+        new_device_id=row["new_device_id"],
+        asked_from=row["asked_from"],
+        asked_at=rfc3339(row["created_at"]),
+        expires_at=rfc3339(row["expires_at"]),
+        decided_at=rfc3339(row["decided_at"]),
+        undo_until=rfc3339(row["undo_until"]),
+    )
+
+
+def _email_change(row: asyncpg.Record) -> reforge_pb2.EmailChange:
+    return reforge_pb2.EmailChange(
+        status=_change_status(row),
+        email=_masked(row["new_email"]),
+        asked_by="DEVICE" if row["by_device"] else "OPERATOR",
+        asked_at=rfc3339(row["created_at"]),
+        effective_at=rfc3339(row["applied_at"] or row["effective_at"]),
+        undo_until=rfc3339(row["undo_until"]),
+    )
+
+
+def _change_status(row: asyncpg.Record) -> str:
+    if row["undone_at"]:
+        return "UNDONE"
+    if row["applied_at"]:
+        return "APPLIED"
+    if row["refused_at"]:
+        return "REFUSED"
+    return "PENDING" if row["by_device"] and row["confirmed_at"] is None else "SCHEDULED"
+
+
+def _masked(email: str) -> str:
+    """Enough for an owner to know his own address by, too little for a thief to learn one."""
+    name, _, domain = email.rpartition("@")
+    return f"{name[:1]}***@{domain}"

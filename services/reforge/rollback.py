@@ -1,0 +1,77 @@
+"""What taking something back restores: the device and the address as they were before it.
+
+Everything that followed goes with it: moves, and changes of address that devices asked for. Otherwise the one who took
+a membership keeps it by one more step. An operator's changes stay: they have a link of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+import asyncpg
+
+from services.reforge.mail_facts import request_facts, shown_membership
+from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
+from services.reforge.statements import QUERIES, append_moved
+from services.storage.connections import Connection
+from vyris.errors import Expired
+
+EndedBy = Literal["device", "mailbox"]
+
+
+async def take_back_move(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
+    """The device before, if there was one, holds the membership again. Call it under the membership's lock."""
+    membership_id: UUID = request["membership_id"]
+    reason = "undone by the old device" if by == "device" else "undone by the link in the owner's mailbox"
+    await _restore_device(connection, membership_id, request["id"], request["old_thumbprint"], by, reason)
+    restored = await connection.fetchval(QUERIES["undo_email_changes"], membership_id, request["decided_at"])
+    await _drop_what_waits(connection, membership_id)
+    for recipient in {request["email"], restored or request["email"]}:
+        await enqueue(
+            connection,
+            MailKind.UNDONE,
+            request["id"],
+            recipient=recipient,
+            facts={**request_facts(request, request), "by_device": by == "device"},
+            useless_after=request["undo_until"] + NOTICE_LIFETIME,
+        )
+
+
+async def take_back_email_change(connection: Connection, change: asyncpg.Record) -> None:
+    """The old address is on file again, and what was confirmed at the new one is undone.
+
+    Call it under the membership's lock. Raises Expired where an operator has changed the address since.
+    """
+    membership_id: UUID = change["membership_id"]
+    if await connection.fetchval(QUERIES["undo_email_changes"], membership_id, change["applied_at"]) is None:
+        raise Expired("Support has changed the address since, so this change cannot be taken back")
+    move = await connection.fetchrow(QUERIES["first_move_since"], membership_id, change["applied_at"])
+    if move is not None:
+        reason = "undone with a change of address by the link in the old mailbox"
+        await _restore_device(connection, membership_id, move["id"], move["old_thumbprint"], "mailbox", reason)
+    await _drop_what_waits(connection, membership_id)
+    await enqueue(
+        connection,
+        MailKind.EMAIL_UNDONE,
+        change["id"],
+        recipient=change["new_email"],
+        facts={"membership": shown_membership(change)},
+        useless_after=change["undo_until"] + NOTICE_LIFETIME,
+    )
+
+
+async def _restore_device(
+    connection: Connection, membership_id: UUID, move_id: UUID, old_thumbprint: str | None, by: EndedBy, reason: str
+) -> None:
+    await connection.execute(QUERIES["retire_device"], membership_id)
+    if old_thumbprint is not None:
+        await connection.execute(QUERIES["reactivate_device"], membership_id, old_thumbprint)
+    await connection.execute(QUERIES["mark_undone"], move_id, by)
+    details = {"reforge_id": str(move_id)}
+    await append_moved(connection, membership_id, "reforge.undone", reason=reason, details=details)
+
+
+async def _drop_what_waits(connection: Connection, membership_id: UUID) -> None:
+    await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
+    await connection.execute(QUERIES["supersede_pending"], membership_id, True)
