@@ -43,6 +43,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
             recorder,
             DeviceSignedEncounters(database, register, proofs) if settings.encounter_device_keys == "on" else None,
             History(database, proofs),
+            own_typ_required=settings.encounter_jwt_typ == "required",
         )
         try:
             yield Hosted(

@@ -14,14 +14,14 @@ class UserTokenSettings(BaseSettings):
 
     user_jwt_issuer: str = Field(
         "",
-        max_length=256,
+        max_length=512,
         description="the claim iss of users' bearer tokens; with it, calls that name a user_id need such a token",
     )
     user_jwt_jwks: str = Field(
         "", description="file or https URL of the keys (a JWK set: P-256, RSA, Ed25519) that sign users' bearer tokens"
     )
     user_jwt_audience: str = Field(
-        "", max_length=256, description="what the claim aud of a user's bearer token must name; empty: not looked at"
+        "", max_length=512, description="what the claim aud of a user's bearer token must name; empty: not looked at"
     )
 
 
