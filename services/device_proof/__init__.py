@@ -7,7 +7,7 @@ effect. The form is told in `vyris.device_proof`.
 """
 
 from services.device_proof.requirement import ClaimedProof, DeviceProofs, claimed_proof
-from services.device_proof.settings import DeviceProofMode, DeviceProofSettings, refuse_unprotected_base_url
+from services.device_proof.settings import DeviceProofMode, DeviceProofSettings
 from services.device_proof.verification import VerifiedProof, verify_proof
 
 __all__ = [
@@ -17,6 +17,5 @@ __all__ = [
     "DeviceProofs",
     "VerifiedProof",
     "claimed_proof",
-    "refuse_unprotected_base_url",
     "verify_proof",
 ]

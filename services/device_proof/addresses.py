@@ -1,4 +1,4 @@
-"""Whether two addresses are the same: RFC 9449 section 4.3 for `htu`, with the normalisation of RFC 3986 section 6.2."""
+"""Whether two addresses are the same: RFC 9449 section 4.3 for `htu`, normalised as RFC 3986 section 6.2 has it."""
 
 from __future__ import annotations
 

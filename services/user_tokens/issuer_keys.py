@@ -1,8 +1,8 @@
 """The keys of an identity provider, each with the one algorithm that it verifies.
 
 Which algorithm that is follows from the key: P-256 is ES256, RSA is RS256 (what providers sign unless told otherwise),
-Ed25519 is EdDSA (also spelled Ed25519, RFC 9864). A token's header is compared with it and never asked, so neither `none` nor an HMAC keyed with what
-the provider publishes (RFC 8725 section 2.1) can be meant.
+Ed25519 is EdDSA, which RFC 9864 spells Ed25519. A token's header is compared with it and never asked, so neither `none`
+nor an HMAC keyed with what the provider publishes (RFC 8725 section 2.1) can be meant.
 """
 
 from __future__ import annotations

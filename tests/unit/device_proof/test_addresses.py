@@ -1,4 +1,4 @@
-"""Which spellings of an address are the same: RFC 3986 section 6.2, without query and fragment (RFC 9449 section 4.3)."""
+"""Which spellings of an address are the same: RFC 3986 section 6.2, and RFC 9449 section 4.3 for the query."""
 
 from __future__ import annotations
 

@@ -142,8 +142,19 @@ def test_a_byte_order_mark_or_white_space_may_come_first(prefix: bytes) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"[]", b"null", b"{}", b'{"keys": 1}', b'{"keys": {}}', b'{"keys": [], "keys": []}', b"\xff", b"<html>"]
-    + [b"[" * 100_000, b" " * (SET_LIMIT_BYTES + 1)],
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"keys": 1}',
+        b'{"keys": {}}',
+        b'{"keys": [], "keys": []}',
+        b"\xff",
+        b"<html>",
+        b"[" * 100_000,
+        b" " * (SET_LIMIT_BYTES + 1),
+    ],
     ids=lambda raw: repr(raw[:20]),
 )
 def test_what_is_no_set_leaves_the_last_one_in_force(raw: bytes) -> None:
