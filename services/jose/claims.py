@@ -42,8 +42,9 @@ def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
 def audiences(claims: Mapping[str, Any]) -> list[str]:
     """The names in the claim aud: one string, or an array of them (RFC 7519 section 4.1.3). Raises `TokenRefused`."""
     audience = claims.get("aud")
-    names = audience if isinstance(audience, list) else [audience]
-    if not names or not all(isinstance(name, str) for name in names):
+    listed = audience if isinstance(audience, list) else [audience]
+    names = [name for name in listed if isinstance(name, str)]
+    if not names or len(names) < len(listed):
         raise TokenRefused("The claim aud is missing, or neither a string nor an array of strings")
     return names
 

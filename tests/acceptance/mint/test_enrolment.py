@@ -1,4 +1,4 @@
-"""A device that a mint names: enrolled only with a proof by its own key in the same request, over JSON and native gRPC."""
+"""A device that a mint names is enrolled only with a proof by its own key in the same request."""
 
 from __future__ import annotations
 
