@@ -35,7 +35,7 @@ class Enrolment:
         self._clock_s = clock_s
 
     def verified(self, device: EnrolledDevice, claimed: ClaimedProof) -> VerifiedProof:
-        """The proof by the key of `device`, its age not yet judged. `DEVICE_PROOF` plays no part. Raises Unauthorized."""
+        """The proof by `device`, its age not judged yet. `DEVICE_PROOF` is not asked. Raises Unauthorized."""
         if claimed.text is None:
             raise Unauthorized("A proof by the key of the device is required (header DPoP)")
         return self._proofs.verified(claimed, thumbprint=device.thumbprint)
