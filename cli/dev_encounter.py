@@ -12,6 +12,7 @@ import typer
 from cli.console import fail
 from services.encounter.authority_keys import authority_keys
 from services.encounter.development_key import development_key, has_development_key, public_pem
+from services.encounter.encounter_token import ENCOUNTER_TYP
 from services.encounter.settings import AuthoritySettings
 from services.jose import public_key_from_text
 from services.runtime.settings import WrongSetting, load
@@ -46,4 +47,4 @@ def encounter_token(
     claims: dict[str, Any] = {"jti": str(uuid.uuid4()), "sub": str(from_), "aud": str(to), "iat": int(time.time())}
     if lat is not None and lng is not None:
         claims |= {"lat": lat, "lng": lng}
-    typer.echo(jwt.encode(claims, key, algorithm="ES256"))
+    typer.echo(jwt.encode(claims, key, algorithm="ES256", headers={"typ": ENCOUNTER_TYP}))

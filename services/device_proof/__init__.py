@@ -7,7 +7,7 @@ effect. The form is told in `vyris.device_proof`.
 """
 
 from services.device_proof.requirement import ClaimedProof, DeviceProofs, claimed_proof
-from services.device_proof.settings import DeviceProofMode, DeviceProofSettings, refuse_unprotected_base_url
+from services.device_proof.settings import DeviceProofMode, DeviceProofSettings
 from services.device_proof.verification import VerifiedProof, named_thumbprint, verify_proof
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "VerifiedProof",
     "claimed_proof",
     "named_thumbprint",
-    "refuse_unprotected_base_url",
     "verify_proof",
 ]

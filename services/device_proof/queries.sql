@@ -1,3 +1,7 @@
+-- name: is_proof_fresh
+-- Whether a proof is in time by Postgres' clock. $1 when it was made, $2 how old it may be, $3 how far ahead, in seconds
+SELECT extract(epoch FROM clock_timestamp()) BETWEEN $1::float8 - $3::float8 AND $1::float8 + $2::float8 AS fresh;
+
 -- name: spend_proof
 -- Records a proof's one use, judged by Postgres' clock. 'spent', 'stale' or 'replayed'.
 -- A copy in another open transaction is waited for, so that only one commits.

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
-from services.runtime.settings import WrongSetting, base_url
+from services.runtime.settings import base_url
 
 
 class DeviceProofMode(StrEnum):
@@ -35,9 +35,3 @@ class DeviceProofSettings(BaseSettings):
     @classmethod
     def _is_a_base_url(cls, value: str) -> str:
         return base_url(value)
-
-
-def refuse_unprotected_base_url(settings: DeviceProofSettings, *, production: bool) -> None:
-    """In production what callers send is encrypted on its way. Raises WrongSetting."""
-    if production and not settings.public_base_url.startswith("https://"):
-        raise WrongSetting("PUBLIC_BASE_URL must begin with https:// in production")

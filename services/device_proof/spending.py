@@ -16,8 +16,9 @@ FUTURE_LEEWAY_S: Final = 10
 PURGE_LIMIT: Final = 5_000
 
 QUERIES: Final = Queries.beside(__file__)
+STALE_MESSAGE: Final = f"Device proof: it is older than {AGE_LIMIT_S} s, or its iat lies in the future"
 _REFUSALS: Final = {
-    "stale": f"Device proof: it is older than {AGE_LIMIT_S} s, or its iat lies in the future",
+    "stale": STALE_MESSAGE,
     "replayed": "Device proof: it was used before; make a new one for each call",
 }
 
@@ -35,6 +36,12 @@ async def spend(connection: Connection, proof: VerifiedProof | None) -> None:
     )
     if outcome in _REFUSALS:
         raise Unauthorized(_REFUSALS[outcome])
+
+
+async def is_fresh(database: Database, proof: VerifiedProof) -> bool:
+    """Whether a proof is in time by Postgres' clock; nothing is recorded."""
+    row = await database.fetchrow(QUERIES["is_proof_fresh"], proof.issued_at_s, AGE_LIMIT_S, FUTURE_LEEWAY_S)
+    return bool(row and row["fresh"])
 
 
 async def purge(database: Database) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from services.device_proof.addresses import is_same_address
 from services.jose import (
     KeyRefused,
     PublicKey,
@@ -16,7 +17,7 @@ from services.jose import (
     numeric_date,
     public_key_from_jwk,
     read_token,
-    text_claim,
+    replay_id,
     verify_token,
 )
 from vyris.device_proof import PROOF_TYP, Target, request_digest
@@ -36,7 +37,7 @@ class VerifiedProof:
 
 
 def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
-    """Check `proof` by the enrolled key named `thumbprint` for `request` sent to one of `targets`.
+    """Check `proof` by the key named `thumbprint` for `request` sent to one of `targets`.
 
     Raises `Unauthorized` with a message that names the rule that was broken.
     """
@@ -66,10 +67,11 @@ def _verified(proof: str, thumbprint: str, targets: Collection[Target], request:
     token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
     key = _named_key(token)
     if key.thumbprint != thumbprint:
-        raise TokenRefused("The key is not the one of the membership's active device")
+        raise TokenRefused("The key is not the expected device's")
     claims = token.claims
-    jti, issued_at_s = text_claim(claims, "jti"), numeric_date(claims, "iat")
-    if not any(claims.get("htm") == target.htm and claims.get("htu") == target.htu for target in targets):
+    jti, issued_at_s = replay_id(claims), numeric_date(claims, "iat")
+    method, address = claims.get("htm"), claims.get("htu")
+    if not any(method == target.htm and is_same_address(address, target.htu) for target in targets):
         raise TokenRefused("It was made for another method or address (htm, htu)")
     digest = claims.get("req")
     if digest != request_digest(request):

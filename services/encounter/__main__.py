@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.device_proof import DeviceProofMode, DeviceProofs, refuse_unprotected_base_url
+from services.device_proof import DeviceProofs
 from services.encounter.authority_keys import AuthorityKeys, authority_keys
 from services.encounter.development_key import development_key, public_pem
 from services.encounter.device_signed import DeviceSignedEncounters
@@ -27,9 +27,6 @@ from vyris.encounter.v1 import encounter_pb2
 @asynccontextmanager
 async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
     """Everything that the encounter process serves, and its end."""
-    if settings.production and settings.device_proof is DeviceProofMode.OFF:
-        raise WrongSetting("VYRIS_ENV=production refuses DEVICE_PROOF=off: encounters are told to their device alone")
-    refuse_unprotected_base_url(settings, production=settings.production)
     authority = _authority(settings)
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
     retention_days = settings.encounter_location_retention_days
@@ -43,6 +40,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
             recorder,
             DeviceSignedEncounters(database, register, proofs) if settings.encounter_device_keys == "on" else None,
             History(database, proofs),
+            own_typ_required=settings.encounter_jwt_typ == "required",
         )
         try:
             yield Hosted(

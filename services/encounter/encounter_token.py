@@ -1,7 +1,11 @@
 """An encounter token: what it must say, read before anything dear is done with it.
 
 A compact ES256 JWS with the claims `jti`, `sub` (who began it), `aud` (who was met) and `iat`; optionally `exp`,
-`nbf`, and `lat` with `lng`. Whether it is fresh is Postgres' to say: here its window of time is only worked out.
+`nbf`, and `lat` with `lng`. `aud` may be an array that names other audiences beside the one membership. Whether the
+token is fresh is Postgres' to say: here its window of time is only worked out.
+
+The header's `typ` is `vyris-encounter+jwt`. `JWT` and no type at all are accepted too, unless the settings demand the
+token's own type (RFC 8725 section 3.11).
 """
 
 from __future__ import annotations
@@ -16,15 +20,19 @@ from services.jose import (
     PublicKey,
     Token,
     TokenRefused,
+    audiences,
     numeric_date,
     optional_numeric_date,
     read_token,
+    replay_id,
     text_claim,
     verify_token,
 )
 from services.runtime.fields import known_uuid
 from vyris.errors import NotFound
 
+ENCOUNTER_TYP: Final = "vyris-encounter+jwt"
+OWN_TYP: Final[frozenset[str | None]] = frozenset({ENCOUNTER_TYP})
 TOKEN_LIMIT_BYTES: Final = 8_192
 HUNDREDTHS: Final = 100
 LATITUDE_LIMIT: Final = 90
@@ -65,9 +73,10 @@ class TimeLimits:
     max_lifetime_s: int
 
 
-def read_encounter(text: str, limits: TimeLimits) -> tuple[Token, Meeting]:
+def read_encounter(text: str, limits: TimeLimits, *, own_typ_required: bool = False) -> tuple[Token, Meeting]:
     """Take a token apart; its signature is not checked yet. Raises TokenRefused."""
-    token = read_token(text, typ=PLAIN_JWT, max_bytes=TOKEN_LIMIT_BYTES)
+    typ = OWN_TYP if own_typ_required else OWN_TYP | PLAIN_JWT
+    token = read_token(text, typ=typ, max_bytes=TOKEN_LIMIT_BYTES)
     return token, _meeting(token.claims, limits)
 
 
@@ -83,8 +92,8 @@ def prove(token: Token, meeting: Meeting, keys: Sequence[PublicKey]) -> ProvenMe
 
 
 def _meeting(claims: Mapping[str, Any], limits: TimeLimits) -> Meeting:
-    jti = text_claim(claims, "jti")
-    initiator_id, receiver_id = _membership_id(claims, "sub"), _membership_id(claims, "aud")
+    jti = replay_id(claims)
+    initiator_id, receiver_id = _initiator_id(claims), _receiver_id(claims)
     if initiator_id == receiver_id:
         raise TokenRefused("The claims sub and aud name the same membership")
     issued_at_s = numeric_date(claims, "iat")
@@ -93,11 +102,26 @@ def _meeting(claims: Mapping[str, Any], limits: TimeLimits) -> Meeting:
     return Meeting(jti, initiator_id, receiver_id, issued_at_s, begins_s, ends_s, _location(claims))
 
 
-def _membership_id(claims: Mapping[str, Any], name: str) -> UUID:
+def _initiator_id(claims: Mapping[str, Any]) -> UUID:
+    found = _membership_id(text_claim(claims, "sub"))
+    if found is None:
+        raise TokenRefused("The claim sub is not a membership's id")
+    return found
+
+
+def _receiver_id(claims: Mapping[str, Any]) -> UUID:
+    """The one membership among the audiences."""
+    found = {id_ for id_ in map(_membership_id, audiences(claims)) if id_ is not None}
+    if len(found) != 1:
+        raise TokenRefused("The claim aud does not name one membership's id")
+    return found.pop()
+
+
+def _membership_id(text: str) -> UUID | None:
     try:
-        return known_uuid(text_claim(claims, name))
+        return known_uuid(text)
     except NotFound:
-        raise TokenRefused(f"The claim {name} is not a membership's id") from None
+        return None
 
 
 def _expiry_s(claims: Mapping[str, Any], issued_at_s: float, limits: TimeLimits) -> float:

@@ -31,13 +31,16 @@ class EncounterServicer:
         recorder: Recorder,
         device_signed: DeviceSignedEncounters | None,
         history: History,
+        *,
+        own_typ_required: bool,
     ) -> None:
-        """`device_signed` is None where devices may not sign."""
+        """`device_signed` is None where devices may not sign; `own_typ_required` refuses tokens of typ JWT or none."""
         self._authority = authority
         self._limits = limits
         self._recorder = recorder
         self._device_signed = device_signed
         self._history = history
+        self._own_typ_required = own_typ_required
 
     async def verify_encounter(
         self, request: encounter_pb2.VerifyEncounterRequest, call: Call
@@ -63,7 +66,7 @@ class EncounterServicer:
     async def _recorded(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:
         if not request.token or request.token.isspace():
             raise InvalidRequest("token is missing")
-        token, meeting = read_encounter(request.token, self._limits)
+        token, meeting = read_encounter(request.token, self._limits, own_typ_required=self._own_typ_required)
         candidates = self._authority.candidates(token.kid)
         if not candidates and self._device_signed and token.kid and THUMBPRINT.fullmatch(token.kid):
             return await self._device_signed.record(

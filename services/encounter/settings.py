@@ -28,6 +28,9 @@ class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings
     encounter_device_keys: Literal["on", "off"] = Field(
         "off", description="whether enrolled devices may sign encounter tokens, with the receiver's device proof"
     )
+    encounter_jwt_typ: Literal["optional", "required"] = Field(
+        "optional", description="whether the header of an encounter token must say typ vyris-encounter+jwt"
+    )
     encounter_max_age_s: int = Field(300, ge=1, le=86_400, description="how old an encounter token may be")
     encounter_clock_leeway_s: int = Field(
         5, ge=0, le=60, description="how far ahead of Postgres' clock a signer's may be"

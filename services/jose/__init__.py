@@ -7,11 +7,20 @@ signed; `strict_json` reads what all of them are written in. What is refused rai
 name the rule, never the input.
 """
 
-from services.jose.claims import NUMERIC_DATE_LIMIT, names_audience, numeric_date, optional_numeric_date, text_claim
-from services.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_token
+from services.jose.claims import (
+    NUMERIC_DATE_LIMIT,
+    audiences,
+    names_audience,
+    numeric_date,
+    optional_numeric_date,
+    replay_id,
+    text_claim,
+)
+from services.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_by_any, verify_token
 from services.jose.public_keys import (
     PRIVATE_MEMBERS,
     PublicKey,
+    is_for_signatures,
     kid_of,
     public_key_from_jwk,
     public_key_from_text,
@@ -29,7 +38,9 @@ __all__ = [
     "PublicKey",
     "Token",
     "TokenRefused",
+    "audiences",
     "decode_base64url",
+    "is_for_signatures",
     "kid_of",
     "names_audience",
     "numeric_date",
@@ -38,7 +49,9 @@ __all__ = [
     "public_key_from_text",
     "read_object",
     "read_token",
+    "replay_id",
     "stored_public_key",
     "text_claim",
+    "verify_by_any",
     "verify_token",
 ]

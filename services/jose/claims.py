@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from services.jose.refusals import TokenRefused
+from vyris.device_keys import base64url
 
-TEXT_CLAIM_LIMIT: Final = 128
+TEXT_CLAIM_LIMIT: Final = 512
+"""Characters. Such a claim is stored and indexed: with four bytes each it still fits into a page of an index."""
+REPLAY_ID_LIMIT: Final = 128
+"""Characters of a replay id, as the schema has it."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_DIGEST_PREFIX: Final = "sha256:"
 NUMERIC_DATE_LIMIT: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
 
 
@@ -31,19 +39,51 @@ def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def names_audience(claims: Mapping[str, Any], us: str) -> bool:
-    """Whether the claim aud, one name or a list of them (RFC 7519 section 4.1.3), names us."""
+def audiences(claims: Mapping[str, Any]) -> list[str]:
+    """The names in the claim aud: one string, or an array of them (RFC 7519 section 4.1.3). Raises `TokenRefused`."""
     audience = claims.get("aud")
-    return us in (audience if isinstance(audience, list) else [audience])
+    listed = audience if isinstance(audience, list) else [audience]
+    names = [name for name in listed if isinstance(name, str)]
+    if not names or len(names) < len(listed):
+        raise TokenRefused("The claim aud is missing, or neither a string nor an array of strings")
+    return names
+
+
+def names_audience(claims: Mapping[str, Any], us: str) -> bool:
+    """Whether the claim aud names us. False where it is missing or malformed."""
+    try:
+        return us in audiences(claims)
+    except TokenRefused:
+        return False
 
 
 def text_claim(claims: Mapping[str, Any], name: str) -> str:
-    """A string claim of 1 to 128 printable characters. Raises `TokenRefused`."""
-    value = claims.get(name)
-    if not isinstance(value, str) or not value:
-        raise TokenRefused(f"The claim {name} is missing or not a string")
+    """A string claim of 1 to 512 printable characters, to be stored and shown. Raises `TokenRefused`."""
+    value = _string_claim(claims, name)
     if len(value) > TEXT_CLAIM_LIMIT:
         raise TokenRefused(f"The claim {name} is longer than {TEXT_CLAIM_LIMIT} characters")
     if not value.isprintable():  # Neither U+0000 nor a lone surrogate can be stored.
         raise TokenRefused(f"The claim {name} holds characters that are not printable")
+    return value
+
+
+def replay_id(claims: Mapping[str, Any]) -> str:
+    """What the claim jti is remembered by, 1 to 128 printable characters. Raises `TokenRefused`.
+
+    RFC 7519 section 4.1.7 allows any string. A short printable one is its own replay id, any other one has its SHA-256.
+    U+0000 and halves of a surrogate pair are refused, as everywhere.
+    """
+    value = _string_claim(claims, "jti")
+    if "\x00" in value or _SURROGATE.search(value):
+        raise TokenRefused("The claim jti holds characters that are not allowed")
+    if len(value) <= REPLAY_ID_LIMIT and value.isprintable() and not value.startswith(_DIGEST_PREFIX):
+        return value
+    digest = hashlib.sha256(value.encode()).digest()
+    return _DIGEST_PREFIX + base64url(digest)
+
+
+def _string_claim(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise TokenRefused(f"The claim {name} is missing or not a string")
     return value

@@ -8,13 +8,15 @@ against replay is the key with `jti`, never the token's text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from jwt.algorithms import ECAlgorithm
 
-from services.jose.public_keys import KID_LIMIT, PublicKey
+from services.jose.public_keys import PublicKey
 from services.jose.refusals import TokenRefused
 from services.jose.strict_json import NotStrict, decode_base64url, read_object
 
@@ -24,6 +26,8 @@ PLAIN_JWT: Final[frozenset[str | None]] = frozenset({None, "jwt"})
 ES256_ALONE: Final = frozenset({ES256})
 SIGNATURE_BYTES: Final = 64
 SEGMENTS: Final = 3
+# Extensions that are understood. The payload of a JWT is always encoded (RFC 7797 section 7), so b64 says what is so.
+_UNDERSTOOD: Final = frozenset({"b64"})
 _DER_SEQUENCE: Final = 0x30
 _ES256: Final = ECAlgorithm(ECAlgorithm.SHA256)
 
@@ -77,6 +81,17 @@ def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     return token.claims
 
 
+def verify_by_any(token: Token, keys: Sequence[PublicKey]) -> dict[str, Any]:
+    """The token's claims, now proven to be signed by one of `keys`, of which there is at least one.
+
+    Raises `TokenRefused`.
+    """
+    for key in keys[:-1]:
+        with suppress(TokenRefused):
+            return verify_token(token, key)
+    return verify_token(token, keys[-1])
+
+
 @lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
 def _header(segment: str, typ: frozenset[str | None], algorithms: frozenset[str]) -> dict[str, Any]:
     header = _object(segment, "header")
@@ -88,16 +103,34 @@ def _check_header(header: dict[str, Any], typ: frozenset[str | None], algorithms
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise TokenRefused(f"The token's alg is not {' or '.join(sorted(algorithms))}")
-    if "crit" in header or "b64" in header:
+    _check_extensions(header)
+    if _declared_type(header) not in typ:
+        raise TokenRefused("The token's typ is not the expected one")
+    if not isinstance(header.get("kid", ""), str):
+        raise TokenRefused("The token's kid is not a string")
+
+
+def _check_extensions(header: dict[str, Any]) -> None:
+    """RFC 7515 section 4.1.11: what crit lists must be there and understood. What it does not list is ignored."""
+    if header.get("b64", True) is not True:
+        raise TokenRefused("The token's payload is not encoded (b64)")
+    if "crit" not in header:
+        return
+    names = header["crit"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise TokenRefused("The token's crit does not list extensions")
+    if len(set(names)) < len(names) or not header.keys() >= set(names) or not set(names) <= _UNDERSTOOD:
         raise TokenRefused("The token's header names extensions that are not supported (crit)")
-    found = header.get("typ")
-    if found is not None and not isinstance(found, str):
-        raise TokenRefused("The token's typ is not the expected one")
-    if (found if found is None else found.lower().removeprefix("application/")) not in typ:
-        raise TokenRefused("The token's typ is not the expected one")
-    kid = header.get("kid")
-    if kid is not None and (not isinstance(kid, str) or len(kid) > KID_LIMIT):
-        raise TokenRefused("The token's kid is not a short string")
+
+
+def _declared_type(header: dict[str, Any]) -> str | None:
+    """The media type in lower case; `application/` may be left out (RFC 7515 section 4.1.9)."""
+    typ = header.get("typ")
+    if typ is None:
+        return None
+    if not isinstance(typ, str):
+        raise TokenRefused("The token's typ is not a string")
+    return typ.lower().removeprefix("application/")
 
 
 def _check_signature_form(signature: bytes) -> None:

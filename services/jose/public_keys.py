@@ -25,7 +25,6 @@ from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 KEY_TEXT_LIMIT: Final = 2048
 COORDINATE_BYTES: Final = 32
 
-KID_LIMIT: Final = 256
 PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _PEM: Final = re.compile(
     r"-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END PUBLIC KEY-----(?:\r?\n)?", re.ASCII
@@ -44,11 +43,17 @@ class PublicKey:
 
 
 def kid_of(jwk: Mapping[str, Any]) -> str | None:
-    """The name that a JWK gives itself, of at most 256 characters. Raises `KeyRefused`."""
+    """The name that a JWK gives itself: any string (RFC 7517 section 4.5). Raises `KeyRefused`."""
     kid = jwk.get("kid")
-    if kid is not None and (not isinstance(kid, str) or not 1 <= len(kid) <= KID_LIMIT):
-        raise KeyRefused(f"A kid is not a string of 1 to {KID_LIMIT} characters")
+    if kid is not None and not isinstance(kid, str):
+        raise KeyRefused("A kid is not a string")
     return kid
+
+
+def is_for_signatures(jwk: Mapping[str, Any]) -> bool:
+    """Whether a JWK may verify signatures, by its `use` and `key_ops` (RFC 7517 sections 4.2 and 4.3)."""
+    operations = jwk.get("key_ops", ["verify"])
+    return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
 def public_key_from_text(text: str) -> PublicKey:
@@ -78,7 +83,7 @@ def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
         raise KeyRefused(_PRIVATE_MESSAGE)
     if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
         raise KeyRefused("The JWK is not a P-256 key (kty EC, crv P-256)")
-    if jwk.get("use", "sig") != "sig" or jwk.get("alg", "ES256") != "ES256" or not _may_verify(jwk):
+    if jwk.get("alg", "ES256") != "ES256" or not is_for_signatures(jwk):
         raise KeyRefused("The JWK is not meant for ES256 signatures")
     return _from_point(_coordinate(jwk, "x"), _coordinate(jwk, "y"))
 
@@ -119,11 +124,6 @@ def _from_pem(text: str) -> PublicKey:
 def _checked(key: ec.EllipticCurvePublicKey) -> PublicKey:
     canonical = canonical_jwk(public_jwk(key))
     return PublicKey(key, canonical, thumbprint(canonical))
-
-
-def _may_verify(jwk: Mapping[str, Any]) -> bool:
-    operations = jwk.get("key_ops", ["verify"])
-    return isinstance(operations, list) and "verify" in operations
 
 
 def _coordinate(jwk: Mapping[str, Any], name: str) -> int:

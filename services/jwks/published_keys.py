@@ -1,45 +1,41 @@
-"""Keys that somebody else publishes: a JWK set (RFC 7517) from a file or an https URL, kept for a while.
+"""Keys that somebody else publishes: a JWK set (RFC 7517) from a file or an https URL, kept and refreshed.
 
-A set that was read once goes on serving while its source is away, up to a limit. An
-unknown `kid` has it read again at once, so that a new key works without a wait, but not
-more often than every few seconds, whoever asks.
+One background task reads the source, and no caller can cancel it. A caller whose key is known never waits for it. A
+caller with an unknown `kid` waits for a bounded time, so that a new key works at once; the source is read again for
+unknown names only every few seconds. While the source is away the last set serves, up to a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import httpx
 import structlog
+from prometheus_client import Counter, Gauge
 
-from services.jose import KeyRefused, NotStrict, PublicKey, kid_of, public_key_from_jwk, read_object
+from services.jose import PublicKey, public_key_from_jwk
+from services.jwks.key_set import SET_LIMIT_BYTES, KeySet, KeySetUnreadable, ReadKey, read_key_set
 from services.runtime.settings import WrongSetting
 from vyris.errors import Retryable
 
-SET_LIMIT_BYTES: Final = 65_536
-KEYS_LIMIT: Final = 32
 FETCH_LIMIT_S: Final = 3.0
 REFRESH_S: Final = 300.0
 READ_AGAIN_S: Final = 5.0
 STALE_LIMIT_S: Final = 24 * 3600.0
+WAITING_LIMIT: Final = 256
+"""Callers that wait for one reading; further ones get Retryable at once."""
+
+IGNORED_KEYS: Final = Gauge("vyris_published_keys_ignored", "Unusable keys in the set that was read last", ["owner"])
+READS: Final = Counter("vyris_published_key_reads", "Readings of published key sets", ["owner", "outcome"])
 
 log = structlog.get_logger(__name__)
 
-
-class KeySetUnreadable(Exception):
-    """The message says what is wrong with the set or its source."""
-
-
 K = TypeVar("K")
-# Turns a JWK into a key, or None for one of a kind that is passed over. Raises KeyRefused for one that is broken.
-ReadKey = Callable[[dict[str, Any]], K | None]
-# Keys by kid; None for one that has none.
-KeySet = dict[str | None, K]
 
 
 class PublishedKeys(Generic[K]):
@@ -53,64 +49,109 @@ class PublishedKeys(Generic[K]):
         self._source = source
         self._read_key = read_key
         self._clock_s = clock_s
-        self._keys: KeySet[K] = {}
+        self._set: KeySet[K] = KeySet({})
         self._read_at_s: float | None = None
         self._tried_at_s: float | None = None
         self._last_read_failed = False
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting = 0
         self._client: httpx.AsyncClient | None = None
 
     async def aclose(self) -> None:
-        """Close what was opened to read the set."""
+        """End a reading that is under way, and close what it opened."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
 
-    async def key(self, kid: str | None) -> K | None:
-        """The key of that name, the only key where none is named, else None.
+    async def candidates(self, kid: str | None) -> Sequence[K]:
+        """The keys, at most four, that a token of this `kid` may be signed with; none where the name is unknown.
 
-        Raises Retryable without any set, and where a name that is not in the set could not be looked for anew.
+        Raises Retryable where there is no set that counts, or an unknown name could not be looked for.
         """
-        if self._older_than(REFRESH_S) or self._find(kid) is None:
-            await self._read_again()
-        found = self._find(kid)
-        if self._older_than(STALE_LIMIT_S) or (found is None and self._last_read_failed):
-            raise Retryable(f"The keys of {self._owner} cannot be read; send the same request again")
+        found = self._known(kid)
+        if found:
+            self.refresh_if_due()
+            return found
+        await self._read_for_caller()
+        found = self._known(kid)
+        if not found and (self._is_older_than(STALE_LIMIT_S) or self._last_read_failed or self._set.is_unusable):
+            raise self._unreadable()
         return found
 
-    async def read_at_start(self) -> None:
-        """Read the set. One that lies on a host may be away for a moment; raises KeySetUnreadable for a bad file."""
-        try:
-            await self.read()
-        except KeySetUnreadable as failure:
-            if not self._source.startswith(("http://", "https://")):
-                raise
-            log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
+    def refresh_if_due(self) -> None:
+        """Begin to read the set in the background, where it is old and no reading was begun within some seconds."""
+        if self._is_older_than(REFRESH_S):
+            self._begin_reading()
+
+    async def keep_fresh(self) -> None:
+        """Refresh for ever, so that a withdrawn key ends although nobody calls."""
+        while True:
+            self.refresh_if_due()
+            await asyncio.sleep(READ_AGAIN_S)
 
     async def read(self) -> None:
-        """Read the set now. Raises KeySetUnreadable."""
+        """Read the set now. Raises KeySetUnreadable; the set stays as it was then."""
+        self._tried_at_s = self._clock_s()
         self._last_read_failed = True
-        self._keys = key_set(await self._fetched(), self._read_key)
+        try:
+            found = read_key_set(await self._fetched(), self._read_key)
+        except KeySetUnreadable:
+            READS.labels(self._owner, "unreadable").inc()
+            raise
+        READS.labels(self._owner, "read").inc()
+        IGNORED_KEYS.labels(self._owner).set(len(found.ignored))
+        if found.ignored and found.ignored != self._set.ignored:
+            log.warning("keys_ignored", owner=self._owner, keys=len(found.ignored), reasons=sorted(set(found.ignored)))
+        self._set = found
         self._last_read_failed = False
         self._read_at_s = self._clock_s()
 
-    def _find(self, kid: str | None) -> K | None:
-        if kid is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(kid)
+    def _known(self, kid: str | None) -> Sequence[K]:
+        return () if self._is_older_than(STALE_LIMIT_S) else self._set.candidates(kid)
 
-    def _older_than(self, age_s: float) -> bool:
+    def _is_older_than(self, age_s: float) -> bool:
         return self._read_at_s is None or self._clock_s() - self._read_at_s >= age_s
 
-    async def _read_again(self) -> None:
-        """At most every few seconds, one at a time; a failure leaves the set as it was."""
-        async with self._reading:
-            if self._tried_at_s is not None and self._clock_s() - self._tried_at_s < READ_AGAIN_S:
-                return
+    def _begin_reading(self) -> None:
+        """One reading at a time, and at most one every few seconds."""
+        if self._reading is not None and not self._reading.done():
+            return
+        if self._tried_at_s is None or self._clock_s() - self._tried_at_s >= READ_AGAIN_S:
             self._tried_at_s = self._clock_s()
-            try:
-                await self.read()
-            except KeySetUnreadable as failure:
-                log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
+            self._reading = asyncio.create_task(self._read_in_background())
+
+    async def _read_in_background(self) -> None:
+        """A failure is logged and leaves the set as it was."""
+        try:
+            await self.read()
+        except KeySetUnreadable as failure:
+            log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
+        except Exception:
+            # Of one reading: the next one may succeed.
+            log.exception("keys_unreadable", owner=self._owner)
+
+    async def _read_for_caller(self) -> None:
+        """Wait for the reading under way, or for a new one where it may begin. Raises Retryable for too many callers.
+
+        `asyncio.wait` neither cancels the reading with its caller nor waits longer than a reading may take.
+        """
+        self._begin_reading()
+        if self._reading is None or self._reading.done():
+            return
+        if self._waiting >= WAITING_LIMIT:
+            raise self._unreadable()
+        self._waiting += 1
+        try:
+            done, _ = await asyncio.wait([self._reading], timeout=FETCH_LIMIT_S + 0.5)
+        finally:
+            self._waiting -= 1
+        if not done:
+            raise self._unreadable()
+
+    def _unreadable(self) -> Retryable:
+        return Retryable(f"The keys of {self._owner} cannot be read; send the same request again")
 
     async def _fetched(self) -> bytes:
         if self._source.startswith(("https://", "http://")):
@@ -127,57 +168,35 @@ class PublishedKeys(Generic[K]):
 async def opened_keys(
     setting: str, source: str, owner: str, read_key: ReadKey[K], *, production: bool
 ) -> AsyncIterator[PublishedKeys[K]]:
-    """The keys that a process reads at its start, closed at its end.
+    """The keys of a process: read at its start, kept fresh, closed at its end.
 
-    `setting` names where `source` was set. Raises WrongSetting for a set that cannot be read; in production also for
-    one that comes without protection.
+    A host that is away, or publishes no usable key, delays nobody's start: who needs the keys gets Retryable until they
+    come. `setting` names where `source` was set. Raises WrongSetting for a file that cannot be read; in production also
+    for a source that comes without protection.
     """
+    is_remote = source.startswith(("http://", "https://"))
     if production and source.startswith("http://"):
-        raise WrongSetting(f"{setting} must be an https URL or a file: whoever forges it speaks for {owner}")
-    async with aclosing(PublishedKeys(source, owner, read_key)) as keys:
-        try:
-            await keys.read_at_start()
-        except KeySetUnreadable as failure:
-            raise WrongSetting(f"{setting}: {failure}") from None
-        yield keys
-
-
-def key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:
-    """The keys of a JWK set that `read_key` takes; others are passed over. Raises KeySetUnreadable."""
-    if len(raw) > SET_LIMIT_BYTES:
-        raise KeySetUnreadable(f"the set is larger than {SET_LIMIT_BYTES} bytes")
+        raise WrongSetting(f"{setting} must be an https URL or a file: who forges it speaks for {owner}")
+    keys = PublishedKeys(source, owner, read_key)
     try:
-        members = read_object(raw)
-    except NotStrict as refusal:
-        raise KeySetUnreadable(f"the set {refusal}") from None
-    listed = members.get("keys")
-    if not isinstance(listed, list) or len(listed) > KEYS_LIMIT:
-        raise KeySetUnreadable(f"the set does not list at most {KEYS_LIMIT} keys")
-    keys: KeySet[K] = {}
-    for jwk in listed:
-        named = _named_key(jwk, read_key) if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig" else None
-        if named is None:
-            continue
-        kid, key = named
-        if kid in keys:
-            raise KeySetUnreadable("two keys of the set have the same kid, or none")
-        keys[kid] = key
-    if not keys:
-        raise KeySetUnreadable("the set holds no key for signatures of a kind that is accepted here")
-    return keys
+        await keys.read()
+    except KeySetUnreadable as failure:
+        if not is_remote:
+            await keys.aclose()
+            raise WrongSetting(f"{setting}: {failure}") from None
+        log.warning("keys_unreadable", owner=owner, problem=str(failure))
+    keeping_fresh = asyncio.create_task(keys.keep_fresh())
+    try:
+        yield keys
+    finally:
+        keeping_fresh.cancel()
+        await asyncio.gather(keeping_fresh, return_exceptions=True)
+        await keys.aclose()
 
 
 def p256_key(jwk: dict[str, Any]) -> PublicKey | None:
     """A P-256 key, which signs with ES256; None for any other. Raises KeyRefused."""
     return public_key_from_jwk(jwk) if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" else None
-
-
-def _named_key(jwk: dict[str, Any], read_key: ReadKey[K]) -> tuple[str | None, K] | None:
-    try:
-        key = read_key(jwk)
-        return None if key is None else (kid_of(jwk), key)
-    except KeyRefused as refusal:
-        raise KeySetUnreadable(refusal.message) from None
 
 
 def _read_file(path: Path) -> bytes:

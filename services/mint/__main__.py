@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from services.device_proof import DeviceProofs
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
 from services.mint.engine import running_engine
+from services.mint.enrolment import Enrolment
 from services.mint.notifications import Notifications
 from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
@@ -59,6 +61,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             engine,
             DropDirectory(database),
             ReceiptVerifiers(kinds.verifiers),
+            Enrolment(database, DeviceProofs(settings.device_proof, settings.public_base_url), engine.has_minted),
             DropWatch(database),
             Notifications(kinds, Refunds(database)),
             default_drop=(settings.drop_tier, settings.drop_year),

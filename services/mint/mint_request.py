@@ -11,7 +11,7 @@ from services.runtime.fields import drop_name, email_address, is_longer, is_opaq
 from vyris.errors import InvalidReceipt, InvalidRequest
 from vyris.mint.v1 import mint_pb2
 
-TRANSACTION_ID_LIMIT: Final = 128
+TRANSACTION_ID_LIMIT: Final = 512
 
 
 class CheckedMintRequest(NamedTuple):

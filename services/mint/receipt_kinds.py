@@ -75,7 +75,12 @@ async def _add_merchant(
     keys = await closing.enter_async_context(
         opened_keys("MERCHANT_JWKS", source, "the merchant", p256_key, production=production)
     )
-    signatures = MerchantSignatures(keys, settings.merchant_issuer, settings.merchant_audience)
+    signatures = MerchantSignatures(
+        keys,
+        settings.merchant_issuer,
+        settings.merchant_audience,
+        own_typ_required=settings.merchant_jwt_typ == "required",
+    )
     kinds.verifiers.append(MerchantVerifier(signatures))
     kinds.merchant_notices = MerchantNotices(signatures)
 

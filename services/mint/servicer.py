@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from services.device_proof import claimed_proof
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
+from services.mint.enrolment import Enrolment
 from services.mint.ledger import MintedMembership, MintOrder
 from services.mint.mint_request import checked
 from services.mint.notifications import Notifications
@@ -26,6 +28,7 @@ class MintServicer:
         engine: MintEngine,
         drops: DropDirectory,
         verifiers: ReceiptVerifiers,
+        enrolment: Enrolment,
         watch: DropWatch,
         notifications: Notifications,
         default_drop: tuple[str, str],
@@ -33,6 +36,7 @@ class MintServicer:
         self._engine = engine
         self._drops = drops
         self._verifiers = verifiers
+        self._enrolment = enrolment
         self._watch = watch
         self._notifications = notifications
         self._default_drop = default_drop
@@ -43,7 +47,9 @@ class MintServicer:
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)
         call.require_user(asked.user_id)
+        proof = self._enrolment.verified(asked.device, claimed_proof(call, request)) if asked.device else None
         receipt = await self._verified(ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id))
+        await self._enrolment.require_timely(proof, receipt.key)
         drop = await self._supply(asked.drop, receipt)
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
         membership, replayed = await self._engine.mint(drop, order, call.remaining_s)

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.device_proof import DeviceProofSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
@@ -60,6 +61,7 @@ class PeerSettings(BaseSettings):
 
 class MintSettings(
     UserTokenSettings,
+    DeviceProofSettings,
     ReceiptSettings,
     BouncerSettings,
     PostgresSettings,

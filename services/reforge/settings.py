@@ -8,13 +8,13 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from services.device_proof import DeviceProofSettings, refuse_unprotected_base_url
+from services.device_proof import DeviceProofSettings
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
 from services.runtime.fields import email_address
 from services.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
 from services.storage.settings import PostgresSettings
-from services.user_tokens import UserTokenSettings, refuse_unproven_callers
+from services.user_tokens import UserTokenSettings
 
 # The shortest time in which the owner can be expected to open the mailbox: a day has a morning and an evening in every
 # time zone. With less, a change that somebody talked an operator into takes effect while the owner sleeps.
@@ -118,14 +118,13 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         return self.reforge_code == "on" or (self.reforge_code == "" and self.production)
 
     def refuse_conveniences(self) -> None:
-        """In production nothing of development is served. Raises `WrongSetting`."""
+        """What production asks of this service besides `services.production`. Raises `WrongSetting`."""
         if not self.production:
             return
         if not self.reforge_token_key.get_secret_value():
             raise WrongSetting("REFORGE_TOKEN_KEY is not set; production generates no keys")
         if not self.reforge_base_url.startswith("https://"):
             raise WrongSetting("REFORGE_BASE_URL must begin with https:// in production")
-        refuse_unprotected_base_url(self, production=True)
         if self.smtp_url.startswith("smtp://") or not self.smtp_url:
             raise WrongSetting("SMTP_URL must begin with smtps:// or smtp+starttls:// in production")
         if self.reforge_email_delay_h < EMAIL_DELAY_FLOOR_H:
@@ -135,7 +134,6 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
             )
         if sender_of(self.reforge_from_email).domain.endswith("localhost"):
             raise WrongSetting("REFORGE_FROM_EMAIL must be an address of yours in production")
-        refuse_unproven_callers(self, production=True, device_proof=self.device_proof)
 
 
 def token_key(settings: ReforgeSettings) -> TokenKey:

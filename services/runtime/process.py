@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from services import failpoints, tracing
 from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
+from services.production import refuse_development
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN, ServiceSettings, WrongSetting
@@ -60,8 +61,7 @@ def run(name: str, settings: S, port: int, build: Build[S]) -> None:
     """Serve what `build(settings)` yields on `port` until told to stop."""
     logs.configure(settings.log_level, name)
     try:
-        if settings.production and settings.failpoints_file is not None:
-            raise WrongSetting("FAILPOINTS_FILE is set, which provokes faults; VYRIS_ENV=production never does")
+        refuse_development(settings)
         failpoints.switch_on(settings.failpoints_file)
         end_traces = tracing.switch_on(settings.otel_exporter_otlp_endpoint, name)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

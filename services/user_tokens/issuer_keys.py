@@ -1,12 +1,13 @@
 """The keys of an identity provider, each with the one algorithm that it verifies.
 
 Which algorithm that is follows from the key: P-256 is ES256, RSA is RS256 (what providers sign unless told otherwise),
-Ed25519 is EdDSA. A token's header is compared with it and never asked, so neither `none` nor an HMAC keyed with what
-the provider publishes (RFC 8725 section 2.1) can be meant.
+Ed25519 is EdDSA, which RFC 9864 spells Ed25519. A token's header is compared with it and never asked, so neither `none`
+nor an HMAC keyed with what the provider publishes (RFC 8725 section 2.1) can be meant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from jwt.exceptions import InvalidKeyError
 
 from services.jose import PRIVATE_MEMBERS, KeyRefused, Token, TokenRefused, public_key_from_jwk
 
-ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA"})
+ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA", "Ed25519"})
+_SPELLINGS: Final = {"Ed25519": "EdDSA"}
 # NIST SP 800-131A asks for 2048 at least; beyond 4096 a verification costs more than it proves.
 RSA_BITS: Final = range(2_048, 4_096 + 1)
 RSA_EXPONENT: Final = 65_537
@@ -39,11 +41,27 @@ class IssuerKey:
 
     def verify(self, token: Token) -> dict[str, Any]:
         """The token's claims, now proven to be signed by this key. Raises TokenRefused."""
-        if token.header["alg"] != self.algorithm:
+        algorithm = token.header["alg"]
+        if _SPELLINGS.get(algorithm, algorithm) != self.algorithm:
             raise TokenRefused("The token's alg is not the one of the key that its kid names")
         if not _VERIFIERS[self.algorithm].verify(token.signing_input, self.key, token.signature):
             raise TokenRefused("The token's signature is not by the expected key")
         return token.claims
+
+
+def verify_by_any(token: Token, keys: Sequence[IssuerKey]) -> dict[str, Any]:
+    """The token's claims, now proven to be signed by one of `keys`, of which there is at least one.
+
+    A provider may publish two keys of one `kid` with different algorithms (RFC 7517 section 4.5). Raises TokenRefused,
+    of the last key that has the token's algorithm.
+    """
+    refusal: TokenRefused | None = None
+    for key in sorted(keys, key=lambda key: key.algorithm == token.header["alg"]):
+        try:
+            return key.verify(token)
+        except TokenRefused as problem:
+            refusal = problem
+    raise refusal or TokenRefused("There is no key that could verify the token")
 
 
 def issuer_key(jwk: dict[str, Any]) -> IssuerKey | None:

@@ -24,7 +24,7 @@ from services.jose import TokenRefused, names_audience, numeric_date, optional_n
 from services.jwks import PublishedKeys, opened_keys
 from services.runtime.call import Call, Identity
 from services.runtime.settings import WrongSetting
-from services.user_tokens.issuer_keys import ALGORITHMS, IssuerKey, issuer_key
+from services.user_tokens.issuer_keys import ALGORITHMS, IssuerKey, issuer_key, verify_by_any
 from services.user_tokens.settings import UserTokenSettings
 from vyris.errors import Unauthorized, VyrisError
 
@@ -70,10 +70,10 @@ class UserTokens:
     async def _proven(self, text: str) -> str:
         token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES, algorithms=ALGORITHMS)
         self._check(token.claims)
-        key = await self._keys.key(token.kid)
-        if key is None:
+        keys = await self._keys.candidates(token.kid)
+        if not keys:
             raise TokenRefused("The token's kid names no key that the identity provider publishes")
-        return text_claim(key.verify(token), "sub")
+        return text_claim(verify_by_any(token, keys), "sub")
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from services.device_proof import DeviceProofs, refuse_unprotected_base_url
+from services.device_proof import DeviceProofs
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.storage.database import Database
-from services.user_tokens import opened_user_tokens, refuse_unproven_callers
+from services.user_tokens import opened_user_tokens
 from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
 from services.wallet.housekeeping import Housekeeping
@@ -30,8 +30,6 @@ from services.wallet.web_service import PassWebService
 @asynccontextmanager
 async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
     """Everything that the wallet process serves, and its end."""
-    refuse_unproven_callers(settings, production=settings.production, device_proof=settings.device_proof)
-    refuse_unprotected_base_url(settings, production=settings.production)
     credentials = credentials_from(settings)
     announce_expiry(credentials)
     tokens = tokens_from(settings)

@@ -10,18 +10,20 @@ from typing import Any, Final, Self
 
 import grpc
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.json_format import MessageToDict
 
 from services.mint.drops import Drop
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import FULFILLED, UNKNOWN, Operation
-from vyris.device_keys import canonical_jwk, public_jwk
+from vyris.client import Device
+from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
 from vyris.errors import Retryable
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 CALL_LIMIT_S: Final = 4.0
 MALFORMED: Final = "MALFORMED"
+_TARGET: Final = grpc_target(mint_pb2.DESCRIPTOR.services_by_name["MintService"].methods_by_name["Mint"])
 RETRYABLE: Final = {"RETRYABLE", "RATE_LIMITED"}
 # What gRPC or Envoy say themselves, when the call did not get through or broke off.
 OWN_CODES: Final = {
@@ -68,43 +70,35 @@ class Clients:
         """Close them."""
         await self._exits.aclose()
 
-    async def mint(
-        self, via: str, receipt: str, user: str, device: Mapping[str, str] | None = None, email: str = ""
-    ) -> Operation:
-        """Send a receipt once, `via` http or grpc."""
+    async def mint(self, via: str, receipt: str, user: str, device: Device | None = None, email: str = "") -> Operation:
+        """Send a receipt once, `via` http or grpc; `device` is enrolled and signs."""
         began_s = time.monotonic()
-        call = self._mint_http if via == "http" else self._mint_grpc
-        told = await call(receipt, user, device, email)
-        return Operation(
-            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
-        )
-
-    async def _mint_http(self, receipt: str, user: str, device: Mapping[str, str] | None, email: str) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "receipt_data": receipt,
-            "user_id": user,
-            "tier": self._drop.tier,
-            "year": self._drop.year,
-            **({"device": dict(device)} if device else {}),
-            **({"email": email} if email else {}),
-        }
-        try:
-            answer = await self.http.post("/mint", json=body)
-            return _told_by_json(answer)
-        except httpx.HTTPError as error:
-            return {"outcome": UNKNOWN, "status": type(error).__name__}
-
-    async def _mint_grpc(self, receipt: str, user: str, device: Mapping[str, str] | None, email: str) -> dict[str, Any]:
         request = mint_pb2.MintRequest(
             receipt_data=receipt,
             user_id=user,
             tier=self._drop.tier,
             year=self._drop.year,
             email=email,
-            device=mint_pb2.Device(**device) if device else None,
+            device=mint_pb2.Device(device_id=device.device_id, public_key=device.public_key_pem) if device else None,
         )
+        # A service takes a proof for the native call over JSON too.
+        proof = {METADATA_KEY: build_proof(device.key, request, _TARGET)} if device else {}
+        told = await (self._mint_http if via == "http" else self._mint_grpc)(request, proof)
+        return Operation(
+            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+        )
+
+    async def _mint_http(self, request: mint_pb2.MintRequest, proof: Mapping[str, str]) -> dict[str, Any]:
+        body = MessageToDict(request, preserving_proto_field_name=True)
         try:
-            answer = await self._mint.Mint(request, timeout=CALL_LIMIT_S)
+            answer = await self.http.post("/mint", json=body, headers=dict(proof))
+            return _told_by_json(answer)
+        except httpx.HTTPError as error:
+            return {"outcome": UNKNOWN, "status": type(error).__name__}
+
+    async def _mint_grpc(self, request: mint_pb2.MintRequest, proof: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            answer = await self._mint.Mint(request, timeout=CALL_LIMIT_S, metadata=tuple(proof.items()))
         except grpc.aio.AioRpcError as error:
             return _told_by_status(error)
         return {
@@ -115,11 +109,6 @@ class Clients:
             "pass_serial": answer.membership.pass_serial,
             "replayed": answer.replayed,
         }
-
-
-def device_of(name: str, key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    """A device as a request names it."""
-    return {"device_id": name, "public_key": canonical_jwk(public_jwk(key))}
 
 
 def _told_by_json(answer: httpx.Response) -> dict[str, Any]:

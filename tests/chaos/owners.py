@@ -15,10 +15,11 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.chaos.clients import Clients, device_of
+from tests.chaos.clients import Clients
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
 from tests.signers.encounter import Signer
+from vyris.client import Device
 
 PAUSE_S: Final = 0.5
 MAIL_LIMIT_S: Final = 20.0
@@ -49,11 +50,9 @@ class Owners:
 
     async def _mint(self, name: str) -> Operation:
         user = f"{self.prefix}-{name}"
-        key = ec.generate_private_key(ec.SECP256R1()).public_key()
+        device = Device.generate("old")
         while True:
-            operation = await self.clients.mint(
-                "http", f"{user}-receipt", user, device_of("old", key), f"{user}@chaos.example"
-            )
+            operation = await self.clients.mint("http", f"{user}-receipt", user, device, f"{user}@chaos.example")
             self.history.operations.append(operation)
             if operation.outcome != UNKNOWN:
                 return operation
@@ -73,15 +72,15 @@ class Owners:
 
     async def _move(self, owner: Operation) -> None:
         address = f"{owner.user}@chaos.example"
-        new = device_of("new", ec.generate_private_key(ec.SECP256R1()).public_key())
+        new = Device.generate("new")
         await asyncio.sleep(1.0)
         self.addresses.add(address)
         asked = {
             "membership_id": owner.membership_id,
             "user_id": owner.user,
             "old_device_id": "old",
-            "new_device_id": new["device_id"],
-            "new_public_key": new["public_key"],
+            "new_device_id": new.device_id,
+            "new_public_key": new.public_key_pem,
         }
         if await self._insist("reforge", address, asked, 202) == DONE:
             token = await self._mailed_token(address)

@@ -8,14 +8,13 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from services.mint.drops import Drop
 from services.mint.revocation import revoke
 from services.storage.connections import CONNECTION_FAILURES
-from tests.chaos.clients import Clients, device_of
+from tests.chaos.clients import Clients
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
+from vyris.client import Device
 
 WORKERS = 24
 FIRST_PAUSE_S = 0.05
@@ -76,10 +75,7 @@ class Workload:
     done_purchases: int = 0
     _next: int = 0
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _device: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._device = device_of("phone", ec.generate_private_key(ec.SECP256R1()).public_key())
+    _device: Device = field(default_factory=lambda: Device.generate("phone"))
 
     async def run(self, pace_s: float) -> None:
         """Send everything; `pace_s` is how long it should take at least, so that faults meet a load."""

@@ -19,13 +19,12 @@ from typing import Any, Final, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.chaos.clients import device_of
 from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
 from tests.chaos.owners import TOKEN, mails_to
 from tests.rolling.json_door import Answer, ConnectionBroke, JsonDoor
 from tests.rolling.suite import Suite
 from tests.signers.encounter import Signer
-from vyris.client import AsyncClient
+from vyris.client import AsyncClient, Device
 from vyris.errors import VyrisError
 
 # As vyris.client does it: four times in all.
@@ -166,8 +165,8 @@ class Callers:
         user = f"newcomer-{number}"
         address = f"{user}@rolling.example"
         minted = await self._mint(f"{user}'s receipt", user, email=address)
-        phone = device_of("phone", ec.generate_private_key(ec.SECP256R1()).public_key())
-        asked = {**_of(minted), "new_device_id": "phone", "new_public_key": phone["public_key"]}
+        phone = Device.generate("phone")
+        asked = {**_of(minted), "new_device_id": "phone", "new_public_key": phone.public_key_pem}
         self.addresses.add(address)
         if not await self._record("reforge", address, "/devices/reforge/init", asked, lambda: {202}):
             return

@@ -76,7 +76,7 @@ def mint(
         year=year,
         device=mint_pb2.Device(device_id=device.device_id, public_key=device.public_key_pem) if device else None,
     )
-    return Ask(_method(mint_pb2.DESCRIPTOR, "Mint"), request, mint_pb2.MintResponse)
+    return Ask(_method(mint_pb2.DESCRIPTOR, "Mint"), request, mint_pb2.MintResponse, device)
 
 
 def get_drop(tier: str, year: str) -> Ask[mint_pb2.GetDropResponse]:

@@ -76,7 +76,10 @@ class AsyncClient:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> mint_pb2.MintResponse:
-        """Turn a receipt into a membership, once; sent again, it answers with the same one. `device` is enrolled."""
+        """Turn a receipt into a membership, once; sent again, it answers with the same one.
+
+        `device` is enrolled, and signs the request.
+        """
         return await self._send(
             asks.mint(receipt_data, user_id, email, drop, device, original_transaction_id), timeout_s, request_id
         )

@@ -45,7 +45,10 @@
   // vyris/device_proof.py tells the form: the set fields as lines, in the order of the proto's field numbers.
   async function proof(request, values, names) {
     const escaped = (value) => String(value).replace(/\\/g, "\\\\").replace(/\n/g, "\\n");
-    const lines = names.filter((name) => values[name]).map((name) => `${name}=${escaped(values[name])}\n`).join("");
+    // A name such as device.device_id is a field of a message inside; the message itself gives no line of its own.
+    const valueOf = (name) => name.split(".").reduce((held, part) => held?.[part], values);
+    const isSet = (value) => value && typeof value !== "object";
+    const lines = names.filter((name) => isSet(valueOf(name))).map((name) => `${name}=${escaped(valueOf(name))}\n`).join("");
     const claims = {
       htm: request.method,
       htu: location.origin + request.path,

@@ -8,8 +8,9 @@ import json
 import re
 from functools import lru_cache
 
-# RFC 7515 compact serialization: three base64url parts, the first a JSON object.
-_JWS = re.compile(r"\s*ey[A-Za-z0-9_-]{8,}={0,2}\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\s*", re.ASCII)
+# RFC 7515 compact serialization: three base64url parts, the first a JSON object. `ey` begins `{"` and `{ `, `ew` begins
+# `{` before a line break or a tab.
+_JWS = re.compile(r"\s*e[yw][A-Za-z0-9_-]{8,}={0,2}\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\s*", re.ASCII)
 
 
 def looks_like_jws(receipt_data: str) -> bool:

@@ -1,6 +1,6 @@
 """Merchant receipts: the seller's own shop says who bought what, so that any shop or payment service can be bridged.
 
-header  {"alg": "ES256", "kid": …}
+header  {"alg": "ES256", "kid": …, "typ": "vyris-receipt+jwt"}
 claims  iss   the shop                       jti      the order, unique at the shop
         sub   the buyer's user_id            drop     "<tier>:<year>"
         aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
@@ -14,7 +14,7 @@ from typing import Any
 
 from services.jose import TokenRefused, text_claim
 from services.mint.receipts.form import looks_like_plain_jws
-from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
+from services.mint.receipts.merchant_signatures import KIND, RECEIPT_TYP, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import (
     AnothersPurchase,
     DropName,
@@ -42,7 +42,7 @@ class MerchantVerifier:
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
         """Raises InvalidReceipt, Retryable."""
         try:
-            claims = await self._signatures.claims(claim.receipt_data.strip())
+            claims = await self._signatures.claims(claim.receipt_data.strip(), RECEIPT_TYP)
             _check_lasting(claims)
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)

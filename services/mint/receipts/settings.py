@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography import x509
@@ -44,7 +44,12 @@ class ReceiptSettings(BaseSettings):
     app_store_online_checks: bool = Field(
         False, description="whether Apple is asked (OCSP) if a signing certificate was revoked"
     )
-    merchant_issuer: str = Field("", max_length=128, description="the claim iss of merchant receipts")
+    merchant_issuer: str = Field("", max_length=512, description="the claim iss of merchant receipts")
+    merchant_jwt_typ: Literal["optional", "required"] = Field(
+        "optional",
+        description="whether the header of a merchant's receipts must say typ vyris-receipt+jwt, "
+        "and that of its refunds vyris-refund+jwt",
+    )
     merchant_jwks: str = Field("", description="file or https URL of the merchant's public keys (a JWK set)")
     merchant_audience: str = Field("vyris", description="what the claim aud of a merchant receipt names, where present")
 

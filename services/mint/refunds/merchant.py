@@ -1,6 +1,6 @@
 """A merchant's notifications: the shop says that an order's money went back, or came again.
 
-header  {"alg": "ES256", "kid": …}       by the same keys as receipts
+header  {"alg": "ES256", "kid": …, "typ": "vyris-refund+jwt"}  by the same keys as receipts
 claims  iss    the shop                      jti          the notification's own id; a retry carries the same
         iat    when it was said (orders)     event        REFUND, REVOKE or REFUND_REVERSED
         aud    optional, must name us        transaction  the order: the `jti` of its receipt
@@ -12,9 +12,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from services.jose import TokenRefused, numeric_date, text_claim
+from services.jose import TokenRefused, numeric_date, replay_id, text_claim
 from services.mint.receipts.merchant import merchant_key
-from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
+from services.mint.receipts.merchant_signatures import KIND, REFUND_TYP, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import Environment
 from services.mint.refunds.notice import EVENTS, Event, Notice
 from vyris.errors import Unauthorized
@@ -34,7 +34,7 @@ class MerchantNotices:
             raise Unauthorized(f"This notification is not accepted: {refusal.clause}") from None
 
     async def _read(self, signed_payload: str) -> Notice:
-        claims = await self._signatures.claims(signed_payload.strip())
+        claims = await self._signatures.claims(signed_payload.strip(), REFUND_TYP)
         event, order = text_claim(claims, "event"), text_claim(claims, "transaction")
         if event not in EVENTS:
             raise TokenRefused("The claim event is none of REFUND, REVOKE and REFUND_REVERSED")
@@ -42,7 +42,7 @@ class MerchantNotices:
         return Notice(
             kind=KIND,
             issuer=self._signatures.issuer,
-            notification_id=text_claim(claims, "jti"),
+            notification_id=replay_id(claims),
             event=cast("Event", event),
             receipt_key=merchant_key(self._signatures.issuer, environment, order),
             transaction_id=order,

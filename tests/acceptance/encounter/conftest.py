@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from stack.local import Stack
 from tests.signers.encounter import Signer
+from tests.signers.mint import proof_headers
 from tests.stand_ins.encounter_service import Members
-from vyris.device_keys import public_jwk
+from vyris.client import Device
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ async def mint(gateway: httpx.AsyncClient, device: Signer | None = None) -> str:
     """A new membership's id."""
     body: dict[str, Any] = {"receipt_data": f"receipt-{uuid.uuid4()}", "user_id": f"user-{uuid.uuid4()}"}
     if device is not None:
-        jwk = public_jwk(device.key.public_key())
-        body["device"] = {"device_id": "phone", "public_key": str(jwk).replace("'", '"')}
-    answer = await gateway.post("/mint", json=body)
+        phone = Device("phone", device.key)
+        body["device"] = {"device_id": phone.device_id, "public_key": phone.public_key_pem}
+    answer = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key if device else None))
     assert answer.status_code == 201, answer.text
     return str(answer.json()["membership"]["id"])
 

@@ -16,6 +16,8 @@ import pytest
 from stack.local import Stack
 from tests.acceptance.mint.buyers import Send, json_sender
 from tests.acceptance.mint.conftest import MakeDrop
+from tests.signers.mint import proof_headers
+from vyris.client import Device
 from vyris.error_wire import from_rpc_error
 from vyris.errors import InvalidRequest
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
@@ -67,7 +69,7 @@ INVALID: list[tuple[dict[str, Any], int, str]] = [
     ({"receipt_data": "r", "user_id": "u", "tier": "nowhere", "year": "2025"}, 404, "NOT_FOUND"),
     ({"receipt_data": "r", "user_id": "u", "email": "nobody"}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "email": "a\x00@example.org"}, 422, "INVALID_REQUEST"),
-    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1" * 129}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1" * 513}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1\x00"}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "device": {}}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "device": {"device_id": "d", "public_key": "x"}}, 422, "INVALID_REQUEST"),
@@ -131,15 +133,14 @@ async def test_a_thousand_copies_at_once_through_the_gateway_are_all_answered(st
 
 async def test_a_device_and_an_address_are_taken_with_the_mint(stack: Stack, database: asyncpg.Connection) -> None:
     async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
-        response = await client.post(
-            "/mint",
-            json={
-                "receipt_data": receipt(),
-                "user_id": "ada",
-                "email": "ada@example.org",
-                "device": {"device_id": "phone", "public_key": P256_PEM},
-            },
-        )
+        phone = Device.generate("phone")
+        body = {
+            "receipt_data": receipt(),
+            "user_id": "ada",
+            "email": "ada@example.org",
+            "device": {"device_id": "phone", "public_key": phone.public_key_pem},
+        }
+        response = await client.post("/mint", json=body, headers=proof_headers(body, phone.key))
     membership_id = uuid.UUID(response.json()["membership"]["id"])
     assert await database.fetchval("SELECT device_id FROM devices WHERE membership_id = $1", membership_id) == "phone"
     email = await database.fetchval("SELECT email FROM contacts WHERE membership_id = $1", membership_id)

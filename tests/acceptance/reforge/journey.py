@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import ParseDict
 
 from stack.local import Stack
+from tests.signers.mint import proof_headers
 from tests.stand_ins.reforge_service import METHODS, Device, text_of
 from vyris.device_proof import build_proof, http_target
 from vyris.reforge.v1 import reforge_pb2
@@ -43,7 +44,7 @@ class Journey:
         }
         if device is not None:
             body["device"] = {"device_id": device.name, "public_key": device.pem}
-        answer = self.http.post("/mint", json=body)
+        answer = self.http.post("/mint", json=body, headers=proof_headers(body, device.key if device else None))
         assert answer.status_code == 201, answer.text
         self.membership_id = answer.json()["membership"]["id"]
 

@@ -39,11 +39,20 @@ def printed(journey: Journey, *arguments: str, stdin: str = "") -> str:
     return done.stdout.rstrip("\n")
 
 
+def minted_by(journey: Journey, device: str, mint: dict[str, object]) -> str:
+    """The membership that a mint makes, proven by the `vyris` command."""
+    body = json.dumps(mint)
+    headers = {"DPoP": printed(journey, "dev", "proof", device, "POST", "/mint", body)}
+    answer = journey.http.post("/mint", content=body, headers={**headers, "content-type": "application/json"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["membership"]["id"])
+
+
 def test_a_device_is_made_proves_itself_and_hands_over(journey: Journey) -> None:
     old, new = f"old-{uuid.uuid4().hex[:6]}", f"new-{uuid.uuid4().hex[:6]}"
     device = {"device_id": old, "public_key": printed(journey, "dev", "device-key", old)}
     mint = {"receipt_data": str(uuid.uuid4()), "user_id": journey.user_id, "email": journey.email, "device": device}
-    member = journey.http.post("/mint", json=mint).json()["membership"]["id"]
+    member = minted_by(journey, old, mint)
     body = json.dumps(
         {
             "membership_id": member,
@@ -71,7 +80,7 @@ def test_a_device_asks_for_another_address(journey: Journey) -> None:
     name = f"phone-{uuid.uuid4().hex[:6]}"
     device = {"device_id": name, "public_key": printed(journey, "dev", "device-key", name, "--form", "jwk")}
     mint = {"receipt_data": str(uuid.uuid4()), "user_id": journey.user_id, "email": journey.email, "device": device}
-    member = journey.http.post("/mint", json=mint).json()["membership"]["id"]
+    member = minted_by(journey, name, mint)
     path, body = f"/memberships/{member}/email", json.dumps({"user_id": journey.user_id, "email": "new@mail.example"})
     proof = printed(journey, "dev", "proof", name, "POST", path, body)
     changed = journey.http.post(path, content=body, headers={"DPoP": proof, "content-type": "application/json"})

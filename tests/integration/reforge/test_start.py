@@ -19,6 +19,7 @@ PRODUCTION = {
     "SMTP_URL": "smtps://mail.club.example",
     "USER_JWT_ISSUER": "https://id.club.example",
     "USER_JWT_JWKS": "https://id.club.example/jwks.json",
+    "USER_JWT_AUDIENCE": "club",
 }
 
 

@@ -80,11 +80,10 @@ HOSTILE_TOKENS = {
     "alg ES384": (jwt.encode(CLAIMS, ec.generate_private_key(ec.SECP384R1()), algorithm="ES384"), "alg is not ES256"),
     "alg in lower case": (signed({"alg": "es256"}), "alg is not ES256"),
     "crit": (signed({"alg": "ES256", "crit": ["exp"]}), "crit"),
-    "b64": (signed({"alg": "ES256", "b64": False}), "crit"),
+    "b64": (signed({"alg": "ES256", "b64": False}), "b64"),
     "typ of something else": (signed({"alg": "ES256", "typ": "dpop+jwt"}), "typ"),
     "typ a list": (signed({"alg": "ES256", "typ": ["JWT"]}), "typ"),
     "kid a number": (signed({"alg": "ES256", "kid": 1}), "kid"),
-    "kid of 10 kB": (signed({"alg": "ES256", "kid": "k" * 300}), "kid"),
     "claims a list": (signed({"alg": "ES256"}, b"[]"), "payload is not a JSON object"),
     "claims with jti twice": (signed({"alg": "ES256"}, b'{"jti":"a","jti":"b"}'), "twice"),
     "claims with NaN": (signed({"alg": "ES256"}, b'{"iat":NaN}'), "payload is not a JSON object"),
@@ -134,7 +133,7 @@ def test_the_twin_signature_opens_the_same_claims_so_only_jti_can_guard_against_
     assert opened(with_signature(twin)) == CLAIMS
 
 
-@pytest.mark.parametrize("value", ["", 7, None, "x" * 129, "a\x00b", "a\nb", "\ud800", ["a"]])
+@pytest.mark.parametrize("value", ["", 7, None, "x" * 513, "a\x00b", "a\nb", "\ud800", ["a"]])
 def test_a_text_claim_is_short_printable_text(value: object) -> None:
     with pytest.raises(TokenRefused):
         text_claim({"jti": value}, "jti")

@@ -18,8 +18,6 @@ PRODUCTION = {
     "public_base_url": "https://api.club.example",
     "reforge_from_email": "Club <no-reply@club.example>",
     "smtp_url": "smtps://user:secret@mail.club.example",
-    "user_jwt_issuer": "https://id.club.example",
-    "user_jwt_jwks": "https://id.club.example/jwks.json",
 }
 
 
@@ -39,8 +37,6 @@ def test_production_with_everything_set_starts_and_asks_for_codes() -> None:
     [
         ("reforge_token_key", ""),
         ("reforge_base_url", "http://club.example"),
-        ("public_base_url", "http://club.example"),
-        ("user_jwt_issuer", ""),
         ("smtp_url", ""),
         ("smtp_url", "smtp://mail.club.example"),
         ("reforge_from_email", "no-reply@vyris.localhost"),

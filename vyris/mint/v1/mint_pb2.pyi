@@ -98,7 +98,7 @@ class MintRequest(_message.Message):
     user_id: _builtins.str
     """Opaque name of the buyer, 1 to 128 printable ASCII characters."""
     original_transaction_id: _builtins.str
-    """Optional. The purchase's id at its store, at most 128 characters; must agree
+    """Optional. The purchase's id at its store, at most 512 characters; must agree
     with the receipt where that says one.
     """
     email: _builtins.str
@@ -112,7 +112,9 @@ class MintRequest(_message.Message):
     """Optional, with `tier`: `2000` to `2100`."""
     @_builtins.property
     def device(self) -> Global___Device:
-        """Optional. Enrolled by the mint that fulfils the receipt."""
+        """Optional. Enrolled by the mint that fulfils the receipt, only with a device
+        proof by this key in the same request; a replay changes nothing.
+        """
 
     def __init__(
         self,

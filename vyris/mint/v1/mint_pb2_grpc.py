@@ -68,7 +68,8 @@ class MintServiceServicer:
 
     def Mint(self, request, context):
         """Turns a receipt into a membership, at most once per receipt. Sent again by
-        the same user, the same receipt answers with the same membership.
+        the same user, the same receipt answers with the same membership. A request
+        that names a device needs a device proof (header DPoP) by that device's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

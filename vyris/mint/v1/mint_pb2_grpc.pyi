@@ -35,7 +35,8 @@ class MintServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MintServiceAsyncStub: ...
     Mint: _grpc.UnaryUnaryMultiCallable[_mint_pb2.MintRequest, _mint_pb2.MintResponse]
     """Turns a receipt into a membership, at most once per receipt. Sent again by
-    the same user, the same receipt answers with the same membership.
+    the same user, the same receipt answers with the same membership. A request
+    that names a device needs a device proof (header DPoP) by that device's key.
     """
     NotifyAppStore: _grpc.UnaryUnaryMultiCallable[_mint_pb2.NotifyAppStoreRequest, _mint_pb2.NotifyAppStoreResponse]
     """Apple's server tells about a purchase (App Store Server Notifications V2). A
@@ -57,7 +58,8 @@ class MintServiceAsyncStub(MintServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Mint: _aio.UnaryUnaryMultiCallable[_mint_pb2.MintRequest, _mint_pb2.MintResponse]  # type: ignore[assignment]
     """Turns a receipt into a membership, at most once per receipt. Sent again by
-    the same user, the same receipt answers with the same membership.
+    the same user, the same receipt answers with the same membership. A request
+    that names a device needs a device proof (header DPoP) by that device's key.
     """
     NotifyAppStore: _aio.UnaryUnaryMultiCallable[_mint_pb2.NotifyAppStoreRequest, _mint_pb2.NotifyAppStoreResponse]  # type: ignore[assignment]
     """Apple's server tells about a purchase (App Store Server Notifications V2). A
@@ -82,7 +84,8 @@ class MintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_mint_pb2.MintResponse, _abc.Awaitable[_mint_pb2.MintResponse]]:
         """Turns a receipt into a membership, at most once per receipt. Sent again by
-        the same user, the same receipt answers with the same membership.
+        the same user, the same receipt answers with the same membership. A request
+        that names a device needs a device proof (header DPoP) by that device's key.
         """
 
     @_abc_1.abstractmethod

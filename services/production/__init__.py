@@ -1,0 +1,50 @@
+"""What `VYRIS_ENV=production` asks of every service, in one place; a process asks before it does anything else.
+
+A rule belongs to a group of settings, and holds for each service whose settings have that group. What production asks
+of one service alone (its own keys, its mail server, the receipts it accepts) is asked where that service is built.
+
+| settings | production refuses |
+|---|---|
+| every service | `FAILPOINTS_FILE` |
+| whose requests name a user | to start without `USER_JWT_ISSUER` and `USER_JWT_AUDIENCE` |
+| that verify device proofs | `DEVICE_PROOF=off`, and a `PUBLIC_BASE_URL` without TLS |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.device_proof import DeviceProofMode, DeviceProofSettings
+from services.runtime.settings import ServiceSettings, WrongSetting
+from services.user_tokens import UserTokenSettings
+
+
+def refuse_development(settings: ServiceSettings) -> None:
+    """Raises WrongSetting, with a sentence for each thing that production refuses."""
+    if settings.production:
+        problems = list(_problems(settings))
+        if problems:
+            raise WrongSetting("; ".join(problems))
+
+
+def _problems(settings: ServiceSettings) -> Iterator[str]:
+    if settings.failpoints_file is not None:
+        yield "FAILPOINTS_FILE is set, which provokes faults; VYRIS_ENV=production never does"
+    if isinstance(settings, UserTokenSettings):
+        yield from _without_user_tokens(settings)
+    if isinstance(settings, DeviceProofSettings):
+        if settings.device_proof is DeviceProofMode.OFF:
+            yield "VYRIS_ENV=production refuses DEVICE_PROOF=off: a membership answers to its device"
+        if not settings.public_base_url.startswith("https://"):
+            yield "PUBLIC_BASE_URL must begin with https:// in production"
+
+
+def _without_user_tokens(settings: UserTokenSettings) -> Iterator[str]:
+    """A token for another app of the same provider names the same user, so the audience is asked for as well."""
+    wanted = {"USER_JWT_ISSUER": settings.user_jwt_issuer, "USER_JWT_AUDIENCE": settings.user_jwt_audience}
+    missing = [name for name, value in wanted.items() if not value.strip()]
+    if missing:
+        yield (
+            f"VYRIS_ENV=production needs {' and '.join(missing)}: "
+            "a user_id alone, or with a device proof, proves no user"
+        )

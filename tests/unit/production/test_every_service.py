@@ -1,0 +1,102 @@
+"""What production asks of every service: each process that has the settings refuses to start without them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+
+from services.device_proof import DeviceProofSettings
+from services.encounter.settings import EncounterSettings
+from services.mint.settings import MintSettings
+from services.production import refuse_development
+from services.reforge.settings import ReforgeSettings
+from services.runtime.settings import ServiceSettings, WrongSetting
+from services.user_tokens import UserTokenSettings
+from services.wallet.settings import WalletSettings
+from vyris.encounter.v1 import encounter_pb2
+from vyris.mint.v1 import mint_pb2
+from vyris.reforge.v1 import reforge_pb2
+from vyris.wallet.v1 import wallet_pb2
+
+SERVICES: dict[str, tuple[type[ServiceSettings], FileDescriptor]] = {
+    "mint": (MintSettings, mint_pb2.DESCRIPTOR),
+    "encounter": (EncounterSettings, encounter_pb2.DESCRIPTOR),
+    "wallet": (WalletSettings, wallet_pb2.DESCRIPTOR),
+    "reforge": (ReforgeSettings, reforge_pb2.DESCRIPTOR),
+}
+NAMING_USERS = {
+    name
+    for name, (_, file) in SERVICES.items()
+    for service in file.services_by_name.values()
+    for method in service.methods
+    if "user_id" in method.input_type.fields_by_name
+}
+SOUND = {
+    "vyris_env": "production",
+    "database_url": "postgresql://localhost/none",
+    "redis_url": "redis://localhost",
+    "public_base_url": "https://api.club.example",
+    "user_jwt_issuer": "https://id.club.example",
+    "user_jwt_jwks": "https://id.club.example/jwks.json",
+    "user_jwt_audience": "club",
+}
+WRONG: list[tuple[str, str, type[Any]]] = [
+    ("user_jwt_issuer", "", UserTokenSettings),
+    ("user_jwt_audience", "", UserTokenSettings),
+    ("user_jwt_audience", "  ", UserTokenSettings),
+    ("public_base_url", "http://club.example", DeviceProofSettings),
+    ("device_proof", "off", DeviceProofSettings),
+    ("failpoints_file", "/tmp/points.json", ServiceSettings),  # noqa: S108 - never opened
+]
+
+
+def settings(name: str, **changes: str) -> ServiceSettings:
+    return SERVICES[name][0](_env_file=None, **{**SOUND, **changes})
+
+
+def test_who_names_users_has_the_settings_that_prove_them() -> None:
+    assert {"mint", "wallet", "reforge"} == NAMING_USERS
+    for name in NAMING_USERS:
+        assert issubclass(SERVICES[name][0], UserTokenSettings)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize(("setting", "value", "group"), WRONG)
+def test_production_refuses_what_development_allows(name: str, setting: str, value: str, group: type[Any]) -> None:
+    refuse_development(settings(name))
+    wrong = settings(name, **{setting: value})
+    if isinstance(wrong, group):
+        with pytest.raises(WrongSetting, match=setting.upper()):
+            refuse_development(wrong)
+    else:
+        refuse_development(wrong)
+    refuse_development(settings(name, **{setting: value, "vyris_env": "development"}))
+
+
+@pytest.mark.parametrize("name", sorted(NAMING_USERS))
+def test_a_device_proof_is_no_substitute_for_a_user(name: str) -> None:
+    with pytest.raises(WrongSetting, match="USER_JWT_ISSUER and USER_JWT_AUDIENCE"):
+        refuse_development(settings(name, user_jwt_issuer="", user_jwt_audience="", device_proof="always"))
+
+
+@pytest.mark.parametrize("name", sorted(NAMING_USERS))
+def test_the_process_refuses_before_it_does_anything(name: str, tmp_path: Path) -> None:
+    sound = {key.upper(): value for key, value in SOUND.items()}
+    ended = subprocess.run(
+        [sys.executable, "-m", f"services.{name}"],
+        env={"PATH": os.environ["PATH"], "VYRIS_STATE_DIR": str(tmp_path / "state"), **sound, "USER_JWT_AUDIENCE": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 78
+    assert f"{name} cannot start: VYRIS_ENV=production needs USER_JWT_AUDIENCE" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "state").exists()
