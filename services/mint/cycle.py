@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -41,6 +42,7 @@ MintAnswer = tuple[MintedMembership, bool]
 ReceiptGroup = Group[bytes, MintOrder, MintAnswer]
 Groups = list[ReceiptGroup]
 Recount = Callable[[Drop], Awaitable[None]]
+POISONED_MESSAGE: Final = "This purchase cannot become a membership; ask its seller to pay it back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +212,14 @@ class MintCycle:
         return [group for group in groups if group.key not in refused]
 
     async def _poisoned(self, group: ReceiptGroup, refusal: DataRejected) -> None:
-        """A receipt whose data Postgres refuses fails alone."""
+        """A receipt whose data Postgres refuses fails alone: the first time its caller may retry, then it is final.
+
+        The ledger keeps it as FAILED, so it is listed for a refund. Only one that could not even be entered is not.
+        """
         metrics.RECEIPTS_POISONED.inc()
         log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
-        await self._ledger.fail([group.key], "POISONED")
-        group.settle_all(Retryable())
+        is_first_time = group.key in await self._ledger.fail([group.key], "POISONED")
+        group.settle_all(Retryable() if is_first_time else InvalidReceipt(POISONED_MESSAGE))
 
 
 def _joined(parts: Sequence[Groups]) -> Groups:

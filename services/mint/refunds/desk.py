@@ -7,7 +7,7 @@ A store's or merchant's own notification moves a receipt to REFUNDED as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -62,6 +62,21 @@ class RefundDesk:
             return marked
 
         return set(await self._database.in_transaction(work))
+
+    async def note_reconciliation(self, findings: Sequence[Mapping[str, object]], days: int) -> None:
+        """Note that the operator compared Apple's histories with ours, and what came of it."""
+
+        async def work(connection: Connection) -> None:
+            await audit_log.append(
+                connection,
+                actor=self._actor,
+                action="receipts.reconcile",
+                subject="App Store",
+                reason="by command",
+                details={"days": days, "findings": list(findings)},
+            )
+
+        await self._database.in_transaction(work)
 
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:
