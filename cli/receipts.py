@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic_settings import SettingsConfigDict
 
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator_name
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
+from services.mint.receipt_kinds import ReceiptKinds, add_app_store
+from services.mint.receipts.settings import ReceiptSettings, accepted_kinds
 from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
+from services.mint.refunds.reconciliation import Reconciler
+from services.runtime.settings import WrongSetting
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 
@@ -24,6 +29,7 @@ KEY_COLUMN = "receipt_key"
 KEY_PREFIX = "receipt:"
 # Lines of a file that one answer names.
 NAMED_LIMIT = 20
+RECONCILED_COLUMNS = ("environment", "notifications", "purchases", "refunds", "missed", "outcomes", "unreadable")
 
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -115,6 +121,48 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
         rows = await desk.not_restored(limit)
     show([dict(row) for row in rows], NOT_RESTORED_COLUMNS, as_json=as_json, empty="There is nobody.")
     _tell_if_cut(rows, limit)
+
+
+@app.command()
+@run_async
+async def reconcile(
+    days: Annotated[
+        int, typer.Option(min=1, max=179, help="So many days of Apple's notification history (it keeps 180).")
+    ] = 30,
+    purchases: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Read the refund history of at most so many purchases.")
+    ] = ROWS_LIMIT,
+    as_json: AsJson = False,
+    reason: OptionalReason = BY_COMMAND,
+) -> None:
+    """Compare what Apple remembers of refunds with what we heard, and apply what was missed. May be repeated."""
+    settings = ReconcileSettings()
+    kinds = ReceiptKinds()
+    async with backends.database(patient=True) as database, AsyncExitStack() as closing:
+        try:
+            if "app-store" in accepted_kinds(settings):
+                await add_app_store(kinds, settings, closing, production=settings.vyris_env == "production")
+        except WrongSetting as problem:
+            fail(f"{problem}.")
+        reconciler = Reconciler(database, kinds.app_store_notices, kinds.app_store_histories, interval_s=0)
+        findings = await reconciler.by_command(days, purchases)
+        rows = [found.as_row() for found in findings]
+        await RefundDesk(database, operator_name(), reason).note_reconciliation(rows, days)
+    empty = "Apple cannot be asked: set APP_STORE_API_KEY, APP_STORE_API_KEY_ID and APP_STORE_API_ISSUER_ID."
+    show(rows, RECONCILED_COLUMNS, as_json=as_json, empty=empty)
+    for found in findings:
+        if found.problem:
+            fail(f"{found.environment}: {found.problem}. What was found before is applied; try again later.")
+    if not findings:
+        raise typer.Exit(1)
+
+
+class ReconcileSettings(ReceiptSettings):
+    """The settings of receipts as the mint process reads them."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    vyris_env: Literal["development", "production"] = "development"
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Schema]]]] 
     # Bytes bound characters too: no character is shorter than a byte.
     (re.compile(r"\b([\d,]+) to ([\d,]+) bytes"), _between),
     (
-        re.compile(r"\bat most ([\d,]+) (?:printable ASCII )?characters"),
+        re.compile(r"\bat most ([\d,]+) (?:bytes|(?:printable ASCII )?characters)"),
         lambda found: {"maxLength": _number(found[1])},
     ),
     (re.compile(r"\bat most ([\d,]+) KiB"), lambda found: {"maxLength": 1024 * _number(found[1])}),

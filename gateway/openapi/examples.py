@@ -71,6 +71,7 @@ PARAMETERS: Final[dict[str, str | int]] = {
     "pass_type_identifier": "pass.app.vyris.membership",
     "serial_number": SERIAL,
     "passesUpdatedSince": "",
+    "environment": "",
 }
 
 _TIME: Final = "2025-06-01T12:00:00.000Z"

@@ -16,6 +16,7 @@ from services.mint.notifications import Notifications
 from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.application import Refunds
+from services.mint.refunds.reconciliation import Reconciler
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
 from services.mint.suite_health import PeersProbe, SuiteHealth
@@ -42,9 +43,9 @@ PEERS: Final = {
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
     async with (
-        ready_kinds(settings, production=settings.production) as kinds,
-        opened_user_tokens(settings, production=settings.production) as user_tokens,
         Database.open(settings, "vyris-mint") as database,
+        ready_kinds(settings, production=settings.production, database=database) as kinds,
+        opened_user_tokens(settings, production=settings.production) as user_tokens,
         running_engine(database, settings) as (engine, bouncer),
     ):
         peers = {
@@ -56,12 +57,15 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             return await database.holds("receipt_ledger")
 
         health = SuiteHealth({"mint": can_serve, **peers}, bouncer.reachable)
-        looking = asyncio.create_task(health.run())
+        reconciler = Reconciler(
+            database, kinds.app_store_notices, kinds.app_store_histories, settings.app_store_reconcile_interval_s
+        )
+        beside = [asyncio.create_task(work.run()) for work in (health, reconciler)]
         servicer = MintServicer(
             engine,
             DropDirectory(database),
-            ReceiptVerifiers(kinds.verifiers),
-            Enrolment(database, DeviceProofs(settings.device_proof, settings.public_base_url), engine.has_minted),
+            ReceiptVerifiers(kinds.verifiers, engine.minted_in),
+            Enrolment(database, DeviceProofs(settings.device_proof, settings.public_base_url), engine.minted_in),
             DropWatch(database),
             Notifications(kinds, Refunds(database)),
             default_drop=(settings.drop_tier, settings.drop_year),
@@ -77,8 +81,9 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 described=list(PEERS.values()),
             )
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for work in beside:
+                work.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             for peer in peers.values():
                 peer.close()
 

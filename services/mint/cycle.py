@@ -42,6 +42,7 @@ MintAnswer = tuple[MintedMembership, bool]
 ReceiptGroup = Group[bytes, MintOrder, MintAnswer]
 Groups = list[ReceiptGroup]
 Recount = Callable[[Drop], Awaitable[None]]
+POISONED_MESSAGE: Final = "This purchase cannot become a membership; ask its seller to pay it back"
 
 REFUSALS: Final[dict[str, Callable[[], VyrisError]]] = {
     Outcome.REFUNDED: lambda: InvalidReceipt("This receipt was refunded"),
@@ -143,15 +144,19 @@ class MintCycle:
         return []
 
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
-        """Fail a receipt whose data Postgres refuses."""
+        """Fail a receipt whose data Postgres refuses: the first time its caller may retry, then the answer is final.
+
+        The ledger keeps it as FAILED, so it is listed for a refund. One that cannot even be entered is final at once.
+        """
         metrics.RECEIPTS_POISONED.inc()
         log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
         try:
             await self._ledger.record(self._drop.id, [group.first])
-            await self._ledger.fail([group.key], "POISONED")
+            is_first_time = group.key in await self._ledger.fail([group.key], "POISONED")
         except DataRejected as error:
             log.error("receipts_not_recorded", receipts=1, error=error.cause)
-        group.settle_all(Retryable())
+            is_first_time = False
+        group.settle_all(Retryable() if is_first_time else InvalidReceipt(POISONED_MESSAGE))
 
 
 def answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:

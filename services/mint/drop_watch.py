@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 
 from services.mint.drops import Drop
+from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
 from services.runtime.times import rfc3339
 from services.storage.database import Database
@@ -86,4 +87,10 @@ def _message(row: asyncpg.Record) -> mint_pb2.GetDropResponse:
         state=drop_state(early=row["early"], late=row["late"], remaining=remaining),
         opens_at=rfc3339(row["opens_at"]),
         closes_at=rfc3339(row["closes_at"]),
+        environment=environment_mark(row["environment"]),
     )
+
+
+def environment_mark(environment: Environment) -> str | None:
+    """What answers say of a drop's environment: nothing in production, so that those keep their form."""
+    return None if environment == "production" else environment

@@ -50,9 +50,9 @@ class MintEngine:
         metrics.MINTS("REPLAYED" if answer[1] else "FULFILLED").inc()
         return answer
 
-    async def has_minted(self, receipt_key: bytes) -> bool:
-        """Whether the receipt became a membership, be it revoked by now. Raises Retryable."""
-        return await self._ledger.has_minted(receipt_key)
+    async def minted_in(self, receipt_key: bytes) -> int | None:
+        """The id of the drop where the receipt became a membership, be it revoked by now. Raises Retryable."""
+        return await self._ledger.minted_in(receipt_key)
 
     def _batcher(self, drop: Drop) -> Batcher[bytes, MintOrder, MintAnswer]:
         batcher = self._batchers.get(drop.id)

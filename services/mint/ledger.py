@@ -116,14 +116,15 @@ class Ledger:
         )
         return _by_key(rows)
 
-    async def has_minted(self, key: bytes) -> bool:
-        """Whether a receipt became a membership, even if it was revoked since."""
-        row = await self._database.fetchrow(QUERIES["has_minted"], key)
-        return bool(row and row["minted"])
+    async def minted_in(self, key: bytes) -> int | None:
+        """The id of the drop where a receipt became a membership, even if it was revoked since."""
+        row = await self._database.fetchrow(QUERIES["find_minted"], key)
+        return row["drop_id"] if row else None
 
-    async def fail(self, keys: Sequence[bytes], reason: str) -> None:
-        """Give PENDING receipts (sorted) a reason."""
-        await self._database.execute(QUERIES["fail_receipts"], keys, reason)
+    async def fail(self, keys: Sequence[bytes], reason: str) -> set[bytes]:
+        """Give PENDING receipts (sorted) a reason; returns the keys of those that were PENDING."""
+        rows = await self._database.fetch(QUERIES["fail_receipts"], keys, reason)
+        return {row["receipt_key"] for row in rows}
 
 
 def _purchases(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:

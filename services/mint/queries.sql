@@ -133,9 +133,9 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
        membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
 
--- name: has_minted
--- Whether a receipt became a membership. $1 key
-SELECT EXISTS (SELECT FROM memberships WHERE receipt_key = $1) AS minted;
+-- name: find_minted
+-- The drop where a receipt became a membership; no row where it did not. $1 key
+SELECT drop_id FROM memberships WHERE receipt_key = $1;
 
 -- name: fail_receipts
 -- PENDING receipts get a reason and can be refunded.
@@ -195,7 +195,7 @@ SELECT id, tier, year, environment FROM drops WHERE id = $1;
 
 -- name: read_drop
 -- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
-SELECT d.tier, d.year, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,
+SELECT d.tier, d.year, d.environment, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,
        opens_at, closes_at, {early_or_late}
 FROM drops d WHERE d.id = $1;
 
@@ -318,3 +318,11 @@ SELECT min(created_at) FROM drops;
 -- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.
 -- $1 and $2 the stretch, its end excluded
 SELECT min(created_at) FROM receipt_ledger WHERE state = 'PENDING' AND created_at >= $1 AND created_at < $2;
+
+-- name: remember_merchant_key
+-- A key that has proven a receipt. $1 issuer, $2 kid or '', $3 canonical JWK
+INSERT INTO merchant_keys (issuer, kid, public_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: list_merchant_keys
+-- The newest keys that ever proved a receipt. $1 issuer, $2 at most so many
+SELECT kid, public_key FROM merchant_keys WHERE issuer = $1 ORDER BY first_used_at DESC LIMIT $2;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.device_proof import claimed_proof
-from services.mint.drop_watch import DropWatch
+from services.mint.drop_watch import DropWatch, environment_mark
 from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
 from services.mint.enrolment import Enrolment
@@ -16,7 +16,7 @@ from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptC
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.runtime.call import Call
 from services.runtime.fields import drop_name
-from vyris.errors import InvalidReceipt, NotFound, ReceiptUsed
+from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed
 from vyris.mint.v1 import mint_pb2
 
 
@@ -62,7 +62,7 @@ class MintServicer:
             return await self._verifiers.verify(claim)
         except AnothersPurchase as refusal:
             # Of a receipt that has minted everybody else hears the same, whatever it says of its buyer.
-            if await self._engine.has_minted(refusal.key):
+            if await self._engine.minted_in(refusal.key) is not None:
                 raise ReceiptUsed() from None
             raise
 
@@ -70,6 +70,8 @@ class MintServicer:
         """The drop that the receipt buys: what it says itself, else what was asked for, else the default."""
         if receipt.drop is not None and asked is not None and asked != receipt.drop:
             raise InvalidReceipt("This purchase is not for this product: it was made for another drop")
+        if receipt.minted_in is not None:
+            return await self._drops.numbered(receipt.minted_in)
         name = receipt.drop or asked or self._default_drop
         if receipt.environment == "production":
             return await self._drops.named(*name)
@@ -92,15 +94,25 @@ class MintServicer:
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
-        return await self._watch.read(await self._drops.named(*drop_name(request.tier, request.year)))
+        return await self._watch.read(await self._asked_drop(request))
 
     async def watch_drop(
         self, request: mint_pb2.WatchDropRequest, call: Call
     ) -> AsyncIterator[mint_pb2.WatchDropResponse]:
         """The drop at once, then as it changes. Raises InvalidRequest, NotFound, Retryable."""
-        drop = await self._drops.named(*drop_name(request.tier, request.year))
+        drop = await self._asked_drop(request)
         async for seen in self._watch.changes(drop):
             yield mint_pb2.WatchDropResponse(drop=seen)
+
+    async def _asked_drop(self, request: mint_pb2.GetDropRequest | mint_pb2.WatchDropRequest) -> Drop:
+        name = drop_name(request.tier, request.year)
+        match request.environment:
+            case "" | "production":
+                return await self._drops.named(*name)
+            case "sandbox":
+                return await self._drops.named(*name, "sandbox")
+            case _:
+                raise InvalidRequest("environment must be sandbox, or empty")
 
 
 def _told(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
@@ -110,4 +122,5 @@ def _told(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
         year=drop.year,
         sequence_num=membership.sequence_num,
         pass_serial=membership.pass_serial,
+        environment=environment_mark(drop.environment),
     )

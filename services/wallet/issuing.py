@@ -45,11 +45,20 @@ class _Standing:
     sequence_num: int
     tier: str
     year: str
+    environment: str
     serial: UUID | None
     public_id: str | None
 
     def facts(self, serial: UUID, public_id: str) -> PassFacts:
-        return PassFacts(str(serial), public_id, self.tier, self.year, self.sequence_num, self.minted_at)
+        return PassFacts(
+            str(serial),
+            public_id,
+            self.tier,
+            self.year,
+            self.sequence_num,
+            self.minted_at,
+            is_test=self.environment != "production",
+        )
 
 
 async def issue_pass(

@@ -6,6 +6,9 @@
   const STATES = { SCHEDULED: "Opens soon", OPEN: "Open", SOLD_OUT: "Sold out", CLOSED: "Closed" };
   const address = location.pathname.replace(/\/live\/?$/, "");
   const names = address.split("/").slice(-2).map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  // The supply of test purchases is asked for by name, and named where it is shown.
+  const asked = new URLSearchParams(location.search).get("environment");
+  const query = asked ? `?environment=${encodeURIComponent(asked)}` : "";
   const at = (id) => document.getElementById(id);
   const number = new Intl.NumberFormat("en");
   const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -70,6 +73,7 @@
     const opensIn = drop.opens_at ? Date.parse(drop.opens_at) - now() : 0;
     const closesIn = drop.closes_at ? Date.parse(drop.closes_at) - now() : 0;
     document.body.dataset.state = drop.state;
+    at("test").hidden = !drop.environment;
     at("state").textContent = STATES[drop.state] || drop.state;
     if (drop.state === "SCHEDULED" && drop.opens_at) {
       big(opensIn > 0 ? span(opensIn) : "Now");
@@ -90,7 +94,7 @@
     withUnit(at("rate"), rateWords());
     at("rate").parentElement.hidden = drop.state !== "OPEN";
     drawWhen(opensIn, closesIn);
-    document.title = `${at("count").textContent} · ${names.join(" ")} · VYRIS`;
+    document.title = `${drop.environment ? "Sandbox · " : ""}${at("count").textContent} · ${names.join(" ")} · VYRIS`;
     speak();
   }
 
@@ -153,7 +157,7 @@
     asking = true;
     let wait = INTERVAL_MS;
     try {
-      const answer = await fetch(address, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(LIMIT_MS) });
+      const answer = await fetch(address + query, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(LIMIT_MS) });
       if (answer.ok) {
         take(await answer.json(), answer.headers.get("date"));
       } else if (answer.status === 404 || answer.status === 422) {

@@ -7,7 +7,7 @@ A store's or merchant's own notification moves a receipt to REFUNDED as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -67,6 +67,15 @@ class RefundDesk:
         """The states of those receipts that there are."""
         rows = await self._database.fetch(QUERIES["read_receipt_states"], keys)
         return {row["receipt_key"]: row["state"] for row in rows}
+
+    async def note_reconciliation(self, findings: Sequence[Mapping[str, object]], days: int) -> None:
+        """Note that the operator compared Apple's histories with ours, and what came of it."""
+
+        async def work(connection: Connection) -> bool:
+            await self._actor.note(connection, "receipts.reconcile", "App Store", days=days, findings=list(findings))
+            return True
+
+        await audit_log.audited(self._database, work)
 
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:

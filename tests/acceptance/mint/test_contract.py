@@ -69,7 +69,7 @@ INVALID: list[tuple[dict[str, Any], int, str]] = [
     ({"receipt_data": "r", "user_id": "u", "tier": "nowhere", "year": "2025"}, 404, "NOT_FOUND"),
     ({"receipt_data": "r", "user_id": "u", "email": "nobody"}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "email": "a\x00@example.org"}, 422, "INVALID_REQUEST"),
-    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1" * 513}, 422, "INVALID_REQUEST"),
+    ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1" * 1_025}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "original_transaction_id": "1\x00"}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "device": {}}, 422, "INVALID_REQUEST"),
     ({"receipt_data": "r", "user_id": "u", "device": {"device_id": "d", "public_key": "x"}}, 422, "INVALID_REQUEST"),
