@@ -86,6 +86,11 @@ class GatewaySettings(BaseSettings):
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Connections from callers, all listeners together."""
+    gateway_address_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
+    """Connections from one caller's address (a /64 for IPv6), all listeners together; more are closed at once. Not
+    applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), whose addresses are all that connections show."""
+    gateway_address_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Streams that one caller's address may hold open, at all services together; more are refused with RATE_LIMITED."""
     gateway_max_requests: Annotated[int, Field(ge=1, le=65_536)] = 1_280
     """Requests under way at one service; more are answered 503 at once. Above the thousand copies of one receipt that
     must all be answered, and about what the service answers in half a second: whoever is let in waits that long."""
