@@ -72,8 +72,8 @@ def network_filters(settings: GatewaySettings) -> list[Any]:
 def native_filters(settings: GatewaySettings) -> list[Any]:
     """What the native door puts before routing.
 
-    The bound on the streams of one address, which routes of streams switch on, and the buffer that holds a request until
-    it is whole.
+    The bound on the streams of one address, which routes of streams switch on, and the buffer that holds a request
+    until it is whole.
     """
     streams = HttpWasm(config=_plugin(STREAMS, f"s{settings.gateway_address_max_streams}"))
     whole = Buffer(max_request_bytes=number(NATIVE_BODY_LIMIT_BYTES))

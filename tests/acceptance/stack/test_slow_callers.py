@@ -1,0 +1,35 @@
+"""A few seconds of `python -m tests.chaos slow-callers`: strangers of one address, callers of others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.settings import GatewaySettings
+from stack.local import Stack
+from tests.bench.drops import BenchDrop, create_for_suite
+from tests.chaos.slow_callers import HALF_OPEN, Callers, Strangers, call_beside, press, watch_drop, watch_health
+
+SECONDS = 4.0
+TIER = "slow-slice"
+LIMITS = GatewaySettings(_env_file=None)
+
+
+async def test_half_open_calls_of_one_address_stop_no_method_of_any_service(stack: Stack) -> None:
+    await create_for_suite(stack.database_url, stack.redis_url, BenchDrop(TIER, 2_000))
+    pressing = asyncio.gather(*(press(stack, one, SECONDS) for one in HALF_OPEN.values()))
+    told, strangers = await call_beside(Callers(stack, "half-open", TIER), pressing, SECONDS)
+    assert told.failures == []
+    assert told.mints_ms
+    assert [one["most_held"] for one in strangers] == [one.count for one in HALF_OPEN.values()]
+
+
+async def test_one_address_holds_a_small_share_of_connections_and_streams(stack: Stack) -> None:
+    await create_for_suite(stack.database_url, stack.redis_url, BenchDrop(f"{TIER}-2", 2_000))
+    # Streams and the connections below them are one address', so these share its bounds.
+    all_of_them = (Strangers("idle", 1_500), watch_drop(f"{TIER}-2"), watch_health())
+    pressing = asyncio.gather(*(press(stack, one, SECONDS) for one in all_of_them))
+    told, (idle, drops, health) = await call_beside(Callers(stack, "held", f"{TIER}-2"), pressing, SECONDS)
+    assert told.failures == []
+    assert told.mints_ms
+    assert idle["most_held"] <= LIMITS.gateway_address_max_connections
+    assert drops["most_held"] + health["most_held"] <= LIMITS.gateway_address_max_streams
