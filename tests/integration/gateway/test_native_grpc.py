@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,9 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.gateway.peers import (
     Gateway,
     Services,
-    make_settings,
     raising,
-    running_gateway,
     sleeping,
     start_service,
 )
