@@ -41,31 +41,43 @@ NATIVE_BODY_LIMIT_BYTES: Final = 256 * 1024 + 16
 """What a service reads at most (`grpc.max_receive_message_length`), and its frame: the service answers best."""
 
 STREAMS: Final = "vyris.streams_of_address"
+_STREAMS_ROOT: Final = "streams"
 BUFFER: Final = "envoy.filters.http.buffer"
 _CONNECTIONS: Final = "vyris.connections_of_address"
+_CONNECTIONS_ROOTS: Final = {"json": "json", "grpc": "native"}
 _MODULE: Final = Path(__file__).with_name("wasm") / "address_limits.wasm"
 
 
-def _plugin(name: str, configuration: str) -> Any:
-    """One root context of the module; all of them share one virtual machine in each worker."""
+def _plugin(name: str, root: str, limit: int) -> Any:
+    """One root context of the module; all of them share one virtual machine in each worker.
+
+    The module goes by the first letter of `root`.
+    """
     code = AsyncDataSource(local=DataSource(inline_bytes=_MODULE.read_bytes()))
     return PluginConfig(
         name=name,
-        root_id=name,
+        root_id=root,
         vm_config=VmConfig(vm_id="address_limits", runtime="envoy.wasm.runtime.v8", code=code),
-        configuration=packed(StringValue(value=configuration)),
+        configuration=packed(StringValue(value=str(limit))),
         failure_policy=FAIL_RELOAD,
     )
 
 
-def network_filters(settings: GatewaySettings) -> list[Any]:
-    """What a door puts before HTTP: the bound on the connections of one address.
+def _shares(connections: int) -> dict[str, int]:
+    """How many of so many connections each door has, by the listener's name."""
+    native = max(1, round(connections * NATIVE_CONNECTIONS_SHARE))
+    return {"json": max(1, connections - native), "grpc": native}
+
+
+def network_filters(settings: GatewaySettings, door: str) -> list[Any]:
+    """What the listener `door` puts before HTTP: the bound on the connections of one address.
 
     Behind a load balancer all connections come from its addresses, so there is none.
     """
     if settings.gateway_trusted_hops > 0:
         return []
-    plugin = _plugin(_CONNECTIONS, f"c{settings.gateway_address_max_connections}")
+    limit = _shares(settings.gateway_address_max_connections)[door]
+    plugin = _plugin(f"{_CONNECTIONS}.{door}", _CONNECTIONS_ROOTS[door], limit)
     return [Filter(name=_CONNECTIONS, typed_config=packed(NetworkWasm(config=plugin)))]
 
 
@@ -75,7 +87,7 @@ def native_filters(settings: GatewaySettings) -> list[Any]:
     The bound on the streams of one address, which routes of streams switch on, and the buffer that holds a request
     until it is whole.
     """
-    streams = HttpWasm(config=_plugin(STREAMS, f"s{settings.gateway_address_max_streams}"))
+    streams = HttpWasm(config=_plugin(STREAMS, _STREAMS_ROOT, settings.gateway_address_max_streams))
     whole = Buffer(max_request_bytes=number(NATIVE_BODY_LIMIT_BYTES))
     return [
         HttpFilter(name=STREAMS, typed_config=packed(streams), disabled=True),
@@ -96,8 +108,7 @@ def idle_timeout_s(settings: GatewaySettings) -> float:
 
 def door_connections(settings: GatewaySettings) -> Any:
     """Envoy's runtime: how many connections each door takes. Together they are `GATEWAY_MAX_CONNECTIONS`."""
-    native = max(1, round(settings.gateway_max_connections * NATIVE_CONNECTIONS_SHARE))
-    limits = {"grpc": native, "json": max(1, settings.gateway_max_connections - native)}
     layer = Struct()
-    layer.update({f"envoy.resource_limits.listener.{name}.connection_limit": limit for name, limit in limits.items()})
+    for door, limit in _shares(settings.gateway_max_connections).items():
+        layer.update({f"envoy.resource_limits.listener.{door}.connection_limit": limit})
     return LayeredRuntime(layers=[RuntimeLayer(name="doors", static_layer=layer)])

@@ -135,7 +135,7 @@ def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, p
     """A door towards callers, with TLS where it is configured."""
     chain = FilterChain(
         filters=[
-            *bounds.network_filters(settings),
+            *bounds.network_filters(settings, name),
             Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)),
         ],
         transport_socket_connect_timeout=seconds(bounds.HANDSHAKE_TIMEOUT_S),

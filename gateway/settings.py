@@ -85,10 +85,10 @@ class GatewaySettings(BaseSettings):
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """Connections from callers, all listeners together."""
+    """Connections from callers: three quarters for JSON, a quarter for gRPC, where many calls share one."""
     gateway_address_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
-    """Connections from one caller's address (a /64 for IPv6), all listeners together; more are closed at once. Not
-    applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), whose addresses are all that connections show."""
+    """Connections from one caller's address (a /64 for IPv6), three quarters for JSON and a quarter for gRPC; more are
+    closed at once. Not applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), whose addresses connections show."""
     gateway_address_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 64
     """Streams that one caller's address may hold open, at all services together; more are refused with RATE_LIMITED."""
     gateway_max_requests: Annotated[int, Field(ge=1, le=65_536)] = 1_280

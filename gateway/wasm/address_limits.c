@@ -31,14 +31,17 @@ enum { CONTINUE = 0, PAUSE = 1 };
 enum { PLUGIN_CONFIGURATION = 7 };
 enum { DOWNSTREAM = 2 };
 enum { COUNTER = 0 };
+enum { STREAMS = 's' };
 enum { TOO_MANY_REQUESTS = 429, RESOURCE_EXHAUSTED = 8 };
 enum { SLOTS = 65536, TRIES = 64 };
-enum { CONNECTIONS = 'c', STREAMS = 's' };
 
-static u32 connections_limit = ~0u;
-static u32 streams_limit = ~0u;
-static u32 connections_refused;
-static u32 streams_refused;
+// What one plugin of the configuration counts. The first letter of its root id tells which: `j` and `n` for the
+// connections of the JSON and of the native door, `s` for streams.
+typedef struct {
+  u32 limit;
+  u32 refused;
+} Bound;
+static Bound bounds[128];
 static u64 hash_key;
 
 // Envoy passes values in memory that it asks for here. One value at a time is read, so one arena, used again, is enough.
@@ -118,6 +121,13 @@ static u32 caller_slot(void) {
   return hash(network, ipv6_network(text + start, end - start, network)) % SLOTS;
 }
 
+// The first letter of the root id of the plugin that Envoy calls now.
+static u8 kind_now(void) {
+  char *name;
+  u32 size;
+  return proxy_get_property("plugin_root_id", 14, &name, &size) == OK && size > 0 ? name[0] & 127 : 0;
+}
+
 // Changes a slot's count by one and returns the new count.
 static u32 change_count(u8 kind, u32 slot, int change) {
   u8 key[3] = {kind, slot >> 8, slot};
@@ -151,46 +161,50 @@ u32 EXPORT(proxy_on_vm_start)(u32 root, u32 size) {
   return 1;
 }
 
-// The configuration is what is counted, its first letter, and the limit: `c1000`, `s64`.
+// The configuration is the limit.
 u32 EXPORT(proxy_on_configure)(u32 root, u32 size) {
   (void)root;
   char *text;
   u32 length, limit = 0;
-  if (proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, &text, &length) != OK || length < 2) return 0;
-  for (u32 i = 1; i < length; i++) {
+  if (proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, &text, &length) != OK || length == 0) return 0;
+  for (u32 i = 0; i < length; i++) {
     if (text[i] < '0' || text[i] > '9') return 0;
     limit = limit * 10 + (text[i] - '0');
   }
-  if (text[0] == CONNECTIONS) {
-    static const char name[] = "address_connections_refused";
-    connections_limit = limit;
-    return proxy_define_metric(COUNTER, name, sizeof name - 1, &connections_refused) == OK;
-  }
-  if (text[0] == STREAMS) {
-    static const char name[] = "address_streams_refused";
-    streams_limit = limit;
-    return proxy_define_metric(COUNTER, name, sizeof name - 1, &streams_refused) == OK;
-  }
+  static const char connections[] = "address_connections_refused", streams[] = "address_streams_refused";
+  u8 kind = kind_now();
+  Bound *bound = &bounds[kind];
+  bound->limit = limit;
+  const char *name = kind == STREAMS ? streams : connections;
+  u32 name_size = (kind == STREAMS ? sizeof streams : sizeof connections) - 1;
+  return kind != 0 && proxy_define_metric(COUNTER, name, name_size, &bound->refused) == OK;
+}
+
+// Counts what begins; 0 if the address holds too many.
+static u32 begin(void) {
+  u8 kind = kind_now();
+  if (change_count(kind, caller_slot(), 1) <= bounds[kind].limit) return 1;
+  proxy_increment_metric(bounds[kind].refused, 1);
   return 0;
 }
 
+static void end(void) { change_count(kind_now(), caller_slot(), -1); }
+
 u32 EXPORT(proxy_on_new_connection)(u32 context) {
   (void)context;
-  if (change_count(CONNECTIONS, caller_slot(), 1) <= connections_limit) return CONTINUE;
-  proxy_increment_metric(connections_refused, 1);
+  if (begin()) return CONTINUE;
   proxy_close_stream(DOWNSTREAM);
   return PAUSE;
 }
 
 void EXPORT(proxy_on_downstream_connection_close)(u32 context, u32 how) {
   (void)context, (void)how;
-  change_count(CONNECTIONS, caller_slot(), -1);
+  end();
 }
 
 u32 EXPORT(proxy_on_request_headers)(u32 context, u32 headers, u32 end_of_stream) {
   (void)context, (void)headers, (void)end_of_stream;
-  if (change_count(STREAMS, caller_slot(), 1) <= streams_limit) return CONTINUE;
-  proxy_increment_metric(streams_refused, 1);
+  if (begin()) return CONTINUE;
   static const char why[] = "streams_of_one_address";
   proxy_send_local_response(TOO_MANY_REQUESTS, why, sizeof why - 1, 0, 0, 0, 0, RESOURCE_EXHAUSTED);
   return PAUSE;
@@ -198,7 +212,7 @@ u32 EXPORT(proxy_on_request_headers)(u32 context, u32 headers, u32 end_of_stream
 
 void EXPORT(proxy_on_log)(u32 context) {
   (void)context;
-  change_count(STREAMS, caller_slot(), -1);
+  end();
 }
 
 void EXPORT(proxy_on_context_create)(u32 context, u32 parent) { (void)context, (void)parent; }

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.settings import GatewaySettings
 from stack.local import Stack
 from tests.bench.drops import BenchDrop, create_for_suite
-from tests.chaos.slow_callers import HALF_OPEN, Callers, Strangers, call_beside, press, watch_drop, watch_health
+from tests.chaos.slow_callers import (
+    HALF_OPEN,
+    LIMITS,
+    Callers,
+    Strangers,
+    call_beside,
+    connections_of_one_address,
+    press,
+    watch_drop,
+    watch_health,
+)
 
 SECONDS = 4.0
 TIER = "slow-slice"
-LIMITS = GatewaySettings(_env_file=None)
 
 
 async def test_half_open_calls_of_one_address_stop_no_method_of_any_service(stack: Stack) -> None:
@@ -31,5 +39,5 @@ async def test_one_address_holds_a_small_share_of_connections_and_streams(stack:
     told, (idle, drops, health) = await call_beside(Callers(stack, "held", f"{TIER}-2"), pressing, SECONDS)
     assert told.failures == []
     assert told.mints_ms
-    assert idle["most_held"] <= LIMITS.gateway_address_max_connections
+    assert idle["most_held"] <= connections_of_one_address()
     assert drops["most_held"] + health["most_held"] <= LIMITS.gateway_address_max_streams
