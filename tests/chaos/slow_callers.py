@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -39,7 +40,7 @@ CAPACITY: Final = 200_000
 CALLS_A_SECOND: Final = 50
 LIMITS: Final = GatewaySettings(_env_file=None)
 QUIET_S: Final = 10.0
-SETTLE_S: Final = 1.0
+READY_LIMIT_S: Final = 60.0
 # Below this the machine's own noise is larger than what is measured.
 P99_FLOOR_MS: Final = 25.0
 NATIVE_BUSY: Final = {
@@ -255,12 +256,12 @@ class Callers:
         ]
 
 
-async def press(stack: Stack, strangers: Strangers, seconds: float) -> dict[str, Any]:
-    """Let strangers do what they do for so long; what they got."""
-    ports = stack.settings.gateway_port, stack.settings.gateway_grpc_port
-    port = ports[strangers.is_native or strangers.kind == "idle-native"]
-    kind = strangers.kind.removesuffix("-native")
-    arguments = (kind, STRANGER, port, strangers.count, seconds, strangers.path)
+@contextlib.asynccontextmanager
+async def _running(stack: Stack, strangers: Strangers, seconds: float) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Strangers at work, all of them, who stop after so long."""
+    native = strangers.is_native or strangers.kind == "idle-native"
+    port = stack.settings.gateway_grpc_port if native else stack.settings.gateway_port
+    arguments = (strangers.kind.removesuffix("-native"), STRANGER, port, strangers.count, seconds, strangers.path)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.chaos.strangers", *map(str, arguments)),
@@ -268,18 +269,30 @@ async def press(stack: Stack, strangers: Strangers, seconds: float) -> dict[str,
         stdout=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,
     )
-    async with asyncio.timeout(seconds + 60):
-        said, _ = await process.communicate(strangers.message)
-    result: dict[str, Any] = json.loads(said)
-    return result
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(strangers.message)
+        process.stdin.close()
+        async with asyncio.timeout(READY_LIMIT_S):
+            assert await process.stdout.readline() == b"READY\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
-async def call_beside(callers: Callers, pressing: Awaitable[Any], seconds: float) -> tuple[Told, Any]:
-    """Callers while strangers press."""
-    task = asyncio.ensure_future(pressing)
-    await asyncio.sleep(SETTLE_S)
-    told = await callers.call(seconds - SETTLE_S)
-    return told, await task
+async def call_beside(
+    callers: Callers, stack: Stack, strangers: Iterable[Strangers], seconds: float
+) -> tuple[Told, list[Any]]:
+    """Let callers call beside strangers for so long; what each of both met."""
+    async with contextlib.AsyncExitStack() as running:
+        at_work = [await running.enter_async_context(_running(stack, one, seconds)) for one in strangers]
+        told = await callers.call(seconds)
+        async with asyncio.timeout(READY_LIMIT_S):
+            said = [await process.communicate() for process in at_work]
+    return told, [json.loads(out) for out, _ in said]
 
 
 def run_slow_callers(seconds: float, chosen: str, tell: Callable[[PhaseResult], None]) -> list[PhaseResult]:
@@ -296,7 +309,7 @@ async def _phases(stack: Stack, seconds: float, chosen: str, tell: Callable[[Pha
         if chosen not in name:
             continue
         quiet = await Callers(stack, f"quiet-{number}").call(QUIET_S)
-        told, held = await call_beside(Callers(stack, f"pressed-{number}"), press(stack, strangers, seconds), seconds)
-        results.append(PhaseResult(name, quiet.p99_ms, told, held))
+        told, held = await call_beside(Callers(stack, f"pressed-{number}"), stack, [strangers], seconds)
+        results.append(PhaseResult(name, quiet.p99_ms, told, held[0]))
         tell(results[-1])
     return results

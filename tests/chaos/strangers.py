@@ -8,7 +8,7 @@
 - `streams`: whole requests for a stream, which they keep; the message is read from standard input.
 
 What ends is begun again a moment later. A process of its own, so that it does not slow the callers beside it.
-Prints one JSON object.
+Prints READY once all have begun, and SECONDS later one JSON object.
 """
 
 from __future__ import annotations
@@ -198,6 +198,9 @@ async def _run(kind: str, host: str, port: int, count: int, seconds: float, path
     seen = Seen()
     gate = asyncio.Semaphore(CONNECTIONS_AT_ONCE)
     callers = [asyncio.create_task(_keep(make, host, port, gate)) for make in _makers(kind, seen, count, path, message)]
+    while seen.begun < count:
+        await asyncio.sleep(0.05)
+    print("READY", flush=True)
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         await asyncio.sleep(0.25)

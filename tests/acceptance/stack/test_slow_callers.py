@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from stack.local import Stack
 from tests.bench.drops import BenchDrop, create_for_suite
 from tests.chaos.slow_callers import (
@@ -13,19 +11,17 @@ from tests.chaos.slow_callers import (
     Strangers,
     call_beside,
     connections_of_one_address,
-    press,
     watch_drop,
     watch_health,
 )
 
-SECONDS = 4.0
+SECONDS = 3.0
 TIER = "slow-slice"
 
 
 async def test_half_open_calls_of_one_address_stop_no_method_of_any_service(stack: Stack) -> None:
     await create_for_suite(stack.database_url, stack.redis_url, BenchDrop(TIER, 2_000))
-    pressing = asyncio.gather(*(press(stack, one, SECONDS) for one in HALF_OPEN.values()))
-    told, strangers = await call_beside(Callers(stack, "half-open", TIER), pressing, SECONDS)
+    told, strangers = await call_beside(Callers(stack, "half-open", TIER), stack, HALF_OPEN.values(), SECONDS)
     assert told.failures == []
     assert told.mints_ms
     assert [one["most_held"] for one in strangers] == [one.count for one in HALF_OPEN.values()]
@@ -34,9 +30,8 @@ async def test_half_open_calls_of_one_address_stop_no_method_of_any_service(stac
 async def test_one_address_holds_a_small_share_of_connections_and_streams(stack: Stack) -> None:
     await create_for_suite(stack.database_url, stack.redis_url, BenchDrop(f"{TIER}-2", 2_000))
     # Streams and the connections below them are one address', so these share its bounds.
-    all_of_them = (Strangers("idle", 1_500), watch_drop(f"{TIER}-2"), watch_health())
-    pressing = asyncio.gather(*(press(stack, one, SECONDS) for one in all_of_them))
-    told, (idle, drops, health) = await call_beside(Callers(stack, "held", f"{TIER}-2"), pressing, SECONDS)
+    all_of_them = (Strangers("idle", 2_000), watch_drop(f"{TIER}-2"), watch_health())
+    told, (idle, drops, health) = await call_beside(Callers(stack, "held", f"{TIER}-2"), stack, all_of_them, SECONDS)
     assert told.failures == []
     assert told.mints_ms
     assert idle["most_held"] <= connections_of_one_address()
