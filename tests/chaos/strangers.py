@@ -43,6 +43,7 @@ class Seen:
     begun: int = 0
     ended: int = 0
     most_held: int = 0
+    held_at_end: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     held: dict[object, float] = field(default_factory=dict, repr=False)
 
@@ -61,7 +62,8 @@ class Seen:
 
     def look(self) -> None:
         until_s = time.monotonic() - HELD_AFTER_S
-        self.most_held = max(self.most_held, sum(since_s < until_s for since_s in self.held.values()))
+        self.held_at_end = sum(since_s < until_s for since_s in self.held.values())
+        self.most_held = max(self.most_held, self.held_at_end)
 
 
 class Silent(asyncio.Protocol):
