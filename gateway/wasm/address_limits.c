@@ -210,9 +210,10 @@ u32 EXPORT(proxy_on_request_headers)(u32 context, u32 headers, u32 end_of_stream
   return PAUSE;
 }
 
+// Envoy calls this for connections, too, after the function above.
 void EXPORT(proxy_on_log)(u32 context) {
   (void)context;
-  end();
+  if (kind_now() == STREAMS) end();
 }
 
 void EXPORT(proxy_on_context_create)(u32 context, u32 parent) { (void)context, (void)parent; }

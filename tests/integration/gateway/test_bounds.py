@@ -44,19 +44,22 @@ async def _strangers(gateway: Gateway, path: str, count: int, message: bytes | N
         transport.abort()
 
 
-async def _connections(port: int, count: int, host: str = STRANGER) -> list[asyncio.StreamWriter]:
-    """Open so many; those that are still open a moment later."""
-    opened = [await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0)) for _ in range(count)]
-    kept = []
-    for reader, writer in opened:
-        try:
-            async with asyncio.timeout(0.1):
-                await reader.read(1)
-        except TimeoutError:
-            kept.append(writer)
-        except ConnectionError:
-            pass
-    return kept
+async def _connections(port: int, count: int, kept: int) -> list[asyncio.StreamWriter]:
+    """Open so many; those that stay open, which must be `kept`."""
+    opened = [await asyncio.open_connection("127.0.0.1", port, local_addr=(STRANGER, 0)) for _ in range(count)]
+    reads = [asyncio.ensure_future(reader.read(1)) for reader, _ in opened]
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                while sum(read.done() for read in reads) < count - kept:
+                    await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        assert sum(not read.done() for read in reads) == kept
+        return [writer for read, (_, writer) in zip(reads, opened, strict=True) if not read.done()]
+    finally:
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def _until(seen: Seen, ended: int, limit_s: float = 5) -> None:
@@ -77,7 +80,7 @@ async def test_a_call_takes_a_place_only_once_it_is_whole(services: Services, tm
             await open_calls.enter_async_context(_strangers(gateway, one.path, 20)) for one in HALF_OPEN.values()
         ]
         head = b"POST /mint HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
-        for writer in await _connections(settings.gateway_port, 5):
+        for writer in await _connections(settings.gateway_port, 5, kept=5):
             writer.write(head)
         await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest())
         await wallet_pb2_grpc.WalletServiceStub(channel).IssuePass(wallet_pb2.IssuePassRequest())
@@ -134,29 +137,30 @@ async def test_one_address_holds_so_many_connections(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounds, "IDLE_TIMEOUT_S", 2)
+    opened: list[asyncio.StreamWriter] = []  # else they are closed
     settings = make_settings(tmp_path, services, gateway_address_max_connections=8)
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
-        assert len(await _connections(settings.gateway_grpc_port, 4)) == 2
-        kept = await _connections(settings.gateway_port, 8)
-        assert len(kept) == 6
+        opened += await _connections(settings.gateway_grpc_port, 4, kept=2)
+        kept = await _connections(settings.gateway_port, 8, kept=6)
         assert (await client.get("/health")).status_code == 200
         for writer in kept[:2]:
             writer.close()
         await asyncio.sleep(0.1)
-        assert len(await _connections(settings.gateway_port, 4)) == 2
+        opened += await _connections(settings.gateway_port, 4, kept=2)
         # The silent ones are ended; then there is room again.
         await asyncio.sleep(2)
-        assert len(await _connections(settings.gateway_port, 8)) == 6
+        opened += await _connections(settings.gateway_port, 8, kept=6)
         async with httpx.AsyncClient(base_url=gateway.admin) as admin:
             statistics = (await admin.get("/stats?filter=address_connections_refused")).text
         assert statistics.strip().endswith(": 8")
 
 
 async def test_each_door_takes_connections_of_its_own(services: Services, tmp_path: Path) -> None:
+    opened: list[asyncio.StreamWriter] = []  # else they are closed
     settings = make_settings(tmp_path, services, gateway_max_connections=16)
     async with running_gateway(tmp_path, settings):
-        assert len(await _connections(settings.gateway_grpc_port, 8)) == 4
-        assert len(await _connections(settings.gateway_port, 8)) == 8
+        opened += await _connections(settings.gateway_grpc_port, 8, kept=4)
+        opened += await _connections(settings.gateway_port, 8, kept=8)
 
 
 async def test_one_address_holds_so_many_streams(services: Services, tmp_path: Path) -> None:
@@ -168,6 +172,12 @@ async def test_one_address_holds_so_many_streams(services: Services, tmp_path: P
     ):
         await _until(seen, 7)
         assert seen.statuses == {"200/8": 7}
+        # Connections that end make no room for streams.
+        for writer in await _connections(settings.gateway_port, 5, kept=5):
+            writer.close()
+        async with _strangers(gateway, WATCH, 2, MESSAGE) as more:
+            await _until(more, 2)
+            assert more.statuses == {"200/8": 2}
         watch = mint_pb2_grpc.MintServiceStub(channel).WatchDrop(mint_pb2.WatchDropRequest())
         assert (await watch.read()).drop.minted == 0
         # Calls are not streams.
@@ -177,6 +187,7 @@ async def test_one_address_holds_so_many_streams(services: Services, tmp_path: P
 
 
 async def test_behind_a_load_balancer_the_address_is_the_forwarded_one(services: Services, tmp_path: Path) -> None:
+    opened: list[asyncio.StreamWriter] = []  # else they are closed
     settings = make_settings(
         tmp_path,
         services,
@@ -186,17 +197,14 @@ async def test_behind_a_load_balancer_the_address_is_the_forwarded_one(services:
     )
 
     async def codes(channel: grpc.aio.Channel, address: str) -> list[Any]:
-        calls = [
-            health_pb2_grpc.HealthStub(channel).Watch(WATCHED, metadata=(("x-forwarded-for", address),))
-            for _ in range(3)
-        ]
-        seen = []
-        for call in calls:
+        seen: list[Any] = []
+        for _ in range(3):
+            call = health_pb2_grpc.HealthStub(channel).Watch(WATCHED, metadata=(("x-forwarded-for", address),))
+            kept.append(call)
             try:
                 seen.append((await call.read()).status)
             except grpc.aio.AioRpcError as failure:
                 seen.append(failure.code())
-        kept.extend(calls)
         return seen
 
     kept: list[Any] = []
@@ -206,7 +214,7 @@ async def test_behind_a_load_balancer_the_address_is_the_forwarded_one(services:
         grpc.aio.insecure_channel(gateway.grpc_target) as channel,
     ):
         # Its own connections are not counted.
-        assert len(await _connections(settings.gateway_port, 5)) == 5
+        opened += await _connections(settings.gateway_port, 5, kept=5)
         for address in ("203.0.113.1", "203.0.113.2", "2001:db8::1", "2001:db8:0:1::1", "1::2:3:4:5:6"):
             assert await codes(channel, address) == allowed, address
         # A caller who has one IPv6 address has its /64.
