@@ -216,9 +216,8 @@ def main() -> None:
     kind, host, port, count, seconds, *path = sys.argv[1:]
     message = sys.stdin.buffer.read() if kind == "streams" else b""
     said = uvloop.run(_run(kind, host, int(port), int(count), float(seconds), "".join(path), message))
-    print(
-        json.dumps({"begun": said.begun, "ended": said.ended, "most_held": said.most_held, "statuses": said.statuses})
-    )
+    names = ("begun", "ended", "most_held", "held_at_end", "statuses")
+    print(json.dumps({name: getattr(said, name) for name in names}))
 
 
 if __name__ == "__main__":
