@@ -65,6 +65,16 @@ protos: venv ## Generate what comes from the protos: code, the OpenAPI document,
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m gateway.pages
 
+# A C compiler for WebAssembly, far bigger than the project; the same version makes the same bytes.
+COMPILER := .venv-zig
+.PHONY: wasm
+wasm: ## Compile the gateway's filter that counts connections and streams by address (needs the network)
+	@test -x $(COMPILER)/bin/python || $(PYTHON) -m venv $(COMPILER)
+	@$(COMPILER)/bin/pip install --quiet --disable-pip-version-check ziglang==0.17.1
+	@$(COMPILER)/bin/python -m ziglang cc -target wasm32-freestanding -mcpu=mvp -Os -nostdlib -Wall -Wextra -Werror \
+		-Wl,--no-entry -Wl,--strip-all -o gateway/wasm/address_limits.wasm gateway/wasm/address_limits.c
+	@chmod 644 gateway/wasm/address_limits.wasm
+
 .PHONY: settings
 settings: venv ## Write .env.example and docs/settings.md from the settings
 	@$(BIN)/python -m cli.settings_reference
@@ -110,7 +120,7 @@ scan: venv ## Scan the manifests with checkov, in an environment of its own (nee
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; the state folder stays
-	@rm -rf $(VENV) $(SCANNER) .install.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(SCANNER) $(COMPILER) .install.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 IS_INSTALLED := test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" && cmp -s requirements-dev.txt $(LOCK_STAMP) \

@@ -22,7 +22,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway import bare_statuses, cors
+from gateway import bare_statuses, bounds, cors
 from gateway.messages import flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
@@ -198,7 +198,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
 def grpc_filters(settings: GatewaySettings) -> list[Any]:
     """The chain of the native listener. Lua works for `grpc.health.v1.Health` alone."""
     lua = Lua(default_source_code=_source(lua_file("health_routing")))
-    chain = [_filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
+    chain = [*bounds.native_filters(settings), _filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
     if settings.gateway_rate_limit_rps is not None:
         chain.insert(0, _filter(RATE_LIMIT, _rate_limit(settings)))
     return chain
