@@ -33,10 +33,6 @@ PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Schema]]]] 
         re.compile(r"\b([\d,]+) to ([\d,]+) printable ASCII characters"),
         lambda found: {**_between(found), "pattern": _PRINTABLE},
     ),
-    (
-        re.compile(r"\b([\d,]+) to ([\d,]+) characters of A-Z, a-z, 0-9 and =_-"),
-        lambda found: {**_between(found), "pattern": "^[A-Za-z0-9=_-]+$"},
-    ),
     # Bytes bound characters too: no character is shorter than a byte.
     (re.compile(r"\b([\d,]+) to ([\d,]+) bytes"), _between),
     (

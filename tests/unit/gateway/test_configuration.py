@@ -144,15 +144,20 @@ def _values_of(key: str, node: Any) -> list[Any]:
     return [value for child in node for value in _values_of(key, child)] if isinstance(node, list) else []
 
 
-def test_no_runtime_key_is_trusted_to_do_anything() -> None:
-    """Envoy ignores runtime keys that it does not know, so none of its own is set.
+def test_every_runtime_key_is_known_to_take_effect() -> None:
+    """Envoy ignores runtime keys that it does not know.
 
-    The only keys are names that a message asks for, beside the values in force.
+    Two are its own: `tests/integration/gateway/test_bounds.py` sees that they bound the connections of each door. The
+    others are names that a message asks for, beside the values in force.
     """
     everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
     everything["gateway_access_log_path"] = "/dev/null"
     configuration = _generated(**everything)
-    assert "layered_runtime" not in configuration
+    [layer] = configuration["layered_runtime"]["layers"]
+    assert set(layer["static_layer"]) == {
+        "envoy.resource_limits.listener.json.connection_limit",
+        "envoy.resource_limits.listener.grpc.connection_limit",
+    }
     assert set(_values_of("runtime_key", configuration)) == {
         "vyris.access_log.shed_status",
         "vyris.access_log.shed_sample",
