@@ -5,15 +5,34 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import redis.asyncio as redis
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from stack.local import DATABASES, Stack
 from tests.fresh_database import create_template, fresh_database
+from tests.shell import REPOSITORY, clear_settings
+
+
+def pytest_configure() -> None:
+    """Before the tests' modules are imported, as some of them read settings then."""
+    clear_settings()
+    set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_working_folder() -> Iterator[None]:
+    """Run in a folder without `.env`: settings and the processes of tests read the one of their working folder."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="vyris-tests-") as folder:
+        os.chdir(folder)
+        yield
+        os.chdir(before)
 
 
 @pytest.fixture(scope="session")
