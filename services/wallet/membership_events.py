@@ -18,8 +18,8 @@ import structlog
 
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import LockClass, wait_for_hashed_locks
 from services.storage.rounds import repeat
-from services.wallet.issuing import LOCK_CLASS
 from services.wallet.push_outbox import PAUSE_AFTER_FAILURE_S
 from services.wallet.statements import QUERIES
 
@@ -60,7 +60,7 @@ async def _follow(connection: Connection) -> int:
     if not events:
         return 0
     memberships: list[UUID] = sorted({event["membership_id"] for event in events})
-    await connection.execute(QUERIES["lock_memberships"], LOCK_CLASS, memberships)
+    await wait_for_hashed_locks(connection, LockClass.WALLET_MEMBERSHIP, map(str, memberships))
     changed = await connection.fetch(QUERIES["refresh_passes"], memberships)
     await connection.execute(QUERIES["move_cursor"], events[-1]["transaction"], events[-1]["id"])
     for row in changed:
