@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import redis.asyncio as redis
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from stack.local import DATABASES, Stack
+from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
 from tests.shell import REPOSITORY, clear_settings
 
@@ -23,6 +24,16 @@ def pytest_configure() -> None:
     """Before the tests' modules are imported, as some of them read settings then."""
     clear_settings()
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the machine before the time limit of the test begins."""
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    with turn(worker["testrunuid"], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
