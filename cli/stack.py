@@ -44,7 +44,7 @@ def run() -> None:
         stack = _stack()
         try:
             _start(stack, detached=False)
-            typer.echo(f"Logs follow, `{_command()} logs -f` shows every request; Ctrl-C stops everything.\n")
+            typer.echo("Logs follow; Ctrl-C stops everything.\n")
             files = [stack.log_file(name) for name in stack.processes]
             _show(LogFollower(files, RequestDigest()), stack)
             typer.echo("The stack was stopped from elsewhere.")

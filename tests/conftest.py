@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis.asyncio as redis
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -24,6 +25,9 @@ def pytest_configure() -> None:
     """Before the tests' modules are imported, as some of them read settings then."""
     clear_settings()
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
+    # A deadline would judge how busy the other worker keeps the machine.
+    hypothesis.settings.register_profile("suite", deadline=None)
+    hypothesis.settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
