@@ -21,6 +21,9 @@ PROJECT_STAMP := $(VENV)/installed-pyproject.toml
 PIP := $(BIN)/python -m pip --require-virtualenv --disable-pip-version-check install
 FAILED := { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 PYTEST_ARGUMENTS ?=
+# Each worker starts databases and a stack of its own, of 700 MB. `TEST_WORKERS=0` runs the tests in one process.
+TEST_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## Show this list
@@ -40,7 +43,14 @@ down: venv ## Stop what `make up` started
 
 .PHONY: test
 test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
-	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+	@$(PYTEST) $(PYTEST_ARGUMENTS)
+
+.PHONY: check
+check: venv ## Check format, style, types and the unit tests in less than a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(PYTEST) -q tests/unit $(PYTEST_ARGUMENTS)
 
 .PHONY: test-browser
 test-browser: venv ## Open the pages in a headless Chromium, which has to be installed

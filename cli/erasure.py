@@ -8,6 +8,7 @@ from typing import Final
 from services import audit_log
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
+from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 from services.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)
@@ -41,7 +42,9 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     the phones and then forgets them, within a day (`services/wallet/housekeeping.py`).
     `schema/personal-data.md` says it for each column.
     """
-    await connection.execute(QUERIES["lock_moves"], user_id)
+    # What reforge does with the user's memberships ends first, and begins again on what is left.
+    for row in await connection.fetch(QUERIES["ids_of_user"], user_id):
+        await wait_for_key(connection, REFORGE_MEMBERSHIP, str(row["id"]))
     rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
     memberships = [row["id"] for row in rows]
     ids = [str(id_) for id_ in memberships]

@@ -1,7 +1,6 @@
--- name: lock_moves
--- What reforge does with the user's memberships ends first, and begins again on what is left. The lock is reforge's own
--- (services/reforge/queries.sql). $1 user
-SELECT pg_advisory_xact_lock(hashtextextended('vyris.reforge:' || id, 0)) FROM memberships WHERE user_id = $1 ORDER BY id;
+-- name: ids_of_user
+-- $1 user
+SELECT id FROM memberships WHERE user_id = $1 ORDER BY id;
 
 -- name: memberships_of_user
 -- $1 user. Waits for other work on them.

@@ -169,14 +169,6 @@ UPDATE receipt_ledger l SET state = 'FAILED', reason = 'ABANDONED', updated_at =
 FROM abandoned a WHERE l.receipt_key = a.receipt_key
 RETURNING l.receipt_key;
 
--- name: try_lock
--- One process at a time does a repair; held to the end of the transaction. $1 class, $2 object
-SELECT pg_try_advisory_xact_lock($1::int, $2::int);
-
--- name: wait_for_lock
--- The same for what an operator wants done: waits its turn, up to the lock timeout. $1 class, $2 object
-SELECT TRUE FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked;
-
 -- name: remaining_by_drop
 -- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all;
 -- $2 at most so many, the newest

@@ -12,11 +12,6 @@ LEFT JOIN devices v ON v.membership_id = m.id AND v.retired_at IS NULL
 LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
 WHERE m.id = $1;
 
--- name: lock_memberships
--- Keeps the issue of a membership's first pass and the handling of its events apart, so that neither misses the
--- other. Held to the end of the transaction. $1 class, $2 memberships (sorted)
-SELECT pg_advisory_xact_lock($1::int, hashtext(membership::text)) FROM unnest($2::uuid[]) AS membership;
-
 -- name: insert_pass
 -- The first pass has the serial that was told at mint; a membership that moved gets a new one.
 -- $1 membership, $2 generation, $3 public id

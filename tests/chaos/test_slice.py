@@ -18,7 +18,7 @@ FIRST_SEED = 1_000
 RUNS = range(FIRST_SEED, FIRST_SEED + 100)
 CAPACITY_LIMIT = 300
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from services.mint.refunds.statements import QUERIES
 from services.mint.revocation import restore, revoke
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import MINT_PURCHASE, wait_for_key
 
 REVERSED: Final = "REFUND_REVERSED"
 
@@ -80,7 +81,7 @@ class Refunds:
 
 async def apply_notice(connection: Connection, notice: Notice) -> tuple[Outcome, bool]:
     """Apply a notice in the caller's transaction; what became of it, and whether it was told before."""
-    await connection.execute(QUERIES["lock_purchase"], notice.receipt_key)
+    await wait_for_key(connection, MINT_PURCHASE, notice.receipt_key.hex())
     name = (notice.kind, notice.issuer, notice.notification_id)
     told: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)
     if told is not None:

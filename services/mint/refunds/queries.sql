@@ -1,7 +1,3 @@
--- name: lock_purchase
--- One at a time works on what is told about one purchase; held to the end of the transaction. $1 key
-SELECT pg_advisory_xact_lock(hashtextextended(encode($1::bytea, 'hex'), 0x5659523));
-
 -- name: find_notification
 -- What became of a notification that was told before; no row where a version before ignored it.
 -- $1 kind, $2 issuer, $3 notification

@@ -12,11 +12,8 @@ from services.runtime.settings import EXIT_CONFIGURATION, load
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with nothing but what the test puts there, and no settings in the environment."""
+    """A working folder with nothing but what the test puts there."""
     monkeypatch.chdir(tmp_path)
-    for settings_class in READERS.values():
-        for name in settings_class.model_fields:
-            monkeypatch.delenv(name.upper(), raising=False)
     return tmp_path
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import PIECES_A_TURN, AppStoreSignatures
 from services.mint.receipts.pace import Pace
@@ -40,6 +42,7 @@ async def test_a_turn_of_the_loop_does_so_many_pieces_and_no_more_in_order() -> 
         await asyncio.wait_for(piece(number), 1)
 
 
+@pytest.mark.alone
 async def test_a_core_verifies_a_thousand_receipts_a_second_and_the_loop_goes_on_meanwhile() -> None:
     store = AppStoreSigner()
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
