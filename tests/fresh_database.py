@@ -21,7 +21,12 @@ def with_database(url: str, database: str) -> str:
 
 
 async def create_template(server_url: str) -> None:
-    """Make the migrated template on the server of `server_url`."""
+    """Make the migrated template on the server of `server_url`.
+
+    From then on the server leaves writing to the disk to the kernel: a copy takes a third of the time, and only a
+    machine that loses its power could tell the difference.
+    """
+    await flush_writes(server_url, is_on=False)
     await _on_server(server_url, f"CREATE DATABASE {TEMPLATE}")
     migrate(with_database(server_url, TEMPLATE))
 
@@ -35,6 +40,12 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
         yield with_database(server_url, name)
     finally:
         await _on_server(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def flush_writes(server_url: str, *, is_on: bool) -> None:
+    """Let the server flush what it commits, as in production, or leave that to the kernel (fsync)."""
+    await _on_server(server_url, "ALTER SYSTEM RESET fsync" if is_on else "ALTER SYSTEM SET fsync = off")
+    await _on_server(server_url, "SELECT pg_reload_conf()")
 
 
 async def _on_server(server_url: str, statement: str) -> None:

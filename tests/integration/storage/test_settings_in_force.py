@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,13 +15,22 @@ from services.storage.settings import PostgresSettings
 from stack.local import Stack
 from stack.postgres import CONFIGURATION, SETTINGS
 from stack.valkey import MEMORY_LIMIT
+from tests.fresh_database import flush_writes
 
 GIVEN = dict(re.findall(r"^([a-z_]+) = '?(.*?)'?$", SETTINGS, re.MULTILINE))
 
 
+async def _reloaded(connection: asyncpg.Connection[Any]) -> None:
+    async with asyncio.timeout(5):
+        while await connection.fetchval("SHOW fsync") != "on":
+            await asyncio.sleep(0.02)
+
+
 async def test_every_setting_of_the_embedded_postgres_is_in_force(databases: Stack) -> None:
+    await flush_writes(databases.database_url, is_on=True)
     connection = await asyncpg.connect(databases.database_url)
     try:
+        await _reloaded(connection)
         # What the file says, whether the server took it, and where the value in force comes from.
         rows = await connection.fetch(
             "SELECT f.name, f.setting AS given, f.applied, f.error, s.sourcefile, s.pending_restart "
@@ -28,6 +39,7 @@ async def test_every_setting_of_the_embedded_postgres_is_in_force(databases: Sta
         )
     finally:
         await connection.close()
+        await flush_writes(databases.database_url, is_on=False)
     assert {row["name"] for row in rows} == GIVEN.keys()
     for row in rows:
         assert row["applied"], row
