@@ -28,6 +28,11 @@ MEMBERSHIPS_OVER_CAPACITY = Gauge(
 SLOTS_UNACCOUNTED = Gauge(
     "vyris_slots_unaccounted", "Capacity less unclaimed slots and taken numbers", ["tier", "year", "environment"]
 )
+NUMBERS_MISSING = Gauge(
+    "vyris_numbers_missing",
+    "Capacity less unclaimed slots, held numbers, live memberships, and revoked ones that keep their number",
+    ["tier", "year", "environment"],
+)
 OLDEST_PENDING_S = Gauge("vyris_receipts_oldest_pending_seconds", "Age of the oldest PENDING receipt")
 AUDITED_AT = Gauge("vyris_audited_timestamp_seconds", "When the rules were last counted over (Unix time)")
 NOTICES = Counter(

@@ -7,12 +7,14 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.device_proof import DeviceProofSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
 from services.runtime.fields import TIER_FORM, YEAR_FORM
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
+from services.supply.settings import HoldSettings
 from services.user_tokens import UserTokenSettings
 
 Addresses = Annotated[str, Field(pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$")]
@@ -60,10 +62,12 @@ class PeerSettings(BaseSettings):
 
 class MintSettings(
     UserTokenSettings,
+    DeviceProofSettings,
     ReceiptSettings,
     BouncerSettings,
     PostgresSettings,
     DefaultDropSettings,
+    HoldSettings,
     PeerSettings,
     ServiceSettings,
 ):

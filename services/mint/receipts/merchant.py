@@ -4,7 +4,8 @@ header  {"alg": "ES256", "kid": …}
 claims  iss   the shop                       jti      the order, unique at the shop
         sub   the buyer's user_id            drop     "<tier>:<year>"
         aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
-        iat   optional, unused
+        iat   optional, unused               hold     optional, the hold that was paid for
+                                             payer    optional, who paid, as the shop knows him: counted by `limits`
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class MerchantVerifier:
             _check_lasting(claims)
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)
+            hold, payer = (text_claim(claims, name) if name in claims else None for name in ("hold", "payer"))
         except TokenRefused as refusal:
             raise InvalidReceipt(f"This merchant receipt is not accepted: {refusal.clause}") from None
         environment: Environment = "sandbox" if sandbox else "production"
@@ -54,7 +56,7 @@ class MerchantVerifier:
             raise AnothersPurchase(key)
         if claim.original_transaction_id not in {None, order}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
-        return VerifiedReceipt(key, KIND, order, environment, drop)
+        return VerifiedReceipt(key, KIND, order, environment, drop, hold, payer)
 
 
 def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:

@@ -31,6 +31,9 @@ class VerifiedReceipt(NamedTuple):
     environment: Environment = "production"
     # The drop that was bought; None where the receipt says nothing of it.
     drop: DropName | None = None
+    # The hold that was paid for, and who paid, where the receipt says so.
+    hold: str | None = None
+    payer: str | None = None
 
 
 class AnothersPurchase(InvalidReceipt):
