@@ -46,6 +46,8 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
             await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
+    await connection.execute(QUERIES["forget_person_keys"], memberships)
+    await connection.execute(QUERIES["unname_holds"], user_id)
     await connection.execute(QUERIES["unname_memberships"], user_id)
     erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
     details = {"memberships": [str(id_) for id_ in memberships], "receipts": erased.receipts}

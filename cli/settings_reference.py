@@ -19,6 +19,7 @@ from gateway.settings import GatewaySettings
 from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
 from services.reforge.settings import ReforgeSettings
+from services.supply.settings import NewHoldSettings
 from services.wallet.settings import WalletSettings
 from stack.settings import StackSettings
 
@@ -30,6 +31,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
     "reforge": ReforgeSettings,
     "gateway": GatewaySettings,
     "local stack": StackSettings,
+    "`vyris drop create`": NewHoldSettings,
 }
 
 

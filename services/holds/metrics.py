@@ -7,7 +7,6 @@ from prometheus_client import Counter
 from services.runtime.metrics import by_labels
 
 TAKES = by_labels(Counter("vyris_hold_takes", "Answers to requests for a hold", ["outcome"]))
-ENDED = by_labels(
-    Counter("vyris_holds_ended", "Holds that ended: USED, RELEASED, LAPSED", ["state"])  # USED is counted by the mint
-)
+# Those that a membership came of are counted by the mint.
+ENDED = by_labels(Counter("vyris_holds_ended", "Holds that ended without a membership: RELEASED, LAPSED", ["state"]))
 OFFERED = Counter("vyris_holds_offered", "Numbers that came back and are held for somebody who paid too late")

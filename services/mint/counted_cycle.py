@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.mint import metrics
 from services.mint.cycle import Groups, MintCycle, ReceiptGroup
 from services.mint.grant import Grant
+from services.mint.ledger import MintRow, Outcome
 from services.storage.failures import DatabaseUnavailable, DataRejected
 
 UNIQUE_VIOLATION = "SQLSTATE 23505"
@@ -39,6 +40,10 @@ class CountedMintCycle(MintCycle):
         self._raced: Groups = []
         undecided = await super()._mint(batch, grant, limit, is_sold_out=is_sold_out)
         return undecided + self._raced
+
+    def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
+        metrics.HOLDS_USED.inc(sum(row.outcome == Outcome.MINTED and row.sort_order is None for row in rows.values()))
+        return super()._answer(groups, rows)
 
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
         """Another process counted the same key at the same moment: the next batch sees who was first."""

@@ -13,6 +13,8 @@ BATCH_RECEIPTS = Histogram(
 STEP_SECONDS = by_labels(
     TracedHistogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
 )
+HOLDS_USED = Counter("vyris_holds_used", "Holds whose number became a membership")
+HOLDS_LIVE = Gauge("vyris_holds_live", "Numbers that are held by Postgres", ["tier", "year", "environment"])
 SLOTS_REMAINING = Gauge("vyris_slots_remaining", "Unclaimed slots by Postgres", ["tier", "year", "environment"])
 BOUNCER_DRIFT = Gauge(
     "vyris_bouncer_drift_slots", "Redis' count less Postgres' at the last recount", ["tier", "year", "environment"]

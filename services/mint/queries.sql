@@ -362,7 +362,7 @@ SELECT TRUE FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked;
 -- name: remaining_by_drop
 -- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all;
 -- $2 at most so many, the newest
-SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining
+SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining, sum(t.held)::int AS held
 FROM drops d JOIN drop_tallies t ON t.drop_id = d.id
 WHERE $1::int[] IS NULL OR d.id = ANY ($1::int[])
 GROUP BY d.id ORDER BY d.id DESC LIMIT $2;

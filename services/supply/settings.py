@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class HoldSettings(BaseSettings):
@@ -22,6 +22,8 @@ class HoldSettings(BaseSettings):
 
 class NewHoldSettings(BaseSettings):
     """What a new drop that sells by hold gets unless its creator says otherwise."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
     hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
