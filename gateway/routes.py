@@ -41,6 +41,8 @@ class HttpRoute:
     status_from_service: bool
     query_parameters: tuple[str, ...]
     takes_body: bool
+    shared: bool = False
+    """Whether the answer may be kept for a moment, as it is everybody's."""
 
     @property
     def is_health(self) -> bool:
@@ -131,6 +133,7 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
             status_from_service=policy.status_from_service or policy.html,
             query_parameters=tuple(policy.query_parameters),
             takes_body=bool(binding.body),
+            shared=policy.shared,
         )
 
 
