@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +11,7 @@ from services.device_proof import DeviceProofs, claimed_proof
 from services.holds.engine import HoldEngine
 from services.holds.proven_device import proven_thumbprint
 from services.holds.register import HoldOrder
-from services.limits import PersonKeys
+from services.limits import PersonKeys, mailbox
 from services.mint.drops import DropDirectory
 from services.runtime.call import Call
 from services.runtime.fields import drop_name, is_longer, known_uuid, opaque_id, refuse_nul
@@ -23,10 +23,26 @@ APP_TRANSACTION_LIMIT_BYTES: Final = 49_152
 HELD: Final = "HELD"
 
 
+class StoreAccounts(Protocol):
+    """Proves which store account an AppTransaction is of."""
+
+    async def account(self, signed: str) -> str:
+        """Its id. Raises Unauthorized, Retryable."""
+
+
 class HoldServicer:
     """Serves `vyris.holds.v1.HoldService`."""
 
-    def __init__(self, engine: HoldEngine, drops: DropDirectory, keys: PersonKeys, proofs: DeviceProofs) -> None:
+    def __init__(
+        self,
+        engine: HoldEngine,
+        drops: DropDirectory,
+        keys: PersonKeys,
+        proofs: DeviceProofs,
+        accounts: StoreAccounts | None = None,
+    ) -> None:
+        """`accounts` is None where no app is configured: then no store account counts."""
+        self._accounts = accounts
         self._engine = engine
         self._drops = drops
         self._keys = keys
@@ -51,12 +67,26 @@ class HoldServicer:
             )
             if thumbprint is not None:
                 proven["device"] = thumbprint
+        proven |= await self._proven_beside(request, drop.limits, call)
         if drop.sale == "draw":
             raise NotOffered()
         keys = await self._keys.of(drop.id, drop.limits, proven)
         taken = await self._engine.take(drop, HoldOrder(user_id, keys), call.remaining_s)
         hold = holds_pb2.Hold(id=str(taken.id), tier=drop.tier, year=drop.year, expires_at=rfc3339(taken.expires_at))
         return holds_pb2.TakeHoldResponse(status=HELD, hold=hold, replayed=taken.replayed)
+
+    async def _proven_beside(
+        self, request: holds_pb2.TakeHoldRequest, limits: frozenset[str], call: Call
+    ) -> dict[str, str]:
+        """Store account and mailbox, where the drop counts them and they are proven."""
+        proven = {}
+        if "store_account" in limits and request.app_transaction and self._accounts is not None:
+            proven["store_account"] = await self._accounts.account(request.app_transaction)
+        if "email" in limits and call.identity is not None:
+            address = mailbox(call.identity.verified_email)
+            if address is not None:
+                proven["email"] = address
+        return proven
 
     async def release_hold(self, request: holds_pb2.ReleaseHoldRequest, call: Call) -> holds_pb2.ReleaseHoldResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, HoldExpired, Retryable."""

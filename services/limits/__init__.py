@@ -5,6 +5,7 @@ drops, and nothing links anything once the secret is destroyed. Holds count keys
 them to the membership, and a number that comes back releases them.
 """
 
+from services.limits.mailbox import mailbox
 from services.limits.person_keys import KeyColumns, PersonKey, PersonKeys, key_columns, release_keys
 
-__all__ = ["KeyColumns", "PersonKey", "PersonKeys", "key_columns", "release_keys"]
+__all__ = ["KeyColumns", "PersonKey", "PersonKeys", "key_columns", "mailbox", "release_keys"]

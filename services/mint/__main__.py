@@ -73,7 +73,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             proofs,
             default_drop=(settings.drop_tier, settings.drop_year),
         )
-        hold_servicer = HoldServicer(holds, drops, keys, proofs)
+        hold_servicer = HoldServicer(holds, drops, keys, proofs, kinds.app_transactions)
         try:
             yield Hosted(
                 endpoints=[

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from services.jwks import opened_keys, p256_key
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
+from services.mint.receipts.app_transactions import AppTransactions
 from services.mint.receipts.merchant import MerchantVerifier
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.opaque import OpaqueVerifier
@@ -25,6 +26,7 @@ class ReceiptKinds:
 
     verifiers: list[ReceiptVerifier] = field(default_factory=list)
     app_store_notices: AppStoreNotices | None = None
+    app_transactions: AppTransactions | None = None
     merchant_notices: MerchantNotices | None = None
 
 
@@ -63,6 +65,13 @@ def _add_app_store(kinds: ReceiptKinds, settings: ReceiptSettings, closing: Asyn
             accepts_sandbox=settings.app_store_sandbox,
         )
     )
+    kinds.app_transactions = AppTransactions(
+        root_certificates(settings.app_store_roots),
+        settings.app_store_bundle_id,
+        settings.app_store_app_id,
+        online_checks=settings.app_store_online_checks,
+    )
+    closing.callback(kinds.app_transactions.close)
     kinds.app_store_notices = AppStoreNotices(signatures, frozenset(sold))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.device_proof import DeviceProofs, claimed_proof
-from services.limits import PersonKeys
+from services.limits import PersonKeys, mailbox
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
@@ -78,6 +78,9 @@ class MintServicer:
             # Its age is not judged: the proof names the receipt, which mints once.
             self._proofs.verified(claimed, thumbprint=asked.device.thumbprint)
             proven["device"] = asked.device.thumbprint
+        address = mailbox(call.identity.verified_email) if call.identity is not None else None
+        if address is not None:
+            proven["email"] = address
         if order.receipt.payer is not None:
             proven["payer"] = order.receipt.payer
         keys = await self._keys.of(drop.id, drop.limits, proven)
