@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from services.runtime.times import rfc3339
 from services.runtime.typed import typed_word
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.supply.settings import NewHoldSettings
 from vyris.errors import InvalidRequest, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedule and close drops.")
@@ -52,7 +54,39 @@ OpensAt = Annotated[
 ClosesAt = Annotated[
     datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"When minting ends. {_MOMENT}")
 ]
-COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
+COLUMNS = (
+    "tier",
+    "year",
+    "environment",
+    "sale",
+    "capacity",
+    "minted",
+    "held",
+    "remaining",
+    "state",
+    "opens_at",
+    "closes_at",
+)
+
+
+class Sale(StrEnum):
+    """How a drop sells."""
+
+    DIRECT = "direct"
+    HOLD = "hold"
+
+
+class Limit(StrEnum):
+    """What counts once in a drop."""
+
+    USER = "user"
+    DEVICE = "device"
+    STORE_ACCOUNT = "store_account"
+    EMAIL = "email"
+    PAYER = "payer"
+
+
+LIMIT_HELP = "Count this key of a person once; several times for several keys. `user` is always among them."
 
 
 @app.command()
@@ -69,11 +103,22 @@ async def create(
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
+    sale: Annotated[Sale, typer.Option(help="direct: who mints first; hold: who takes a hold first.")] = Sale.DIRECT,
+    limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
+    hold_ttl: Annotated[
+        int | None, typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S.")
+    ] = None,
+    hold_extensions: Annotated[
+        int | None, typer.Option(min=0, max=100, help="How often a hold can be extended. Default: HOLD_EXTENSIONS.")
+    ] = None,
+    hold_attempts: Annotated[
+        int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
+    ] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
-    default = load(DefaultDropSettings)
+    default, held = load(DefaultDropSettings), load(NewHoldSettings)
     name = _checked_name(tier or default.drop_tier, year or default.drop_year)
     new = drops.NewDrop(
         *name,
@@ -81,6 +126,11 @@ async def create(
         _environment(sandbox),
         *_opening(opens_at, closes_at),
         refund_frees_number,
+        sale.value,
+        tuple(key.value for key in limit or ()),
+        held.hold_ttl_s if hold_ttl is None else hold_ttl,
+        held.hold_extensions if hold_extensions is None else hold_extensions,
+        held.hold_attempts if hold_attempts is None else hold_attempts,
     )
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
@@ -122,7 +172,7 @@ async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: A
 async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, sandbox: Sandbox = False) -> None:
     """Give a drop more or fewer numbers, never fewer than are taken."""
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         try:
             before = await audited(
                 database,
@@ -150,7 +200,7 @@ async def schedule(
     """Say anew when a drop sells; one that was closed may open again."""
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         await audited(
             database,
             lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=operator_name()),
@@ -164,7 +214,7 @@ async def schedule(
 async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
     """End a drop's sale now: from the next batch on buyers hear that it is closed."""
     async with backends.database() as database:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         await audited(database, lambda c: drop_times.close_drop(c, drop, reason=reason, actor=operator_name()))
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
 
@@ -182,11 +232,14 @@ async def _create(connection: Connection, new: drops.NewDrop, advance: drops.Pro
             opens_at=rfc3339(new.opens_at),
             closes_at=rfc3339(new.closes_at),
             refund_frees_number=new.refund_frees_number,
+            sale=new.sale,
+            limits=list(new.limits),
         )
     return drop_id
 
 
-async def _found(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
+async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
+    """The drop of that name; ends the command with a sentence where there is none."""
     name = _checked_name(tier, year)
     try:
         return await drops.DropDirectory(database).named(*name, _environment(sandbox))
@@ -215,15 +268,14 @@ def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:
 async def _read(tier: str | None, year: str | None) -> list[dict[str, object]]:
     async with backends.database() as database:
         rows = await database.fetch(QUERIES["list_drops"], tier, year)
-    return [
-        {
-            **row,
-            "minted": row["taken"],
-            "remaining": row["capacity"] - row["taken"],
-            "state": drop_state(early=row["early"], late=row["late"], remaining=row["capacity"] - row["taken"]),
-        }
-        for row in rows
-    ]
+    return [_shown(row) for row in rows]
+
+
+def _shown(row: Any) -> dict[str, object]:
+    minted = row["taken"] - row["held"]
+    remaining = row["capacity"] - minted
+    state = drop_state(early=row["early"], late=row["late"], remaining=remaining, held=row["held"])
+    return {**row, "minted": minted, "remaining": remaining, "state": state}
 
 
 def _checked_name(tier: str, year: str) -> tuple[str, str]:

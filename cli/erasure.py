@@ -62,4 +62,6 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
+    await connection.execute(QUERIES["forget_person_keys"], memberships)
+    await connection.execute(QUERIES["unname_holds"], user_id)
     return erased

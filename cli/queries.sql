@@ -78,6 +78,17 @@ WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND la
 UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased', erased_at = now()
 WHERE user_id = $1;
 
+-- name: unname_holds
+-- Ended holds and places in line belong to nobody any more; a live one lapses by itself. $1 user
+WITH unlined AS (
+  DELETE FROM late_payments WHERE user_id = $1
+)
+UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+
+-- name: forget_person_keys
+-- What was counted for the person. $1 memberships
+DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
+
 -- name: unname_receipts
 -- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user
 WITH unnamed AS (

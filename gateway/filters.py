@@ -45,6 +45,7 @@ PRIVATE_HEADERS: Final = (
     "x-error-status",
     "x-error-retryable",
     "x-http-status",
+    "x-vyris-kept",
 )
 ANSWER_LIMIT_BYTES: Final = 4 << 20
 ADDRESSES_LIMIT: Final = 100_000
@@ -62,6 +63,8 @@ def lua_file(name: str) -> str:
 def answer_script_name(route: HttpRoute) -> str:
     """Which script shapes the answers of `route`, and takes a body away where it has none."""
     name = f"{_answer_file(route)}_{route.success_status}"
+    if route.shared:
+        return f"{name}_shared"
     return name if route.takes_body else f"{name}_bodiless"
 
 
@@ -79,7 +82,11 @@ def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
     scripts = {"answer_200": _script(200, "answer")}
     for route in routes:
         script = _script(route.success_status, _answer_file(route))
-        scripts[answer_script_name(route)] = script if route.takes_body else f"{script}\n{lua_file('bodiless')}"
+        if not route.takes_body:
+            script += f"\n{lua_file('bodiless')}"
+        if route.shared:
+            script += f"\n{lua_file('shared')}"
+        scripts[answer_script_name(route)] = script
     return scripts
 
 

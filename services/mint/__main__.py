@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from services.device_proof import DeviceProofs
+from services.holds.engine import running_holds
+from services.holds.servicer import HoldServicer
+from services.limits import PersonKeys
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
 from services.mint.engine import running_engine
@@ -27,6 +30,7 @@ from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.encounter.v1 import encounter_pb2
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
@@ -47,6 +51,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         ready_kinds(settings, production=settings.production, database=database) as kinds,
         opened_user_tokens(settings, production=settings.production) as user_tokens,
         running_engine(database, settings) as (engine, bouncer),
+        running_holds(database, bouncer, DropDirectory(database), engine.recount, settings) as holds,
     ):
         peers = {
             name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
@@ -61,19 +66,24 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             database, kinds.app_store_notices, kinds.app_store_histories, settings.app_store_reconcile_interval_s
         )
         beside = [asyncio.create_task(work.run()) for work in (health, reconciler)]
+        drops, keys = DropDirectory(database), PersonKeys(database)
+        proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
         servicer = MintServicer(
             engine,
-            DropDirectory(database),
+            drops,
             ReceiptVerifiers(kinds.verifiers, engine.minted_in),
-            Enrolment(database, DeviceProofs(settings.device_proof, settings.public_base_url), engine.minted_in),
+            Enrolment(database, proofs, engine.minted_in),
             DropWatch(database),
             Notifications(kinds, Refunds(database)),
+            keys,
             default_drop=(settings.drop_tier, settings.drop_year),
         )
+        hold_servicer = HoldServicer(holds, drops, keys, proofs, kinds.app_transactions)
         try:
             yield Hosted(
                 endpoints=[
                     Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], servicer),
+                    Endpoint(holds_pb2.DESCRIPTOR.services_by_name["HoldService"], hold_servicer),
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=can_serve,

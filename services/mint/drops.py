@@ -25,6 +25,7 @@ from vyris.errors import NotFound
 
 CAPACITY_LIMIT: Final = 10_000_000
 SLOTS_A_CHUNK: Final = 50_000
+SECRET_BYTES: Final = 32
 RANDOM_BITS: Final = 62  # within bigint; two equal ones in a drop of 10^7 are a chance of 10^-5, and refused
 UNKNOWN_MEMORY_S: Final = 1.0
 UNKNOWN_MEMORY_LIMIT: Final = 1_000
@@ -42,6 +43,13 @@ class Drop:
     tier: str
     year: str
     environment: Environment
+    sale: str = "direct"  # direct, hold or draw
+    limits: frozenset[str] = frozenset()  # which keys of a person count
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether holds or person keys decide who gets a number."""
+        return self.sale != "direct" or bool(self.limits)
 
 
 class DropDirectory:
@@ -86,7 +94,7 @@ class DropDirectory:
             await self.named(tier, year, "sandbox")
 
     def _remember(self, row: asyncpg.Record) -> Drop:
-        drop = Drop(row["id"], row["tier"], row["year"], row["environment"])
+        drop = Drop(row["id"], row["tier"], row["year"], row["environment"], row["sale"], frozenset(row["limits"]))
         self._known[drop.tier, drop.year, drop.environment] = drop
         return drop
 
@@ -102,6 +110,11 @@ class NewDrop:
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     refund_frees_number: bool = False
+    sale: str = "direct"
+    limits: tuple[str, ...] = ()  # `user` is always among them where anything is counted
+    hold_ttl_s: int = 600
+    hold_extensions: int = 1
+    hold_attempts: int = 2
 
 
 class CannotResize(Exception):
@@ -110,6 +123,7 @@ class CannotResize(Exception):
 
 async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
     """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
+    limits = sorted({*new.limits, "user"}) if new.limits or new.sale != "direct" else []
     drop_id: int | None = await connection.fetchval(
         QUERIES["create_drop"],
         new.tier,
@@ -119,9 +133,16 @@ async def create_drop(connection: Connection, new: NewDrop, progress: Progress =
         new.opens_at,
         new.closes_at,
         new.refund_frees_number,
+        new.sale,
+        limits,
+        new.hold_ttl_s,
+        new.hold_extensions,
+        new.hold_attempts,
     )
     if drop_id is None:
         return None
+    if limits:
+        await connection.execute(QUERIES["create_secret"], drop_id, secrets.token_bytes(SECRET_BYTES))
     await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
     return drop_id

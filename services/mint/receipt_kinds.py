@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from services.jwks import opened_keys, p256_key
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
+from services.mint.receipts.app_transactions import AppTransactions
 from services.mint.receipts.merchant import MerchantVerifier
 from services.mint.receipts.merchant_keys import MerchantKeys
 from services.mint.receipts.merchant_signatures import MerchantSignatures
@@ -29,6 +30,7 @@ class ReceiptKinds:
 
     verifiers: list[ReceiptVerifier] = field(default_factory=list)
     app_store_notices: AppStoreNotices | None = None
+    app_transactions: AppTransactions | None = None
     merchant_notices: MerchantNotices | None = None
     # What Apple remembers, by environment; none where no key for its API is set.
     app_store_histories: list[AppleHistory] = field(default_factory=list)
@@ -75,6 +77,13 @@ async def add_app_store(
             accepts_sandbox=accepts_sandbox,
         )
     )
+    kinds.app_transactions = AppTransactions(
+        root_certificates(settings.app_store_roots),
+        settings.app_store_bundle_id,
+        settings.app_store_app_id,
+        online_checks=settings.app_store_online_checks,
+    )
+    closing.callback(kinds.app_transactions.close)
     kinds.app_store_notices = AppStoreNotices(signatures)
     key = api_key(settings, production=production)
     if key is None:

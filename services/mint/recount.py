@@ -59,6 +59,7 @@ class Recounter:
                 await failpoints.reach("recount.read")
                 before = await self._bouncer.write(count_key(*labels), row["remaining"])
                 metrics.SLOTS_REMAINING.labels(*labels).set(row["remaining"])
+                metrics.HOLDS_LIVE.labels(*labels).set(row["held"])
                 if before is not None:
                     metrics.BOUNCER_DRIFT.labels(*labels).set(before - row["remaining"])
             await failpoints.reach("recount.written")

@@ -26,6 +26,8 @@ class LockClass(IntEnum):
     MINT_RECOUNT = 0x56595231  # "VYR1"; object: a drop, or WHOLE for all of them
     MINT_REAPER = 0x56595232  # "VYR2"
     ENCOUNTER_RETENTION = 0x56595233  # "VYR3"
+    MINT_RETURNS = 0x56595234  # "VYR4"; object: a drop
+    MINT_LAPSES = 0x56595235  # "VYR5"
     WALLET_MEMBERSHIP = 0x77616C6C  # "wall"; object: hash of a membership
 
 

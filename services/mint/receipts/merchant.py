@@ -4,7 +4,8 @@ header  {"alg": "ES256", "kid": …, "typ": "vyris-receipt+jwt"}
 claims  iss   the shop                       jti      the order, unique at the shop
         sub   the buyer's user_id            drop     "<tier>:<year>"
         aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
-        iat   optional, unused
+        iat   optional, unused               hold     optional, the hold that was paid for
+                                             payer    optional, who paid, as the shop knows him: counted by `limits`
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class MerchantVerifier:
             _check_lasting(claims)
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)
+            hold, payer = (text_claim(claims, name) if name in claims else None for name in ("hold", "payer"))
         except TokenRefused as failure:
             raise _not_accepted(failure) from None
         environment: Environment = "sandbox" if sandbox else "production"
@@ -57,7 +59,7 @@ class MerchantVerifier:
             raise AnothersPurchase(key)
         if claim.original_transaction_id not in {None, order}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
-        receipt = VerifiedReceipt(key, KIND, order, environment, drop)
+        receipt = VerifiedReceipt(key, KIND, order, environment, drop, hold=hold, payer=payer)
         if refusal is not None:
             raise refused(receipt, _not_accepted(refusal) if isinstance(refusal, TokenRefused) else refusal)
         if sandbox and not self._accepts_sandbox:

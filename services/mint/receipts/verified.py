@@ -36,6 +36,9 @@ class VerifiedReceipt(NamedTuple):
     drop: DropName | None = None
     # Id of the drop where it has minted, if the ledger was asked.
     minted_in: int | None = None
+    # The hold that was paid for, and who paid, where the receipt says so.
+    hold: str | None = None
+    payer: str | None = None
 
 
 class AnothersPurchase(InvalidReceipt):

@@ -1,3 +1,7 @@
+-- part: no_number_to_come
+-- Who paid after his hold had ended waits for a number until the close; while one is held for him, it is his.
+(l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
+
 -- name: find_notification
 -- What became of a notification that was told before; no row where a version before ignored it.
 -- $1 kind, $2 issuer, $3 notification
@@ -62,7 +66,7 @@ FROM memberships m JOIN drops d ON d.id = m.drop_id WHERE m.receipt_key = $1;
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at, l.updated_at
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
-WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE))
+WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}))
   AND d.environment IS DISTINCT FROM 'sandbox'
 ORDER BY l.created_at, l.receipt_key LIMIT $1;
 
@@ -73,13 +77,15 @@ ORDER BY l.created_at, l.receipt_key LIMIT $1;
 WITH due AS (
   SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
   WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
-    AND (d.opens_at <= now()) IS NOT FALSE
+    AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}
   ORDER BY l.receipt_key LIMIT $1
   FOR UPDATE OF l SKIP LOCKED
 ), marked AS (
   UPDATE receipt_ledger l SET state = 'REFUND_DUE', updated_at = now()
   FROM due WHERE l.receipt_key = due.receipt_key
   RETURNING l.*
+), left_line AS (
+  DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM marked))
 )
 SELECT encode(m.receipt_key, 'hex') AS receipt_key, m.state::text AS state, m.reason, m.kind, m.transaction_id, m.user_id,
        d.tier, d.year, m.created_at, m.updated_at

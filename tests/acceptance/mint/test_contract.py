@@ -160,6 +160,9 @@ async def test_a_drop_is_told_as_documented(stack: Stack, make_drop: MakeDrop) -
             "state": "OPEN",
             "opens_at": "",
             "closes_at": "",
+            "sale": "direct",
+            "held": 0,
+            "available": 3,
         }
         for path, status, error in (
             ("/drops/nowhere/2025", 404, "NOT_FOUND"),

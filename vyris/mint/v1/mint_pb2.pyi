@@ -311,6 +311,9 @@ class GetDropResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     OPENS_AT_FIELD_NUMBER: _builtins.int
     CLOSES_AT_FIELD_NUMBER: _builtins.int
+    SALE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """`[a-z0-9-]{1,32}`."""
@@ -323,11 +326,19 @@ class GetDropResponse(_message.Message):
     remaining: _builtins.int
     """How many can still be minted."""
     state: _builtins.str
-    """`SCHEDULED`, `OPEN`, `SOLD_OUT` or `CLOSED`."""
+    """`SCHEDULED`, `OPEN`, `HELD_OUT` (every number is minted or held; some may come back),
+    `SOLD_OUT` or `CLOSED`.
+    """
     opens_at: _builtins.str
     """RFC 3339, UTC, milliseconds; empty where there is no opening time."""
     closes_at: _builtins.str
     """RFC 3339, UTC, milliseconds; empty where there is no closing time."""
+    sale: _builtins.str
+    """How it sells: `direct`, `hold` or `draw`."""
+    held: _builtins.int
+    """How many of the remaining numbers are held for somebody who pays right now."""
+    available: _builtins.int
+    """How many can be had at once: `remaining` less `held`."""
     environment: _builtins.str
     """Only for the supply of test purchases: `sandbox`. The real supply leaves it out."""
     def __init__(
@@ -341,11 +352,14 @@ class GetDropResponse(_message.Message):
         state: _builtins.str = ...,
         opens_at: _builtins.str = ...,
         closes_at: _builtins.str = ...,
+        sale: _builtins.str = ...,
+        held: _builtins.int = ...,
+        available: _builtins.int = ...,
         environment: _builtins.str | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "capacity", b"capacity", "closes_at", b"closes_at", "environment", b"environment", "minted", b"minted", "opens_at", b"opens_at", "remaining", b"remaining", "state", b"state", "tier", b"tier", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "available", b"available", "capacity", b"capacity", "closes_at", b"closes_at", "environment", b"environment", "held", b"held", "minted", b"minted", "opens_at", b"opens_at", "remaining", b"remaining", "sale", b"sale", "state", b"state", "tier", b"tier", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__environment: _TypeAlias = _typing.Literal["environment"]  # noqa: Y015
     _WhichOneofArgType__environment: _TypeAlias = _typing.Literal["_environment", b"_environment"]  # noqa: Y015

@@ -1,0 +1,65 @@
+"""`vyris limit`: what counts in a drop, and exceptions from it."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from cli import backends
+from cli.console import AsJson, Reason, err, fail, run_async, show
+from cli.drop import Sandbox, Tier, Year, found_drop
+from services import audit_log
+from services.limits import PersonKeys
+from services.limits.statements import QUERIES
+from services.storage.connections import Connection
+
+app = typer.Typer(no_args_is_help=True, help="What counts once per person in a drop, and exceptions from it.")
+
+COLUMNS = ("kind", "counted", "seen", "most_attempts")
+
+
+@app.command("list")
+@run_async
+async def list_limits(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
+    """How many keys of each kind count in a drop right now. Whose they are is not stored."""
+    async with backends.database(patient=True) as database:
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
+        rows = await database.fetch(QUERIES["list_keys"], drop.id)
+    limits = ", ".join(sorted(drop.limits)) or "nothing"
+    show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty=f"Limited: {limits}. No key was counted yet.")
+
+
+@app.command()
+@run_async
+async def waive(
+    tier: Tier,
+    year: Year,
+    user: Annotated[str, typer.Argument(help="The user who may take one more.")],
+    reason: Reason,
+    sandbox: Sandbox = False,
+) -> None:
+    """Forget what was counted for a user, with all keys of the same hold or membership; what he has stays his."""
+    async with backends.database() as database:
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
+        keys = await PersonKeys(database).of(drop.id, drop.limits, {"user": user})
+        if not keys:
+            fail(f"The drop {tier} {year} counts nothing, or its keys were destroyed after its close.")
+
+        async def work(connection: Connection) -> int:
+            rows = await connection.fetch(QUERIES["waive_keys"], drop.id, *keys[0])
+            if rows:
+                await audit_log.append(
+                    connection,
+                    actor=getpass.getuser(),
+                    action="limit.waive",
+                    subject=f"{tier} {year}",
+                    reason=reason,
+                    details={"drop_id": drop.id, "user_id": user, "kinds": sorted(row["kind"] for row in rows)},
+                )
+            return len(rows)
+
+        if not await database.in_transaction(work):
+            fail(f"Nothing is counted for {user} in {tier} {year}.")
+    err.print(f"{user} may take one more in {tier} {year}.", highlight=False)
