@@ -83,5 +83,5 @@ REQUEST_HEADERS: Final[dict[str, Object]] = {
         "required": False,
         "description": "`Last-Modified` of the copy that the device has (RFC 9110).",
         "schema": {"type": "string"},
-    }
+    },
 }
