@@ -118,7 +118,10 @@ def json_replies(settings: GatewaySettings) -> Any:
     # The answer of `/health` is put right by its script also where this mapper comes first.
     overflow = _json_mapper(_overflow_filter(), OVERFLOW, pages_may_read)
     others = [_json_mapper(_filter(reply.when), reply.error, pages_may_read) for reply in REPLIES]
-    return LocalReplyConfig(mappers=[overflow, native, unhealthy, *others])
+    # What the gateway answers for a service (lua/shared.lua) stays as it is. Else each of the expressions below would
+    # be asked, for the most frequent of all answers.
+    kept = ResponseMapper(filter=_filter("response.code < 400"))
+    return LocalReplyConfig(mappers=[overflow, kept, native, unhealthy, *others])
 
 
 def grpc_replies() -> Any:

@@ -4,7 +4,6 @@
 local KEPT_MS = 400  -- the service's answer is 0.5 s old at most, and a change is visible within a second
 local KEPT_LIMIT, LENGTH_LIMIT = 64, 2048
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
-local PASSED_ON = {"content-type", "x-content-type-options", "strict-transport-security"}
 local MEMORY = "vyris.shared"
 
 local shape_answer, take_request = envoy_on_response, envoy_on_request
@@ -50,6 +49,7 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   if headers:get("x-vyris-kept") ~= nil then
+    headers:replace("cache-control", CACHE_CONTROL)  -- instead of what the route adds to every answer
     return
   end
   local asked = handle:streamInfo():dynamicMetadata():get(MEMORY)
@@ -66,16 +66,13 @@ function envoy_on_response(handle)
   headers:replace("cache-control", CACHE_CONTROL)
   headers:replace("etag", etag)
   if #body <= LENGTH_LIMIT then
-    local answer = {[":status"] = "200", ["cache-control"] = CACHE_CONTROL, ["etag"] = etag, ["x-vyris-kept"] = "1"}
-    local not_changed = {[":status"] = "304", ["cache-control"] = CACHE_CONTROL, ["etag"] = etag, ["x-vyris-kept"] = "1"}
-    for _, name in ipairs(PASSED_ON) do
-      answer[name] = headers:get(name)
-      if name ~= "content-type" then
-        not_changed[name] = headers:get(name)
-      end
-    end
-    keep(asked.path, {body = body, etag = etag, headers = answer, not_changed = not_changed,
-      until_ms = handle:timestamp() + KEPT_MS})
+    keep(asked.path, {
+      body = body,
+      etag = etag,
+      headers = {[":status"] = "200", ["content-type"] = "application/json", ["etag"] = etag, ["x-vyris-kept"] = "1"},
+      not_changed = {[":status"] = "304", ["etag"] = etag, ["x-vyris-kept"] = "1"},
+      until_ms = handle:timestamp() + KEPT_MS,
+    })
   end
   if is_known(asked.tags, etag) then
     headers:replace(":status", "304")

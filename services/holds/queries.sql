@@ -84,6 +84,31 @@ SELECT asked.user_id,
 FROM asked CROSS JOIN selling
   LEFT JOIN held USING (user_id) LEFT JOIN live USING (user_id) LEFT JOIN limited USING (ask) LEFT JOIN won USING (ask);
 
+-- name: answer_without_slots
+-- take_holds where nothing was free a moment ago: reads what each user hears, and takes nothing. A crowd that is refused
+-- costs a few index look-ups each. $1 to $5 and the rows as in take_holds
+WITH selling AS (
+  SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late, hold_attempts,
+         EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
+         EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
+  FROM drops WHERE id = $1
+), limited AS (
+  SELECT DISTINCT ask
+  FROM unnest($3::bigint[], $4::text[], $5::bytea[]) AS key (ask, kind, digest)
+    JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+  WHERE p.held_by IS NOT NULL OR p.attempts >= (SELECT hold_attempts FROM selling)
+)
+SELECT asked.user_id,
+       CASE WHEN h.id IS NOT NULL THEN 'REPLAYED'
+            WHEN early THEN 'NOT_OPEN' WHEN late THEN 'CLOSED'
+            WHEN limited.ask IS NOT NULL THEN 'LIMIT_REACHED'
+            WHEN any_free THEN 'WAITING'
+            WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS outcome,
+       h.id, h.expires_at, NULL::bigint AS sort_order
+FROM unnest($2::text[]) WITH ORDINALITY AS asked (user_id, ask) CROSS JOIN selling
+  LEFT JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+  LEFT JOIN limited USING (ask);
+
 -- name: read_hold
 -- $1 hold
 SELECT h.id, h.drop_id, h.user_id, h.state::text AS state, h.expires_at, h.membership_id, h.extensions, d.tier, d.year,

@@ -56,15 +56,13 @@ class HoldRegister:
         self, drop_id: int, orders: Sequence[HoldOrder], *, limit: int, beyond_sort_order: int
     ) -> dict[str, HoldRow]:
         """Take at most `limit` holds for `orders` (sorted by user); a row for each user."""
-        rows = await self._database.fetch(
-            QUERIES["take_holds"],
-            drop_id,
-            [order.user_id for order in orders],
-            *key_columns([order.keys for order in orders]),
-            limit,
-            beyond_sort_order,
-            self._tally_writer,
-        )
+        asked = (drop_id, [order.user_id for order in orders], *key_columns([order.keys for order in orders]))
+        if limit:
+            rows = await self._database.fetch(
+                QUERIES["take_holds"], *asked, limit, beyond_sort_order, self._tally_writer
+            )
+        else:
+            rows = await self._database.fetch(QUERIES["answer_without_slots"], *asked)
         return {
             row["user_id"]: HoldRow(row["outcome"], row["id"], row["expires_at"], row["sort_order"]) for row in rows
         }

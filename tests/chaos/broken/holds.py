@@ -60,5 +60,6 @@ def keys_stay_counted() -> None:
 
 def held_is_sold_out() -> None:
     """Whoever came a moment later would have had a number."""
-    _replace(HOLD_QUERIES, "take_holds", ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
+    for name in ("take_holds", "answer_without_slots"):
+        _replace(HOLD_QUERIES, name, ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
     _replace(MINT_QUERIES, "mint_counted_receipts", ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
