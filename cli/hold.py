@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from cli import backends
+from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show, show_one
 from cli.drop import Sandbox, Tier, Year, found_drop
-from services import audit_log
+from services.audit_log import audited
 from services.holds.ending import end_hold
 from services.holds.statements import QUERIES
 from services.storage.connections import Connection
@@ -70,17 +70,12 @@ async def release(hold_id: HoldId, reason: Reason) -> None:
     async def work(connection: Connection) -> bool:
         ended = await end_hold(connection, hold_id, "RELEASED")
         if ended is not None:
-            await audit_log.append(
-                connection,
-                actor=getpass.getuser(),
-                action="hold.release",
-                subject=str(hold_id),
-                reason=reason,
-                details={"drop_id": ended[0], "offered": ended[1].offered},
+            await operator(reason).note(
+                connection, "hold.release", str(hold_id), drop_id=ended[0], offered=ended[1].offered
             )
         return ended is not None
 
     async with backends.database() as database:
-        if not await database.in_transaction(work):
+        if not await audited(database, work):
             fail(f"There is no live hold {hold_id}.")
     err.print(f"Released hold {hold_id}.", highlight=False)

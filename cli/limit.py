@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from cli import backends
+from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show
 from cli.drop import Sandbox, Tier, Year, found_drop
-from services import audit_log
+from services.audit_log import audited
 from services.limits import PersonKeys
 from services.limits.statements import QUERIES
 from services.storage.connections import Connection
@@ -50,16 +50,12 @@ async def waive(
         async def work(connection: Connection) -> int:
             rows = await connection.fetch(QUERIES["waive_keys"], drop.id, *keys[0])
             if rows:
-                await audit_log.append(
-                    connection,
-                    actor=getpass.getuser(),
-                    action="limit.waive",
-                    subject=f"{tier} {year}",
-                    reason=reason,
-                    details={"drop_id": drop.id, "user_id": user, "kinds": sorted(row["kind"] for row in rows)},
+                kinds = sorted(row["kind"] for row in rows)
+                await operator(reason).note(
+                    connection, "limit.waive", f"{tier} {year}", drop_id=drop.id, user_id=user, kinds=kinds
                 )
             return len(rows)
 
-        if not await database.in_transaction(work):
+        if not await audited(database, work):
             fail(f"Nothing is counted for {user} in {tier} {year}.")
     err.print(f"{user} may take one more in {tier} {year}.", highlight=False)

@@ -24,7 +24,8 @@ CREATE TABLE app_store_reconciliations (
 -- and what is still to be applied is found by this.
 CREATE INDEX store_notifications_ignored ON store_notifications (received_at) WHERE outcome = 'IGNORED';
 
-DO $$
+-- A function for the same reasons as grant_service_roles().
+CREATE FUNCTION grant_receipt_tables() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_mint') THEN
     GRANT SELECT, INSERT ON merchant_keys TO vyris_mint;
@@ -37,8 +38,12 @@ BEGIN
   END IF;
 END
 $$;
+REVOKE ALL ON FUNCTION grant_receipt_tables() FROM PUBLIC;
+
+SELECT grant_receipt_tables();
 
 -- migrate:down
 
+DROP FUNCTION grant_receipt_tables();
 DROP INDEX store_notifications_ignored;
 DROP TABLE app_store_reconciliations, merchant_keys;

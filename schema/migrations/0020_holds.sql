@@ -101,7 +101,7 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_operator') THEN
     GRANT SELECT, INSERT, UPDATE ON holds TO vyris_operator;
-    GRANT SELECT, UPDATE, DELETE ON person_keys TO vyris_operator;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON person_keys TO vyris_operator;
     GRANT SELECT, DELETE ON late_payments TO vyris_operator;
     GRANT SELECT, INSERT ON drop_secrets TO vyris_operator;
   END IF;

@@ -35,6 +35,8 @@ def test_keys_that_were_released_stay() -> None:
         "MINT_RECOUNT": 0x56595231,
         "MINT_REAPER": 0x56595232,
         "ENCOUNTER_RETENTION": 0x56595233,
+        "MINT_RETURNS": 0x56595234,
+        "MINT_LAPSES": 0x56595235,
         "WALLET_MEMBERSHIP": 0x77616C6C,
         "MINT_PURCHASE": LockKey("", 0x5659523),
         "REFORGE_MEMBERSHIP": LockKey("vyris.reforge:", 0),
