@@ -16,7 +16,7 @@ import asyncpg
 from services.mint.drops import TALLY_WRITERS
 from services.mint.statements import QUERIES
 from services.mint.stock import FROM_THE_START
-from tests.bench.drops import SLOTS, YEAR
+from tests.bench.drops import DROP, SLOTS, YEAR
 
 TALLY_WRITER = 0
 PARAMETER_TYPES = "int, bytea[], text[], text[], text[], text[], text[], text[], text[], int, bigint, bool, int"
@@ -40,9 +40,7 @@ class ClaimCost:
 
 async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: int) -> int:
     """A drop whose statistics are fresh, and the statement prepared on this connection; the drop's id."""
-    drop_id: int = await connection.fetchval(
-        QUERIES["create_drop"], tier, YEAR, "production", capacity, None, None, False
-    )
+    drop_id: int = await connection.fetchval(DROP, tier, YEAR, capacity)
     await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await connection.execute(SLOTS, drop_id, capacity)
     await connection.execute("VACUUM ANALYZE slots")
