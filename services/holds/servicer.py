@@ -124,7 +124,7 @@ class HoldServicer:
         )
 
     async def _own(self, hold_id: str, user_id: str, call: Call) -> asyncpg.Record:
-        """A hold of the caller's. Nothing is told about a hold of somebody else."""
+        """A hold of the caller's. A hold of somebody else is answered as one that does not exist."""
         opaque_id("user_id", user_id)
         hold = await self._read(hold_id)
         call.require_user(user_id)

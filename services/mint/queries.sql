@@ -9,6 +9,19 @@ SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.dro
 FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
+-- part: memberships_of_won
+-- What belongs to the memberships in `won`. $1 drop
+minted AS (
+  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
+  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
+), enrolled AS (
+  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
+  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
+), reachable AS (
+  INSERT INTO contacts (membership_id, email)
+  SELECT membership_id, email FROM won WHERE email IS NOT NULL
+)
+
 -- name: mint_receipts
 -- Step 2 of the mint cycle, one statement and so one transaction: enter the receipts that are new, lock those that may
 -- still mint, claim as many slots, write the memberships and the tally.
@@ -85,16 +98,7 @@ WITH asked AS (
     AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered UNION ALL SELECT receipt_key FROM turned))
 ), sold AS (
   DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
-), minted AS (
-  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
-  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
-), enrolled AS (
-  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
-  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
-), reachable AS (
-  INSERT INTO contacts (membership_id, email)
-  SELECT membership_id, email FROM won WHERE email IS NOT NULL
-), tallied AS (
+), {memberships_of_won}, tallied AS (
   UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won)
   WHERE drop_id = $1 AND writer = $13 AND EXISTS (SELECT FROM won)
 )
@@ -265,16 +269,7 @@ WITH asked AS (
 ), left_line AS (
   DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(
     SELECT receipt_key FROM decided JOIN turned USING (receipt_key) WHERE refusal IS DISTINCT FROM 'HOLD_EXPIRED'))
-), minted AS (
-  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
-  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
-), enrolled AS (
-  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
-  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
-), reachable AS (
-  INSERT INTO contacts (membership_id, email)
-  SELECT membership_id, email FROM won WHERE email IS NOT NULL
-), tallied AS (
+), {memberships_of_won}, tallied AS (
   UPDATE drop_tallies
   SET taken = taken + (SELECT count(*) FROM won WHERE slot IS NOT NULL),
       held = held - (SELECT count(*) FROM won WHERE slot IS NULL)

@@ -1,4 +1,4 @@
-"""Follows `membership_events`: a change of a membership becomes a change of its pass, and phones are told.
+"""Follows `membership_events`: a change of a membership becomes a change of its pass, and phones get a push.
 
 1. take the cursor's row; another process that has it does this work
 2. read events of finished transactions beyond it

@@ -54,7 +54,7 @@ class Refunds:
         return outcome
 
     async def apply_missed(self, notice: Notice) -> Outcome | None:
-        """What became of it now; None where it was told before. Raises Retryable."""
+        """What became of it now; None where we had it already. Raises Retryable."""
         outcome, is_told = await self._apply(notice)
         return None if is_told else outcome
 
@@ -80,7 +80,7 @@ class Refunds:
 
 
 async def apply_notice(connection: Connection, notice: Notice) -> tuple[Outcome, bool]:
-    """Apply a notice in the caller's transaction; what became of it, and whether it was told before."""
+    """Apply a notice in the caller's transaction; what became of it, and whether we had it already."""
     await wait_for_key(connection, MINT_PURCHASE, notice.receipt_key.hex())
     name = (notice.kind, notice.issuer, notice.notification_id)
     told: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)

@@ -3,7 +3,7 @@
 (l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
 
 -- name: find_notification
--- What became of a notification that was told before; no row where a version before ignored it.
+-- What became of a notification that came before; no row where a version before ignored it.
 -- $1 kind, $2 issuer, $3 notification
 SELECT outcome FROM store_notifications
 WHERE kind = $1 AND issuer = $2 AND notification_id = $3 AND outcome <> 'IGNORED';
