@@ -13,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis.asyncio as redis
+import structlog
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from stack.local import DATABASES, Stack
@@ -48,6 +49,12 @@ def _empty_working_folder() -> Iterator[None]:
         os.chdir(folder)
         yield
         os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_by_default() -> None:
+    """Forget how the command line, run by an earlier test in this process, configured structlog."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,9 @@ class Bouncer:
         # A cluster's client asks several nodes, with this limit for each.
         self._limit_s = None if settings.redis_cluster else settings.redis_timeout_ms / 1000
         self._closed_until_s = 0.0
+        self._running = 0
+        self._nothing_runs = asyncio.Event()
+        self._nothing_runs.set()
         self._take = client.register_script(lua_script("take_slots"))
         self._write = client.register_script(lua_script("write_count"))
         self._give_back = client.register_script(lua_script("give_back_slots"))
@@ -136,23 +139,34 @@ class Bouncer:
         return await self._guarded(self._client.ping) is not None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections once the calls that run have ended. Later calls find no Redis.
+
+        A call during or after the client's own `aclose` would open a connection that nothing closes.
+        """
+        self._closed_until_s = float("inf")
+        await self._nothing_runs.wait()
         await self._client.aclose()
 
     async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """None on any failure, and at once for a while after one, so that a dead Redis costs nobody time."""
         if time.monotonic() < self._closed_until_s:
             return None
+        self._running += 1
+        self._nothing_runs.clear()
         try:
             with tracing.step_span("redis", "redis"):
                 async with asyncio.timeout(self._limit_s):
                     answer = await call()
         # A cluster none of whose nodes answers is no RedisError to the library.
         except (RedisError, RedisClusterException, OSError, ValueError, TimeoutError) as error:
-            self._closed_until_s = time.monotonic() + self._pause_s
+            self._closed_until_s = max(self._closed_until_s, time.monotonic() + self._pause_s)
             metrics.BOUNCER_UP.set(0)
             log.warning("bouncer_unreachable", error=type(error).__name__)
             return None
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._nothing_runs.set()
         metrics.BOUNCER_UP.set(1)
         return answer
 

@@ -61,6 +61,7 @@ REFUSALS: Final[dict[str, Callable[[], VyrisError]]] = {
     Outcome.CLOSED: lambda: DropNotOpen("This drop is closed"),
     Outcome.SOLD_OUT: SoldOut,
     Outcome.HELD_OUT: HeldOut,
+    Outcome.HOLD_OFFERED: ReceiptUsed,
     Outcome.HOLD_EXPIRED: lambda: HoldExpired(
         "This hold has ended and no number is free. The payment is recorded: it gets the next number that comes back "
         "when it is sent again, or is refunded when the drop closes"

@@ -130,6 +130,7 @@ WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 --   HELD_OUT, LIMIT_REACHED, HOLD_REQUIRED
 --   HOLD_EXPIRED  the receipt is in the line for the next number that comes back
 --   HOLD_UNKNOWN  the receipt names a hold that is not its user's
+--   HOLD_OFFERED  a number is held for this receipt and another user
 WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                        $12::uuid[]) WITH ORDINALITY
@@ -150,13 +151,17 @@ WITH asked AS (
   SELECT DISTINCT ON (h.id) ask, h.id AS hold_id
   FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
     LEFT JOIN known k ON k.receipt_key = asked.receipt_key
-  WHERE (h.receipt_key IS NULL OR h.receipt_key = asked.receipt_key)
-    AND (hold_named IS NULL OR hold_named = h.id)
+  WHERE (h.receipt_key = asked.receipt_key
+         OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id)
+            AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
     AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
   ORDER BY h.id, ask
 ), verdict AS (
   SELECT asked.*, hold_id, early,
          CASE WHEN hold_id IS NOT NULL THEN NULL
+              WHEN EXISTS (
+                SELECT FROM known k WHERE k.receipt_key = asked.receipt_key AND k.reason = 'HOLD_OFFERED')
+                THEN 'HOLD_OFFERED'
               WHEN hold_named IS NOT NULL AND NOT EXISTS (
                 SELECT FROM holds h WHERE h.id = hold_named AND h.drop_id = $1 AND h.user_id = asked.user_id)
                 THEN 'HOLD_UNKNOWN'
@@ -172,12 +177,14 @@ WITH asked AS (
   FROM asked CROSS JOIN selling LEFT JOIN own USING (ask)
 ), locked AS (
   -- A receipt that stays refused for the same reason is not locked: that would write to the disk for every retry.
+  -- One whose reason has changed since this statement began waits for the next batch: a number may be held for it now.
   SELECT l.receipt_key FROM receipt_ledger l
   WHERE l.receipt_key = ANY (ARRAY(
           SELECT k.receipt_key FROM known k JOIN verdict v USING (receipt_key)
           WHERE (k.state = 'PENDING' OR k.state = 'FAILED' AND k.reason IS DISTINCT FROM v.refusal)
             AND v.refusal IS DISTINCT FROM 'DROP_NOT_OPEN'))
     AND l.state IN ('PENDING', 'FAILED')
+    AND l.reason IS NOT DISTINCT FROM (SELECT k.reason FROM known k WHERE k.receipt_key = l.receipt_key)
   ORDER BY l.receipt_key
   FOR UPDATE SKIP LOCKED
 ), ready AS (

@@ -67,8 +67,7 @@ class MintModel(RuleBasedStateMachine):
     def check(self, receipt: str, user: str, outcome: MintAnswer | BaseException) -> None:
         """Whether this answer is the one that the model allows now; the model follows it."""
         owned = self.owned.get(receipt)
-        remembered = time.monotonic() - self.freed_at_s < SOLD_OUT_AGE_S
-        if owned is None and remembered and isinstance(outcome, SoldOut):
+        if owned is None and self.may_remember_sold_out() and isinstance(outcome, SoldOut):
             return
         if owned is None and self.for_sale:
             assert not isinstance(outcome, BaseException), repr(outcome)
@@ -86,6 +85,10 @@ class MintModel(RuleBasedStateMachine):
             assert isinstance(outcome, InvalidReceipt), repr(outcome)
         else:
             assert outcome == (owned.membership, True)
+
+    def may_remember_sold_out(self) -> bool:
+        """Whether a process may still know the drop as sold out, though a number has come back."""
+        return time.monotonic() - self.freed_at_s < SOLD_OUT_AGE_S
 
     async def _mint(self, process: int, receipt: str, user: str) -> MintAnswer | VyrisError:
         try:
@@ -108,8 +111,10 @@ class MintModel(RuleBasedStateMachine):
 
         def place(index: int) -> int:
             outcome = outcomes[index]
-            fulfilled_first = not isinstance(outcome, VyrisError) and not outcome[1]
-            return 0 if fulfilled_first else 1
+            if isinstance(outcome, SoldOut) and self.may_remember_sold_out():
+                return 0
+            is_first_of_its_receipt = not isinstance(outcome, VyrisError) and not outcome[1]
+            return 1 if is_first_of_its_receipt else 2
 
         for index in sorted(range(len(calls)), key=place):
             _, receipt, user = calls[index]

@@ -115,11 +115,13 @@ class MintMaker:
 
 @asynccontextmanager
 async def mint_maker(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
-    # Repairs stay out of the way of tests that do not ask for them.
+    # Repairs stay out of the way of tests that do not ask for them. On a busy machine Redis may take longer to answer
+    # than a service would wait, and the first recount would be missed.
     settings = MintSettings(
         _env_file=None,
         database_url=database_url,
         redis_url=redis_url,
+        redis_timeout_ms=2_000,
         recount_interval_ms=60_000,
         reaper_grace_ms=3_600_000,
     )

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -41,9 +42,16 @@ class Shop:
         keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
         return await self.holds.take(self.drop, HoldOrder(user, keys), 10)
 
-    async def pay(self, receipt: str, user: str, enrolled: EnrolledDevice | None = None, **proven: str) -> MintAnswer:
+    async def pay(
+        self,
+        receipt: str,
+        user: str,
+        enrolled: EnrolledDevice | None = None,
+        hold_id: UUID | None = None,
+        **proven: str,
+    ) -> MintAnswer:
         keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
-        return await self.mint.mint(receipt, user, keys=keys, device=enrolled)
+        return await self.mint.mint(receipt, user, keys=keys, device=enrolled, hold_id=hold_id)
 
     async def value(self, query: str, *args: object) -> Any:
         return await self.mint.value(query, *args)

@@ -14,8 +14,9 @@ from services.holds.cycle import TakenHold
 from services.mint.cycle import MintAnswer
 from services.mint.refunds.desk import RefundDesk
 from services.mint.revocation import revoke
+from services.mint.statements import QUERIES
 from tests.integration.holds.conftest import OpenShop, Shop
-from vyris.errors import DropNotOpen, HeldOut, HoldExpired, LimitReached, SoldOut, VyrisError
+from vyris.errors import DropNotOpen, HeldOut, HoldExpired, LimitReached, ReceiptUsed, SoldOut, VyrisError
 
 
 async def outcomes(*calls: Any) -> list[Any]:
@@ -104,6 +105,49 @@ async def test_a_late_payer_gets_the_next_number_that_comes_back(open_shop: Open
         await shop.pay("quick", "cem")
     assert (await shop.pay("late", "ada"))[1] is False
     assert await shop.value("SELECT count(*) FROM late_payments") == 0
+    await shop.check_sum()
+
+
+async def test_a_late_receipt_that_names_its_lapsed_hold_uses_the_number_it_is_offered(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1, limits=("user",))
+    ada = await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada", hold_id=ada.id)
+    assert await shop.holds.release(ben.id)
+    assert (await shop.pay("late", "ada", hold_id=ada.id))[1] is False
+    await shop.check_sum()
+
+
+@pytest.mark.parametrize("is_racing", [False, True])
+async def test_a_receipt_that_a_number_is_held_for_mints_for_nobody_else(
+    open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch, is_racing: bool
+) -> None:
+    shop = await open_shop(capacity=2)
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben, _ = [await shop.take(user) for user in ("ben", "cem")]
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    if is_racing:  # the number is offered after the statement has read the ledger, and before it locks the receipt
+        name, start = "mint_counted_receipts", "FROM drops WHERE id = $1\n), known AS"
+        assert QUERIES[name].count(start) == 1
+        slow = QUERIES[name].replace(start, start.replace("$1", "$1 AND (SELECT pg_sleep(0.5)) IS NOT NULL"))
+        monkeypatch.setitem(QUERIES._statements, name, slow)
+        stranger = asyncio.create_task(shop.pay("late", "cem"))
+        await asyncio.sleep(0.2)
+        assert await shop.holds.release(ben.id)
+    else:
+        assert await shop.holds.release(ben.id)
+        stranger = asyncio.create_task(shop.pay("late", "cem"))
+    with pytest.raises(ReceiptUsed):
+        await stranger
+    assert (await shop.pay("late", "ada"))[1] is False
+    assert (await shop.pay("own", "cem"))[1] is False
+    assert await shop.value("SELECT count(*) FROM holds WHERE state = 'HELD'") == 0
     await shop.check_sum()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import redis.asyncio as redis
@@ -28,3 +29,19 @@ async def test_what_redis_says_too_late_is_nobodys_answer(redis_url: str) -> Non
             assert await bouncer.read(KEY) == int(left)
     finally:
         await bouncer.close()
+
+
+async def test_the_close_waits_for_the_calls_that_run_and_later_ones_open_nothing(redis_url: str) -> None:
+    settings = BouncerSettings(redis_url=redis_url, redis_timeout_ms=2_000)
+    client = redis_client(settings)
+    bouncer = Bouncer(client, settings)
+    async with redis.from_url(redis_url) as other:
+        await other.set(KEY, 5)
+        running = [asyncio.create_task(bouncer.take(KEY, 1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await bouncer.close()
+        assert sorted(await asyncio.gather(*running)) == [1, 1, 1]
+        assert await bouncer.take(KEY, 1) is None
+        assert await other.get(KEY) == b"2"
+    assert isinstance(client, redis.Redis)
+    assert client.connection is None
