@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from admin.refunds import KEY_BYTES, ROWS_LIMIT, RefundDesk
 from cli import backends
-from cli.actor import BY_COMMAND, OptionalReason, operator_name
+from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
-from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 
@@ -120,7 +120,8 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
 @asynccontextmanager
 async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
-        yield RefundDesk(database, operator_name(), reason)
+        actor = operator(reason)
+        yield RefundDesk(database, actor.name, actor.reason)
 
 
 def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:

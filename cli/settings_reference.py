@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from cli.reforge_operator import OperatorSettings
+from admin.owner_email import OperatorSettings
 from gateway.settings import GatewaySettings
 from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings

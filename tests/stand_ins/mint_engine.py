@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from admin.drops import Drop, NewDrop, create_drop, resize_drop
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.cycle import MintAnswer
-from services.mint.drops import Drop, NewDrop, create_drop, resize_drop
 from services.mint.engine import MintEngine, running_engine
 from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key

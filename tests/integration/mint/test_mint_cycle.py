@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from admin.refunds import RefundDesk
 from services.mint.ledger import EnrolledDevice
-from services.mint.refunds.desk import RefundDesk
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cli.erasure import erase_user
+from admin.people import erase_user
 from services.storage.database import Database
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.settings import WalletSettings
-from tests.integration.cli.test_erasure import everything
+from tests.integration.admin.test_erasure import everything
 from tests.integration.wallet.apns_peer import ApnsPeer
 from tests.integration.wallet.conftest import SeededMembership, World
 from tests.integration.wallet.test_pass_web_service import issued, until, voided

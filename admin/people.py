@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from admin.statements import QUERIES
 from services import audit_log
+from services.audit_log import Actor, audited
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
-from services.storage.queries import Queries
+from services.storage.database import Database
 
-QUERIES: Final = Queries.beside(__file__)
 # In this order: what refers to a row goes before it.
 FORGOTTEN: Final = (
     "unlink_encounters",
@@ -60,3 +61,12 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
     return erased
+
+
+async def erase_person(database: Database, user_id: str, actor: Actor) -> Erased:
+    """Erase a user in a transaction of its own. Raises DatabaseUnavailable."""
+    return await audited(
+        database,
+        lambda connection: erase_user(connection, user_id, reason=actor.reason, actor=actor.name),
+        takes_minutes=True,
+    )

@@ -9,9 +9,9 @@ from datetime import datetime
 
 import asyncpg
 
+from admin.statements import QUERIES
 from services import audit_log
 from services.mint.drops import Drop
-from services.mint.statements import QUERIES
 from services.runtime.times import rfc3339
 from services.storage.connections import Connection
 

@@ -9,7 +9,7 @@ import uuid
 import asyncpg
 import pytest
 
-from cli.erasure import erase_user
+from admin.people import erase_user
 from services.mint.ledger import EnrolledDevice
 from services.mint.revocation import restore, revoke
 from services.reforge.statements import QUERIES as REFORGE_QUERIES

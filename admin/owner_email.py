@@ -1,4 +1,4 @@
-"""The reforge service, as an operator's command asks it.
+"""An owner's address, as an operator changes it: the reforge service does it.
 
 What needs the service's key is asked of the service. A command never makes a key for a database: a link that is derived
 from another key would be dead.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import grpc
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli import backends
-from cli.console import fail
+from services.audit_log import Actor
 from vyris.error_wire import from_rpc_error
 from vyris.errors import VyrisError
 from vyris.reforge.v1 import operator_pb2, operator_pb2_grpc
@@ -47,34 +47,26 @@ class OperatorSettings(BaseSettings):
         return self
 
 
-def reforge_address(settings: OperatorSettings) -> str:
-    """`host:port` of one reforge process: that of REFORGE_ADDRESS, else the local stack's.
+class EmailNotChanged(Exception):
+    """The message says why, or that it is not known whether it was changed."""
 
-    Ends the command where there is none, and where the local stack works on another database than DATABASE_URL names.
+
+def change_owner_email(
+    settings: OperatorSettings, address: str, *, membership_id: UUID, email: str, actor: Actor
+) -> operator_pb2.ChangeOwnerEmailResponse:
+    """Ask the reforge service at `address` (host:port) to change an owner's address. Raises EmailNotChanged.
+
+    The service writes the entry in the audit log, in the transaction of the change.
     """
-    if settings.reforge_address:
-        return settings.reforge_address.split(",")[0].strip()
-    port = backends.listed_ports().get("reforge")
-    if port is None:
-        fail(backends.no_stack("REFORGE_ADDRESS"))
-    if not backends.is_local_database():
-        fail(
-            "DATABASE_URL names another database than the local stack's: set REFORGE_ADDRESS to the reforge service "
-            "that works on it."
-        )
-    return f"127.0.0.1:{port}"
-
-
-def change_owner_email(request: operator_pb2.ChangeOwnerEmailRequest) -> operator_pb2.ChangeOwnerEmailResponse:
-    """Ask reforge to change an owner's address. Ends the command with a sentence where it does not."""
-    settings = OperatorSettings()
-    address = reforge_address(settings)
+    request = operator_pb2.ChangeOwnerEmailRequest(
+        membership_id=str(membership_id), email=email, actor=actor.name, reason=actor.reason
+    )
     with _channel(settings, address) as channel:
         stub = operator_pb2_grpc.OperatorServiceStub(channel)
         try:
             return stub.ChangeOwnerEmail(request, timeout=LIMIT_S)
         except grpc.RpcError as error:
-            fail(_why(error, address))
+            raise EmailNotChanged(_why(error, address)) from None
 
 
 def _channel(settings: OperatorSettings, address: str) -> grpc.Channel:

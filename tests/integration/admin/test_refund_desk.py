@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from admin.drops import NewDrop, create_drop
+from admin.refunds import RefundDesk
 from cli.main import app
-from services.mint.drops import NewDrop, create_drop
-from services.mint.refunds.desk import RefundDesk
 from services.mint.refunds.notice import Notice
 from tests.integration.mint.receipts.notices import START, mint_of, notice, told
 from tests.stand_ins.mint_engine import Mint, MintMaker, order

@@ -12,9 +12,8 @@ from typing import Final
 
 import asyncpg
 
+from admin.statements import QUERIES
 from services import audit_log
-from services.mint.refunds.statements import QUERIES
-from services.mint.statements import QUERIES as LEDGER_QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
 
@@ -32,7 +31,7 @@ class RefundDesk:
 
     async def failed(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Receipts that got no membership and are not marked for refund, oldest first."""
-        return await self._database.fetch(LEDGER_QUERIES["list_receipts"], "FAILED", limit)
+        return await self._database.fetch(QUERIES["list_receipts"], "FAILED", limit)
 
     async def due(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Those who paid and got no membership, exported already or not."""

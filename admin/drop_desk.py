@@ -1,0 +1,113 @@
+"""The operator's desk for drops: it finds, lists, creates, resizes, schedules and closes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from admin import drop_times, drops
+from admin.drops import Drop, Environment, NewDrop, Progress
+from admin.statements import QUERIES
+from services.audit_log import Actor, audited
+from services.mint.drop_watch import drop_state
+from services.mint.drops import DropDirectory
+from services.mint.settings import DefaultDropSettings
+from services.runtime.settings import load
+from services.runtime.times import rfc3339
+from services.storage.connections import Connection
+from services.storage.database import Database
+
+
+def default_drop() -> NewDrop:
+    """The drop that DROP_TIER, DROP_YEAR and DROP_CAPACITY name. Raises what `load` raises."""
+    default = load(DefaultDropSettings)
+    return NewDrop(default.drop_tier, default.drop_year, default.drop_capacity)
+
+
+async def list_drops(database: Database, tier: str | None = None, year: str | None = None) -> list[dict[str, Any]]:
+    """All drops, or those of a tier or a year, newest first, each with what it holds. Raises DatabaseUnavailable."""
+    return [
+        {
+            **row,
+            "minted": row["taken"],
+            "remaining": row["capacity"] - row["taken"],
+            "state": drop_state(early=row["early"], late=row["late"], remaining=row["capacity"] - row["taken"]),
+        }
+        for row in await database.fetch(QUERIES["list_drops"], tier, year)
+    ]
+
+
+async def count_rows(database: Database, drop_id: int) -> dict[str, int]:
+    """What a drop's tallies are checked against: its slots and live memberships, counted row by row."""
+    slots = await database.fetchrow(QUERIES["count_slots"], drop_id)
+    live = await database.fetchrow(QUERIES["count_live"], drop_id)
+    return {
+        "slots_counted": slots["count"] if slots else 0,
+        "live_memberships": live["count"] if live else 0,
+    }
+
+
+async def find_drop(database: Database, tier: str, year: str, environment: Environment) -> Drop:
+    """The drop of that name. Raises NotFound, DatabaseUnavailable."""
+    return await DropDirectory(database).named(tier, year, environment)
+
+
+class DropDesk:
+    """Changes drops. Each change leaves an entry in the audit log. Every method raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database, actor: Actor) -> None:
+        """`actor` is who does it, and why."""
+        self._database = database
+        self._actor = actor
+
+    async def create(self, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
+        """Create a drop and its numbers; its id, or None where it exists already."""
+
+        async def work(connection: Connection) -> int | None:
+            drop_id = await drops.create_drop(connection, new, progress)
+            if drop_id is not None:
+                await self._actor.note(
+                    connection,
+                    "drop.create",
+                    f"{new.tier} {new.year}",
+                    drop_id=drop_id,
+                    environment=new.environment,
+                    capacity=new.capacity,
+                    opens_at=rfc3339(new.opens_at),
+                    closes_at=rfc3339(new.closes_at),
+                    refund_frees_number=new.refund_frees_number,
+                )
+            return drop_id
+
+        return await audited(self._database, work, takes_minutes=True)
+
+    async def resize(self, drop: Drop, capacity: int) -> int:
+        """Give a drop another capacity; the capacity before. Raises CannotResize.
+
+        Redis' counts follow with `admin.bouncer.write_counts`.
+        """
+        return await audited(
+            self._database,
+            lambda connection: drops.resize_drop(
+                connection, drop, capacity, reason=self._actor.reason, actor=self._actor.name
+            ),
+            takes_minutes=True,
+        )
+
+    async def schedule(self, drop: Drop, opens_at: datetime | None, closes_at: datetime | None) -> None:
+        """Let a drop sell from `opens_at` until `closes_at`; None is no limit."""
+        await audited(
+            self._database,
+            lambda connection: drop_times.schedule_drop(
+                connection, drop, opens_at, closes_at, reason=self._actor.reason, actor=self._actor.name
+            ),
+        )
+
+    async def close(self, drop: Drop) -> None:
+        """End a drop's sale now."""
+        await audited(
+            self._database,
+            lambda connection: drop_times.close_drop(
+                connection, drop, reason=self._actor.reason, actor=self._actor.name
+            ),
+        )

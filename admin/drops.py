@@ -1,0 +1,86 @@
+"""Drops: how an operator creates one, and makes it larger or smaller.
+
+Each function works in the caller's transaction; `drop_desk` is what commands call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from admin.statements import QUERIES
+from services import audit_log
+from services.mint.drops import CAPACITY_LIMIT, TALLY_WRITERS, Drop, Progress, add_slots
+from services.mint.receipts.verified import Environment
+from services.storage.connections import Connection
+
+__all__ = ["CAPACITY_LIMIT", "CannotResize", "Drop", "Environment", "NewDrop", "Progress", "create_drop", "resize_drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDrop:
+    """A drop to be created."""
+
+    tier: str
+    year: str
+    capacity: int
+    environment: Environment = "production"
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    refund_frees_number: bool = False
+
+
+class CannotResize(Exception):
+    """The message says why."""
+
+
+async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
+    """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
+    drop_id: int | None = await connection.fetchval(
+        QUERIES["create_drop"],
+        new.tier,
+        new.year,
+        new.environment,
+        new.capacity,
+        new.opens_at,
+        new.closes_at,
+        new.refund_frees_number,
+    )
+    if drop_id is None:
+        return None
+    await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
+    await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
+    return drop_id
+
+
+async def resize_drop(connection: Connection, drop: Drop, capacity: int, *, reason: str, actor: str) -> int:
+    """Give a drop another capacity in the caller's transaction; the capacity before. Raises CannotResize."""
+    before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
+    if capacity > before:
+        await _add_numbers(connection, drop.id, capacity, capacity - before)
+    elif capacity < before:
+        await _withdraw_numbers(connection, drop.id, before - capacity)
+    await connection.execute(QUERIES["set_capacity"], drop.id, capacity)
+    await audit_log.append(
+        connection,
+        actor=actor,
+        action="drop.resize",
+        subject=f"{drop.tier} {drop.year}",
+        reason=reason,
+        details={"drop_id": drop.id, "environment": drop.environment, "before": before, "capacity": capacity},
+    )
+    return before
+
+
+async def _add_numbers(connection: Connection, drop_id: int, capacity: int, more: int) -> None:
+    """No more numbers are in use than the capacity was before: as many as are missing are free within the new one."""
+    rows = await connection.fetch(QUERIES["free_numbers"], drop_id, capacity, more)
+    if len(rows) < more:
+        raise CannotResize(f"only {len(rows)} numbers up to {capacity} are free, and {more} would have to come")
+    await add_slots(connection, drop_id, (row["n"] for row in rows))
+
+
+async def _withdraw_numbers(connection: Connection, drop_id: int, fewer: int) -> None:
+    withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, fewer)
+    if len(withdrawn) < fewer:
+        raise CannotResize(f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {fewer} would have to go")
