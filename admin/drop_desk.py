@@ -37,6 +37,12 @@ async def list_drops(database: Database, tier: str | None = None, year: str | No
     ]
 
 
+async def find_capacity(database: Database, tier: str, year: str, environment: Environment) -> int | None:
+    """The capacity of the drop of that name; None where there is none. Raises DatabaseUnavailable."""
+    rows = await database.fetch(QUERIES["list_drops"], tier, year)
+    return next((row["capacity"] for row in rows if row["environment"] == environment), None)
+
+
 async def count_rows(database: Database, drop_id: int) -> dict[str, int]:
     """What a drop's tallies are checked against: its slots and live memberships, counted row by row."""
     slots = await database.fetchrow(QUERIES["count_slots"], drop_id)

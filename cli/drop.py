@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -78,11 +78,11 @@ async def create(
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
             created = await DropDesk(database, operator(reason)).create(new, advance)
-        rows = [] if created else await drop_desk.list_drops(database, new.tier, new.year)
+        found = None if created else await drop_desk.find_capacity(database, new.tier, new.year, new.environment)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
     drop = f"drop {new.tier} {new.year}{' (sandbox)' if sandbox else ''}"
-    err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(rows, new)}.", highlight=False)
+    err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(found, new)}.", highlight=False)
 
 
 @app.command("list")
@@ -167,10 +167,9 @@ def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[dat
     return opens_at, closes_at
 
 
-def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:
+def _other_capacity(found: int | None, new: drops.NewDrop) -> str:
     """What to say of a drop that was found and is not as large as the one that was asked for."""
-    found = next((row["capacity"] for row in rows if row["environment"] == new.environment), new.capacity)
-    if found == new.capacity:
+    if found is None or found == new.capacity:
         return ""
     return f", which keeps its capacity of {found}: `vyris drop resize` would make it {new.capacity}"
 
