@@ -21,6 +21,9 @@ PROJECT_STAMP := $(VENV)/installed-pyproject.toml
 PIP := $(BIN)/python -m pip --require-virtualenv --disable-pip-version-check install
 FAILED := { $(PYTHON) stack/preflight.py --after-failed-install; exit 1; }
 PYTEST_ARGUMENTS ?=
+# Each worker starts databases and a stack of its own, of 700 MB. `TEST_WORKERS=0` runs the tests in one process.
+TEST_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## Show this list
@@ -40,7 +43,14 @@ down: venv ## Stop what `make up` started
 
 .PHONY: test
 test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
-	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+	@$(PYTEST) $(PYTEST_ARGUMENTS)
+
+.PHONY: check
+check: venv ## Check format, style, types and the unit tests in less than a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(PYTEST) -q tests/unit $(PYTEST_ARGUMENTS)
 
 .PHONY: test-browser
 test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
@@ -64,6 +74,16 @@ lint: venv ## Check style, types, imports and the protos
 protos: venv ## Generate what comes from the protos: code, the OpenAPI document, the pages
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m gateway.pages
+
+# A C compiler for WebAssembly, far bigger than the project; the same version makes the same bytes.
+COMPILER := .venv-zig
+.PHONY: wasm
+wasm: ## Compile the gateway's filter that counts connections and streams by address (needs the network)
+	@test -x $(COMPILER)/bin/python || $(PYTHON) -m venv $(COMPILER)
+	@$(COMPILER)/bin/pip install --quiet --disable-pip-version-check ziglang==0.17.1
+	@$(COMPILER)/bin/python -m ziglang cc -target wasm32-freestanding -mcpu=mvp -Os -nostdlib -Wall -Wextra -Werror \
+		-Wl,--no-entry -Wl,--strip-all -o gateway/wasm/address_limits.wasm gateway/wasm/address_limits.c
+	@chmod 644 gateway/wasm/address_limits.wasm
 
 .PHONY: settings
 settings: venv ## Write .env.example and docs/settings.md from the settings
@@ -110,7 +130,7 @@ scan: venv ## Scan the manifests with checkov, in an environment of its own (nee
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches; the state folder stays
-	@rm -rf $(VENV) $(SCANNER) .install.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(SCANNER) $(COMPILER) .install.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 IS_INSTALLED := test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" && cmp -s requirements-dev.txt $(LOCK_STAMP) \

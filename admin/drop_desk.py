@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import asyncpg
+
 from admin import drop_times, drops
 from admin.drops import Drop, Environment, NewDrop, Progress
 from admin.statements import QUERIES
@@ -16,25 +18,32 @@ from services.runtime.settings import load
 from services.runtime.times import rfc3339
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.supply.settings import NewHoldSettings
 
 
 def default_drop() -> NewDrop:
-    """The drop that DROP_TIER, DROP_YEAR and DROP_CAPACITY name. Raises what `load` raises."""
-    default = load(DefaultDropSettings)
-    return NewDrop(default.drop_tier, default.drop_year, default.drop_capacity)
+    """The drop that the settings DROP_* and HOLD_* describe. Raises what `load` raises."""
+    default, hold = load(DefaultDropSettings), load(NewHoldSettings)
+    return NewDrop(
+        default.drop_tier,
+        default.drop_year,
+        default.drop_capacity,
+        hold_ttl_s=hold.hold_ttl_s,
+        hold_extensions=hold.hold_extensions,
+        hold_attempts=hold.hold_attempts,
+    )
 
 
 async def list_drops(database: Database, tier: str | None = None, year: str | None = None) -> list[dict[str, Any]]:
-    """All drops, or those of a tier or a year, newest first, each with what it holds. Raises DatabaseUnavailable."""
-    return [
-        {
-            **row,
-            "minted": row["taken"],
-            "remaining": row["capacity"] - row["taken"],
-            "state": drop_state(early=row["early"], late=row["late"], remaining=row["capacity"] - row["taken"]),
-        }
-        for row in await database.fetch(QUERIES["list_drops"], tier, year)
-    ]
+    """All drops, or those of a tier or a year, newest first. Raises DatabaseUnavailable."""
+    return [_with_counts(row) for row in await database.fetch(QUERIES["list_drops"], tier, year)]
+
+
+def _with_counts(row: asyncpg.Record) -> dict[str, Any]:
+    minted = row["taken"] - row["held"]
+    remaining = row["capacity"] - minted
+    state = drop_state(early=row["early"], late=row["late"], remaining=remaining, held=row["held"])
+    return {**row, "minted": minted, "remaining": remaining, "state": state}
 
 
 async def find_capacity(database: Database, tier: str, year: str, environment: Environment) -> int | None:
@@ -82,6 +91,8 @@ class DropDesk:
                     opens_at=rfc3339(new.opens_at),
                     closes_at=rfc3339(new.closes_at),
                     refund_frees_number=new.refund_frees_number,
+                    sale=new.sale,
+                    limits=list(new.limits),
                 )
             return drop_id
 

@@ -5,8 +5,10 @@ Each function works in the caller's transaction; `drop_desk` is what commands ca
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from admin.statements import QUERIES
 from services import audit_log
@@ -15,6 +17,8 @@ from services.mint.receipts.verified import Environment
 from services.storage.connections import Connection
 
 __all__ = ["CAPACITY_LIMIT", "CannotResize", "Drop", "Environment", "NewDrop", "Progress", "create_drop", "resize_drop"]
+
+SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,11 @@ class NewDrop:
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     refund_frees_number: bool = False
+    sale: str = "direct"  # direct or hold
+    limits: tuple[str, ...] = ()  # `user` is always among them where anything is counted
+    hold_ttl_s: int = 600
+    hold_extensions: int = 1
+    hold_attempts: int = 2
 
 
 class CannotResize(Exception):
@@ -36,6 +45,7 @@ class CannotResize(Exception):
 
 async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
     """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
+    limits = sorted({*new.limits, "user"}) if new.limits or new.sale != "direct" else []
     drop_id: int | None = await connection.fetchval(
         QUERIES["create_drop"],
         new.tier,
@@ -45,9 +55,16 @@ async def create_drop(connection: Connection, new: NewDrop, progress: Progress =
         new.opens_at,
         new.closes_at,
         new.refund_frees_number,
+        new.sale,
+        limits,
+        new.hold_ttl_s,
+        new.hold_extensions,
+        new.hold_attempts,
     )
     if drop_id is None:
         return None
+    if limits:
+        await connection.execute(QUERIES["create_secret"], drop_id, secrets.token_bytes(SECRET_BYTES))
     await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
     return drop_id

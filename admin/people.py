@@ -11,6 +11,7 @@ from services.audit_log import Actor, audited
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 
 # In this order: what refers to a row goes before it.
 FORGOTTEN: Final = (
@@ -22,6 +23,7 @@ FORGOTTEN: Final = (
     "forget_email_changes",
     "forget_contacts",
     "forget_devices",
+    "forget_person_keys",
 )
 
 
@@ -42,7 +44,9 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     the phones and then forgets them, within a day (`services/wallet/housekeeping.py`).
     `schema/personal-data.md` says it for each column.
     """
-    await connection.execute(QUERIES["lock_moves"], user_id)
+    # What reforge does with the user's memberships ends first, and begins again on what is left.
+    for row in await connection.fetch(QUERIES["ids_of_user"], user_id):
+        await wait_for_key(connection, REFORGE_MEMBERSHIP, str(row["id"]))
     rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
     memberships = [row["id"] for row in rows]
     ids = [str(id_) for id_ in memberships]
@@ -60,6 +64,7 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
+    await connection.execute(QUERIES["unname_holds"], user_id)
     return erased
 
 

@@ -2,25 +2,35 @@
 -- Whether it is too early or too late for a drop, by Postgres' clock: as in services/mint/queries.sql.
 coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
 
+-- part: no_number_to_come
+-- Who paid after his hold had ended waits for a number until the close; while one is held for him, it is his.
+(l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
+
 -- name: list_drops
 -- All drops, newest first, for the operator. $1 tier and $2 year, or NULL for all
-SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at,
-       {early_or_late},
-       (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken
-FROM drops d
+SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at, sale, limits,
+       hold_ttl_s, hold_extensions, hold_attempts, {early_or_late}, t.taken, t.held
+FROM drops d, LATERAL (
+  SELECT sum(taken)::int AS taken, sum(held)::int AS held FROM drop_tallies WHERE drop_id = d.id) AS t
 WHERE ($1::text IS NULL OR tier = $1) AND ($2::text IS NULL OR year = $2)
 ORDER BY created_at DESC, d.id DESC;
 
 -- name: create_drop
--- Returns no row where the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at, $7 refund_frees_number
-INSERT INTO drops (tier, year, environment, capacity, opens_at, closes_at, refund_frees_number)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- Returns no row where the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at, $7 refund_frees_number,
+-- $8 how it sells, $9 limits, $10 how long a hold lasts, $11 how often it can be extended, $12 holds a person can take
+INSERT INTO drops (tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, sale, limits, hold_ttl_s,
+                   hold_extensions, hold_attempts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (tier, year, environment) DO NOTHING
 RETURNING id;
 
 -- name: create_tallies
 -- A row for each writer, so that a tally is always an update. $1 drop, $2 writers
 INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, $2::int - 1);
+
+-- name: create_secret
+-- What the drop's person keys are digested with. $1 drop, $2 secret
+INSERT INTO drop_secrets (drop_id, secret) VALUES ($1, $2);
 
 -- name: lock_drop
 -- Keeps two resizes of one drop apart. $1 drop
@@ -33,10 +43,11 @@ DELETE FROM slots WHERE ctid = ANY (ARRAY(
 RETURNING sequence_num;
 
 -- name: free_numbers
--- The lowest numbers that neither a slot nor a membership of the drop holds; one that a refund freed is held by none.
+-- The lowest numbers that no slot, hold or membership of the drop has. A number that a refund freed has left its membership.
 -- $1 drop, $2 highest number, $3 how many
 SELECT n FROM generate_series(1, $2::int) AS n
 WHERE NOT EXISTS (SELECT FROM slots s WHERE s.drop_id = $1 AND s.sequence_num = n)
+  AND NOT EXISTS (SELECT FROM holds h WHERE h.drop_id = $1 AND h.sequence_num = n AND h.state = 'HELD')
   AND NOT EXISTS (SELECT FROM memberships m WHERE m.drop_id = $1 AND m.sequence_num = n AND NOT m.number_freed)
 ORDER BY n LIMIT $3;
 
@@ -75,24 +86,26 @@ ORDER BY l.created_at LIMIT $2;
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at, l.updated_at
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
-WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE))
+WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}))
   AND d.environment IS DISTINCT FROM 'sandbox'
 ORDER BY l.created_at, l.receipt_key LIMIT $1;
 
 -- name: export_refunds_due
--- Marks what is to be refunded, so that it never mints, and tells it. Those that are minting right now are left out, and
--- those of a drop that is still to open: their buyers were told to come again.
+-- Marks what is to be refunded, so that it never mints, and returns it. Those that are minting right now are left out, and
+-- those of a drop that is still to open: their buyers can send them again.
 -- $1 at most so many
 WITH due AS (
   SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
   WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
-    AND (d.opens_at <= now()) IS NOT FALSE
+    AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}
   ORDER BY l.receipt_key LIMIT $1
   FOR UPDATE OF l SKIP LOCKED
 ), marked AS (
   UPDATE receipt_ledger l SET state = 'REFUND_DUE', updated_at = now()
   FROM due WHERE l.receipt_key = due.receipt_key
   RETURNING l.*
+), left_line AS (
+  DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM marked))
 )
 SELECT encode(m.receipt_key, 'hex') AS receipt_key, m.state::text AS state, m.reason, m.kind, m.transaction_id, m.user_id,
        d.tier, d.year, m.created_at, m.updated_at
@@ -132,10 +145,9 @@ SELECT m.id, d.tier, d.year, d.environment, m.sequence_num, m.user_id, m.pass_se
 FROM memberships m JOIN drops d ON d.id = m.drop_id JOIN receipt_ledger l USING (receipt_key)
 WHERE m.id = $1;
 
--- name: lock_moves
--- What reforge does with the user's memberships ends first, and begins again on what is left. The lock is reforge's own
--- (services/reforge/queries.sql). $1 user
-SELECT pg_advisory_xact_lock(hashtextextended('vyris.reforge:' || id, 0)) FROM memberships WHERE user_id = $1 ORDER BY id;
+-- name: ids_of_user
+-- $1 user
+SELECT id FROM memberships WHERE user_id = $1 ORDER BY id;
 
 -- name: memberships_of_user
 -- $1 user. Waits for other work on them.
@@ -212,6 +224,17 @@ WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND la
 -- Each under a name of its own, so that they are not one person's any more, and revoked for good. $1 user
 UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased', erased_at = now()
 WHERE user_id = $1;
+
+-- name: unname_holds
+-- Ended holds and places in line belong to nobody any more; a live one lapses by itself. $1 user
+WITH unlined AS (
+  DELETE FROM late_payments WHERE user_id = $1
+)
+UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+
+-- name: forget_person_keys
+-- What was counted for the person. $1 memberships
+DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
 
 -- name: unname_receipts
 -- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user

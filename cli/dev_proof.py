@@ -22,12 +22,13 @@ from services.device_proof.settings import DeviceProofSettings
 from services.runtime.settings import load
 from vyris.device_proof import Target, build_proof, grpc_target, http_target
 from vyris.encounter.v1 import encounter_pb2
+from vyris.holds.v1 import holds_pb2
 from vyris.http_rules import VARIABLE, bindings
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2
 
-_FILES: Final = (mint_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
+_FILES: Final = (mint_pb2, holds_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
 
 
 class _Settings(DeviceProofSettings):

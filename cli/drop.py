@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +46,39 @@ OpensAt = Annotated[
 ClosesAt = Annotated[
     datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"When minting ends. {_MOMENT}")
 ]
-COLUMNS = ("tier", "year", "environment", "capacity", "minted", "remaining", "state", "opens_at", "closes_at")
+COLUMNS = (
+    "tier",
+    "year",
+    "environment",
+    "sale",
+    "capacity",
+    "minted",
+    "held",
+    "remaining",
+    "state",
+    "opens_at",
+    "closes_at",
+)
+
+
+class Sale(StrEnum):
+    """How a drop sells."""
+
+    DIRECT = "direct"
+    HOLD = "hold"
+
+
+class Limit(StrEnum):
+    """What counts once in a drop."""
+
+    USER = "user"
+    DEVICE = "device"
+    STORE_ACCOUNT = "store_account"
+    EMAIL = "email"
+    PAYER = "payer"
+
+
+LIMIT_HELP = "Count this key of a person once; several times for several keys. `user` is always among them."
 
 
 @app.command()
@@ -62,6 +95,17 @@ async def create(
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
+    sale: Annotated[Sale, typer.Option(help="direct: who mints first; hold: who takes a hold first.")] = Sale.DIRECT,
+    limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
+    hold_ttl: Annotated[
+        int | None, typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S.")
+    ] = None,
+    hold_extensions: Annotated[
+        int | None, typer.Option(min=0, max=100, help="How often a hold can be extended. Default: HOLD_EXTENSIONS.")
+    ] = None,
+    hold_attempts: Annotated[
+        int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
+    ] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
@@ -74,6 +118,11 @@ async def create(
         _environment(sandbox),
         *_opening(opens_at, closes_at),
         refund_frees_number,
+        sale.value,
+        tuple(key.value for key in limit or ()),
+        default.hold_ttl_s if hold_ttl is None else hold_ttl,
+        default.hold_extensions if hold_extensions is None else hold_extensions,
+        default.hold_attempts if hold_attempts is None else hold_attempts,
     )
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
@@ -110,7 +159,7 @@ async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: A
 async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, sandbox: Sandbox = False) -> None:
     """Give a drop more or fewer numbers, never fewer than are taken."""
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         try:
             before = await DropDesk(database, operator(reason)).resize(drop, capacity)
         except drops.CannotResize as refusal:
@@ -133,7 +182,7 @@ async def schedule(
     """Say anew when a drop sells; one that was closed may open again."""
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         await DropDesk(database, operator(reason)).schedule(drop, *opening)
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
@@ -144,12 +193,13 @@ async def schedule(
 async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
     """End a drop's sale now: from the next batch on buyers hear that it is closed."""
     async with backends.database() as database:
-        drop = await _found(database, tier, year, sandbox=sandbox)
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
         await DropDesk(database, operator(reason)).close(drop)
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
 
 
-async def _found(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
+async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
+    """The drop of that name. Ends the command with a sentence where there is none."""
     name = _checked_name(tier, year)
     try:
         return await drop_desk.find_drop(database, *name, _environment(sandbox))

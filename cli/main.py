@@ -16,6 +16,8 @@ GROUPS = {
     "bouncer": "cli.bouncer",
     "membership": "cli.membership",
     "receipts": "cli.receipts",
+    "hold": "cli.hold",
+    "limit": "cli.limit",
     "user": "cli.user",
     "dev": "cli.dev",
     "pass": "cli.passes",

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from admin.reconciliation import reconcile_refunds
 from admin.refunds import KEY_BYTES, ROWS_LIMIT, RefundDesk
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
+from services.runtime.settings import WrongSetting
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 
@@ -24,6 +26,7 @@ KEY_COLUMN = "receipt_key"
 KEY_PREFIX = "receipt:"
 # Lines of a file that one answer names.
 NAMED_LIMIT = 20
+RECONCILED_COLUMNS = ("environment", "notifications", "purchases", "refunds", "missed", "outcomes", "unreadable")
 
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -115,6 +118,33 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
         rows = await desk.not_restored(limit)
     show([dict(row) for row in rows], NOT_RESTORED_COLUMNS, as_json=as_json, empty="There is nobody.")
     _tell_if_cut(rows, limit)
+
+
+@app.command()
+@run_async
+async def reconcile(
+    days: Annotated[
+        int, typer.Option(min=1, max=179, help="So many days of Apple's notification history (it keeps 180).")
+    ] = 30,
+    purchases: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Read the refund history of at most so many purchases.")
+    ] = ROWS_LIMIT,
+    as_json: AsJson = False,
+    reason: OptionalReason = BY_COMMAND,
+) -> None:
+    """Compare what Apple remembers of refunds with what we heard, and apply what was missed. May be repeated."""
+    async with backends.database(patient=True) as database:
+        try:
+            rows = await reconcile_refunds(database, operator(reason), days=days, purchases=purchases)
+        except WrongSetting as problem:
+            fail(f"{problem}.")
+    empty = "Apple cannot be asked: set APP_STORE_API_KEY, APP_STORE_API_KEY_ID and APP_STORE_API_ISSUER_ID."
+    show(rows, RECONCILED_COLUMNS, as_json=as_json, empty=empty)
+    for row in rows:
+        if row["problem"]:
+            fail(f"{row['environment']}: {row['problem']}. What was found before is applied; try again later.")
+    if not rows:
+        raise typer.Exit(1)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from gateway.settings import GatewaySettings
 from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
 from services.reforge.settings import ReforgeSettings
+from services.supply.settings import NewHoldSettings
 from services.wallet.settings import WalletSettings
 from stack.settings import StackSettings
 
@@ -32,6 +33,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
     "gateway": GatewaySettings,
     "local stack": StackSettings,
     "vyris command": OperatorSettings,
+    "`vyris drop create`": NewHoldSettings,
 }
 
 

@@ -33,15 +33,20 @@ RUNS = frozenset({"STARTING", "RUNNING"})
 
 @app.command()
 def run() -> None:
-    """Start everything, show the logs, and stop everything on Ctrl-C."""
+    """Start everything, show the logs, and stop everything on Ctrl-C.
+
+    Of many requests in a second it shows the errors, some others and a count: `vyris logs -f` shows all.
+    """
     from stack.log_lines import LogFollower  # noqa: PLC0415
+    from stack.request_digest import RequestDigest  # noqa: PLC0415
 
     with _ended_by_signals():
         stack = _stack()
         try:
             _start(stack, detached=False)
             typer.echo("Logs follow; Ctrl-C stops everything.\n")
-            _show(LogFollower(stack.log_file(name) for name in stack.processes), stack)
+            files = [stack.log_file(name) for name in stack.processes]
+            _show(LogFollower(files, RequestDigest()), stack)
             typer.echo("The stack was stopped from elsewhere.")
         except KeyboardInterrupt:
             typer.echo("\nStopping … (Ctrl-C again: at once)")

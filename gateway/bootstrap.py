@@ -24,7 +24,7 @@ from envoy.extensions.resource_monitors.fixed_heap.v3.fixed_heap_pb2 import Fixe
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.json_format import MessageToJson
 
-from gateway import filters, local_replies, route_tables
+from gateway import bounds, filters, local_replies, route_tables
 from gateway.clusters import all_clusters
 from gateway.listeners import GRPC_HEADERS, OWN_HEADERS, edge_connection_manager, listener, statistics_listener
 from gateway.messages import packed, seconds, socket_address
@@ -111,6 +111,7 @@ def bootstrap(settings: GatewaySettings, descriptors: FileDescriptorSet) -> Any:
             listeners=listeners, clusters=all_clusters(settings, _health_services(services))
         ),
         overload_manager=_overload_manager(settings),
+        layered_runtime=bounds.door_connections(settings),
     )
 
 

@@ -24,6 +24,8 @@ from gateway.settings import SERVICES, Endpoint, GatewaySettings
 from gateway.tls import upstream_tls
 
 HEALTH_REQUESTS_LIMIT = 64
+# Of Health/Watch at one service. With all other bounds it makes 4,096, what one process of a service takes.
+HEALTH_STREAMS_LIMIT = 384
 ADMIN_CLUSTER = "envoy_admin"
 COLLECTOR_CLUSTER = "otlp_collector"
 
@@ -80,7 +82,7 @@ def _health_check(health_service: str) -> Any:
     )
 
 
-def _circuit_breakers(max_requests: int) -> Any:
+def _circuit_breakers(max_requests: int, max_health_requests: int) -> Any:
     return CircuitBreakers(
         thresholds=[
             CircuitBreakers.Thresholds(
@@ -91,8 +93,8 @@ def _circuit_breakers(max_requests: int) -> Any:
                     budget_percent=Percent(value=20), min_retry_concurrency=number(8)
                 ),
             ),
-            # GET /health is never refused because of what callers send.
-            CircuitBreakers.Thresholds(priority=HIGH, max_requests=number(HEALTH_REQUESTS_LIMIT)),
+            # Health has places of its own at every door: GET /health, Health/Check, Health/Watch.
+            CircuitBreakers.Thresholds(priority=HIGH, max_requests=number(max_health_requests)),
         ]
     )
 
@@ -126,12 +128,36 @@ def service_cluster(settings: GatewaySettings, service: str, health_service: str
     return _cluster(settings, service, service, health_service, settings.gateway_max_requests)
 
 
+def native_cluster_name(service: str) -> str:
+    """The cluster of the calls that come through the native door."""
+    return f"{service}_native"
+
+
+def native_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
+    """The same replicas for native calls: what one door lets in takes no room from the other."""
+    return _cluster(settings, native_cluster_name(service), service, health_service, settings.gateway_max_requests)
+
+
 def streams_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
     """The same replicas for streams, which stay: however many are open, calls have room."""
-    return _cluster(settings, streams_cluster_name(service), service, health_service, settings.gateway_max_streams)
+    return _cluster(
+        settings,
+        streams_cluster_name(service),
+        service,
+        health_service,
+        settings.gateway_max_streams,
+        HEALTH_STREAMS_LIMIT,
+    )
 
 
-def _cluster(settings: GatewaySettings, name: str, service: str, health_service: str, max_requests: int) -> Any:
+def _cluster(
+    settings: GatewaySettings,
+    name: str,
+    service: str,
+    health_service: str,
+    max_requests: int,
+    max_health_requests: int = HEALTH_REQUESTS_LIMIT,
+) -> Any:
     endpoints = settings.endpoints(service)
     tls = upstream_tls(settings, service)
     cluster = Cluster(
@@ -142,7 +168,7 @@ def _cluster(settings: GatewaySettings, name: str, service: str, health_service:
         load_assignment=_assignment(name, endpoints),
         typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
         health_checks=[_health_check(health_service)],
-        circuit_breakers=_circuit_breakers(max_requests),
+        circuit_breakers=_circuit_breakers(max_requests, max_health_requests),
         outlier_detection=_outlier_detection(),
         # With nobody healthy left, ask anyway: the service itself tells best what is wrong.
         common_lb_config=Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=1)),
@@ -184,6 +210,7 @@ def collector_cluster(collector: Endpoint) -> Any:
 def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:
     """The four services and what the settings ask for besides. `health_services` maps service to full name."""
     clusters = [service_cluster(settings, service, health_services[service]) for service in SERVICES]
+    clusters += [native_cluster(settings, service, health_services[service]) for service in SERVICES]
     clusters += [streams_cluster(settings, service, health_services[service]) for service in SERVICES]
     if settings.gateway_metrics_port is not None:
         clusters.append(admin_cluster(settings))

@@ -22,7 +22,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway import bare_statuses, cors
+from gateway import bare_statuses, bounds, cors
 from gateway.messages import flag, number, packed, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
@@ -45,6 +45,7 @@ PRIVATE_HEADERS: Final = (
     "x-error-status",
     "x-error-retryable",
     "x-http-status",
+    "x-vyris-kept",
 )
 ANSWER_LIMIT_BYTES: Final = 4 << 20
 ADDRESSES_LIMIT: Final = 100_000
@@ -62,6 +63,8 @@ def lua_file(name: str) -> str:
 def answer_script_name(route: HttpRoute) -> str:
     """Which script shapes the answers of `route`, and takes a body away where it has none."""
     name = f"{_answer_file(route)}_{route.success_status}"
+    if route.shared:
+        return f"{name}_shared"
     return name if route.takes_body else f"{name}_bodiless"
 
 
@@ -79,7 +82,11 @@ def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
     scripts = {"answer_200": _script(200, "answer")}
     for route in routes:
         script = _script(route.success_status, _answer_file(route))
-        scripts[answer_script_name(route)] = script if route.takes_body else f"{script}\n{lua_file('bodiless')}"
+        if not route.takes_body:
+            script += f"\n{lua_file('bodiless')}"
+        if route.shared:
+            script += f"\n{lua_file('shared')}"
+        scripts[answer_script_name(route)] = script
     return scripts
 
 
@@ -198,7 +205,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
 def grpc_filters(settings: GatewaySettings) -> list[Any]:
     """The chain of the native listener. Lua works for `grpc.health.v1.Health` alone."""
     lua = Lua(default_source_code=_source(lua_file("health_routing")))
-    chain = [_filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
+    chain = [*bounds.native_filters(settings), _filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
     if settings.gateway_rate_limit_rps is not None:
         chain.insert(0, _filter(RATE_LIMIT, _rate_limit(settings)))
     return chain

@@ -8,7 +8,12 @@ from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutat
 from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions
+from envoy.config.core.v3.protocol_pb2 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    KeepaliveSettings,
+)
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -25,7 +30,7 @@ from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway import observability
+from gateway import bounds, observability
 from gateway.messages import flag, number, packed, seconds, socket_address
 from gateway.settings import GatewaySettings
 from gateway.tls import listener_tls
@@ -61,6 +66,9 @@ def _http2() -> Any:
         initial_stream_window_size=number(64 << 10),
         initial_connection_window_size=number(1 << 20),
         override_stream_error_on_invalid_http_message=flag(True),
+        connection_keepalive=KeepaliveSettings(
+            interval=seconds(bounds.PING_INTERVAL_S), timeout=seconds(bounds.PING_TIMEOUT_S)
+        ),
     )
 
 
@@ -118,14 +126,15 @@ def edge_connection_manager(
         # Limits.
         max_request_headers_kb=number(24),
         common_http_protocol_options=HttpProtocolOptions(
-            idle_timeout=seconds(300),
+            idle_timeout=seconds(bounds.idle_timeout_s(settings)),
             max_headers_count=number(64),
             headers_with_underscores_action=HttpProtocolOptions.REJECT_REQUEST,
         ),
         http_protocol_options=_http1(),
         http2_protocol_options=_http2(),
-        request_headers_timeout=seconds(10),
-        request_timeout=seconds(0 if codec == HttpConnectionManager.HTTP2 else settings.gateway_request_timeout_s),
+        request_headers_timeout=seconds(bounds.HEADERS_TIMEOUT_S),
+        # Until a request is whole. A stream of answers is not bounded by it.
+        request_timeout=seconds(settings.gateway_request_timeout_s),
         stream_idle_timeout=seconds(settings.gateway_request_timeout_s + 5),
         drain_timeout=seconds(1),
         delayed_close_timeout=seconds(1),
@@ -135,8 +144,11 @@ def edge_connection_manager(
 def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, protocols: list[str]) -> Any:
     """A door towards callers, with TLS where it is configured."""
     chain = FilterChain(
-        filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))],
-        transport_socket_connect_timeout=seconds(10),
+        filters=[
+            *bounds.network_filters(settings, name),
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)),
+        ],
+        transport_socket_connect_timeout=seconds(bounds.HANDSHAKE_TIMEOUT_S),
     )
     tls = listener_tls(settings, protocols)
     if tls is not None:

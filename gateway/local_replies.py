@@ -29,16 +29,19 @@ class LocalReply:
     when: str
     """CEL over Envoy's attributes."""
     error: VyrisError
+    grpc_status: str = ""
+    """What native callers get; empty: what Envoy makes of the HTTP status."""
 
 
 REPLIES: Final = (
     LocalReply("response.code == 404 || response.code_details == 'path_normalization_failed'", NotFound()),
-    LocalReply("response.code == 413", InvalidRequest.too_large()),
+    LocalReply("response.code == 413", InvalidRequest.too_large(), grpc_status="3"),
     LocalReply("response.code == 429", RateLimited()),
     # The caller's own bytes came too slowly, or the service did not answer in time.
     LocalReply(
         "response.code == 408 || response.code == 504",
         Retryable("The request took too long; send the same request again", http_status=504),
+        grpc_status="14",
     ),
     # Whatever else Envoy holds against a request: JSON that the transcoder refuses, bad headers or framing.
     LocalReply(
@@ -115,12 +118,20 @@ def json_replies(settings: GatewaySettings) -> Any:
     # The answer of `/health` is put right by its script also where this mapper comes first.
     overflow = _json_mapper(_overflow_filter(), OVERFLOW, pages_may_read)
     others = [_json_mapper(_filter(reply.when), reply.error, pages_may_read) for reply in REPLIES]
-    return LocalReplyConfig(mappers=[overflow, native, unhealthy, *others])
+    # What the gateway answers for a service (lua/shared.lua) stays as it is. Else each of the expressions below would
+    # be asked, for the most frequent of all answers.
+    kept = ResponseMapper(filter=_filter("response.code < 400"))
+    return LocalReplyConfig(mappers=[overflow, kept, native, unhealthy, *others])
 
 
 def grpc_replies() -> Any:
     """For the native listener: plain sentences, which become `grpc-message`."""
-    sentences = [(_overflow_filter(), OVERFLOW), *((_filter(reply.when), reply.error) for reply in REPLIES)]
-    return LocalReplyConfig(
-        mappers=[ResponseMapper(filter=when, body=DataSource(inline_string=error.message)) for when, error in sentences]
+    overflow = ResponseMapper(filter=_overflow_filter(), body=DataSource(inline_string=OVERFLOW.message))
+    return LocalReplyConfig(mappers=[overflow, *map(_native_mapper, REPLIES)])
+
+
+def _native_mapper(reply: LocalReply) -> Any:
+    status = [replaced_header("grpc-status", reply.grpc_status)] if reply.grpc_status else []
+    return ResponseMapper(
+        filter=_filter(reply.when), body=DataSource(inline_string=reply.error.message), headers_to_add=status
     )

@@ -15,13 +15,14 @@ from envoy.config.route.v3.route_components_pb2 import (
     VirtualHost,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import BufferPerRoute
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway import cors, filters
-from gateway.clusters import ADMIN_CLUSTER, streams_cluster_name
+from gateway import bounds, cors, filters
+from gateway.clusters import ADMIN_CLUSTER, native_cluster_name, streams_cluster_name
 from gateway.local_replies import NATIVE_ROUTE
 from gateway.messages import added_header, number, packed, replaced_header, seconds
 from gateway.paths import path_regex
@@ -174,11 +175,15 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
 
 
 def _grpc_route(name: str, match: Any, cluster: str, settings: GatewaySettings, *, stream: bool = False) -> Any:
-    cluster = streams_cluster_name(cluster) if stream else cluster
-    action = RouteAction(cluster=cluster, timeout=seconds(0 if stream else settings.gateway_request_timeout_s))
-    if stream:
-        action.idle_timeout.FromTimedelta(seconds(settings.gateway_stream_idle_timeout_s))
-    return Route(name=name, match=match, route=action)
+    if not stream:
+        action = RouteAction(cluster=native_cluster_name(cluster), timeout=seconds(settings.gateway_request_timeout_s))
+        return Route(name=name, match=match, route=action)
+    action = RouteAction(
+        cluster=streams_cluster_name(cluster),
+        timeout=seconds(0),
+        idle_timeout=seconds(settings.gateway_stream_idle_timeout_s),
+    )
+    return Route(name=name, match=match, route=action, typed_per_filter_config=bounds.counted_stream())
 
 
 def _grpc_health_routes(settings: GatewaySettings, services: list[RpcService]) -> list[Any]:
@@ -194,6 +199,7 @@ def _grpc_health_routes(settings: GatewaySettings, services: list[RpcService]) -
         # The empty name or an unknown one: mint says what the protocol asks for.
         table.append(_grpc_route(f"health {method}", RouteMatch(path=path), "mint", settings, stream=stream))
     for route in table:
+        route.route.priority = HIGH
         for name, config in lua_on.items():
             route.typed_per_filter_config[name].CopyFrom(config)
     return table
@@ -214,7 +220,10 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
     if settings.reflection:
         for version in ("v1", "v1alpha"):
             path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
-            table.append(_grpc_route(path, RouteMatch(path=path), "mint", settings, stream=True))
+            reflection = _grpc_route(path, RouteMatch(path=path), "mint", settings, stream=True)
+            # Its requests are a stream, too: there is no end to wait for.
+            reflection.typed_per_filter_config[filters.BUFFER].CopyFrom(packed(BufferPerRoute(disabled=True)))
+            table.append(reflection)
     for route in table:
         route.match.grpc.SetInParent()
     host = VirtualHost(

@@ -20,7 +20,7 @@ DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 HEALTH_PATH: Final = "/health"
 
 # Packages that are answered by another service's process.
-HOSTED_BY: Final = {"suite": "mint"}
+HOSTED_BY: Final = {"suite": "mint", "holds": "mint"}
 
 
 class Unroutable(ValueError):
@@ -41,6 +41,8 @@ class HttpRoute:
     status_from_service: bool
     query_parameters: tuple[str, ...]
     takes_body: bool
+    shared: bool = False
+    """Whether the answer may be kept for a moment, as it is everybody's."""
 
     @property
     def is_health(self) -> bool:
@@ -139,6 +141,7 @@ def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Ite
             status_from_service=policy.status_from_service or policy.html,
             query_parameters=tuple(policy.query_parameters),
             takes_body=bool(binding.body),
+            shared=policy.shared,
         )
 
 

@@ -85,7 +85,13 @@ class GatewaySettings(BaseSettings):
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
     """How long open requests may take to finish once the gateway is told to stop."""
     gateway_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """Connections from callers, all listeners together."""
+    """Connections from callers: three quarters for JSON, a quarter for gRPC, where many calls share one."""
+    gateway_address_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_600
+    """Connections from one caller's address (a /64 for IPv6), three quarters for JSON and a quarter for gRPC; more are
+    closed at once. Not applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), whose addresses connections show.
+    Above the thousand copies of one receipt that may come at once."""
+    gateway_address_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Streams that one caller's address may hold open, at all services together; more are refused with RATE_LIMITED."""
     gateway_max_requests: Annotated[int, Field(ge=1, le=65_536)] = 1_280
     """Requests under way at one service; more are answered 503 at once. Above the thousand copies of one receipt that
     must all be answered, and about what the service answers in half a second: whoever is let in waits that long."""

@@ -12,6 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from stack.printable import printable
+from stack.request_digest import RequestDigest
 
 NAME_WIDTH = 10
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
@@ -81,8 +82,12 @@ def _exceptions(told: object) -> Iterator[str]:
 class LogFollower:
     """Reads what is appended to log files, across their rotation."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        """Begin at the end of each file as it is now; a file that appears later is read from its beginning."""
+    def __init__(self, files: Iterable[Path], digest: RequestDigest | None = None) -> None:
+        """Begin at the end of each file as it is now; a file that appears later is read from its beginning.
+
+        With a `digest` many requests become one line a second; without one each line is given.
+        """
+        self._digest = digest
         self._tails = {path.stem: _Tail(path) for path in files}
         self._colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(self._tails)}
 
@@ -90,7 +95,10 @@ class LogFollower:
         """What was written since the last call, readable."""
         for name, tail in self._tails.items():
             for line in tail.new_lines():
-                yield readable(name, line, self._colours[name])
+                if self._digest is None or self._digest.shows(line):
+                    yield readable(name, line, self._colours[name])
+        if self._digest is not None and (summary := self._digest.summary()):
+            yield Text(f"{'gateway':<{NAME_WIDTH}} {summary}", style="dim")
 
 
 class _Tail:

@@ -5,15 +5,49 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis.asyncio as redis
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from stack.local import DATABASES, Stack
+from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
+from tests.shell import REPOSITORY, clear_settings
+
+
+def pytest_configure() -> None:
+    """Before the tests' modules are imported, as some of them read settings then."""
+    clear_settings()
+    set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
+    # A deadline would judge how busy the other worker keeps the machine.
+    hypothesis.settings.register_profile("suite", deadline=None)
+    hypothesis.settings.load_profile("suite")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the machine before the time limit of the test begins."""
+    worker = getattr(item.config, "workerinput", None)
+    if worker is None:
+        return (yield)
+    with turn(worker["testrunuid"], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_working_folder() -> Iterator[None]:
+    """Run in a folder without `.env`: settings and the processes of tests read the one of their working folder."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="vyris-tests-") as folder:
+        os.chdir(folder)
+        yield
+        os.chdir(before)
 
 
 @pytest.fixture(scope="session")

@@ -173,6 +173,64 @@ class RateLimited(VyrisError):
         super().__init__(message, retry_after_s=retry_after_s)
 
 
+class HeldOut(VyrisError):
+    """Every number of the drop is minted or held, and some may come back."""
+
+    reason = "HELD_OUT"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 409
+    default_retryable = True
+    default_message = "Every number of this drop is held or minted; some may come back"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retryable: bool | None = None,
+        http_status: int | None = None,
+        retry_after_s: int | None = 5,
+    ) -> None:
+        """`retry_after_s` is whole seconds."""
+        super().__init__(message, retryable=retryable, http_status=http_status, retry_after_s=retry_after_s)
+
+
+class NotOffered(VyrisError):
+    """This entry's turn has not come. Retryable until the draw is done."""
+
+    reason = "NOT_OFFERED"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 409
+    default_retryable = True
+    default_message = "There is no offer for you in this drop yet"
+
+
+class LimitReached(VyrisError):
+    """This person, by a key that was proven, has the drop's share."""
+
+    reason = "LIMIT_REACHED"
+    grpc_code = grpc.StatusCode.ALREADY_EXISTS
+    default_http_status = 409
+    default_message = "You have your share of this drop already"
+
+
+class HoldRequired(VyrisError):
+    """A mint in a draw without an offer. The receipt is recorded and refundable."""
+
+    reason = "HOLD_REQUIRED"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 409
+    default_message = "This drop sells by a draw, and there is no offer for this buyer"
+
+
+class HoldExpired(VyrisError):
+    """Paid after the hold lapsed, and nothing is free; or a hold that has ended."""
+
+    reason = "HOLD_EXPIRED"
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    default_http_status = 410
+    default_message = "This hold has ended"
+
+
 ERRORS_BY_REASON: dict[str, type[VyrisError]] = {
     error.reason: error
     for error in (
@@ -187,6 +245,11 @@ ERRORS_BY_REASON: dict[str, type[VyrisError]] = {
         InvalidRequest,
         DropNotOpen,
         RateLimited,
+        HeldOut,
+        NotOffered,
+        LimitReached,
+        HoldRequired,
+        HoldExpired,
     )
 }
 

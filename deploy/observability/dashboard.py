@@ -60,6 +60,27 @@ ROWS: Final[dict[str, list[tuple[str, str, dict[str, str]]]]] = {
             },
         ),
     ],
+    "Holds": [
+        ("Held numbers", "short", {"{{tier}} {{year}}": f"max by ({DROP}) (vyris_holds_live)"}),
+        (
+            "Holds by the minute",
+            "short",
+            {
+                "taken": 'sum(increase(vyris_hold_takes_total{outcome="HELD"}[1m]))',
+                "used": "sum(increase(vyris_holds_used_total[1m]))",
+                "{{state}}": "sum by (state) (increase(vyris_holds_ended_total[1m]))",
+                "kept for late payers": "sum(increase(vyris_holds_offered_total[1m]))",
+            },
+        ),
+        (
+            "Refused: holds, late payments",
+            "reqps",
+            {
+                "{{outcome}}": 'sum by (outcome) (rate(vyris_hold_takes_total{outcome=~".*OUT|LIMIT.*"}[1m]))',
+                "late": 'sum(rate(vyris_mints_total{outcome="HOLD_EXPIRED"}[1m]))',
+            },
+        ),
+    ],
     "The mint cycle": [
         (
             "Receipts in a batch",

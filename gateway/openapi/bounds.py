@@ -33,14 +33,10 @@ PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Schema]]]] 
         re.compile(r"\b([\d,]+) to ([\d,]+) printable ASCII characters"),
         lambda found: {**_between(found), "pattern": _PRINTABLE},
     ),
-    (
-        re.compile(r"\b([\d,]+) to ([\d,]+) characters of A-Z, a-z, 0-9 and =_-"),
-        lambda found: {**_between(found), "pattern": "^[A-Za-z0-9=_-]+$"},
-    ),
     # Bytes bound characters too: no character is shorter than a byte.
     (re.compile(r"\b([\d,]+) to ([\d,]+) bytes"), _between),
     (
-        re.compile(r"\bat most ([\d,]+) (?:printable ASCII )?characters"),
+        re.compile(r"\bat most ([\d,]+) (?:bytes|(?:printable ASCII )?characters)"),
         lambda found: {"maxLength": _number(found[1])},
     ),
     (re.compile(r"\bat most ([\d,]+) KiB"), lambda found: {"maxLength": 1024 * _number(found[1])}),

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 MEMBERSHIP: Final = "8f14e45f-ceea-467f-9b3a-2d5c1f0a6e11"
 REFORGE: Final = "5b1d9f0e-3c0a-4b57-8d3c-0c4b7f8f2a90"
+HOLD: Final = "3f2a7c1e-5d0b-4e6f-9a84-7c1d2e3f4a5b"
 SERIAL: Final = "c9f0f895-fb98-4ab9-9f51-1f2e3d4c5b6a"
 PUBLIC_KEY: Final = """-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
@@ -31,6 +32,9 @@ BODIES: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "device": {"device_id": "phone-a", "public_key": PUBLIC_KEY},
         },
     },
+    "TakeHold": {"smallest": {"user_id": "ada"}},
+    "ReleaseHold": {"owner": {"hold_id": HOLD, "user_id": "ada"}},
+    "ExtendHold": {"owner": {"hold_id": HOLD, "user_id": "ada"}},
     "NotifyAppStore": {
         "signed": {"signedPayload": "eyJhbGciOiJFUzI1NiJ9.eyJub3RpZmljYXRpb25UeXBlIjoiUkVGVU5EIn0.c2ln"}
     },
@@ -64,6 +68,7 @@ PARAMETERS: Final[dict[str, str | int]] = {
     "year": "2025",
     "membership_id": MEMBERSHIP,
     "reforge_id": REFORGE,
+    "hold_id": HOLD,
     "token": _LINK,
     "page_size": 50,
     "page_token": "",
@@ -71,6 +76,7 @@ PARAMETERS: Final[dict[str, str | int]] = {
     "pass_type_identifier": "pass.app.vyris.membership",
     "serial_number": SERIAL,
     "passesUpdatedSince": "",
+    "environment": "",
 }
 
 _TIME: Final = "2025-06-01T12:00:00.000Z"
@@ -97,6 +103,30 @@ ANSWERS: Final[dict[str, Any]] = {
         "state": "OPEN",
         "opens_at": "",
         "closes_at": "",
+        "sale": "direct",
+        "held": 0,
+        "available": 582,
+    },
+    "TakeHold": {
+        "status": "HELD",
+        "hold": {"id": HOLD, "tier": "genesis", "year": "2025", "expires_at": _TIME},
+        "replayed": False,
+    },
+    "ReleaseHold": {"status": "RELEASED"},
+    "ExtendHold": {
+        "status": "HELD",
+        "hold": {"id": HOLD, "tier": "genesis", "year": "2025", "expires_at": _TIME},
+        "replayed": False,
+    },
+    "GetHold": {
+        "hold": {
+            "id": HOLD,
+            "tier": "genesis",
+            "year": "2025",
+            "state": "HELD",
+            "expires_at": _TIME,
+            "membership_id": "",
+        }
     },
     "VerifyEncounter": {
         "status": "VERIFIED",

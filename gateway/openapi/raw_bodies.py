@@ -58,16 +58,30 @@ ANSWER_HEADERS: Final[dict[str, Object]] = {
             "schema": {"type": "string", "pattern": r'^attachment; filename="vyris-[a-z0-9-]{1,32}-[0-9]+\.pkpass"$'},
         }
     },
+    "GetDrop": {
+        "ETag": {"description": "Names this answer (RFC 9110).", "schema": {"type": "string"}},
+        "Cache-Control": {
+            "description": "public, max-age=1, stale-while-revalidate=5",
+            "schema": {"type": "string"},
+        },
+    },
     "GetLatestPass": {
         "Last-Modified": {"description": "When the pass last changed (RFC 9110).", "schema": {"type": "string"}}
     },
 }
 REQUEST_HEADERS: Final[dict[str, Object]] = {
+    "GetDrop": {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "`ETag` of the answer that the caller has (RFC 9110).",
+        "schema": {"type": "string"},
+    },
     "GetLatestPass": {
         "name": "If-Modified-Since",
         "in": "header",
         "required": False,
         "description": "`Last-Modified` of the copy that the device has (RFC 9110).",
         "schema": {"type": "string"},
-    }
+    },
 }

@@ -76,7 +76,7 @@ BEGIN
   GRANT INSERT (actor, action, subject, reason, details) ON audit_log TO vyris_operator;
   -- vyris drop, membership revoke, receipts, pass build
   GRANT INSERT, UPDATE ON drops, drop_tallies TO vyris_operator;
-  GRANT INSERT, DELETE ON slots TO vyris_operator;
+  GRANT INSERT, UPDATE, DELETE ON slots TO vyris_operator;  -- UPDATE: to lock those that are withdrawn
   GRANT UPDATE ON memberships, receipt_ledger TO vyris_operator;
   GRANT INSERT ON membership_events, passes TO vyris_operator;
   -- vyris user erase

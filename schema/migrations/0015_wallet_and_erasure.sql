@@ -3,7 +3,7 @@
 -- The registration's own place in the order of updates (passes.update_tag). NULL: the follower has not seen it yet;
 -- 0: its pass had never changed. The follower gives it under wallet_cursor's lock, as it does for passes, so that a
 -- phone that asks for changes since a tag also hears of a pass that it registered after the pass had changed.
--- Rows of before start with NULL: phones that once came too late are told now.
+-- Rows of before start with NULL: phones that once came too late hear of it now.
 ALTER TABLE pass_registrations ADD COLUMN tag bigint;
 CREATE INDEX pass_registrations_new ON pass_registrations (registered_at) WHERE tag IS NULL;
 

@@ -10,9 +10,9 @@ from services.encounter import metrics
 from services.encounter.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import LockClass, try_lock
 from services.storage.rounds import repeat
 
-LOCK_CLASS: Final = 0x56595233  # "VYR3"
 ROWS_A_ROUND: Final = 1_000
 INTERVAL_S: Final = 60.0
 # Between rounds while there is more to forget.
@@ -49,6 +49,6 @@ class LocationRetention:
         return forgotten
 
     async def _forget(self, connection: Connection) -> int:
-        if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
+        if not await try_lock(connection, LockClass.ENCOUNTER_RETENTION):
             return 0
         return len(await connection.fetch(QUERIES["forget_locations"], self._retention_days, ROWS_A_ROUND))

@@ -59,10 +59,6 @@ SELECT * FROM (
 ) AS sides
 ORDER BY verified_at DESC, id DESC LIMIT $4;
 
--- name: try_lock
--- One process at a time forgets; held to the end of the transaction. $1 class, $2 object
-SELECT pg_try_advisory_xact_lock($1::int, $2::int);
-
 -- name: forget_locations
 -- Takes the location out of encounters older than $1 days, at most $2 of them, oldest first.
 WITH old AS (

@@ -10,6 +10,6 @@ there is none.
                  └──────────────────────── answer, status ◀─────────────────────┘
 
 Like gRPC's own synchronous server (`grpc/_server.py`) it is written against `grpc._cython.cygrpc`, which is gRPC's
-own and may change with any release: the version is locked, and tests/unit/grpc_server asks each promise of a real
+own and may change with any release: the version is locked, and tests/*/grpc_server asks each promise of a real
 client.
 """

@@ -16,7 +16,7 @@ from services.jose.claims import (
     replay_id,
     text_claim,
 )
-from services.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_by_any, verify_token
+from services.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_token
 from services.jose.public_keys import (
     PRIVATE_MEMBERS,
     PublicKey,
@@ -52,6 +52,5 @@ __all__ = [
     "replay_id",
     "stored_public_key",
     "text_claim",
-    "verify_by_any",
     "verify_token",
 ]

@@ -8,8 +8,6 @@ against replay is the key with `jti`, never the token's text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -79,17 +77,6 @@ def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     if token.header["alg"] != ES256 or not _ES256.verify(token.signing_input, key.key, token.signature):
         raise TokenRefused("The token's signature is not by the expected key")
     return token.claims
-
-
-def verify_by_any(token: Token, keys: Sequence[PublicKey]) -> dict[str, Any]:
-    """The token's claims, now proven to be signed by one of `keys`, of which there is at least one.
-
-    Raises `TokenRefused`.
-    """
-    for key in keys[:-1]:
-        with suppress(TokenRefused):
-            return verify_token(token, key)
-    return verify_token(token, keys[-1])
 
 
 @lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from services.device_proof import DeviceProofs
+from services.holds.engine import running_holds
+from services.holds.servicer import HoldServicer
+from services.limits import PersonKeys
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
 from services.mint.engine import running_engine
@@ -16,6 +19,7 @@ from services.mint.notifications import Notifications
 from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.application import Refunds
+from services.mint.refunds.reconciliation import Reconciler
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
 from services.mint.suite_health import PeersProbe, SuiteHealth
@@ -26,6 +30,7 @@ from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.encounter.v1 import encounter_pb2
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
@@ -42,10 +47,11 @@ PEERS: Final = {
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
     async with (
-        ready_kinds(settings, production=settings.production) as kinds,
-        opened_user_tokens(settings, production=settings.production) as user_tokens,
         Database.open(settings, "vyris-mint") as database,
+        ready_kinds(settings, production=settings.production, database=database) as kinds,
+        opened_user_tokens(settings, production=settings.production) as user_tokens,
         running_engine(database, settings) as (engine, bouncer),
+        running_holds(database, bouncer, DropDirectory(database), engine.recount, settings) as holds,
     ):
         peers = {
             name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
@@ -56,20 +62,28 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             return await database.holds("receipt_ledger")
 
         health = SuiteHealth({"mint": can_serve, **peers}, bouncer.reachable)
-        looking = asyncio.create_task(health.run())
+        reconciler = Reconciler(
+            database, kinds.app_store_notices, kinds.app_store_histories, settings.app_store_reconcile_interval_s
+        )
+        beside = [asyncio.create_task(work.run()) for work in (health, reconciler)]
+        drops, keys = DropDirectory(database), PersonKeys(database)
+        proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
         servicer = MintServicer(
             engine,
-            DropDirectory(database),
-            ReceiptVerifiers(kinds.verifiers),
-            Enrolment(database, DeviceProofs(settings.device_proof, settings.public_base_url), engine.has_minted),
+            drops,
+            ReceiptVerifiers(kinds.verifiers, engine.minted_in),
+            Enrolment(database, proofs, engine.minted_in),
             DropWatch(database),
             Notifications(kinds, Refunds(database)),
+            keys,
             default_drop=(settings.drop_tier, settings.drop_year),
         )
+        hold_servicer = HoldServicer(holds, drops, keys, proofs, kinds.app_transactions)
         try:
             yield Hosted(
                 endpoints=[
                     Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], servicer),
+                    Endpoint(holds_pb2.DESCRIPTOR.services_by_name["HoldService"], hold_servicer),
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=can_serve,
@@ -77,8 +91,9 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 described=list(PEERS.values()),
             )
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for work in beside:
+                work.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             for peer in peers.values():
                 peer.close()
 

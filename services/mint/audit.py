@@ -60,5 +60,9 @@ def _tell(row: asyncpg.Record) -> None:
     drop = (row["tier"], row["year"], row["environment"])
     metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*drop).set(row["over_capacity"])
     metrics.SLOTS_UNACCOUNTED.labels(*drop).set(row["unaccounted"])
-    if row["over_capacity"] or row["unaccounted"]:
-        log.error("rule_broken", drop=drop, over=row["over_capacity"], unaccounted=row["unaccounted"])
+    metrics.NUMBERS_MISSING.labels(*drop).set(row["numbers_missing"])
+    broken = {
+        name: row[name] for name in ("over_capacity", "unaccounted", "numbers_missing", "held_unaccounted") if row[name]
+    }
+    if broken:
+        log.error("rule_broken", drop=drop, **broken)

@@ -29,11 +29,22 @@ from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.grant import Grant
-from services.mint.ledger import Ledger, MintedMembership, MintOrder, MintRow, Outcome
+from services.mint.ledger import NOTHING_FREE, Ledger, MintedMembership, MintOrder, MintRow, Outcome
 from services.mint.stock import FROM_THE_START, Stock
 from services.storage.bisection import around_refused
 from services.storage.failures import DatabaseUnavailable, DataRejected
-from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut, VyrisError
+from vyris.errors import (
+    DropNotOpen,
+    HeldOut,
+    HoldExpired,
+    HoldRequired,
+    InvalidReceipt,
+    LimitReached,
+    ReceiptUsed,
+    Retryable,
+    SoldOut,
+    VyrisError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +53,21 @@ MintAnswer = tuple[MintedMembership, bool]
 ReceiptGroup = Group[bytes, MintOrder, MintAnswer]
 Groups = list[ReceiptGroup]
 Recount = Callable[[Drop], Awaitable[None]]
+POISONED_MESSAGE: Final = "This purchase cannot become a membership; ask its seller to pay it back"
 
 REFUSALS: Final[dict[str, Callable[[], VyrisError]]] = {
     Outcome.REFUNDED: lambda: InvalidReceipt("This receipt was refunded"),
     Outcome.NOT_OPEN: lambda: DropNotOpen("This drop is not open yet", retryable=True),
     Outcome.CLOSED: lambda: DropNotOpen("This drop is closed"),
     Outcome.SOLD_OUT: SoldOut,
+    Outcome.HELD_OUT: HeldOut,
+    Outcome.HOLD_EXPIRED: lambda: HoldExpired(
+        "This hold has ended and no number is free. The payment is recorded: it gets the next number that comes back "
+        "when it is sent again, or is refunded when the drop closes"
+    ),
+    Outcome.HOLD_REQUIRED: HoldRequired,
+    Outcome.HOLD_UNKNOWN: lambda: InvalidReceipt("This receipt names a hold that is not this buyer's"),
+    Outcome.LIMIT_REACHED: LimitReached,
 }
 
 
@@ -95,7 +115,7 @@ class MintCycle:
                     beyond_sort_order=self._stock.claimed_up_to,
                     is_sold_out=is_sold_out,
                 )
-            grant.used += sum(row.outcome == Outcome.MINTED for row in rows.values())
+            grant.used += sum(row.sort_order is not None for row in rows.values())
             await failpoints.reach("mint.committed")
             if not is_sold_out:
                 self._look_at_stock(rows.values(), began_s)
@@ -108,9 +128,9 @@ class MintCycle:
         """Remember what the statement showed of the drop's slots."""
         claimed = [row.sort_order for row in rows if row.sort_order is not None]
         outcomes = {row.outcome for row in rows}
-        if Outcome.WAITING in outcomes or Outcome.SOLD_OUT in outcomes:
+        if Outcome.WAITING in outcomes or outcomes & NOTHING_FREE:
             self._stock.claimed_up_to = FROM_THE_START
-            self._stock.remember(is_sold_out=Outcome.SOLD_OUT in outcomes, seen_at_s=began_s)
+            self._stock.remember(is_sold_out=bool(outcomes & NOTHING_FREE), seen_at_s=began_s)
         elif claimed:
             self._stock.claimed_up_to = max(claimed)
 
@@ -143,15 +163,19 @@ class MintCycle:
         return []
 
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
-        """Fail a receipt whose data Postgres refuses."""
+        """Fail a receipt whose data Postgres refuses: the first time its caller may retry, then the answer is final.
+
+        The ledger keeps it as FAILED, so it is listed for a refund. One that cannot even be entered is final at once.
+        """
         metrics.RECEIPTS_POISONED.inc()
         log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
         try:
             await self._ledger.record(self._drop.id, [group.first])
-            await self._ledger.fail([group.key], "POISONED")
+            is_first_time = group.key in await self._ledger.fail([group.key], "POISONED")
         except DataRejected as error:
             log.error("receipts_not_recorded", receipts=1, error=error.cause)
-        group.settle_all(Retryable())
+            is_first_time = False
+        group.settle_all(Retryable() if is_first_time else InvalidReceipt(POISONED_MESSAGE))
 
 
 def answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:

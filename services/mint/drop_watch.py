@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 
 from services.mint.drops import Drop
+from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
 from services.runtime.times import rfc3339
 from services.storage.database import Database
@@ -21,13 +22,15 @@ FRESH_S: Final = 0.5
 WATCH_INTERVAL_S: Final = 1.0
 
 
-def drop_state(*, early: bool, late: bool, remaining: int) -> str:
-    """SCHEDULED, OPEN, SOLD_OUT or CLOSED."""
+def drop_state(*, early: bool, late: bool, remaining: int, held: int = 0) -> str:
+    """SCHEDULED, OPEN, HELD_OUT (all that remains is held), SOLD_OUT or CLOSED."""
     if early:
         return "SCHEDULED"
     if late:
         return "CLOSED"
-    return "OPEN" if remaining > 0 else "SOLD_OUT"
+    if remaining <= 0:
+        return "SOLD_OUT"
+    return "OPEN" if remaining > held else "HELD_OUT"
 
 
 class DropWatch:
@@ -76,14 +79,25 @@ class DropWatch:
 
 
 def _message(row: asyncpg.Record) -> mint_pb2.GetDropResponse:
-    remaining = row["capacity"] - row["taken"]
+    held = row["held"]
+    minted = row["taken"] - held
+    remaining = row["capacity"] - minted
     return mint_pb2.GetDropResponse(
         tier=row["tier"],
         year=row["year"],
         capacity=row["capacity"],
-        minted=row["taken"],
+        minted=minted,
         remaining=remaining,
-        state=drop_state(early=row["early"], late=row["late"], remaining=remaining),
+        state=drop_state(early=row["early"], late=row["late"], remaining=remaining, held=held),
         opens_at=rfc3339(row["opens_at"]),
         closes_at=rfc3339(row["closes_at"]),
+        environment=environment_mark(row["environment"]),
+        sale=row["sale"],
+        held=held,
+        available=remaining - held,
     )
+
+
+def environment_mark(environment: Environment) -> str | None:
+    """What answers say of a drop's environment: nothing in production, so that those keep their form."""
+    return None if environment == "production" else environment

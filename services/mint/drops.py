@@ -40,6 +40,13 @@ class Drop:
     tier: str
     year: str
     environment: Environment
+    sale: str = "direct"  # direct, hold or draw
+    limits: frozenset[str] = frozenset()  # which keys of a person count
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether holds or person keys decide who gets a number."""
+        return self.sale != "direct" or bool(self.limits)
 
 
 class DropDirectory:
@@ -84,7 +91,7 @@ class DropDirectory:
             await self.named(tier, year, "sandbox")
 
     def _remember(self, row: asyncpg.Record) -> Drop:
-        drop = Drop(row["id"], row["tier"], row["year"], row["environment"])
+        drop = Drop(row["id"], row["tier"], row["year"], row["environment"], row["sale"], frozenset(row["limits"]))
         self._known[drop.tier, drop.year, drop.environment] = drop
         return drop
 

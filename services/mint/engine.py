@@ -11,9 +11,10 @@ from services.batching.batcher import Batcher
 from services.mint import metrics
 from services.mint.audit import Audit
 from services.mint.bouncer import Bouncer, redis_client
+from services.mint.counted_cycle import CountedMintCycle
 from services.mint.cycle import MintAnswer, MintCycle
 from services.mint.drops import TALLY_WRITERS, Drop
-from services.mint.ledger import Ledger, MintOrder
+from services.mint.ledger import CountedLedger, Ledger, MintOrder
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
@@ -30,7 +31,9 @@ class MintEngine:
     """Turns verified receipts into memberships."""
 
     def __init__(self, database: Database, bouncer: Bouncer, recounter: Recounter, settings: MintSettings) -> None:
-        self._ledger = Ledger(database, tally_writer=random.randrange(TALLY_WRITERS))  # noqa: S311 - spreads writers
+        tally_writer = random.randrange(TALLY_WRITERS)  # noqa: S311 - spreads writers
+        self._ledger = Ledger(database, tally_writer)
+        self._counted_ledger = CountedLedger(database, tally_writer)
         self._bouncer = bouncer
         self._recounter = recounter
         self._settings = settings
@@ -50,15 +53,20 @@ class MintEngine:
         metrics.MINTS("REPLAYED" if answer[1] else "FULFILLED").inc()
         return answer
 
-    async def has_minted(self, receipt_key: bytes) -> bool:
-        """Whether the receipt became a membership, be it revoked by now. Raises Retryable."""
-        return await self._ledger.has_minted(receipt_key)
+    async def recount(self, drop: Drop) -> None:
+        """Write Postgres' number of unclaimed slots over the bouncer's count of a drop. Raises DatabaseUnavailable."""
+        await self._recounter.recount(drop)
+
+    async def minted_in(self, receipt_key: bytes) -> int | None:
+        """The id of the drop where the receipt became a membership, even if it was revoked since. Raises Retryable."""
+        return await self._ledger.minted_in(receipt_key)
 
     def _batcher(self, drop: Drop) -> Batcher[bytes, MintOrder, MintAnswer]:
         batcher = self._batchers.get(drop.id)
         if batcher is None:
+            kind, ledger = (CountedMintCycle, self._counted_ledger) if drop.is_counted else (MintCycle, self._ledger)
             batcher = self._batchers[drop.id] = Batcher(
-                MintCycle(drop, self._ledger, self._bouncer, self._recounter.recount),
+                kind(drop, ledger, self._bouncer, self._recounter.recount),
                 name=f"mint {drop.tier} {drop.year} {drop.environment}",
                 waiting_limit=self._settings.mint_queue_limit,
                 batch_limit=self._settings.mint_batch_limit,

@@ -25,13 +25,13 @@ class Enrolment:
         self,
         database: Database,
         proofs: DeviceProofs,
-        has_minted: Callable[[bytes], Awaitable[bool]],
+        minted_in: Callable[[bytes], Awaitable[int | None]],
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        """`has_minted` says whether the receipt of a key became a membership."""
+        """`minted_in` gives the drop where the receipt of a key became a membership, or None."""
         self._database = database
         self._proofs = proofs
-        self._has_minted = has_minted
+        self._minted_in = minted_in
         self._clock_s = clock_s
 
     def verified(self, device: EnrolledDevice, claimed: ClaimedProof) -> VerifiedProof:
@@ -48,5 +48,5 @@ class Enrolment:
         """
         if proof is None or -FUTURE_LEEWAY_S <= self._clock_s() - proof.issued_at_s <= AGE_LIMIT_S:
             return
-        if not await is_fresh(self._database, proof) and not await self._has_minted(receipt_key):
+        if not await is_fresh(self._database, proof) and await self._minted_in(receipt_key) is None:
             raise Unauthorized(STALE_MESSAGE)

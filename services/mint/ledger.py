@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 
+from services.limits import PersonKey, key_columns
 from services.mint.receipts.verified import VerifiedReceipt
 from services.mint.statements import QUERIES
 from services.storage.columns import sparse
@@ -35,6 +37,8 @@ class MintOrder(NamedTuple):
     user_id: str
     email: str | None
     device: EnrolledDevice | None
+    keys: tuple[PersonKey, ...] = ()  # that count in this drop
+    hold_id: UUID | None = None  # that the receipt itself names
 
 
 class MintedMembership(NamedTuple):
@@ -57,6 +61,15 @@ class Outcome(StrEnum):
     CLOSED = "CLOSED"
     SOLD_OUT = "SOLD_OUT"
     WAITING = "WAITING"
+    HELD_OUT = "HELD_OUT"
+    HOLD_EXPIRED = "HOLD_EXPIRED"
+    HOLD_REQUIRED = "HOLD_REQUIRED"
+    HOLD_UNKNOWN = "HOLD_UNKNOWN"
+    LIMIT_REACHED = "LIMIT_REACHED"
+
+
+# Nothing is free, whoever asks.
+NOTHING_FREE = frozenset({Outcome.SOLD_OUT, Outcome.HELD_OUT, Outcome.HOLD_EXPIRED})
 
 
 class MintRow(NamedTuple):
@@ -84,17 +97,10 @@ class Ledger:
         Slots are claimed beyond `beyond_sort_order`. `is_sold_out` says that the drop was seen sold out a moment ago.
         Raises DatabaseUnavailable, DataRejected.
         """
-        devices = [order.device for order in orders]
         rows = await self._database.fetch(
             QUERIES["mint_receipts"],
             drop_id,
-            [order.receipt.key for order in orders],
-            [order.user_id for order in orders],
-            sparse([order.email for order in orders]),
-            sparse([device.device_id if device else None for device in devices]),
-            sparse([device.public_key if device else None for device in devices]),
-            sparse([device.thumbprint if device else None for device in devices]),
-            *_purchases(orders),
+            *_columns(orders),
             limit,
             beyond_sort_order,
             is_sold_out,
@@ -116,14 +122,55 @@ class Ledger:
         )
         return _by_key(rows)
 
-    async def has_minted(self, key: bytes) -> bool:
-        """Whether a receipt became a membership, even if it was revoked since."""
-        row = await self._database.fetchrow(QUERIES["has_minted"], key)
-        return bool(row and row["minted"])
+    async def minted_in(self, key: bytes) -> int | None:
+        """The id of the drop where a receipt became a membership, even if it was revoked since."""
+        row = await self._database.fetchrow(QUERIES["find_minted"], key)
+        return row["drop_id"] if row else None
 
-    async def fail(self, keys: Sequence[bytes], reason: str) -> None:
-        """Give PENDING receipts (sorted) a reason."""
-        await self._database.execute(QUERIES["fail_receipts"], keys, reason)
+    async def fail(self, keys: Sequence[bytes], reason: str) -> set[bytes]:
+        """Give PENDING receipts (sorted) a reason; returns the keys of those that were PENDING."""
+        rows = await self._database.fetch(QUERIES["fail_receipts"], keys, reason)
+        return {row["receipt_key"] for row in rows}
+
+
+class CountedLedger(Ledger):
+    """The same for drops that sell by hold or have limits."""
+
+    async def mint(
+        self,
+        drop_id: int,
+        orders: Sequence[MintOrder],
+        *,
+        limit: int,
+        beyond_sort_order: int,
+        is_sold_out: bool,  # noqa: ARG002 - says nothing here: a number may come back at any moment
+    ) -> dict[bytes, MintRow]:
+        """As `Ledger.mint`."""
+        rows = await self._database.fetch(
+            QUERIES["mint_counted_receipts"],
+            drop_id,
+            *_columns(orders),
+            limit,
+            beyond_sort_order,
+            sparse([order.hold_id for order in orders]),
+            self._tally_writer,
+            *key_columns([order.keys for order in orders]),
+        )
+        return _by_key(rows)
+
+
+def _columns(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:
+    """What is asked for, column by column."""
+    devices = [order.device for order in orders]
+    return (
+        [order.receipt.key for order in orders],
+        [order.user_id for order in orders],
+        sparse([order.email for order in orders]),
+        sparse([device.device_id if device else None for device in devices]),
+        sparse([device.public_key if device else None for device in devices]),
+        sparse([device.thumbprint if device else None for device in devices]),
+        *_purchases(orders),
+    )
 
 
 def _purchases(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:

@@ -13,6 +13,8 @@ BATCH_RECEIPTS = Histogram(
 STEP_SECONDS = by_labels(
     TracedHistogram("vyris_mint_step_seconds", "Time of a step of a batch", ["step"], buckets=LATENCY_BUCKETS_S)
 )
+HOLDS_USED = Counter("vyris_holds_used", "Holds whose number became a membership")
+HOLDS_LIVE = Gauge("vyris_holds_live", "Numbers that are held by Postgres", ["tier", "year", "environment"])
 SLOTS_REMAINING = Gauge("vyris_slots_remaining", "Unclaimed slots by Postgres", ["tier", "year", "environment"])
 BOUNCER_DRIFT = Gauge(
     "vyris_bouncer_drift_slots", "Redis' count less Postgres' at the last recount", ["tier", "year", "environment"]
@@ -27,6 +29,11 @@ MEMBERSHIPS_OVER_CAPACITY = Gauge(
 )
 SLOTS_UNACCOUNTED = Gauge(
     "vyris_slots_unaccounted", "Capacity less unclaimed slots and taken numbers", ["tier", "year", "environment"]
+)
+NUMBERS_MISSING = Gauge(
+    "vyris_numbers_missing",
+    "Capacity less unclaimed slots, held numbers, live memberships, and revoked ones that keep their number",
+    ["tier", "year", "environment"],
 )
 OLDEST_PENDING_S = Gauge("vyris_receipts_oldest_pending_seconds", "Age of the oldest PENDING receipt")
 AUDITED_AT = Gauge("vyris_audited_timestamp_seconds", "When the rules were last counted over (Unix time)")

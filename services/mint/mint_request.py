@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from services.jose import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
-from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES
+from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES, TRANSACTION_ID_LIMIT_BYTES
 from services.runtime.fields import drop_name, email_address, is_longer, is_opaque_id, opaque_id, refuse_nul
 from vyris.errors import InvalidReceipt, InvalidRequest
 from vyris.mint.v1 import mint_pb2
-
-TRANSACTION_ID_LIMIT: Final = 512
 
 
 class CheckedMintRequest(NamedTuple):
@@ -50,8 +48,8 @@ def _transaction_id(text: str) -> str | None:
     if not text:
         return None
     refuse_nul(text)
-    if len(text) > TRANSACTION_ID_LIMIT:
-        raise InvalidRequest(f"original_transaction_id must be at most {TRANSACTION_ID_LIMIT} characters")
+    if is_longer(text, TRANSACTION_ID_LIMIT_BYTES):
+        raise InvalidRequest(f"original_transaction_id must be at most {TRANSACTION_ID_LIMIT_BYTES} bytes")
     return text
 
 

@@ -9,6 +9,19 @@ SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.dro
 FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
+-- part: memberships_of_won
+-- What belongs to the memberships in `won`. $1 drop
+minted AS (
+  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
+  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
+), enrolled AS (
+  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
+  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
+), reachable AS (
+  INSERT INTO contacts (membership_id, email)
+  SELECT membership_id, email FROM won WHERE email IS NOT NULL
+)
+
 -- name: mint_receipts
 -- Step 2 of the mint cycle, one statement and so one transaction: enter the receipts that are new, lock those that may
 -- still mint, claim as many slots, write the memberships and the tally.
@@ -85,16 +98,7 @@ WITH asked AS (
     AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered UNION ALL SELECT receipt_key FROM turned))
 ), sold AS (
   DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
-), minted AS (
-  INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
-  SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
-), enrolled AS (
-  INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
-  SELECT membership_id, device_id, public_key, thumbprint FROM won WHERE device_id IS NOT NULL
-), reachable AS (
-  INSERT INTO contacts (membership_id, email)
-  SELECT membership_id, email FROM won WHERE email IS NOT NULL
-), tallied AS (
+), {memberships_of_won}, tallied AS (
   UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won)
   WHERE drop_id = $1 AND writer = $13 AND EXISTS (SELECT FROM won)
 )
@@ -109,6 +113,179 @@ SELECT d.receipt_key,
               entered.receipt_key IS NOT NULL OR locked.receipt_key IS NOT NULL
               OR k.reason = 'SOLD_OUT' AND $12 OR k.state IS NOT NULL AND d.reason = 'DROP_NOT_OPEN')
               THEN replace(d.reason, 'DROP_', '')
+            ELSE 'WAITING' END,
+       k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked, NULL
+FROM decided d LEFT JOIN known k USING (receipt_key)
+  LEFT JOIN entered USING (receipt_key) LEFT JOIN locked USING (receipt_key)
+WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
+
+-- name: mint_counted_receipts
+-- mint_receipts for drops that sell by hold or have limits. A receipt whose user has a live hold takes the held number,
+-- whatever the bouncer, the limits and the time say: whoever locks the hold first has it. Any other needs a slot, and
+-- keys that nothing counts for. Who paid after his hold had ended, and finds nothing free, comes into the line.
+-- A key that another process counts at this moment breaks a unique index: nothing of this batch is written then.
+-- $1 to $11 and $13 as in mint_receipts, $12 hold that the receipt itself names, $14 whose key (place in $2, from 1),
+-- $15 its kind, $16 its digest
+-- Returns rows as mint_receipts does, with these outcomes besides, each the reason of a FAILED receipt:
+--   HELD_OUT, LIMIT_REACHED, HOLD_REQUIRED
+--   HOLD_EXPIRED  the receipt is in the line for the next number that comes back
+--   HOLD_UNKNOWN  the receipt names a hold that is not its user's
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $12::uuid[]) WITH ORDINALITY
+    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id, hold_named, ask)
+), keys AS (
+  SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS is_known, p.held_by IS NOT NULL AS is_counted
+  FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
+    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+), selling AS (
+  SELECT {early_or_late}, sale,
+         EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
+         EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
+  FROM drops WHERE id = $1
+), known AS (
+  {known}
+), own AS (
+  -- A hold is for one receipt: the one that it was made for, else the first of its user.
+  SELECT DISTINCT ON (h.id) ask, h.id AS hold_id
+  FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+    LEFT JOIN known k ON k.receipt_key = asked.receipt_key
+  WHERE (h.receipt_key IS NULL OR h.receipt_key = asked.receipt_key)
+    AND (hold_named IS NULL OR hold_named = h.id)
+    AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
+  ORDER BY h.id, ask
+), verdict AS (
+  SELECT asked.*, hold_id, early,
+         CASE WHEN hold_id IS NOT NULL THEN NULL
+              WHEN hold_named IS NOT NULL AND NOT EXISTS (
+                SELECT FROM holds h WHERE h.id = hold_named AND h.drop_id = $1 AND h.user_id = asked.user_id)
+                THEN 'HOLD_UNKNOWN'
+              WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED'
+              WHEN sale = 'draw' THEN 'HOLD_REQUIRED'
+              WHEN EXISTS (SELECT FROM keys WHERE keys.ask = asked.ask AND is_counted) THEN 'LIMIT_REACHED'
+              WHEN any_free THEN NULL
+              WHEN EXISTS (
+                SELECT FROM holds h
+                WHERE h.drop_id = $1 AND h.user_id = asked.user_id AND h.state IN ('LAPSED', 'RELEASED'))
+                THEN 'HOLD_EXPIRED'
+              WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS refusal
+  FROM asked CROSS JOIN selling LEFT JOIN own USING (ask)
+), locked AS (
+  -- A receipt that stays refused for the same reason is not locked: that would write to the disk for every retry.
+  SELECT l.receipt_key FROM receipt_ledger l
+  WHERE l.receipt_key = ANY (ARRAY(
+          SELECT k.receipt_key FROM known k JOIN verdict v USING (receipt_key)
+          WHERE (k.state = 'PENDING' OR k.state = 'FAILED' AND k.reason IS DISTINCT FROM v.refusal)
+            AND v.refusal IS DISTINCT FROM 'DROP_NOT_OPEN'))
+    AND l.state IN ('PENDING', 'FAILED')
+  ORDER BY l.receipt_key
+  FOR UPDATE SKIP LOCKED
+), ready AS (
+  SELECT ask, hold_id FROM verdict
+  WHERE refusal IS NULL
+    AND (receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+         OR receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
+), held AS (
+  SELECT id AS hold_id, sequence_num FROM holds
+  WHERE id = ANY (ARRAY(SELECT hold_id FROM ready)) AND state = 'HELD'
+  ORDER BY id
+  FOR UPDATE SKIP LOCKED
+), seeking AS (
+  -- Of those in one batch who share a key, the first goes on; the others come with the next batch.
+  SELECT ask, row_number() OVER (ORDER BY ask) AS place FROM ready
+  WHERE hold_id IS NULL AND NOT EXISTS (
+    SELECT FROM keys mine JOIN keys other USING (kind, digest) WHERE mine.ask = ready.ask AND other.ask < ready.ask)
+), claimed AS (
+  SELECT slot, sort_order, sequence_num, row_number() OVER () AS place FROM (
+    SELECT ctid AS slot, sort_order, sequence_num FROM slots
+    WHERE drop_id = $1 AND sort_order > $11
+    ORDER BY sort_order
+    LIMIT least($10::int, (SELECT count(*) FROM seeking))
+    FOR UPDATE SKIP LOCKED) AS free
+), chosen AS (
+  SELECT ask, slot, sort_order, sequence_num FROM seeking JOIN claimed USING (place)
+  UNION ALL
+  SELECT ask, NULL, NULL, sequence_num FROM ready JOIN held USING (hold_id)
+), spare AS (
+  -- Keys that nothing counts for right now. The newest state of a row is read, which may be newer than in `keys`.
+  SELECT p.kind, p.digest
+  FROM keys JOIN chosen USING (ask)
+    JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
+  WHERE p.held_by IS NULL
+  ORDER BY p.kind, p.digest
+  FOR UPDATE OF p SKIP LOCKED
+), decided AS (
+  SELECT v.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
+  FROM verdict v LEFT JOIN (
+    SELECT * FROM chosen WHERE slot IS NULL OR NOT EXISTS (
+      SELECT FROM keys
+      WHERE keys.ask = chosen.ask AND is_known AND (kind, digest) NOT IN (SELECT kind, digest FROM spare))
+  ) AS sure USING (ask)
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id, reason)
+  SELECT receipt_key,
+         CASE WHEN sequence_num IS NOT NULL THEN 'FULFILLED'::receipt_state
+              WHEN refusal IS NOT NULL THEN 'FAILED' ELSE 'PENDING' END,
+         $1, user_id, kind, transaction_id, refusal
+  FROM decided WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+  RETURNING receipt_key
+), turned AS (
+  UPDATE receipt_ledger l
+  SET state = CASE WHEN sequence_num IS NULL THEN 'FAILED'::receipt_state ELSE 'FULFILLED' END,
+      user_id = CASE WHEN sequence_num IS NULL THEN l.user_id ELSE d.user_id END,
+      drop_id = CASE WHEN sequence_num IS NULL THEN l.drop_id ELSE $1 END,
+      reason = d.refusal, updated_at = now()
+  FROM decided d JOIN locked USING (receipt_key)
+  WHERE l.receipt_key = d.receipt_key
+    AND (sequence_num IS NOT NULL OR d.refusal IS NOT NULL AND l.reason IS DISTINCT FROM d.refusal)
+  RETURNING l.receipt_key
+), written AS (
+  SELECT receipt_key FROM entered UNION ALL SELECT receipt_key FROM turned
+), won AS (
+  SELECT * FROM decided WHERE sequence_num IS NOT NULL AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM written))
+), sold AS (
+  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won WHERE slot IS NOT NULL))
+), used AS (
+  UPDATE holds h SET state = 'USED', ended_at = now(), membership_id = won.membership_id
+  FROM won WHERE h.id = won.hold_id
+), carried AS (
+  UPDATE person_keys p SET held_by = won.membership_id FROM won WHERE p.held_by = won.hold_id
+), counted AS (
+  INSERT INTO person_keys (drop_id, kind, digest, held_by)
+  SELECT DISTINCT ON (keys.kind, digest) $1, keys.kind, digest, membership_id
+  FROM keys JOIN won USING (ask) WHERE NOT is_known ORDER BY keys.kind, digest, ask
+), counted_again AS (
+  UPDATE person_keys p SET held_by = membership_id
+  FROM keys JOIN won USING (ask) JOIN spare ON spare.kind = keys.kind AND spare.digest = keys.digest
+  WHERE p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
+), joined_line AS (
+  INSERT INTO late_payments (receipt_key, drop_id, user_id, user_digest)
+  SELECT receipt_key, $1, user_id, (SELECT digest FROM keys WHERE keys.ask = decided.ask AND keys.kind = 'user')
+  FROM decided WHERE refusal = 'HOLD_EXPIRED' AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM written))
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+), left_line AS (
+  DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(
+    SELECT receipt_key FROM decided JOIN turned USING (receipt_key) WHERE refusal IS DISTINCT FROM 'HOLD_EXPIRED'))
+), {memberships_of_won}, tallied AS (
+  UPDATE drop_tallies
+  SET taken = taken + (SELECT count(*) FROM won WHERE slot IS NOT NULL),
+      held = held - (SELECT count(*) FROM won WHERE slot IS NULL)
+  WHERE drop_id = $1 AND writer = $13 AND EXISTS (SELECT FROM won)
+)
+SELECT receipt_key, 'MINTED' AS outcome, membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial,
+       false AS revoked, sort_order
+FROM won
+UNION ALL
+SELECT d.receipt_key,
+       CASE WHEN k.state = 'FULFILLED' THEN 'REPLAYED'
+            WHEN k.state IN ('REFUND_DUE', 'REFUNDED') THEN 'REFUNDED'
+            WHEN d.refusal IS NOT NULL AND (
+              entered.receipt_key IS NOT NULL OR locked.receipt_key IS NOT NULL
+              OR k.state = 'FAILED' AND k.reason = d.refusal OR k.state IS NOT NULL AND d.refusal = 'DROP_NOT_OPEN')
+              THEN replace(d.refusal, 'DROP_', '')
             ELSE 'WAITING' END,
        k.membership_id, k.user_id, k.drop_id, k.sequence_num, k.pass_serial, k.revoked, NULL
 FROM decided d LEFT JOIN known k USING (receipt_key)
@@ -133,9 +310,9 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
        membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
 
--- name: has_minted
--- Whether a receipt became a membership. $1 key
-SELECT EXISTS (SELECT FROM memberships WHERE receipt_key = $1) AS minted;
+-- name: find_minted
+-- The drop where a receipt became a membership; no row where it did not. $1 key
+SELECT drop_id FROM memberships WHERE receipt_key = $1;
 
 -- name: fail_receipts
 -- PENDING receipts get a reason and can be refunded.
@@ -169,35 +346,28 @@ UPDATE receipt_ledger l SET state = 'FAILED', reason = 'ABANDONED', updated_at =
 FROM abandoned a WHERE l.receipt_key = a.receipt_key
 RETURNING l.receipt_key;
 
--- name: try_lock
--- One process at a time does a repair; held to the end of the transaction. $1 class, $2 object
-SELECT pg_try_advisory_xact_lock($1::int, $2::int);
-
--- name: wait_for_lock
--- The same for what an operator wants done: waits its turn, up to the lock timeout. $1 class, $2 object
-SELECT TRUE FROM (SELECT pg_advisory_xact_lock($1::int, $2::int)) AS locked;
-
 -- name: remaining_by_drop
 -- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all;
 -- $2 at most so many, the newest
-SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining
+SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining, sum(t.held)::int AS held
 FROM drops d JOIN drop_tallies t ON t.drop_id = d.id
 WHERE $1::int[] IS NULL OR d.id = ANY ($1::int[])
 GROUP BY d.id ORDER BY d.id DESC LIMIT $2;
 
 -- name: find_drop
 -- $1 tier, $2 year, $3 environment
-SELECT id, tier, year, environment FROM drops WHERE tier = $1 AND year = $2 AND environment = $3;
+SELECT id, tier, year, environment, sale, limits FROM drops WHERE tier = $1 AND year = $2 AND environment = $3;
 
 -- name: find_drop_by_id
 -- $1 drop
-SELECT id, tier, year, environment FROM drops WHERE id = $1;
+SELECT id, tier, year, environment, sale, limits FROM drops WHERE id = $1;
 
 -- name: read_drop
 -- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
-SELECT d.tier, d.year, d.capacity, (SELECT sum(taken)::int FROM drop_tallies t WHERE t.drop_id = d.id) AS taken,
-       opens_at, closes_at, {early_or_late}
-FROM drops d WHERE d.id = $1;
+SELECT d.tier, d.year, d.environment, d.capacity, d.sale, t.taken, t.held, opens_at, closes_at, {early_or_late}
+FROM drops d, LATERAL (
+  SELECT sum(taken)::int AS taken, sum(held)::int AS held FROM drop_tallies WHERE drop_id = d.id) AS t
+WHERE d.id = $1;
 
 -- name: revoke_membership
 -- Returns no row where it is unknown or revoked already. $1 membership, $2 reason, $3 whether its number is sold again
@@ -233,7 +403,14 @@ SELECT d.id, d.tier, d.year, d.environment,
        greatest(0, (SELECT count(*) FROM memberships m WHERE m.drop_id = d.id AND m.revoked_at IS NULL) - d.capacity)
          AS over_capacity,
        d.capacity - (SELECT count(*) FROM slots s WHERE s.drop_id = d.id)
-         - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted
+         - (SELECT coalesce(sum(taken), 0) FROM drop_tallies t WHERE t.drop_id = d.id) AS unaccounted,
+       d.capacity - (SELECT count(*) FROM slots s WHERE s.drop_id = d.id)
+         - (SELECT count(*) FROM holds h WHERE h.drop_id = d.id AND h.state = 'HELD')
+         - (SELECT count(*) FROM memberships m WHERE m.drop_id = d.id AND m.revoked_at IS NULL)
+         - (SELECT count(*) FROM memberships m
+            WHERE m.drop_id = d.id AND m.revoked_at IS NOT NULL AND NOT m.number_freed) AS numbers_missing,
+       (SELECT coalesce(sum(held), 0) FROM drop_tallies t WHERE t.drop_id = d.id)
+         - (SELECT count(*) FROM holds h WHERE h.drop_id = d.id AND h.state = 'HELD') AS held_unaccounted
 FROM drops d WHERE d.id > $1 ORDER BY d.id LIMIT $2;
 
 -- name: first_drop_created_at
@@ -244,3 +421,11 @@ SELECT min(created_at) FROM drops;
 -- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.
 -- $1 and $2 the stretch, its end excluded
 SELECT min(created_at) FROM receipt_ledger WHERE state = 'PENDING' AND created_at >= $1 AND created_at < $2;
+
+-- name: remember_merchant_key
+-- A key that has proven a receipt. $1 issuer, $2 kid or '', $3 canonical JWK
+INSERT INTO merchant_keys (issuer, kid, public_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: list_merchant_keys
+-- The newest keys that ever proved a receipt. $1 issuer, $2 at most so many
+SELECT kid, public_key FROM merchant_keys WHERE issuer = $1 ORDER BY first_used_at DESC LIMIT $2;

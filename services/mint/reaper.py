@@ -19,9 +19,9 @@ from services.mint.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.failures import DatabaseUnavailable
+from services.storage.locks import LockClass, try_lock
 from services.storage.rounds import repeat
 
-LOCK_CLASS: Final = 0x56595232  # "VYR2"
 LOOK_BACK: Final = timedelta(days=7)
 RECEIPTS_A_ROUND: Final = 1_000
 # All that was created in a stretch of time is read by one statement, which has its time limit: a stretch that was too
@@ -87,7 +87,7 @@ class Reaper:
         return look.is_behind
 
     async def _reap(self, connection: Connection) -> Look:
-        if not await connection.fetchval(QUERIES["try_lock"], LOCK_CLASS, 0):
+        if not await try_lock(connection, LockClass.MINT_REAPER):
             return Look(0, None, is_behind=False)
         now: datetime = await connection.fetchval(QUERIES["transaction_time"])
         if self.settled_before is not None:

@@ -17,10 +17,9 @@ from services.mint.drops import Drop
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import WHOLE, LockClass, try_lock, wait_for_lock
 from services.storage.rounds import repeat
 
-LOCK_CLASS: Final = 0x56595231  # "VYR1": recounts, whatever else takes advisory locks in this database
-ALL_DROPS: Final = 0
 # The newest; the count of an older one is put right when somebody asks for it and it is in doubt.
 DROPS_LIMIT: Final = 10_000
 
@@ -48,16 +47,19 @@ class Recounter:
         await self._recount(None, "operator", waits=True)
 
     async def _recount(self, drop_ids: Sequence[int] | None, cause: str, *, waits: bool = False) -> None:
-        lock = QUERIES["wait_for_lock" if waits else "try_lock"]
+        lock_object = drop_ids[0] if drop_ids else WHOLE
 
         async def locked(connection: Connection) -> None:
-            if not await connection.fetchval(lock, LOCK_CLASS, drop_ids[0] if drop_ids else ALL_DROPS):
+            if waits:
+                await wait_for_lock(connection, LockClass.MINT_RECOUNT, lock_object)
+            elif not await try_lock(connection, LockClass.MINT_RECOUNT, lock_object):
                 return
             for row in await connection.fetch(QUERIES["remaining_by_drop"], drop_ids, DROPS_LIMIT):
                 labels = (row["tier"], row["year"], row["environment"])
                 await failpoints.reach("recount.read")
                 before = await self._bouncer.write(count_key(*labels), row["remaining"])
                 metrics.SLOTS_REMAINING.labels(*labels).set(row["remaining"])
+                metrics.HOLDS_LIVE.labels(*labels).set(row["held"])
                 if before is not None:
                     metrics.BOUNCER_DRIFT.labels(*labels).set(before - row["remaining"])
             await failpoints.reach("recount.written")

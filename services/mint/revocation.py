@@ -11,15 +11,18 @@ from uuid import UUID
 import asyncpg
 
 from services import audit_log
-from services.mint.drops import OPERATOR_WRITER, add_slots
+from services.limits import release_keys
+from services.mint.drops import OPERATOR_WRITER
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
+from services.supply import put_back
 
 
 async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
     """Revoke a membership in the caller's transaction; False where it is unknown or revoked already.
 
-    `frees_number` puts its number up for sale again, at a random place among the unclaimed.
+    `frees_number` gives its number to whoever paid too late, or puts it up for sale again, at a random place among the
+    unclaimed; its owner's keys count no longer.
     """
     membership = await connection.fetchrow(
         QUERIES["revoke_membership"], membership_id, reason[: audit_log.REASON_LIMIT], frees_number
@@ -27,8 +30,8 @@ async def revoke(connection: Connection, membership_id: UUID, *, reason: str, ac
     if membership is None:
         return False
     if frees_number:
-        await add_slots(connection, membership["drop_id"], [membership["sequence_num"]])
-        await connection.execute(QUERIES["add_to_tally"], membership["drop_id"], -1, OPERATOR_WRITER)
+        await release_keys(connection, [membership_id])
+        await put_back(connection, membership["drop_id"], [membership["sequence_num"]], were_held=False)
     await connection.execute(QUERIES["append_event"], membership_id, "revoked")
     await _audit(connection, membership_id, membership, actor=actor, action="membership.revoke", reason=reason)
     return True

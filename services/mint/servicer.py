@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.device_proof import claimed_proof
-from services.mint.drop_watch import DropWatch
+from services.limits import PersonKeys, mailbox
+from services.mint.drop_watch import DropWatch, environment_mark
 from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
 from services.mint.enrolment import Enrolment
 from services.mint.ledger import MintedMembership, MintOrder
-from services.mint.mint_request import checked
+from services.mint.mint_request import CheckedMintRequest, checked
 from services.mint.notifications import Notifications
 from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.runtime.call import Call
-from services.runtime.fields import drop_name
-from vyris.errors import InvalidReceipt, NotFound, ReceiptUsed
+from services.runtime.fields import drop_name, known_uuid
+from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed
 from vyris.mint.v1 import mint_pb2
 
 
@@ -31,6 +32,7 @@ class MintServicer:
         enrolment: Enrolment,
         watch: DropWatch,
         notifications: Notifications,
+        keys: PersonKeys,
         default_drop: tuple[str, str],
     ) -> None:
         self._engine = engine
@@ -39,6 +41,7 @@ class MintServicer:
         self._enrolment = enrolment
         self._watch = watch
         self._notifications = notifications
+        self._keys = keys
         self._default_drop = default_drop
 
     async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
@@ -52,6 +55,8 @@ class MintServicer:
         await self._enrolment.require_timely(proof, receipt.key)
         drop = await self._supply(asked.drop, receipt)
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
+        if drop.is_counted:
+            order = await self._counted(order, drop, asked, call)
         membership, replayed = await self._engine.mint(drop, order, call.remaining_s)
         if membership.drop_id != drop.id:  # a replay of a receipt that minted in another drop
             drop = await self._drops.numbered(membership.drop_id)
@@ -62,14 +67,31 @@ class MintServicer:
             return await self._verifiers.verify(claim)
         except AnothersPurchase as refusal:
             # Of a receipt that has minted everybody else hears the same, whatever it says of its buyer.
-            if await self._engine.has_minted(refusal.key):
+            if await self._engine.minted_in(refusal.key) is not None:
                 raise ReceiptUsed() from None
             raise
+
+    async def _counted(self, order: MintOrder, drop: Drop, asked: CheckedMintRequest, call: Call) -> MintOrder:
+        """The order with the keys that count in its drop, and the hold that its receipt names."""
+        proven = {"user": asked.user_id}
+        if asked.device is not None:  # its proof was verified
+            proven["device"] = asked.device.thumbprint
+        address = mailbox(call.identity.verified_email) if call.identity is not None else None
+        if address is not None:
+            proven["email"] = address
+        if order.receipt.payer is not None:
+            proven["payer"] = order.receipt.payer
+        keys = await self._keys.of(drop.id, drop.limits, proven)
+        named = order.receipt.hold
+        hold_id = known_uuid(named, InvalidReceipt("This receipt names a hold that there is not")) if named else None
+        return order._replace(keys=keys, hold_id=hold_id)
 
     async def _supply(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
         """The drop that the receipt buys: what it says itself, else what was asked for, else the default."""
         if receipt.drop is not None and asked is not None and asked != receipt.drop:
             raise InvalidReceipt("This purchase is not for this product: it was made for another drop")
+        if receipt.minted_in is not None:
+            return await self._drops.numbered(receipt.minted_in)
         name = receipt.drop or asked or self._default_drop
         if receipt.environment == "production":
             return await self._drops.named(*name)
@@ -92,15 +114,25 @@ class MintServicer:
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
-        return await self._watch.read(await self._drops.named(*drop_name(request.tier, request.year)))
+        return await self._watch.read(await self._asked_drop(request))
 
     async def watch_drop(
         self, request: mint_pb2.WatchDropRequest, call: Call
     ) -> AsyncIterator[mint_pb2.WatchDropResponse]:
         """The drop at once, then as it changes. Raises InvalidRequest, NotFound, Retryable."""
-        drop = await self._drops.named(*drop_name(request.tier, request.year))
+        drop = await self._asked_drop(request)
         async for seen in self._watch.changes(drop):
             yield mint_pb2.WatchDropResponse(drop=seen)
+
+    async def _asked_drop(self, request: mint_pb2.GetDropRequest | mint_pb2.WatchDropRequest) -> Drop:
+        name = drop_name(request.tier, request.year)
+        match request.environment:
+            case "" | "production":
+                return await self._drops.named(*name)
+            case "sandbox":
+                return await self._drops.named(*name, "sandbox")
+            case _:
+                raise InvalidRequest("environment must be sandbox, or empty")
 
 
 def _told(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
@@ -110,4 +142,5 @@ def _told(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
         year=drop.year,
         sequence_num=membership.sequence_num,
         pass_serial=membership.pass_serial,
+        environment=environment_mark(drop.environment),
     )

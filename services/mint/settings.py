@@ -14,6 +14,7 @@ from services.mint.receipts.settings import ReceiptSettings
 from services.runtime.fields import TIER_FORM, YEAR_FORM
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
+from services.supply.settings import HoldSettings
 from services.user_tokens import UserTokenSettings
 
 Addresses = Annotated[str, Field(pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$")]
@@ -66,6 +67,7 @@ class MintSettings(
     BouncerSettings,
     PostgresSettings,
     DefaultDropSettings,
+    HoldSettings,
     PeerSettings,
     ServiceSettings,
 ):

@@ -1,7 +1,3 @@
--- name: lock_membership
--- One change of a membership's device or address at a time. Taken before any row of it.
-SELECT pg_advisory_xact_lock(hashtextextended('vyris.reforge:' || $1::uuid::text, 0));
-
 -- name: read_membership
 -- What decides about a membership: its owner, its active device, its address and whether somebody confirmed by it.
 SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, p.tier, p.year, m.sequence_num,

@@ -11,6 +11,7 @@ import asyncpg
 from services import audit_log
 from services.ownership import require_owner, unknown_membership
 from services.storage.connections import Connection
+from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 from services.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)
@@ -18,7 +19,7 @@ QUERIES: Final = Queries.beside(__file__)
 
 async def lock_membership(connection: Connection, membership_id: UUID) -> None:
     """Let no other change of this membership's device or address happen until the transaction ends."""
-    await connection.execute(QUERIES["lock_membership"], membership_id)
+    await wait_for_key(connection, REFORGE_MEMBERSHIP, str(membership_id))
 
 
 async def read_membership(connection: Connection, membership_id: UUID) -> asyncpg.Record:

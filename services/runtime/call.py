@@ -23,10 +23,14 @@ CALLER_ADDRESS_KEY: Final = "x-vyris-caller-address"
 class Identity:
     """A user who was proven, or why none was."""
 
-    __slots__ = ("_refusal", "_user_id")
+    __slots__ = ("_refusal", "_user_id", "verified_email")
 
-    def __init__(self, proven: str | VyrisError) -> None:
-        """`proven` is the user's id, or what anybody who needs one is to be told."""
+    def __init__(self, proven: str | VyrisError, verified_email: str = "") -> None:
+        """`proven` is the user's id, or what anybody who needs one is to be told.
+
+        `verified_email` is the address that the identity provider has verified; empty where it says of none.
+        """
+        self.verified_email = verified_email
         self._user_id = "" if isinstance(proven, VyrisError) else proven
         self._refusal = proven if isinstance(proven, VyrisError) else None
 

@@ -54,26 +54,33 @@ class UserTokens:
         if USER_FIELD not in request.DESCRIPTOR.fields_by_name:
             return
         try:
-            call.identity = Identity(await self.subject(call.metadata_values("authorization")))
+            claims = await self._claims(call.metadata_values("authorization"))
+            call.identity = Identity(_subject(claims), _verified_email(claims))
+        except TokenRefused as refusal:
+            call.identity = Identity(Unauthorized(f"Bearer token: {refusal.message}"))
         except VyrisError as refusal:
             call.identity = Identity(refusal)
 
     async def subject(self, authorization: list[str]) -> str:
         """The user whom the one bearer token proves. Raises Unauthorized, Retryable."""
-        if len(authorization) != 1 or not authorization[0].lower().startswith(_SCHEME):
-            raise Unauthorized(_NEEDED)
         try:
-            return await self._proven(authorization[0][len(_SCHEME) :].strip())
+            return _subject(await self._claims(authorization))
         except TokenRefused as refusal:
             raise Unauthorized(f"Bearer token: {refusal.message}") from None
 
-    async def _proven(self, text: str) -> str:
+    async def _claims(self, authorization: list[str]) -> Mapping[str, Any]:
+        """The claims of the one bearer token. Raises Unauthorized, TokenRefused, Retryable."""
+        if len(authorization) != 1 or not authorization[0].lower().startswith(_SCHEME):
+            raise Unauthorized(_NEEDED)
+        return await self._proven(authorization[0][len(_SCHEME) :].strip())
+
+    async def _proven(self, text: str) -> Mapping[str, Any]:
         token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES, algorithms=ALGORITHMS)
         self._check(token.claims)
         keys = await self._keys.candidates(token.kid)
         if not keys:
             raise TokenRefused("The token's kid names no key that the identity provider publishes")
-        return text_claim(verify_by_any(token, keys), "sub")
+        return verify_by_any(token, keys)
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -88,6 +95,16 @@ class UserTokens:
             raise TokenRefused("The token lives longer than a day")
         if begins_s is not None and begins_s > now_s + LEEWAY_S:
             raise TokenRefused("The token's time has not come (nbf)")
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    return text_claim(claims, "sub")
+
+
+def _verified_email(claims: Mapping[str, Any]) -> str:
+    """OpenID Connect Core 5.1: `email` counts where `email_verified` is true; some providers write it as a string."""
+    email = claims.get("email")
+    return email if isinstance(email, str) and claims.get("email_verified") in (True, "true") else ""
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from services.runtime.fields import shown_tier
 from services.runtime.settings import WrongSetting, expanded
 from services.wallet.artwork.palettes import palette_for
 from services.wallet.pass_json import PassFacts
-from services.wallet.phrases import LANGUAGES, translate
+from services.wallet.phrases import LANGUAGES, NOT_PAID, SANDBOX, translate
 from services.wallet.settings import WalletSettings
 
 SAVE_URL: Final = "https://pay.google.com/gp/v/save/"
@@ -60,7 +60,10 @@ class GoogleIssuer:
             "header": _localized(f"{shown_tier(facts.tier)} {facts.year}"),
             "subheader": _localized("MEMBER NO."),
             "hexBackgroundColor": "#{:02x}{:02x}{:02x}".format(*palette_for(facts.tier).background),
-            "textModulesData": [{"id": "number", "header": "MEMBER NO.", "body": str(facts.sequence_num)}],
+            "textModulesData": [
+                {"id": "number", "header": "MEMBER NO.", "body": str(facts.sequence_num)},
+                *([{"id": "sandbox", "header": NOT_PAID, "body": SANDBOX}] if facts.is_test else []),
+            ],
             "barcode": {
                 "type": "QR_CODE",
                 "value": facts.public_id,

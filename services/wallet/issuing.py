@@ -22,11 +22,11 @@ from services.device_proof.spending import spend
 from services.ownership import require_live, require_owner, unknown_membership
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import LockClass, wait_for_hashed_locks
 from services.wallet.pass_json import PassFacts
 from services.wallet.statements import QUERIES
 from vyris.errors import Retryable
 
-LOCK_CLASS: Final = 0x77616C6C  # "wall": advisory locks of this service
 PUBLIC_ID_BYTES: Final = 16
 
 # Given the active device's thumbprint, the proof to be spent; raises Unauthorized.
@@ -45,11 +45,20 @@ class _Standing:
     sequence_num: int
     tier: str
     year: str
+    environment: str
     serial: UUID | None
     public_id: str | None
 
     def facts(self, serial: UUID, public_id: str) -> PassFacts:
-        return PassFacts(str(serial), public_id, self.tier, self.year, self.sequence_num, self.minted_at)
+        return PassFacts(
+            str(serial),
+            public_id,
+            self.tier,
+            self.year,
+            self.sequence_num,
+            self.minted_at,
+            is_test=self.environment != "production",
+        )
 
 
 async def issue_pass(
@@ -96,7 +105,7 @@ async def issue_to_operator(database: Database, membership_id: UUID, actor: Acto
 
 async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -> PassFacts:
     """Read again under the lock that keeps the membership's events away, then insert what is missing."""
-    await connection.execute(QUERIES["lock_memberships"], LOCK_CLASS, [membership_id])
+    await wait_for_hashed_locks(connection, LockClass.WALLET_MEMBERSHIP, [str(membership_id)])
     standing = _standing(await connection.fetchrow(QUERIES["read_membership"], membership_id))
     require_live(revoked=standing.revoked)
     if (standing.thumbprint, standing.generation) != (seen.thumbprint, seen.generation):

@@ -1,4 +1,4 @@
-"""Follows `membership_events`: a change of a membership becomes a change of its pass, and phones are told.
+"""Follows `membership_events`: a change of a membership becomes a change of its pass, and phones get a push.
 
 1. take the cursor's row; another process that has it does this work
 2. read events of finished transactions beyond it
@@ -21,9 +21,9 @@ import structlog
 
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import LockClass, wait_for_hashed_locks
 from services.storage.rounds import repeat
 from services.wallet.apns import KEPT_FOR_S
-from services.wallet.issuing import LOCK_CLASS
 from services.wallet.push_outbox import PAUSE_AFTER_FAILURE_S
 from services.wallet.statements import QUERIES
 
@@ -87,7 +87,7 @@ async def _follow(connection: Connection) -> _Followed:
 
 
 async def _refresh(connection: Connection, memberships: list[UUID]) -> None:
-    await connection.execute(QUERIES["lock_memberships"], LOCK_CLASS, memberships)
+    await wait_for_hashed_locks(connection, LockClass.WALLET_MEMBERSHIP, map(str, memberships))
     changed = await connection.fetch(QUERIES["refresh_passes"], memberships)
     await connection.execute(QUERIES["limit_registrations"], memberships, ERASED_KEPT_S)
     for row in changed:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from services.runtime.fields import shown_tier
 from services.wallet.artwork.palettes import Colour, palette_for
-from services.wallet.phrases import ABOUT
+from services.wallet.phrases import ABOUT, NOT_PAID, SANDBOX
 
 FORMAT_VERSION: Final = 1
 
@@ -54,6 +54,7 @@ class PassFacts:
     sequence_num: int
     minted_at: datetime
     state: PassState = PassState.ACTIVE
+    is_test: bool = False  # a test purchase (sandbox): nothing was paid
 
 
 def file_name(facts: PassFacts) -> str:
@@ -98,7 +99,7 @@ def _barcode(facts: PassFacts) -> dict[str, str]:
 
 def _store_card(facts: PassFacts) -> dict[str, list[dict[str, Any]]]:
     return {
-        "headerFields": [{"key": "year", "label": "YEAR", "value": facts.year}],
+        "headerFields": [*_test_mark(facts), {"key": "year", "label": "YEAR", "value": facts.year}],
         "primaryFields": [{"key": "number", "label": "MEMBER NO.", "value": str(facts.sequence_num)}],
         "secondaryFields": [
             {"key": "tier", "label": "TIER", "value": shown_tier(facts.tier)},
@@ -122,6 +123,11 @@ def _store_card(facts: PassFacts) -> dict[str, list[dict[str, Any]]]:
             {"key": "serial", "label": "Pass", "value": facts.serial_number},
         ],
     }
+
+
+def _test_mark(facts: PassFacts) -> list[dict[str, Any]]:
+    """In the header, which is seen also where passes lie in a stack."""
+    return [{"key": "sandbox", "label": NOT_PAID, "value": SANDBOX}] if facts.is_test else []
 
 
 def _rgb(colour: Colour) -> str:

@@ -25,6 +25,8 @@ _TRANSLATIONS: Final[dict[str, tuple[str, str]]] = {
     "TIER": ("STUFE", "NIVEAU"),
     "YEAR": ("JAHR", "ANNÉE"),
     "SINCE": ("SEIT", "DEPUIS"),
+    "SANDBOX": ("SANDBOX", "SANDBOX"),
+    "NOT A REAL PURCHASE": ("KEIN ECHTER KAUF", "ACHAT FICTIF"),
     "STATUS": ("STATUS", "STATUT"),
     "Active": ("Aktiv", "Active"),
     "Revoked": ("Widerrufen", "Révoquée"),
@@ -42,6 +44,8 @@ _TRANSLATIONS: Final[dict[str, tuple[str, str]]] = {
     ),
 }
 
+SANDBOX: Final = "SANDBOX"
+NOT_PAID: Final = "NOT A REAL PURCHASE"
 ABOUT: Final = next(phrase for phrase in _TRANSLATIONS if phrase.startswith("This pass shows"))
 
 

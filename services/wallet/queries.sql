@@ -1,7 +1,7 @@
 -- name: read_membership
 -- What IssuePass must know: the membership, its drop, its active device, and its pass where one was issued since it
 -- last moved. $1 membership
-SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequence_num, d.tier, d.year,
+SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequence_num, d.tier, d.year, d.environment,
        moved.times AS generation, v.thumbprint, p.serial, p.public_id
 FROM memberships m
 JOIN drops d ON d.id = m.drop_id
@@ -11,11 +11,6 @@ CROSS JOIN LATERAL (
 LEFT JOIN devices v ON v.membership_id = m.id AND v.retired_at IS NULL
 LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
 WHERE m.id = $1;
-
--- name: lock_memberships
--- Keeps the issue of a membership's first pass and the handling of its events apart, so that neither misses the
--- other. Held to the end of the transaction. $1 class, $2 memberships (sorted)
-SELECT pg_advisory_xact_lock($1::int, hashtext(membership::text)) FROM unnest($2::uuid[]) AS membership;
 
 -- name: insert_pass
 -- The first pass has the serial that was told at mint; a membership that moved gets a new one.
@@ -27,7 +22,7 @@ RETURNING serial, public_id;
 
 -- name: read_pass
 -- A pass as its holder fetches it, voided or not. $1 serial
-SELECT p.serial, p.public_id, p.state::text AS state, p.modified_at, m.minted_at, m.sequence_num, d.tier, d.year
+SELECT p.serial, p.public_id, p.state::text AS state, p.modified_at, m.minted_at, m.sequence_num, d.tier, d.year, d.environment
 FROM passes p JOIN memberships m ON m.id = p.membership_id JOIN drops d ON d.id = m.drop_id
 WHERE p.serial = $1;
 

@@ -118,6 +118,7 @@ class PassWebService:
             sequence_num=row["sequence_num"],
             minted_at=row["minted_at"],
             state=PassState(row["state"]),
+            is_test=row["environment"] != "production",
         )
         return StoredPass(facts, row["modified_at"])
 

@@ -25,6 +25,8 @@ class BenchDrop:
     year: str = YEAR
 
 
+DROP = "INSERT INTO drops (tier, year, capacity) VALUES ($1, $2, $3) RETURNING id"
+
 # A random order made by the server: quick even for ten million, and no order twice.
 SLOTS = """
 INSERT INTO slots (drop_id, sort_order, sequence_num)
@@ -37,9 +39,7 @@ async def create_for_suite(database_url: str, redis_url: str, drop: BenchDrop) -
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
-            drop_id: int = await connection.fetchval(
-                ADMIN_QUERIES["create_drop"], drop.tier, drop.year, "production", drop.capacity, None, None, False
-            )
+            drop_id: int = await connection.fetchval(DROP, drop.tier, drop.year, drop.capacity)
             await connection.execute(ADMIN_QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
             await connection.execute(SLOTS, drop_id, drop.capacity)
         await connection.execute("VACUUM ANALYZE slots")
@@ -59,12 +59,7 @@ async def create_for_baseline(database_url: str, redis_url: str, drop: BenchDrop
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
-            drop_id: int = await connection.fetchval(
-                "INSERT INTO drops (tier, year, capacity) VALUES ($1, $2, $3) RETURNING id",
-                drop.tier,
-                drop.year,
-                drop.capacity,
-            )
+            drop_id: int = await connection.fetchval(DROP, drop.tier, drop.year, drop.capacity)
             await connection.execute(SLOTS, drop_id, drop.capacity)
         await connection.execute("VACUUM ANALYZE slots")
     finally:

@@ -65,9 +65,9 @@ async def main() -> None:
 
     def bare(receipt: str) -> None:
         token = read_token(receipt, typ=frozenset({None, "jwt"}), max_bytes=49_152)
-        key = signatures._chains.leaf_key(tuple(token.header["x5c"]), token.claims["signedDate"] // 1_000)
-        assert key is not None
-        verify_token(token, key)
+        chain = signatures._chains.find(tuple(token.header["x5c"]))
+        assert chain is not None
+        verify_token(token, chain.leaf)
 
     async def in_one_turn(receipt: str) -> None:
         bare(receipt)

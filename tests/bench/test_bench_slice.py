@@ -20,6 +20,7 @@ CAPACITY = 180_000
 TIER = "slice"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_mints_are_not_far_from_an_empty_rpc_through_the_same_gateway_and_every_answer_is_in_the_ledger() -> None:
     try:

@@ -17,6 +17,7 @@ from tests.chaos.fuzz import run_fuzz
 from tests.chaos.history import History
 from tests.chaos.overload import run_overload
 from tests.chaos.run import RunResult
+from tests.chaos.slow_callers import PhaseResult, run_slow_callers
 from tests.chaos.table import by_fault
 
 app = typer.Typer(no_args_is_help=False, add_completion=False)
@@ -107,6 +108,26 @@ def fuzz(requests: int = 50_000, seed: int = 1) -> None:
     for failure in result.failures[:20]:
         out.print(f"FAILED: {failure}", style="red", highlight=False, markup=False)
     raise typer.Exit(bool(result.failures))
+
+
+@app.command()
+def slow_callers(
+    seconds: Annotated[float, typer.Option(min=3, help="Of each kind.")] = 60.0,
+    kind: Annotated[str, typer.Option(help="Only kinds with this in their name, such as `idle`.")] = "",
+) -> None:
+    """Half-open calls, idle connections and held streams of one address, beside callers of others."""
+    results = run_slow_callers(seconds, kind, _tell_phase)
+    raise typer.Exit(any(result.failures() for result in results))
+
+
+def _tell_phase(result: PhaseResult) -> None:
+    out.print(
+        f"{result.name}: {result.strangers}; beside them {result.told.calls} calls, p99 of the mints "
+        f"{result.told.p99_ms} ms, quiet {result.quiet_p99_ms} ms",
+        highlight=False,
+    )
+    for failure in result.failures():
+        out.print(f"FAILED: {failure}", style="red", highlight=False, markup=False)
 
 
 def _tell(result: RunResult) -> None:

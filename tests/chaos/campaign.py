@@ -62,6 +62,7 @@ def run_seeds(
     mint_argv: Mapping[str, Iterable[str]] | None = None,
     kinds: tuple[str, ...] = (),
     all_along: bool = False,
+    sale: str | None = None,
 ) -> list[RunResult]:
     """Run each seed on a started stack; `kinds` are inflicted instead of what the seed would draw."""
 
@@ -75,7 +76,9 @@ def run_seeds(
         async with proxied(stack, mint_argv) as cluster:
             for seed in seeds:
                 draw_faults = chosen if kinds else drawn_faults
-                result, history = await run_once(cluster, seed, capacity_limit=capacity_limit, draw_faults=draw_faults)
+                result, history = await run_once(
+                    cluster, seed, capacity_limit=capacity_limit, draw_faults=draw_faults, sale=sale
+                )
                 if results is not None:
                     results.add(result, history)
                 told(result)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.history import DONE, FULFILLED, UNKNOWN, Drained, History, MembershipRow, Operation
+from tests.chaos.history import DONE, FULFILLED, HELD, UNKNOWN, Drained, History, MembershipRow, Operation
 
 # SOLD_OUT may rest on a fact that is a second old.
 SOLD_OUT_AGE_S: Final = 1.0
@@ -48,7 +48,12 @@ def capacity_is_kept(history: History, drained: Drained) -> Iterator[str]:
     held_by_revoked = sum(m.revoked and not m.number_freed for m in drained.memberships)
     free = drained.capacity - held_by_revoked
     unwanted = _freed_after_the_last_refusal(history)
-    if not min(free - unwanted, len(paid)) <= live <= min(free, len(sent)):
+    # A number may be held for a late payer who does not know it yet, or have come back after his last try.
+    # Who pays without a hold may meet numbers that are held by others, and have his share already.
+    waiting = {"HOLD_EXPIRED", "HELD_OUT", "LIMIT_REACHED"}
+    late = {o.subject for o in _mints(history) if o.outcome in waiting} - {m.receipt for m in drained.memberships}
+    paid -= late
+    if not min(free - unwanted - len(late), len(paid)) <= live <= min(free, len(sent)):
         yield f"{live} live memberships at the end where {len(paid)} to {len(sent)} paid for {free}"
 
 
@@ -123,34 +128,39 @@ def _false_refusal(revocations: list[Operation], refused: Operation, owner: Memb
 
 
 def sold_out_was_true(history: History, drained: Drained) -> Iterator[str]:
-    """3d. SOLD_OUT is said only if there was no unclaimed slot at some moment within the second before.
+    """3d. SOLD_OUT is said only if no slot was unclaimed, and none held, at some moment within the second before.
 
-    Only a claim lowers the number of unclaimed slots and only a revocation raises it. So whatever
+    Only a mint lowers the number of unclaimed and held ones and only a revocation raises it. So whatever
     a later snapshot shows, less all that may have been freed since, was there all the time.
     """
     revocations = _revocations(history)
-    for operation in _mints(history, "SOLD_OUT"):
+    for operation in (o for o in history.operations if o.kind in {"mint", "hold"} and o.outcome == "SOLD_OUT"):
         since_s = operation.began_s - SOLD_OUT_AGE_S
         for sample in history.samples:
-            if sample.began_s < operation.ended_s or sample.unclaimed == 0:
+            left = sample.unclaimed + sample.held
+            if sample.began_s < operation.ended_s or left == 0:
                 continue
             freed = sum(1 for _ in _between(revocations, since_s, sample.ended_s))
-            if sample.unclaimed > freed:
-                yield f"{operation.subject}: SOLD_OUT at {operation.ended_s:.3f} s, {sample.unclaimed} unclaimed later"
+            if left > freed:
+                yield f"{operation.subject}: SOLD_OUT at {operation.ended_s:.3f} s, {left} unclaimed or held later"
                 break
 
 
 def slots_are_conserved(history: History, drained: Drained) -> Iterator[str]:
-    """4a. Unclaimed and claimed make up the capacity, in every snapshot, by rows and by the tallies."""
+    """4a. Unclaimed, held and claimed make up the capacity, in every snapshot, by rows and by the tallies."""
     for sample in history.samples:
-        if sample.unclaimed + sample.holding != drained.capacity:
+        if sample.unclaimed + sample.held + sample.holding != drained.capacity:
             yield (
-                f"{sample.unclaimed} unclaimed + {sample.holding} claimed at {sample.began_s:.3f} s "
-                f"of a capacity of {drained.capacity}"
+                f"{sample.unclaimed} unclaimed + {sample.held} held + {sample.holding} claimed "
+                f"at {sample.began_s:.3f} s of a capacity of {drained.capacity}"
             )
-        if sample.tallied != sample.holding:
-            yield f"the tallies say {sample.tallied} at {sample.began_s:.3f} s, the memberships {sample.holding}"
+        if (sample.tallied, sample.tallied_held) != (sample.holding + sample.held, sample.held):
+            yield (
+                f"the tallies say {sample.tallied} taken, {sample.tallied_held} held at {sample.began_s:.3f} s, "
+                f"the memberships {sample.holding}, the holds {sample.held}"
+            )
     held = [m.sequence_num for m in drained.memberships if not (m.revoked and m.number_freed)]
+    held += [hold.sequence_num for hold in drained.holds if hold.state == HELD]
     if sorted([*drained.slots, *held]) != list(range(1, drained.capacity + 1)):
         missing = set(range(1, drained.capacity + 1)) - set(drained.slots) - set(held)
         yield f"slots and memberships are not 1 to {drained.capacity}; missing: {sorted(missing)[:10]}"
@@ -184,6 +194,59 @@ def ledger_accounts_for_all(history: History, drained: Drained) -> Iterator[str]
     yield from (f"the membership of {receipt} has no receipt in the ledger" for receipt in owners)
 
 
+def acknowledged_holds_stay(history: History, drained: Drained) -> Iterator[str]:
+    """7a. An acknowledged hold is there at the end, its user's; nobody else ever heard of it."""
+    rows = {hold.id: hold for hold in drained.holds}
+    for operation in _holds(history, HELD):
+        row = rows.get(operation.hold_id)
+        if row is None or row.user != operation.user:
+            yield f"hold {operation.hold_id} was acknowledged to {operation.user}, and is {row}"
+    for operation in _holds(history):
+        if operation.outcome not in {HELD, UNKNOWN, "HELD_OUT", "SOLD_OUT", "LIMIT_REACHED"}:
+            yield f"{operation.user}: a hold was answered with {operation.outcome} {operation.status}"
+    live = Counter(hold.user for hold in drained.holds if hold.state == HELD)
+    yield from (f"{user} has {count} live holds" for user, count in live.items() if count > 1)
+
+
+def holds_became_what_they_held(_: History, drained: Drained) -> Iterator[str]:
+    """7b. A used hold is one membership, of its user and with its number; no other hold is any."""
+    memberships = {m.id: m for m in drained.memberships}
+    used = Counter(hold.membership_id for hold in drained.holds if hold.state == "USED")
+    yield from (f"membership {m} came of {count} holds" for m, count in used.items() if count > 1)
+    for hold in drained.holds:
+        if hold.state != "USED":
+            continue
+        m = memberships.get(hold.membership_id)
+        if m is None or (m.user, m.sequence_num) != (hold.user, hold.sequence_num):
+            yield f"{hold} became {m}"
+
+
+def holds_tell_no_number(history: History, drained: Drained) -> Iterator[str]:
+    """7c. A hold's id is random: no part of it is the number, or the same in two of them."""
+    tails = Counter(hold.id[9:18] for hold in drained.holds)
+    if len(drained.holds) > 1 and len(tails) == 1:
+        yield f"all ids have the same middle {next(iter(tails))}: they are not random"
+
+
+def late_payers_have_one_number(_: History, drained: Drained) -> Iterator[str]:
+    """7d. A number is held for a receipt once at a time, and not beside its membership."""
+    offered = Counter(hold.receipt for hold in drained.holds if hold.receipt and hold.state == HELD)
+    yield from (f"{receipt} has {count} numbers held for it" for receipt, count in offered.items() if count > 1)
+    owners = {m.receipt for m in drained.memberships}
+    yield from (f"a number is held for {receipt}, which has a membership" for receipt in offered if receipt in owners)
+
+
+def keys_follow_their_holder(_: History, drained: Drained) -> Iterator[str]:
+    """7e. What counts for a person belongs to a live hold or to a membership that has its number."""
+    holders = {hold.id for hold in drained.holds if hold.state == HELD}
+    holders |= {m.id for m in drained.memberships if not (m.revoked and m.number_freed)}
+    yield from (
+        f"a key counts for {holder}, which has no number" for holder in drained.counted_for if holder not in holders
+    )
+    if drained.holds:
+        yield from (f"no key counts for {holder}" for holder in sorted(holders - set(drained.counted_for)))
+
+
 def tokens_work_once(history: History, drained: Drained) -> Iterator[str]:
     """6. No encounter or reforge takes effect twice; an accepted reforge was mailed; one device is active."""
     counts = Counter(drained.active_devices)
@@ -203,6 +266,8 @@ def tokens_work_once(history: History, drained: Drained) -> Iterator[str]:
 def answers_are_of_the_contract(history: History, _: Drained) -> Iterator[str]:
     """Whatever is answered to a valid mint is FULFILLED, a final refusal, or retryable and so UNKNOWN."""
     known = {FULFILLED, UNKNOWN, *FINAL}
+    if any(_holds(history)):
+        known |= {"HELD_OUT", "HOLD_EXPIRED", "LIMIT_REACHED"}
     yield from (f"{o.subject}: {o.outcome} via {o.via} {o.status}" for o in _mints(history) if o.outcome not in known)
 
 
@@ -224,6 +289,11 @@ RULES: Final = (
     slots_are_conserved,
     redis_agrees_at_the_end,
     ledger_accounts_for_all,
+    acknowledged_holds_stay,
+    holds_became_what_they_held,
+    holds_tell_no_number,
+    late_payers_have_one_number,
+    keys_follow_their_holder,
     tokens_work_once,
     answers_are_of_the_contract,
     recovery_is_quick,
@@ -232,6 +302,10 @@ RULES: Final = (
 
 def _mints(history: History, outcome: str | None = None) -> Iterator[Operation]:
     return (o for o in history.operations if o.kind == "mint" and outcome in {None, o.outcome})
+
+
+def _holds(history: History, outcome: str | None = None) -> Iterator[Operation]:
+    return (o for o in history.operations if o.kind == "hold" and outcome in {None, o.outcome})
 
 
 def _revocations(history: History) -> list[Operation]:

@@ -14,11 +14,12 @@ from google.protobuf.json_format import MessageToDict
 
 from services.mint.drops import Drop
 from tests.chaos.cluster import Cluster
-from tests.chaos.history import FULFILLED, UNKNOWN, Operation
+from tests.chaos.history import FULFILLED, HELD, UNKNOWN, Operation
 from vyris.client import Device
 from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
 from vyris.errors import Retryable
+from vyris.holds.v1 import holds_pb2, holds_pb2_grpc
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 CALL_LIMIT_S: Final = 4.0
@@ -62,6 +63,7 @@ class Clients:
             )
         )
         self._mint = mint_pb2_grpc.MintServiceStub(self._channel)
+        self._holds = holds_pb2_grpc.HoldServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -87,6 +89,33 @@ class Clients:
         return Operation(
             kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
         )
+
+    async def hold(self, via: str, user: str) -> Operation:
+        """Ask for a hold once, `via` http or grpc."""
+        began_s = time.monotonic()
+        told = await (self._hold_http if via == "http" else self._hold_grpc)(user)
+        return Operation(
+            kind="hold", subject=user, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+        )
+
+    async def _hold_http(self, user: str) -> dict[str, Any]:
+        try:
+            path = f"/drops/{self._drop.tier}/{self._drop.year}/holds"
+            answer = await self.http.post(path, json={"user_id": user})
+            if answer.status_code != httpx.codes.CREATED:
+                return _told_by_json(answer)
+            body = answer.json()
+            return {"outcome": HELD, "status": "201", "hold_id": body["hold"]["id"], "replayed": body["replayed"]}
+        except httpx.HTTPError as error:
+            return {"outcome": UNKNOWN, "status": type(error).__name__}
+
+    async def _hold_grpc(self, user: str) -> dict[str, Any]:
+        request = holds_pb2.TakeHoldRequest(tier=self._drop.tier, year=self._drop.year, user_id=user)
+        try:
+            answer = await self._holds.TakeHold(request, timeout=CALL_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            return _told_by_status(error)
+        return {"outcome": HELD, "status": "OK", "hold_id": answer.hold.id, "replayed": answer.replayed}
 
     async def _mint_http(self, request: mint_pb2.MintRequest, proof: Mapping[str, str]) -> dict[str, Any]:
         body = MessageToDict(request, preserving_proto_field_name=True)

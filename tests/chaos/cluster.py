@@ -35,6 +35,8 @@ QUICK_TIMERS: Final[Mapping[str, str]] = {
     "REAPER_INTERVAL_MS": "500",
     "CALL_LIMIT_MS": "2000",
     "GATEWAY_REQUEST_TIMEOUT_S": "3",
+    "HOLD_GRACE_S": "0.3",
+    "HOLD_LAPSE_INTERVAL_MS": "100",
     "MAIL_TIMEOUT_MS": "2000",
     "MAIL_LEASE_MS": "6000",
     "DRAIN_DELAY_MS": "50",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from services.mint.drops import Drop
 from services.mint.receipts.verified import receipt_key
 from tests.chaos.cluster import Cluster
-from tests.chaos.history import Drained, LedgerRow, MembershipRow
+from tests.chaos.history import Drained, HoldRow, LedgerRow, MembershipRow
 from tests.chaos.owners import mails_to
 from tests.chaos.recorder import Sampler
 
@@ -34,7 +34,10 @@ async def wait_until_drained(cluster: Cluster, sampler: Sampler, drop: Drop) -> 
             pending = await connection.fetchval(
                 "SELECT count(*) FROM receipt_ledger WHERE drop_id = $1 AND state = 'PENDING'", drop.id
             )
-        if agreed_s is not None and not pending:
+            ending = await connection.fetchval(
+                "SELECT count(*) FROM holds WHERE drop_id = $1 AND state = 'HELD' AND receipt_key IS NULL", drop.id
+            )
+        if agreed_s is not None and not pending and not ending:
             break
         await asyncio.sleep(POLL_S)
     return agreed_s
@@ -59,6 +62,10 @@ async def read_drained(
         slots = await connection.fetch("SELECT sequence_num FROM slots WHERE drop_id = $1", drop.id)
         tallied = await connection.fetchval("SELECT sum(taken) FROM drop_tallies WHERE drop_id = $1", drop.id)
         memberships = await connection.fetch("SELECT * FROM memberships WHERE drop_id = $1", drop.id)
+        holds = await connection.fetch("SELECT * FROM holds WHERE drop_id = $1", drop.id)
+        keys = await connection.fetch(
+            "SELECT held_by FROM person_keys WHERE drop_id = $1 AND held_by IS NOT NULL", drop.id
+        )
         ledger = await connection.fetch(
             "SELECT * FROM receipt_ledger WHERE drop_id = $1 OR receipt_key = ANY ($2::bytea[])", drop.id, list(names)
         )
@@ -94,6 +101,18 @@ async def read_drained(
             )
             for row in ledger
         ),
+        holds=tuple(
+            HoldRow(
+                id=str(row["id"]),
+                user=row["user_id"],
+                sequence_num=row["sequence_num"],
+                state=row["state"],
+                membership_id=str(row["membership_id"] or ""),
+                receipt=names.get(row["receipt_key"], row["receipt_key"].hex()) if row["receipt_key"] else "",
+            )
+            for row in holds
+        ),
+        counted_for=tuple(str(row["held_by"]) for row in keys),
         active_devices=tuple(str(row["membership_id"]) for row in devices),
         encounters=tuple(row["jti"] for row in encounters),
         mailed=tuple(address for address in addresses if mails_to(cluster, address)),

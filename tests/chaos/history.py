@@ -15,15 +15,16 @@ from typing import Any, Final
 FULFILLED: Final = "FULFILLED"
 UNKNOWN: Final = "UNKNOWN"
 DONE: Final = "DONE"
+HELD: Final = "HELD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One request and its answer.
 
-    `kind`: mint; revoke (an operator's, with its number freed); reforge, confirm, encounter (the
-    other services). `subject` is the receipt, membership or token that it is about.
-    `outcome`: FULFILLED (mint), DONE (others), an error of the contract, or UNKNOWN.
+    `kind`: mint; hold (`subject` is the user, `hold_id` the hold); revoke (an operator's, with its number freed);
+    reforge, confirm, encounter (the other services). `subject` is the receipt, membership or token that it is about.
+    `outcome`: FULFILLED (mint), HELD (hold), DONE (others), an error of the contract, or UNKNOWN.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Operation:
     sequence_num: int = 0
     pass_serial: str = ""
     replayed: bool = False
+    hold_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Sample:
     holding: int  # memberships that hold a number: live, or revoked without freeing it
     tallied: int  # how many are taken by the tallies
     redis: int | None
+    held: int = 0  # live holds
+    tallied_held: int = 0  # how many are held by the tallies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,18 @@ class MembershipRow:
     user: str
     revoked: bool
     number_freed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRow:
+    """A hold as Postgres holds it."""
+
+    id: str
+    user: str
+    sequence_num: int
+    state: str
+    membership_id: str  # empty where it was not used
+    receipt: str  # that it was made for; empty for most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,8 @@ class Drained:
     redis: int | None
     memberships: tuple[MembershipRow, ...]
     ledger: tuple[LedgerRow, ...]
+    holds: tuple[HoldRow, ...] = ()
+    counted_for: tuple[str, ...] = ()  # the hold or membership of each person key that counts
     active_devices: tuple[str, ...] = ()  # a membership's id for each active device
     encounters: tuple[str, ...] = ()  # the token for each recorded encounter
     mailed: tuple[str, ...] = ()  # the reforge for each mail
@@ -128,6 +146,8 @@ class History:
                     history.samples.append(Sample(**data))
                 case "drained":
                     data["memberships"] = tuple(MembershipRow(**row) for row in data["memberships"])
+                    data["holds"] = tuple(HoldRow(**row) for row in data["holds"])
+                    data["counted_for"] = tuple(data["counted_for"])
                     data["ledger"] = tuple(LedgerRow(**row) for row in data["ledger"])
                     data |= {
                         k: tuple(data[k]) for k in ("slots", "active_devices", "encounters", "mailed", "unsettled")

@@ -20,6 +20,8 @@ SAMPLE_EVERY_S = 0.1
 SAMPLE = """
 SELECT (SELECT count(*) FROM slots WHERE drop_id = $1) AS unclaimed,
        (SELECT sum(taken) FROM drop_tallies WHERE drop_id = $1) AS tallied,
+       (SELECT sum(held) FROM drop_tallies WHERE drop_id = $1) AS tallied_held,
+       (SELECT count(*) FROM holds WHERE drop_id = $1 AND state = 'HELD') AS held,
        count(*) FILTER (WHERE revoked_at IS NULL) AS live,
        count(*) FILTER (WHERE revoked_at IS NULL OR NOT number_freed) AS holding
 FROM memberships WHERE drop_id = $1
@@ -73,6 +75,8 @@ class Sampler:
             holding=row["holding"],
             tallied=row["tallied"],
             redis=await _count(client, self._drop),
+            held=row["held"],
+            tallied_held=row["tallied_held"],
         )
 
 

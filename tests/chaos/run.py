@@ -51,16 +51,21 @@ class RunResult:
 
 
 async def run_once(
-    cluster: Cluster, seed: int, *, capacity_limit: int, draw_faults: DrawFaults = drawn_faults
+    cluster: Cluster,
+    seed: int,
+    *,
+    capacity_limit: int,
+    draw_faults: DrawFaults = drawn_faults,
+    sale: str | None = None,
 ) -> tuple[RunResult, History]:
-    """Carry out the run that `seed` names."""
+    """Carry out the run that `seed` names. Every third sells by hold unless `sale` says how."""
     began_s = time.monotonic()
     rng = random.Random(seed)
     name = f"chaos-{seed}-{time.time_ns() % 1_000_000_000:x}"
-    plan = Plan.drawn(rng, capacity_limit, name)
+    plan = Plan.drawn(rng, capacity_limit, name, sale or ("hold" if seed % 3 == 0 else "direct"))
     faults = draw_faults(seed, rng)
     history = History(name=name)
-    drop = await _fresh_drop(cluster, name, plan.capacity)
+    drop = await _fresh_drop(cluster, name, plan)
     async with Clients(cluster, drop) as clients:
         workload = Workload(cluster, drop, clients, plan, history, random.Random(rng.random()))
         sampler = Sampler(cluster, drop, history)
@@ -145,11 +150,12 @@ async def _serving_again(clients: Clients, history: History, healed_s: float) ->
     return time.monotonic() - healed_s
 
 
-async def _fresh_drop(cluster: Cluster, tier: str, capacity: int) -> Drop:
+async def _fresh_drop(cluster: Cluster, tier: str, plan: Plan) -> Drop:
+    new = NewDrop(tier, YEAR, plan.capacity, sale=plan.sale, hold_ttl_s=1, hold_attempts=1_000)
     async with cluster.direct() as connection, connection.transaction():
-        drop_id = await create_drop(connection, NewDrop(tier, YEAR, capacity))  # type: ignore[arg-type]
+        drop_id = await create_drop(connection, new)  # type: ignore[arg-type]
     assert drop_id is not None
-    return Drop(drop_id, tier, YEAR, "production")
+    return Drop(drop_id, tier, YEAR, "production", plan.sale)
 
 
 FORGET = """
@@ -159,6 +165,10 @@ DELETE FROM membership_events USING memberships m WHERE membership_id = m.id AND
 DELETE FROM memberships WHERE drop_id = {drop};
 DELETE FROM receipt_ledger WHERE drop_id = {drop};
 DELETE FROM slots WHERE drop_id = {drop};
+DELETE FROM holds WHERE drop_id = {drop};
+DELETE FROM person_keys WHERE drop_id = {drop};
+DELETE FROM late_payments WHERE drop_id = {drop};
+DELETE FROM drop_secrets WHERE drop_id = {drop};
 DELETE FROM drop_tallies WHERE drop_id = {drop};
 DELETE FROM drops WHERE id = {drop};
 """

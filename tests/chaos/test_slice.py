@@ -18,7 +18,7 @@ FIRST_SEED = 1_000
 RUNS = range(FIRST_SEED, FIRST_SEED + 100)
 CAPACITY_LIMIT = 300
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +37,4 @@ def test_nothing_is_lost_in_a_few_seeded_runs(faulty_stack: Stack, tmp_path: Pat
 
 
 def test_the_checker_catches_a_process_that_is_broken(faulty_stack: Stack) -> None:
-    assert caught(faulty_stack, "one-key-twice-in-a-batch")
+    assert caught(faulty_stack, "one-answer-for-all-copies")

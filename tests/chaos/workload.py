@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from services.mint.drops import Drop
@@ -13,7 +13,7 @@ from services.mint.revocation import revoke
 from services.storage.connections import CONNECTION_FAILURES
 from tests.chaos.clients import Clients
 from tests.chaos.cluster import Cluster
-from tests.chaos.history import DONE, FULFILLED, UNKNOWN, History, Operation
+from tests.chaos.history import DONE, FULFILLED, HELD, UNKNOWN, History, Operation
 from vyris.client import Device
 
 WORKERS = 24
@@ -32,6 +32,8 @@ class Purchase:
     gives_up: bool  # whether an unknown outcome is left as it is
     replays: bool  # whether it is sent again after its answer
     with_device: bool
+    late_s: float = 0.0  # how long the buyer waits between hold and payment
+    abandons: bool = False  # whether he never pays
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,23 @@ class Plan:
     capacity: int
     purchases: tuple[Purchase, ...]
     revocations: int
+    sale: str = "direct"
 
     @classmethod
-    def drawn(cls, rng: random.Random, capacity_limit: int, prefix: str) -> Plan:
+    def drawn(cls, rng: random.Random, capacity_limit: int, prefix: str, sale: str = "direct") -> Plan:
         """Demand is from two thirds to twice the capacity. `prefix` keeps receipts of two runs apart."""
         capacity = rng.randint(capacity_limit // 3, capacity_limit)
         demand = int(capacity * rng.choice((0.67, 0.95, 1.0, 1.1, 1.3, 2.0)))
-        return cls(capacity, tuple(_purchase(rng, prefix, n) for n in range(demand)), rng.choice((0, 0, 20)))
+        plan = cls(capacity, tuple(_purchase(rng, prefix, n) for n in range(demand)), rng.choice((0, 0, 20)), sale)
+        return plan if sale == "direct" else plan.by_hold(random.Random(rng.random()))
+
+    def by_hold(self, rng: random.Random) -> Plan:
+        """The same for a drop that sells by hold: some pay too late, some never."""
+        purchases = (
+            replace(purchase, late_s=rng.uniform(0.8, 2.0) if rng.random() < 0.2 else 0.0, abandons=rng.random() < 0.15)
+            for purchase in self.purchases
+        )
+        return replace(self, purchases=tuple(purchases))
 
 
 def _purchase(rng: random.Random, prefix: str, number: int) -> Purchase:
@@ -76,6 +88,7 @@ class Workload:
     _next: int = 0
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _device: Device = field(default_factory=lambda: Device.generate("phone"))
+    _paid: set[str] = field(default_factory=set)
 
     async def run(self, pace_s: float) -> None:
         """Send everything; `pace_s` is how long it should take at least, so that faults meet a load."""
@@ -96,6 +109,8 @@ class Workload:
         until_s = time.monotonic() + limit_s
         minted = {o.subject for o in self.history.operations if o.kind == "mint" and o.outcome == FULFILLED}
         waiting = [p for p in self.plan.purchases if p.receipt not in minted and not p.gives_up]
+        if self.plan.sale == "hold":  # the others have no receipt
+            waiting = [purchase for purchase in waiting if purchase.receipt in self._paid]
         unsettled: list[str] = []
 
         async def work() -> None:
@@ -121,10 +136,29 @@ class Workload:
     async def _buy(self, purchase: Purchase) -> None:
         # A buyer who meets nothing but faults comes back later (settle).
         until_s = time.monotonic() + 3.0
+        if self.plan.sale == "hold":
+            if not await self._has_hold(purchase.users[0], until_s) or purchase.abandons:
+                return
+            await asyncio.sleep(purchase.late_s)
+            self._paid.add(purchase.receipt)
+            until_s = time.monotonic() + 3.0
         senders = [purchase.users[0]] * purchase.copies + list(purchase.users[1:])
         await asyncio.gather(*(self._insist(purchase, user, until_s) for user in senders))
         if purchase.replays:
             await self._insist(purchase, purchase.users[0], until_s)
+
+    async def _has_hold(self, user: str, until_s: float) -> bool:
+        """Ask for a hold, sometimes twice at once, until there is one or no hope of one."""
+        while True:
+            copies = 2 if self.rng.random() < 0.1 else 1
+            ways = ["http" if self.rng.random() < 0.6 else "grpc" for _ in range(copies)]
+            asked = await asyncio.gather(*(self.clients.hold(via, user) for via in ways))
+            self.history.operations += asked
+            if any(operation.outcome == HELD for operation in asked):
+                return True
+            if asked[0].outcome not in {UNKNOWN, "HELD_OUT"} or time.monotonic() > until_s:
+                return False
+            await asyncio.sleep(FIRST_PAUSE_S * self.rng.uniform(1, 4))
 
     async def _insist(self, purchase: Purchase, user: str, until_s: float) -> Operation:
         """Send until there is a final answer, or until the time is up."""
@@ -134,7 +168,7 @@ class Workload:
             device = self._device if purchase.with_device else None
             operation = await self.clients.mint(via, purchase.receipt, user, device)
             self.history.operations.append(operation)
-            if operation.outcome != UNKNOWN or purchase.gives_up or time.monotonic() > until_s:
+            if operation.outcome not in {UNKNOWN, "HELD_OUT"} or purchase.gives_up or time.monotonic() > until_s:
                 return operation
             await asyncio.sleep(pause_s * self.rng.uniform(0.5, 1))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -11,7 +11,7 @@ from tests.rolling.release import one_of_each, release_under_load
 from tests.rolling.suite import production_suite
 
 RATE_PER_S = 60
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 
 def test_a_release_fails_no_request_and_breaks_no_rule(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def order(receipt: str, user: str = "buyer", **changes: Any) -> MintOrder:
     return MintOrder(verified, user, None, None)._replace(**changes)
 
 
-async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 3) -> None:
+async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
     """Wait until it is so."""
     async with asyncio.timeout(within_s):
         while not await true():

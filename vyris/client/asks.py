@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from vyris.client.device import Device
 from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
 from vyris.encounter.v1 import encounter_pb2
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2
@@ -89,6 +90,38 @@ def watch_drop(tier: str, year: str) -> Ask[mint_pb2.WatchDropResponse]:
     """`MintService.WatchDrop`."""
     request = mint_pb2.WatchDropRequest(tier=tier, year=year)
     return Ask(_method(mint_pb2.DESCRIPTOR, "WatchDrop"), request, mint_pb2.WatchDropResponse)
+
+
+def take_hold(
+    tier: str, year: str, user_id: str, device: Device | None, app_transaction: str
+) -> Ask[holds_pb2.TakeHoldResponse]:
+    """`HoldService.TakeHold`."""
+    request = holds_pb2.TakeHoldRequest(
+        tier=tier,
+        year=year,
+        user_id=user_id,
+        app_transaction=app_transaction,
+        device=holds_pb2.HoldDevice(device_id=device.device_id, public_key=device.public_key_pem) if device else None,
+    )
+    return Ask(_method(holds_pb2.DESCRIPTOR, "TakeHold"), request, holds_pb2.TakeHoldResponse, device)
+
+
+def release_hold(hold_id: str, user_id: str) -> Ask[holds_pb2.ReleaseHoldResponse]:
+    """`HoldService.ReleaseHold`."""
+    request = holds_pb2.ReleaseHoldRequest(hold_id=hold_id, user_id=user_id)
+    return Ask(_method(holds_pb2.DESCRIPTOR, "ReleaseHold"), request, holds_pb2.ReleaseHoldResponse)
+
+
+def extend_hold(hold_id: str, user_id: str) -> Ask[holds_pb2.ExtendHoldResponse]:
+    """`HoldService.ExtendHold`."""
+    request = holds_pb2.ExtendHoldRequest(hold_id=hold_id, user_id=user_id)
+    return Ask(_method(holds_pb2.DESCRIPTOR, "ExtendHold"), request, holds_pb2.ExtendHoldResponse)
+
+
+def get_hold(hold_id: str) -> Ask[holds_pb2.GetHoldResponse]:
+    """`HoldService.GetHold`."""
+    request = holds_pb2.GetHoldRequest(hold_id=hold_id)
+    return Ask(_method(holds_pb2.DESCRIPTOR, "GetHold"), request, holds_pb2.GetHoldResponse)
 
 
 def issue_pass(membership_id: str, user_id: str, device: Device | None) -> Ask[Any]:

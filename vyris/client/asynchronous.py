@@ -17,6 +17,7 @@ from vyris.client.device import Device
 from vyris.client.failures import told
 from vyris.client.wallet_pass import WalletPass, wallet_pass
 from vyris.encounter.v1 import encounter_pb2
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 
@@ -119,6 +120,38 @@ class AsyncClient:
             raise told(failure, name) from failure
         finally:
             call.cancel()
+
+    async def take_hold(
+        self,
+        tier: str,
+        year: str,
+        user_id: str,
+        *,
+        device: Device | None = None,
+        app_transaction: str = "",
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> holds_pb2.TakeHoldResponse:
+        """Keep a number for a user while he pays; asked again, it answers with the same hold. `device` signs."""
+        return await self._send(asks.take_hold(tier, year, user_id, device, app_transaction), timeout_s, request_id)
+
+    async def release_hold(
+        self, hold_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> None:
+        """Give a hold's number back."""
+        await self._send(asks.release_hold(hold_id, user_id), timeout_s, request_id)
+
+    async def extend_hold(
+        self, hold_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> holds_pb2.Hold:
+        """Prolong a hold by one more period."""
+        return (await self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id)).hold
+
+    async def get_hold(
+        self, hold_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> holds_pb2.HoldStatus:
+        """What became of a hold."""
+        return (await self._send(asks.get_hold(hold_id), timeout_s, request_id)).hold
 
     async def issue_pass(
         self,

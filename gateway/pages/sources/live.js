@@ -3,9 +3,12 @@
 (() => {
   const INTERVAL_MS = 1000, LIMIT_MS = 5000, SLOWEST_MS = 15000, LOST_AFTER_MS = 3500;
   const RATE_WINDOW_MS = 20000, SPOKEN_EVERY_MS = 30000;
-  const STATES = { SCHEDULED: "Opens soon", OPEN: "Open", SOLD_OUT: "Sold out", CLOSED: "Closed" };
+  const STATES = { SCHEDULED: "Opens soon", OPEN: "Open", HELD_OUT: "All held", SOLD_OUT: "Sold out", CLOSED: "Closed" };
   const address = location.pathname.replace(/\/live\/?$/, "");
   const names = address.split("/").slice(-2).map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  // The supply of test purchases is asked for by name, and named where it is shown.
+  const asked = new URLSearchParams(location.search).get("environment");
+  const query = asked ? `?environment=${encodeURIComponent(asked)}` : "";
   const at = (id) => document.getElementById(id);
   const number = new Intl.NumberFormat("en");
   const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -70,6 +73,7 @@
     const opensIn = drop.opens_at ? Date.parse(drop.opens_at) - now() : 0;
     const closesIn = drop.closes_at ? Date.parse(drop.closes_at) - now() : 0;
     document.body.dataset.state = drop.state;
+    at("test").hidden = !drop.environment;
     at("state").textContent = STATES[drop.state] || drop.state;
     if (drop.state === "SCHEDULED" && drop.opens_at) {
       big(opensIn > 0 ? span(opensIn) : "Now");
@@ -77,8 +81,11 @@
     } else if (drop.state === "SOLD_OUT") {
       big("Sold out");
       at("caption").textContent = `All ${number.format(drop.capacity)} are taken`;
+    } else if (drop.state === "HELD_OUT") {
+      big("0");
+      at("caption").textContent = `All held: ${plural(drop.held, "number")} may still come back`;
     } else {
-      big(number.format(drop.remaining));
+      big(number.format(drop.available ?? drop.remaining));
       at("caption").textContent = drop.state === "CLOSED"
         ? `of ${number.format(drop.capacity)} remained when it closed`
         : `of ${number.format(drop.capacity)} remain`;
@@ -87,10 +94,12 @@
     at("taken").style.transform = `scaleX(${share})`;
     at("bar").setAttribute("aria-valuenow", String(Math.floor(share * 100)));
     withUnit(at("minted"), [number.format(drop.minted), `of ${number.format(drop.capacity)}`]);
+    at("held").parentElement.hidden = !drop.held;
+    withUnit(at("held"), [number.format(drop.held || 0), "being paid for"]);
     withUnit(at("rate"), rateWords());
-    at("rate").parentElement.hidden = drop.state !== "OPEN";
+    at("rate").parentElement.hidden = drop.state !== "OPEN" && drop.state !== "HELD_OUT";
     drawWhen(opensIn, closesIn);
-    document.title = `${at("count").textContent} · ${names.join(" ")} · VYRIS`;
+    document.title = `${drop.environment ? "Sandbox · " : ""}${at("count").textContent} · ${names.join(" ")} · VYRIS`;
     speak();
   }
 
@@ -99,7 +108,7 @@
     const clock = (text) => new Date(text).toLocaleString("en-GB", { weekday: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
     label.parentElement.hidden = !drop.opens_at && !drop.closes_at;
     if (drop.state === "SCHEDULED") { label.textContent = "Opens"; value.textContent = clock(drop.opens_at); }
-    else if (drop.closes_at && drop.state === "OPEN") { label.textContent = "Closes in"; value.textContent = span(closesIn); }
+    else if (drop.closes_at && (drop.state === "OPEN" || drop.state === "HELD_OUT")) { label.textContent = "Closes in"; value.textContent = span(closesIn); }
     else if (drop.closes_at && drop.state === "CLOSED") { label.textContent = "Closed"; value.textContent = clock(drop.closes_at); }
     else if (drop.opens_at) { label.textContent = "Opened"; value.textContent = clock(drop.opens_at); }
     else { label.parentElement.hidden = true; }
@@ -153,7 +162,7 @@
     asking = true;
     let wait = INTERVAL_MS;
     try {
-      const answer = await fetch(address, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(LIMIT_MS) });
+      const answer = await fetch(address + query, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(LIMIT_MS) });
       if (answer.ok) {
         take(await answer.json(), answer.headers.get("date"));
       } else if (answer.status === 404 || answer.status === 422) {

@@ -9,10 +9,18 @@ from uuid import UUID, uuid5
 from services.mint.receipts.app_store_signatures import AppStoreSignatures, NotSigned
 from services.mint.receipts.app_store_transaction import KIND, Transaction, transaction_of
 from services.mint.receipts.form import looks_like_storekit_jws
-from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
+from services.mint.receipts.verified import (
+    AnothersPurchase,
+    DropName,
+    ReceiptClaim,
+    Unconfirmed,
+    VerifiedReceipt,
+    refused,
+)
 from vyris.errors import InvalidReceipt
 
 SINGLE: Final = 1
+ANOTHER_PRODUCT: Final = "This purchase is of another product, not of a membership"
 
 
 class AppStoreVerifier:
@@ -43,33 +51,47 @@ class AppStoreVerifier:
         return looks_like_storekit_jws(receipt_data)
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt, Retryable."""
+        """Raises InvalidReceipt, Unconfirmed, Retryable."""
+        text = claim.receipt_data.strip()
         try:
-            transaction = transaction_of(await self._signatures.transaction(claim.receipt_data.strip()))
+            transaction = transaction_of(await self._signatures.transaction(text))
         except NotSigned as refusal:
-            raise InvalidReceipt(f"This App Store receipt is not accepted, because {refusal.reason}") from None
-        drop = self._bought(transaction)
+            raise _not_accepted(refusal) from None
+        self._check_purchase(transaction)
         self._check_account(transaction, claim.user_id)
         if claim.original_transaction_id not in {None, transaction.original_transaction_id}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
-        return VerifiedReceipt(transaction.key, KIND, transaction.purchase_id, transaction.environment, drop)
-
-    def _bought(self, transaction: Transaction) -> DropName:
-        """The drop of which this is a whole, paid purchase."""
+        drop = self._products.get(transaction.product_id)
+        receipt = VerifiedReceipt(transaction.key, KIND, transaction.purchase_id, transaction.environment, drop)
         if transaction.environment == "sandbox" and not self._accepts_sandbox:
-            raise InvalidReceipt("This is a test purchase from the App Store's sandbox; those are not accepted here")
+            raise refused(
+                receipt,
+                InvalidReceipt("This is a test purchase from the App Store's sandbox; those are not accepted here"),
+            )
+        if drop is None:
+            raise refused(receipt, InvalidReceipt(ANOTHER_PRODUCT))
+        if self._signatures.may_be_revoked(text):
+            raise Unconfirmed(receipt, lambda: self._check_revocation(text))
+        return receipt
+
+    async def _check_revocation(self, text: str) -> None:
+        try:
+            await self._signatures.check_revocation(text)
+        except NotSigned as refusal:
+            raise _not_accepted(refusal) from None
+
+    def _check_purchase(self, transaction: Transaction) -> None:
+        """Whether this is a whole, paid purchase of the kind that a membership is."""
         if transaction.revoked:
             raise InvalidReceipt("This purchase was refunded or revoked by the App Store")
         if transaction.family_shared:
             raise InvalidReceipt("This purchase is shared by a family member; only the account that paid can mint")
         if not transaction.purchased:
             raise InvalidReceipt("The App Store does not say that this account made the purchase")
-        drop = self._products.get(transaction.product_id)
-        if drop is None or transaction.consumable is None:
-            raise InvalidReceipt("This purchase is of another product, not of a membership")
+        if transaction.consumable is None:
+            raise InvalidReceipt(ANOTHER_PRODUCT)
         if type(transaction.quantity) is not int or transaction.quantity != SINGLE:
             raise InvalidReceipt("This purchase is not of exactly one piece; a membership is bought singly")
-        return drop
 
     def _check_account(self, transaction: Transaction, user_id: str) -> None:
         if transaction.account is None:
@@ -82,3 +104,7 @@ class AppStoreVerifier:
             return UUID(user_id)
         except ValueError:
             return uuid5(self._account_namespace, user_id) if self._account_namespace else None
+
+
+def _not_accepted(refusal: NotSigned) -> InvalidReceipt:
+    return InvalidReceipt(f"This App Store receipt is not accepted, because {refusal.reason}")

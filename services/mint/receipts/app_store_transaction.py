@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 from appstoreserverlibrary.models.Environment import Environment as StoreEnvironment
@@ -15,10 +15,10 @@ from appstoreserverlibrary.models.InAppOwnershipType import InAppOwnershipType
 from appstoreserverlibrary.models.Type import Type
 
 from services.mint.receipts.app_store_signatures import NotSigned, known_environment
-from services.mint.receipts.verified import Environment, receipt_key
+from services.mint.receipts.verified import TRANSACTION_ID_LIMIT_BYTES, Environment, receipt_key
+from services.runtime.fields import is_longer
 
 KIND: Final = "app-store"
-ID_LIMIT: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,20 @@ def environment_name(environment: StoreEnvironment) -> Environment:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= ID_LIMIT or not value.isprintable():
+    if not is_foreign_id(value):
         raise NotSigned(f"its {name} does not have the App Store's form")
     return value
+
+
+def is_foreign_id(value: object) -> TypeGuard[str]:
+    """Whether it is a text that Postgres can store. Apple calls its ids opaque: nothing else is asked of them."""
+    return (
+        isinstance(value, str)
+        and value != ""
+        and "\x00" not in value
+        and not any("\ud800" <= character <= "\udfff" for character in value)
+        and not is_longer(value, TRANSACTION_ID_LIMIT_BYTES)
+    )
 
 
 def _consumable(kind: object) -> bool | None:

@@ -4,7 +4,8 @@ header  {"alg": "ES256", "kid": …, "typ": "vyris-receipt+jwt"}
 claims  iss   the shop                       jti      the order, unique at the shop
         sub   the buyer's user_id            drop     "<tier>:<year>"
         aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
-        iat   optional, unused
+        iat   optional, unused               hold     optional, the hold that was paid for
+                                             payer    optional, who paid, as the shop knows him: counted by `limits`
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from services.jose import TokenRefused, text_claim
 from services.mint.receipts.form import looks_like_plain_jws
-from services.mint.receipts.merchant_signatures import KIND, RECEIPT_TYP, MerchantSignatures, sandbox_claim
+from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import (
     AnothersPurchase,
     DropName,
@@ -22,6 +23,7 @@ from services.mint.receipts.verified import (
     ReceiptClaim,
     VerifiedReceipt,
     receipt_key,
+    refused,
 )
 from services.runtime.fields import drop_name
 from vyris.errors import InvalidReceipt, InvalidRequest
@@ -32,29 +34,39 @@ class MerchantVerifier:
 
     kind = KIND
 
-    def __init__(self, signatures: MerchantSignatures) -> None:
+    def __init__(self, signatures: MerchantSignatures, *, accepts_sandbox: bool = True) -> None:
+        """`accepts_sandbox` lets orders of the shop's test mode mint, from drops of the sandbox alone."""
         self._signatures = signatures
+        self._accepts_sandbox = accepts_sandbox
 
     def recognises(self, receipt_data: str) -> bool:
         """A compact JWS that brings no certificates."""
         return looks_like_plain_jws(receipt_data)
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt, Retryable."""
+        """Raises InvalidReceipt, Unconfirmed, Retryable."""
         try:
-            claims = await self._signatures.claims(claim.receipt_data.strip(), RECEIPT_TYP)
+            claims, refusal = await self._signatures.receipt_claims(claim.receipt_data.strip())
             _check_lasting(claims)
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)
-        except TokenRefused as refusal:
-            raise InvalidReceipt(f"This merchant receipt is not accepted: {refusal.clause}") from None
+            hold, payer = (text_claim(claims, name) if name in claims else None for name in ("hold", "payer"))
+        except TokenRefused as failure:
+            raise _not_accepted(failure) from None
         environment: Environment = "sandbox" if sandbox else "production"
         key = merchant_key(self._signatures.issuer, environment, order)
         if buyer != claim.user_id:
             raise AnothersPurchase(key)
         if claim.original_transaction_id not in {None, order}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
-        return VerifiedReceipt(key, KIND, order, environment, drop)
+        receipt = VerifiedReceipt(key, KIND, order, environment, drop, hold=hold, payer=payer)
+        if refusal is not None:
+            raise refused(receipt, _not_accepted(refusal) if isinstance(refusal, TokenRefused) else refusal)
+        if sandbox and not self._accepts_sandbox:
+            raise refused(
+                receipt, InvalidReceipt("This is an order of the shop's test mode; those are not accepted here")
+            )
+        return receipt
 
 
 def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:
@@ -76,3 +88,7 @@ def _drop(claims: Mapping[str, Any]) -> DropName:
         return drop_name(tier, year)
     except InvalidRequest:
         raise TokenRefused("The claim drop does not have the form tier:year") from None
+
+
+def _not_accepted(refusal: TokenRefused) -> InvalidReceipt:
+    return InvalidReceipt(f"This merchant receipt is not accepted: {refusal.clause}")

@@ -7,12 +7,16 @@ from typing import Final, Literal
 from uuid import UUID
 
 from cryptography import x509
-from pydantic import Field
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from services.mint.receipts.verified import DropName
+from services.mint.refunds.apple_history import ApiKey
 from services.runtime.fields import drop_name
-from services.runtime.settings import WrongSetting
+from services.runtime.settings import WrongSetting, expanded
 from vyris.errors import InvalidRequest
 
 ROOT_FILE_LIMIT_BYTES: Final = 65_536
@@ -38,11 +42,28 @@ class ReceiptSettings(BaseSettings):
     app_store_account_namespace: UUID | None = Field(
         None, description="for user ids that are no UUIDs: appAccountToken is their UUID of version 5 in this namespace"
     )
-    app_store_sandbox: bool = Field(
-        True, description="whether sandbox purchases (App Review) mint, from drops of the sandbox alone"
+    app_store_sandbox: bool | None = Field(
+        None,
+        description="whether sandbox purchases (App Review, TestFlight) mint, from drops of the sandbox alone; "
+        "empty: in development only",
     )
     app_store_online_checks: bool = Field(
         False, description="whether Apple is asked (OCSP) if a signing certificate was revoked"
+    )
+    app_store_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="private key of the App Store Server API (In-App Purchase): a .p8 file, or its PEM text "
+        "(newlines may be \\n). With it, refunds that no notification told are found",
+    )
+    app_store_api_key_id: str = Field("", max_length=128, description="id of APP_STORE_API_KEY (App Store Connect)")
+    app_store_api_issuer_id: str = Field(
+        "", max_length=128, description="issuer id of APP_STORE_API_KEY (App Store Connect)"
+    )
+    app_store_api_url: str = Field(
+        "", description="another address of the App Store Server API, for tests; production refuses it"
+    )
+    app_store_reconcile_interval_s: int = Field(
+        3_600, ge=1, le=86_400, description="seconds between two comparisons with Apple's histories"
     )
     merchant_issuer: str = Field("", max_length=512, description="the claim iss of merchant receipts")
     merchant_jwt_typ: Literal["optional", "required"] = Field(
@@ -51,6 +72,11 @@ class ReceiptSettings(BaseSettings):
         "and that of its refunds vyris-refund+jwt",
     )
     merchant_jwks: str = Field("", description="file or https URL of the merchant's public keys (a JWK set)")
+    merchant_sandbox: bool | None = Field(
+        None,
+        description="whether orders of the shop's test mode mint, from drops of the sandbox alone; "
+        "empty: in development only",
+    )
     merchant_audience: str = Field("vyris", description="what the claim aud of a merchant receipt names, where present")
 
 
@@ -81,6 +107,28 @@ def products(text: str) -> dict[str, DropName]:
     if not found:
         raise WrongSetting("APP_STORE_PRODUCTS names no product: no App Store purchase could mint")
     return found
+
+
+def api_key(settings: ReceiptSettings, *, production: bool) -> ApiKey | None:
+    """The key of the App Store Server API; None where none is set. Raises WrongSetting."""
+    if settings.app_store_api_url and production:
+        raise WrongSetting("APP_STORE_API_URL is for tests; VYRIS_ENV=production asks Apple")
+    text = settings.app_store_api_key.get_secret_value().strip()
+    parts = (text, settings.app_store_api_key_id, settings.app_store_api_issuer_id)
+    if not any(parts):
+        return None
+    if not all(parts):
+        raise WrongSetting("APP_STORE_API_KEY, APP_STORE_API_KEY_ID and APP_STORE_API_ISSUER_ID must be set together")
+    try:
+        raw = text.replace("\\n", "\n").encode() if "-----BEGIN" in text else expanded(Path(text)).read_bytes()
+        key = load_pem_private_key(raw, None)
+    except OSError as error:
+        raise WrongSetting(f"APP_STORE_API_KEY names a file that cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise WrongSetting("APP_STORE_API_KEY is no private key in PEM") from None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+        raise WrongSetting("APP_STORE_API_KEY is not a P-256 key")
+    return ApiKey(raw, settings.app_store_api_key_id, settings.app_store_api_issuer_id)
 
 
 def root_certificates(text: str) -> list[x509.Certificate]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, NamedTuple, Protocol
 
-from vyris.errors import InvalidReceipt
+from vyris.errors import InvalidReceipt, VyrisError
 
 Environment = Literal["production", "sandbox"]
 RECEIPT_LIMIT_BYTES: Final = 49_152
 """Bytes of `receipt_data` at most (the contract)."""
+TRANSACTION_ID_LIMIT_BYTES: Final = 1_024
+"""Bytes of a store's own id at most. Stores call their ids opaque, so this is far above what they send today."""
 # A drop's tier and year.
 DropName = tuple[str, str]
 
@@ -31,6 +34,11 @@ class VerifiedReceipt(NamedTuple):
     environment: Environment = "production"
     # The drop that was bought; None where the receipt says nothing of it.
     drop: DropName | None = None
+    # Id of the drop where it has minted, if the ledger was asked.
+    minted_in: int | None = None
+    # The hold that was paid for, and who paid, where the receipt says so.
+    hold: str | None = None
+    payer: str | None = None
 
 
 class AnothersPurchase(InvalidReceipt):
@@ -40,6 +48,28 @@ class AnothersPurchase(InvalidReceipt):
         """`key` is the ledger's."""
         super().__init__("This purchase was made for another account")
         self.key = key
+
+
+class Unconfirmed(Exception):
+    """A genuine purchase by the caller that today's keys, settings or certificates may refuse.
+
+    If it has minted, that is a fact of the past and the ledger answers. Otherwise `confirm` decides.
+    """
+
+    def __init__(self, receipt: VerifiedReceipt, confirm: Callable[[], Awaitable[None]]) -> None:
+        """`confirm` raises InvalidReceipt or Retryable where the receipt may not mint now."""
+        super().__init__()
+        self.receipt = receipt
+        self.confirm = confirm
+
+
+def refused(receipt: VerifiedReceipt, refusal: VyrisError) -> Unconfirmed:
+    """A purchase that may not mint any more, but is answered if it has minted."""
+
+    async def confirm() -> None:
+        raise refusal
+
+    return Unconfirmed(receipt, confirm)
 
 
 class ReceiptVerifier(Protocol):
@@ -53,7 +83,7 @@ class ReceiptVerifier(Protocol):
         """Whether the receipt has this kind's form; says nothing of its being genuine."""
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt (AnothersPurchase) with a reason that a support person understands, or Retryable."""
+        """Raises InvalidReceipt (AnothersPurchase) with a reason for a support person, Unconfirmed, Retryable."""
 
 
 def receipt_key(kind: str, issuer: str, transaction: str) -> bytes:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.mint import metrics
-from services.mint.receipts.verified import ReceiptClaim, ReceiptVerifier, VerifiedReceipt
+from services.mint.receipts.verified import ReceiptClaim, ReceiptVerifier, Unconfirmed, VerifiedReceipt
 from vyris.errors import InvalidReceipt
+
+# The id of the drop where a receipt's key has minted. Raises Retryable.
+MintedIn = Callable[[bytes], Awaitable[int | None]]
 
 
 class ReceiptVerifiers:
     """The verifiers that the settings name; the first that recognises a receipt's form judges it."""
 
-    def __init__(self, verifiers: Sequence[ReceiptVerifier]) -> None:
+    def __init__(self, verifiers: Sequence[ReceiptVerifier], minted_in: MintedIn) -> None:
         self._verifiers = verifiers
+        self._minted_in = minted_in
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt."""
+        """Raises InvalidReceipt, Retryable."""
         for verifier in self._verifiers:
             if verifier.recognises(claim.receipt_data):
                 break
@@ -24,9 +28,19 @@ class ReceiptVerifiers:
             metrics.RECEIPTS_VERIFIED("unknown", "REFUSED").inc()
             raise InvalidReceipt("Receipts of this form are not accepted here")
         try:
-            receipt = await verifier.verify(claim)
+            receipt = await self._confirmed(verifier, claim)
         except InvalidReceipt:
             metrics.RECEIPTS_VERIFIED(verifier.kind, "REFUSED").inc()
             raise
         metrics.RECEIPTS_VERIFIED(verifier.kind, "GENUINE").inc()
         return receipt
+
+    async def _confirmed(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
+        """What may not mint now is accepted where it has minted already: it gets its membership, and no other."""
+        try:
+            return await verifier.verify(claim)
+        except Unconfirmed as unconfirmed:
+            drop_id = await self._minted_in(unconfirmed.receipt.key)
+            if drop_id is None:
+                await unconfirmed.confirm()
+            return unconfirmed.receipt._replace(minted_in=drop_id)

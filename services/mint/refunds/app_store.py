@@ -2,7 +2,7 @@
 
 Apple sends `{"signedPayload": "<JWS>"}`, and a signed transaction inside; both are
 verified. It repeats a notification for three days until it is answered with 200, under
-the same `notificationUUID`.
+the same `notificationUUID`. So a genuine one of any other kind is taken, too, and nothing follows from it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,14 @@ from datetime import UTC, datetime
 from typing import cast
 
 from services.jose import NUMERIC_DATE_LIMIT
-from services.mint.receipts.app_store_signatures import MILLISECONDS, AppStoreSignatures, NotSigned
-from services.mint.receipts.app_store_transaction import ID_LIMIT, KIND, environment_name, transaction_of
+from services.mint.receipts.app_store_signatures import MILLISECONDS, AppStoreSignatures, NotSigned, known_environment
+from services.mint.receipts.app_store_transaction import (
+    KIND,
+    Transaction,
+    environment_name,
+    is_foreign_id,
+    transaction_of,
+)
 from services.mint.refunds.notice import EVENTS, Event, Notice
 from vyris.errors import Unauthorized
 
@@ -20,9 +26,8 @@ from vyris.errors import Unauthorized
 class AppStoreNotices:
     """Reads notifications of one app."""
 
-    def __init__(self, signatures: AppStoreSignatures, products: frozenset[str]) -> None:
+    def __init__(self, signatures: AppStoreSignatures) -> None:
         self._signatures = signatures
-        self._products = products
 
     async def read(self, signed_payload: str) -> Notice | None:
         """What it says about a purchase's money; None where that is not its subject. Raises Unauthorized, Retryable."""
@@ -31,36 +36,64 @@ class AppStoreNotices:
         except NotSigned as refusal:
             raise Unauthorized(f"This notification is not accepted, because {refusal.reason}") from None
 
+    async def read_refunded(self, signed_transaction: str) -> Notice | None:
+        """What a transaction of Apple's refund history says: that the money went back on its `revocationDate`.
+
+        None where it is not refunded, or shared by the buyer's family. Raises NotSigned, Retryable.
+        """
+        claims = await self._signatures.notified_transaction(signed_transaction.strip())
+        transaction = transaction_of(claims)
+        if claims.get("revocationDate") is None or transaction.family_shared:
+            return None
+        revoked_at = claims["revocationDate"]
+        name = f"refund-history {transaction.transaction_id} {revoked_at}"
+        return _notice(transaction, "REFUND", name, _moment(revoked_at))
+
     async def _read(self, signed_payload: str) -> Notice | None:
         told = await self._signatures.notification(signed_payload.strip())
-        event = told.rawNotificationType
-        if event not in EVENTS or told.data is None or told.data.signedTransactionInfo is None:
+        event, data = told.get("notificationType"), told.get("data")
+        if not isinstance(event, str) or not event:
+            raise NotSigned("it is no notification")
+        if event not in EVENTS:
             return None
-        transaction = transaction_of(await self._signatures.transaction(told.data.signedTransactionInfo))
-        if told.data.environment is None or environment_name(told.data.environment) != transaction.environment:
+        if not isinstance(data, dict):
+            raise NotSigned("it does not say which purchase it is about")
+        environment = environment_name(known_environment(data.get("environment")))
+        inner = data.get("signedTransactionInfo")
+        if inner is None:
+            return None
+        if not isinstance(inner, str):
+            raise NotSigned("its transaction does not have the App Store's form")
+        transaction = transaction_of(await self._signatures.notified_transaction(inner))
+        if environment != transaction.environment:
             raise NotSigned("its two parts name different environments of the App Store")
         # No membership can come of a purchase that the family shares: the buyer's own must not suffer when that ends.
         if transaction.family_shared:
             return None
-        return Notice(
-            kind=KIND,
-            issuer=transaction.environment,
-            notification_id=_notification_id(told.notificationUUID),
-            event=cast("Event", event),
-            receipt_key=transaction.key,
-            transaction_id=transaction.purchase_id,
-            signed_at=_moment(told.signedDate),
-            sold_here=transaction.product_id in self._products and transaction.consumable is not None,
-        )
+        name, signed_at = _notification_id(told.get("notificationUUID")), _moment(told.get("signedDate"))
+        return _notice(transaction, cast("Event", event), name, signed_at)
 
 
-def _notification_id(text: str | None) -> str:
-    if text is None or not 0 < len(text) <= ID_LIMIT or not text.isprintable():
+def _notice(transaction: Transaction, event: Event, notification_id: str, signed_at: datetime) -> Notice:
+    """Of every product, sold here today or not: it may be sold tomorrow."""
+    return Notice(
+        kind=KIND,
+        issuer=transaction.environment,
+        notification_id=notification_id,
+        event=event,
+        receipt_key=transaction.key,
+        transaction_id=transaction.purchase_id,
+        signed_at=signed_at,
+    )
+
+
+def _notification_id(text: object) -> str:
+    if not is_foreign_id(text):
         raise NotSigned("it has no notificationUUID")
     return text.lower()
 
 
-def _moment(milliseconds: int | None) -> datetime:
-    if milliseconds is None or not 0 <= milliseconds <= NUMERIC_DATE_LIMIT * MILLISECONDS:
-        raise NotSigned("it does not say when it was signed")
+def _moment(milliseconds: object) -> datetime:
+    if type(milliseconds) is not int or not 0 <= milliseconds <= NUMERIC_DATE_LIMIT * MILLISECONDS:
+        raise NotSigned("it does not say when it happened")
     return datetime.fromtimestamp(milliseconds / MILLISECONDS, UTC)

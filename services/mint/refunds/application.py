@@ -22,10 +22,13 @@ from services.mint.refunds.statements import QUERIES
 from services.mint.revocation import restore, revoke
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.locks import MINT_PURCHASE, wait_for_key
 
 REVERSED: Final = "REFUND_REVERSED"
 
-Outcome = Literal["REVOKED", "REMEMBERED", "RESTORED", "NOT_RESTORED", "UNCHANGED", "SUPERSEDED", "IGNORED"]
+Outcome = Literal["REVOKED", "REMEMBERED", "RESTORED", "NOT_RESTORED", "UNCHANGED", "SUPERSEDED"]
+# Versions before recorded refunds of products that no drop sold as IGNORED, and forgot them. At most so many a round.
+IGNORED_LIMIT: Final = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -47,23 +50,42 @@ class Refunds:
 
     async def apply(self, notice: Notice) -> Outcome:
         """What became of it, now or when it was told first. Raises Retryable."""
-
-        async def work(connection: Connection) -> Outcome:
-            return await apply_notice(connection, notice)
-
-        outcome = await self._database.in_transaction(work)
-        metrics.NOTICES.labels(notice.kind, outcome).inc()
-        log.info("notice", kind=notice.kind, told=notice.event, outcome=outcome, receipt_key=notice.receipt_key.hex())
+        outcome, _ = await self._apply(notice)
         return outcome
 
+    async def apply_missed(self, notice: Notice) -> Outcome | None:
+        """What became of it now; None where we had it already. Raises Retryable."""
+        outcome, is_told = await self._apply(notice)
+        return None if is_told else outcome
 
-async def apply_notice(connection: Connection, notice: Notice) -> Outcome:
-    """Apply a notice in the caller's transaction."""
-    await connection.execute(QUERIES["lock_purchase"], notice.receipt_key)
+    async def _apply(self, notice: Notice) -> tuple[Outcome, bool]:
+        async def work(connection: Connection) -> tuple[Outcome, bool]:
+            return await apply_notice(connection, notice)
+
+        outcome, is_told = await self._database.in_transaction(work)
+        if not is_told:
+            self._count(notice, outcome)
+        return outcome, is_told
+
+    async def apply_ignored(self) -> int:
+        """Apply refunds that a version before forgot; how many there were. Raises Retryable."""
+        rows = await self._database.fetch(QUERIES["list_ignored"], IGNORED_LIMIT)
+        for row in rows:
+            await self.apply(Notice(**row))
+        return len(rows)
+
+    def _count(self, notice: Notice, outcome: Outcome) -> None:
+        metrics.NOTICES.labels(notice.kind, outcome).inc()
+        log.info("notice", kind=notice.kind, told=notice.event, outcome=outcome, receipt_key=notice.receipt_key.hex())
+
+
+async def apply_notice(connection: Connection, notice: Notice) -> tuple[Outcome, bool]:
+    """Apply a notice in the caller's transaction; what became of it, and whether we had it already."""
+    await wait_for_key(connection, MINT_PURCHASE, notice.receipt_key.hex())
     name = (notice.kind, notice.issuer, notice.notification_id)
     told: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)
     if told is not None:
-        return told
+        return told, True
     outcome = await _effect(connection, notice)
     await connection.execute(
         QUERIES["record_notification"],
@@ -74,7 +96,7 @@ async def apply_notice(connection: Connection, notice: Notice) -> Outcome:
         notice.signed_at,
         outcome,
     )
-    return outcome
+    return outcome, False
 
 
 async def _effect(connection: Connection, notice: Notice) -> Outcome:
@@ -91,29 +113,26 @@ async def _effect(connection: Connection, notice: Notice) -> Outcome:
         outcome, undone = await _refund(connection, notice, undone)
     elif refunded and not notice.refunded:
         outcome = await _reverse(connection, notice, undone)
-    if outcome != "IGNORED":
-        await connection.execute(
-            QUERIES["record_refund"],
-            notice.receipt_key,
-            notice.refunded,
-            *notice.order,
-            undone.state,
-            undone.reason,
-            undone.membership_id,
-        )
+    await connection.execute(
+        QUERIES["record_refund"],
+        notice.receipt_key,
+        notice.refunded,
+        *notice.order,
+        undone.state,
+        undone.reason,
+        undone.membership_id,
+    )
     return outcome
 
 
 async def _refund(connection: Connection, notice: Notice, undone: _Undone) -> tuple[Outcome, _Undone]:
-    """The money went back."""
+    """The money went back. Remembered for every purchase: a product may be listed, and a drop created, afterwards."""
     key = notice.receipt_key
-    if notice.sold_here and await connection.fetchval(
-        QUERIES["enter_refunded"], key, notice.kind, notice.transaction_id, notice.event
-    ):
+    if await connection.fetchval(QUERIES["enter_refunded"], key, notice.kind, notice.transaction_id, notice.event):
         return "REMEMBERED", _Undone(None, None, None)
     receipt = await connection.fetchrow(QUERIES["lock_receipt"], key)
     if receipt is None:
-        return "IGNORED", undone
+        raise AssertionError("what could not be entered is there; a reversal deletes it only under the same lock")
     if receipt["state"] == "REFUNDED":
         # Because a reversal could not restore (what that would have brought back stays), or by the operator's hand.
         return "UNCHANGED", undone if undone.membership_id else _Undone("REFUNDED", receipt["reason"], None)

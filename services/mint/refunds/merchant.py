@@ -5,6 +5,9 @@ claims  iss    the shop                      jti          the notification's own
         iat    when it was said (orders)     event        REFUND, REVOKE or REFUND_REVERSED
         aud    optional, must name us        transaction  the order: the `jti` of its receipt
         sandbox  optional, as in the receipt
+
+A shop repeats a notification until the answer is 200. So a genuine one with another event is taken, too, and nothing
+follows from it.
 """
 
 from __future__ import annotations
@@ -26,18 +29,19 @@ class MerchantNotices:
     def __init__(self, signatures: MerchantSignatures) -> None:
         self._signatures = signatures
 
-    async def read(self, signed_payload: str) -> Notice:
-        """Raises Unauthorized, Retryable."""
+    async def read(self, signed_payload: str) -> Notice | None:
+        """What the shop says of an order's money; None if it says another thing. Raises Unauthorized, Retryable."""
         try:
             return await self._read(signed_payload)
         except TokenRefused as refusal:
             raise Unauthorized(f"This notification is not accepted: {refusal.clause}") from None
 
-    async def _read(self, signed_payload: str) -> Notice:
+    async def _read(self, signed_payload: str) -> Notice | None:
         claims = await self._signatures.claims(signed_payload.strip(), REFUND_TYP)
-        event, order = text_claim(claims, "event"), text_claim(claims, "transaction")
+        event = text_claim(claims, "event")
         if event not in EVENTS:
-            raise TokenRefused("The claim event is none of REFUND, REVOKE and REFUND_REVERSED")
+            return None
+        order = text_claim(claims, "transaction")
         environment: Environment = "sandbox" if sandbox_claim(claims) else "production"
         return Notice(
             kind=KIND,
@@ -47,5 +51,4 @@ class MerchantNotices:
             receipt_key=merchant_key(self._signatures.issuer, environment, order),
             transaction_id=order,
             signed_at=datetime.fromtimestamp(numeric_date(claims, "iat"), UTC),
-            sold_here=True,
         )

@@ -21,8 +21,6 @@ class Notice:
     receipt_key: bytes
     transaction_id: str
     signed_at: datetime
-    # Whether a receipt of this purchase could mint: then it is remembered even if it was never sent.
-    sold_here: bool
 
     @property
     def refunded(self) -> bool:

@@ -1,15 +1,20 @@
--- name: lock_purchase
--- One at a time works on what is told about one purchase; held to the end of the transaction. $1 key
-SELECT pg_advisory_xact_lock(hashtextextended(encode($1::bytea, 'hex'), 0x5659523));
-
 -- name: find_notification
--- What became of a notification that was told before. $1 kind, $2 issuer, $3 notification
-SELECT outcome FROM store_notifications WHERE kind = $1 AND issuer = $2 AND notification_id = $3;
+-- What became of a notification that came before; no row where a version before ignored it.
+-- $1 kind, $2 issuer, $3 notification
+SELECT outcome FROM store_notifications
+WHERE kind = $1 AND issuer = $2 AND notification_id = $3 AND outcome <> 'IGNORED';
 
 -- name: record_notification
 -- $1 kind, $2 issuer, $3 notification, $4 event, $5 receipt key, $6 transaction id, $7 signed at, $8 outcome
 INSERT INTO store_notifications (kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at, outcome)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (kind, issuer, notification_id) DO UPDATE SET outcome = EXCLUDED.outcome
+WHERE store_notifications.outcome = 'IGNORED';
+
+-- name: list_ignored
+-- Refunds that a version before forgot, oldest first. $1 at most so many
+SELECT kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at
+FROM store_notifications WHERE outcome = 'IGNORED' ORDER BY received_at LIMIT $1;
 
 -- name: find_refund
 -- The newest word about a purchase. $1 key
@@ -50,3 +55,26 @@ DELETE FROM receipt_ledger WHERE receipt_key = $1 AND state = 'REFUNDED' AND dro
 -- What the receipt became, and whether its drop sells a freed number again. $1 key
 SELECT m.id, m.revoked_at IS NOT NULL AS revoked, d.refund_frees_number
 FROM memberships m JOIN drops d ON d.id = m.drop_id WHERE m.receipt_key = $1;
+
+-- name: claim_reconciliation
+-- Where a reconciliation goes on; no row where another process reconciled within the interval.
+-- $1 environment, $2 where the first one begins, $3 interval in seconds
+INSERT INTO app_store_reconciliations AS r (environment, notifications_until) VALUES ($1, $2)
+ON CONFLICT (environment) DO UPDATE SET updated_at = now()
+WHERE r.updated_at <= now() - make_interval(secs => 0.9 * $3::float8)
+RETURNING notifications_until, refunds_after;
+
+-- name: note_notifications_read
+-- Every notification up to a moment was applied. $1 environment, $2 moment
+UPDATE app_store_reconciliations SET notifications_until = greatest(notifications_until, $2) WHERE environment = $1;
+
+-- name: note_refunds_read
+-- $1 environment, $2 key of the last purchase whose refund history was read; empty: begin again
+UPDATE app_store_reconciliations SET refunds_after = $2 WHERE environment = $1;
+
+-- name: list_purchases
+-- Purchases whose money we believe to have, by key. $1 kind, $2 environment, $3 after this key, $4 at most so many
+SELECT l.receipt_key, l.transaction_id FROM receipt_ledger l JOIN drops d ON d.id = l.drop_id
+WHERE l.receipt_key > $3 AND l.kind = $1 AND d.environment = $2 AND l.state IN ('FULFILLED', 'FAILED')
+  AND l.transaction_id IS NOT NULL
+ORDER BY l.receipt_key LIMIT $4;

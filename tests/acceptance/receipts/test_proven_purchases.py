@@ -16,15 +16,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from services.wallet.opened_pass import open_pass
+from services.wallet.opened_pass import OpenedPass, open_pass
 from services.wallet.pass_tokens import PassTokens, development_key
 from stack.local import Stack
-from tests.signers.app_store import AppStoreSigner, now_ms
+from tests.signers.app_store import APP_ID, BUNDLE_ID, AppStoreSigner, now_ms
 from tests.signers.encounter import Signer
 from tests.signers.merchant import MerchantSigner
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 PASS_TYPE = "pass.app.vyris.membership"
+EXTERNAL = {"externalPurchaseId": "b2158121", "appAppleId": APP_ID, "bundleId": BUNDLE_ID, "tokenCreationDate": 1}
 
 
 async def mint(gateway: httpx.AsyncClient, receipt: str, user: str, **more: Any) -> httpx.Response:
@@ -113,7 +114,11 @@ async def test_the_product_decides_the_drop(
 
 
 async def test_a_sandbox_purchase_mints_from_its_own_supply(
-    gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection, sandbox_drop: int
+    gateway: httpx.AsyncClient,
+    paid_stack: Stack,
+    store: AppStoreSigner,
+    database: asyncpg.Connection,
+    sandbox_drop: int,
 ) -> None:
     user = str(uuid.uuid4())
     before = (await gateway.get("/drops/genesis/2025")).json()["minted"]
@@ -124,10 +129,33 @@ async def test_a_sandbox_purchase_mints_from_its_own_supply(
         uuid.UUID(minted.json()["membership"]["id"]),
     )
     assert environment == "sandbox"
+    # Marked wherever it is seen, and only there: production's answers keep their form.
+    membership = minted.json()["membership"]
+    assert membership.pop("environment") == "sandbox"
+    assert membership.keys() == {"id", "tier", "year", "sequence_num", "pass_serial"}
+    asked = {"membership_id": membership["id"], "user_id": user}
+    for opened in (
+        open_pass((await gateway.post("/issue-pass", json=asked)).content),
+        await fetched_pass(gateway, paid_stack, membership["pass_serial"]),
+    ):
+        header = opened.document["storeCard"]["headerFields"]
+        assert ("SANDBOX", "NOT A REAL PURCHASE") in [(field["value"], field["label"]) for field in header]
+    supply = (await gateway.get("/drops/genesis/2025", params={"environment": "sandbox"})).json()
+    assert (supply["capacity"], supply["minted"], supply["environment"]) == (sandbox_drop, 1, "sandbox")
+    assert (await gateway.get("/drops/genesis/2025/live", params={"environment": "sandbox"})).status_code == 200
     await asyncio.sleep(1)
     assert (await gateway.get("/drops/genesis/2025")).json()["minted"] == before
     answers = [await mint(gateway, store.transaction(user, environment="Sandbox"), user) for _ in range(sandbox_drop)]
     assert [answer.status_code for answer in answers] == [201] * (sandbox_drop - 1) + [410]
+    real = store.transaction(user)
+    paid = (await mint(gateway, real, user)).json()["membership"]
+    assert paid.keys() == {"id", "tier", "year", "sequence_num", "pass_serial"}
+    issued = await gateway.post("/issue-pass", json={"membership_id": paid["id"], "user_id": user})
+    assert b"SANDBOX" not in json.dumps(open_pass(issued.content).document).encode()
+    assert "environment" not in (await gateway.get("/drops/genesis/2025")).json()
+    for wrong, status in (("moon", 422), ("", 200), ("production", 200)):
+        answer = await gateway.get("/drops/genesis/2025", params={"environment": wrong})
+        assert answer.status_code == status
     untested = store.transaction(user, environment="Sandbox", productId="app.vyris.untested")
     assert refused(await mint(gateway, untested, user)) == (422, "INVALID_RECEIPT")
 
@@ -139,11 +167,15 @@ def encounter_signer(paid_stack: Stack) -> Any:
     return lambda one, two: Signer(one, two, key)
 
 
-async def voided(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> bool:
+async def fetched_pass(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> OpenedPass:
     token = PassTokens(development_key(stack.state.keys)).token(uuid.UUID(serial))
     fetched = await gateway.get(f"/v1/passes/{PASS_TYPE}/{serial}", headers={"Authorization": f"ApplePass {token}"})
     assert fetched.status_code == 200, fetched.text
-    return bool(open_pass(fetched.content).document.get("voided", False))
+    return open_pass(fetched.content)
+
+
+async def voided(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> bool:
+    return bool((await fetched_pass(gateway, stack, serial)).document.get("voided", False))
 
 
 async def becomes(gateway: httpx.AsyncClient, stack: Stack, serial: str, wanted: bool) -> None:
@@ -264,12 +296,30 @@ async def test_notifications_about_other_things_are_taken_and_change_nothing(
         store.notification("CONSUMPTION_REQUEST", transaction),
         store.notification("SOMETHING_NEW", transaction),
         store.notification("REVOKE", family),
-        store.notification("REFUND", store.transaction(user, productId="app.vyris.coins", type="Consumable")),
+        store.notification("EXTERNAL_PURCHASE_TOKEN", transaction, data=None, externalPurchaseToken=EXTERNAL),
+        store.notification("RENEWAL_EXTENSION", transaction, data=None, summary={"bundleId": BUNDLE_ID}),
+        store.notification("RESCIND_CONSENT", transaction, data=None, appData={"bundleId": BUNDLE_ID}),
+        store.notification("SOMETHING_NEW", transaction, data=None, somethingNew={"a": [1]}),
+        store.notification("TEST", transaction, environment="Sandbox"),
     ):
         answer = await notify_app_store(gateway, signed_payload)
         assert (answer.status_code, answer.json()) == (200, {"status": "IGNORED"}), answer.text
     state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '910001'")
     assert state == "FULFILLED"
+
+
+async def test_a_refund_of_a_product_that_is_not_listed_yet_is_remembered(
+    gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection
+) -> None:
+    user = str(uuid.uuid4())
+    coins = store.transaction(user, productId="app.vyris.later", transactionId="920001")
+    for event in ("REVOKE", "REFUND_REVERSED", "REFUND"):
+        assert (await notify_app_store(gateway, store.notification(event, coins))).status_code == 200
+    state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '920001'")
+    assert state == "REFUNDED"
+    # Listed from now on, under the same purchase: what minted before this was mended.
+    listed = store.transaction(user, transactionId="920001")
+    assert refused(await mint(gateway, listed, user)) == (422, "INVALID_RECEIPT")
 
 
 async def test_native_grpc_takes_notifications_too(paid_stack: Stack, shop: MerchantSigner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import httpx
 import pytest
@@ -18,12 +20,14 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
+from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.signers.merchant import MerchantSigner
 from vyris.client import Client
 from vyris.device_keys import public_jwk
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Unauthorized
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.reforge.v1 import reforge_pb2
 from vyris.wallet.v1 import wallet_pb2
@@ -33,6 +37,9 @@ UNKNOWN = str(uuid4())
 PATHS = {
     "Mint": "/mint",
     "IssuePass": "/issue-pass",
+    "TakeHold": "/drops/bearer/2025/holds",
+    "ReleaseHold": "/holds/release",
+    "ExtendHold": "/holds/extend",
     "InitReforge": "/devices/reforge/init",
 }
 # JSON bodies by method; every method of the suite whose request names a user must be here.
@@ -40,6 +47,9 @@ BODIES = {
     "Mint": {"receipt_data": "r"},
     "IssuePass": {"membership_id": ""},
     "IssueGooglePass": {"membership_id": ""},
+    "TakeHold": {"tier": "bearer", "year": "2025"},
+    "ReleaseHold": {"hold_id": ""},
+    "ExtendHold": {"hold_id": ""},
     "InitReforge": {"membership_id": "", "new_device_id": "phone", "new_public_key": ""},
     "ChangeEmail": {"membership_id": "", "email": "new@example.org"},
 }
@@ -50,6 +60,7 @@ class Suite:
     stack: Stack
     provider: MerchantSigner
     membership_id: str = ""
+    hold_id: str = ""
 
     def token(self, user: str, **changes: object) -> str:
         return self.provider.sign({"iss": ISSUER, "sub": user, "exp": int(time.time()) + 600, **changes})
@@ -75,6 +86,8 @@ class Suite:
         body: dict[str, object] = {**BODIES[method], "user_id": user}
         if "membership_id" in body:
             body["membership_id"] = self.membership_id
+        if "hold_id" in body:
+            body["hold_id"] = self.hold_id
         if "new_public_key" in body:
             body["new_public_key"] = json.dumps(public_jwk(next(iter(MerchantSigner().keys.values())).public_key()))
         return {**body, **changes}
@@ -98,7 +111,18 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         minted = made.post("/mint", made.body("Mint", "ada", receipt_data="ada's"), made.token("ada"))
         assert minted.status_code == 201, minted.text
         made.membership_id = minted.json()["membership"]["id"]
+        asyncio.run(create_hold_drop(running.database_url))
+        held = made.post("/drops/bearer/2025/holds", {"user_id": "ada"}, made.token("ada"))
+        assert held.status_code == 201, held.text
+        made.hold_id = held.json()["hold"]["id"]
         yield made
+
+
+async def create_hold_drop(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await create_drop(connection, NewDrop("bearer", "2025", 5, sale="hold"))
+    await connection.close()
 
 
 def naming_a_user() -> list[MethodDescriptor]:
@@ -106,6 +130,7 @@ def naming_a_user() -> list[MethodDescriptor]:
         module.DESCRIPTOR.services_by_name[name]
         for module, name in (
             (mint_pb2, "MintService"),
+            (holds_pb2, "HoldService"),
             (encounter_pb2, "EncounterService"),
             (wallet_pb2, "WalletService"),
             (reforge_pb2, "ReforgeService"),

@@ -22,7 +22,10 @@ from tests.chaos.cluster import MINTS
 from tests.chaos.workload import Plan
 
 RUNS_A_VARIANT = 6
-EMPTY = "TRUNCATE contacts, devices, membership_events, memberships, receipt_ledger CASCADE"
+EMPTY = (
+    "TRUNCATE holds, person_keys, late_payments, contacts, devices, membership_events, memberships, "
+    "receipt_ledger CASCADE"
+)
 
 out = Console(width=150)
 
@@ -42,6 +45,7 @@ def caught(stack: Stack, name: str) -> list[Violation]:
                 mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
                 kinds=variant.kinds or ("network_delay",),
                 all_along=variant.lasts_all_along,
+                sale=variant.sale,
             )
             if {violation.rule for violation in result.violations} & variant.rules:
                 return result.violations
@@ -53,7 +57,7 @@ def caught(stack: Stack, name: str) -> list[Violation]:
 def _seeds(variant: Variant) -> Iterator[int]:
     """All seeds; for a mistake that shows only when a drop sells out or numbers come back, those where that is so."""
     for seed in count(1):
-        plan = Plan.drawn(random.Random(seed), variant.capacity_limit, "")
+        plan = Plan.drawn(random.Random(seed), variant.capacity_limit, "", variant.sale)
         sells_out = len(plan.purchases) > 1.2 * plan.capacity
         if sells_out >= variant.needs_sell_out and bool(plan.revocations) >= variant.needs_freed_numbers:
             yield seed

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.broken import cycles, statements
+from tests.chaos.broken import cycles, holds, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Variant:
     needs_freed_numbers: bool = False
     without: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
+    sale: str = "direct"
 
 
 RECEIPT_IS_NOT_UNIQUE: Final = ("ALTER TABLE memberships DROP CONSTRAINT memberships_receipt_key_key",)
@@ -112,6 +113,54 @@ VARIANTS: Final[dict[str, Variant]] = {
         "a receipt that is refused as sold out is removed from the ledger",
         statements.refused_receipts_forgotten,
         frozenset({"ledger_accounts_for_all"}),
+    ),
+    "lapse-without-the-lock": Variant(
+        "a lapse takes the number of a hold that a payment has just used, as it looked before",
+        holds.lapse_without_the_lock,
+        frozenset({"slots_are_conserved", "numbers_are_unique", "holds_became_what_they_held"}),
+        kinds=("delay_at_hold_lapsing",),
+        sale="hold",
+        without=("DROP INDEX memberships_live_number",),
+        restored=(
+            "CREATE UNIQUE INDEX memberships_live_number ON memberships (drop_id, sequence_num) "
+            "WHERE revoked_at IS NULL",
+        ),
+    ),
+    "hold-used-twice": Variant(
+        "a mint does not mark its hold as used",
+        holds.hold_stays_held,
+        frozenset({"slots_are_conserved", "numbers_are_unique", "holds_became_what_they_held"}),
+        sale="hold",
+    ),
+    "number-told-early": Variant(
+        "a hold's id is its number",
+        holds.id_tells_the_number,
+        frozenset({"holds_tell_no_number"}),
+        sale="hold",
+    ),
+    "late-line-served-twice": Variant(
+        "a late payer gets a number and stays in the line",
+        holds.served_stay_in_line,
+        frozenset({"late_payers_have_one_number"}),
+        capacity_limit=60,
+        sale="hold",
+        needs_sell_out=True,
+        without=("DROP INDEX holds_one_of_a_user",),
+        restored=("CREATE UNIQUE INDEX holds_one_of_a_user ON holds (drop_id, user_id) WHERE state = 'HELD'",),
+    ),
+    "keys-not-released": Variant(
+        "what was counted for a hold is still counted when it has lapsed",
+        holds.keys_stay_counted,
+        frozenset({"keys_follow_their_holder"}),
+        sale="hold",
+    ),
+    "sold-out-while-held": Variant(
+        "a drop with no free number is sold out, held ones or not",
+        holds.held_is_sold_out,
+        frozenset({"sold_out_was_true"}),
+        capacity_limit=60,
+        sale="hold",
+        needs_sell_out=True,
     ),
     "tally-after-commit": Variant(
         "the count of taken numbers is written after the commit, not with it",

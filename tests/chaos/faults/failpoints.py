@@ -12,6 +12,9 @@ POINTS = (
     "recount.read",
     "recount.written",
     "reaper.reaped",
+    "hold.committed",
+    "hold.lapsing",
+    "hold.lapsed",
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 from admin.people import erase_user
 from services.mint.ledger import EnrolledDevice
 from services.mint.revocation import restore, revoke
-from services.reforge.statements import QUERIES as REFORGE_QUERIES
+from services.reforge.statements import lock_membership
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
 from services.wallet.housekeeping import Housekeeping
@@ -230,7 +230,7 @@ async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, 
             await erase_user(connection, ADA, reason="asked by post", actor="operator")
 
     async with reforge.transaction():
-        await reforge.execute(REFORGE_QUERIES["lock_membership"], identity)
+        await lock_membership(reforge, identity)
         erasing = asyncio.create_task(erase())
         await asyncio.sleep(0.2)
         assert not erasing.done()

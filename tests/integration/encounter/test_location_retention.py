@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from services.encounter.location_retention import LOCK_CLASS, ROWS_A_ROUND, LocationRetention
+from services.encounter.location_retention import ROWS_A_ROUND, LocationRetention
 from services.storage.database import Database
+from services.storage.locks import LockClass
 from services.storage.settings import PostgresSettings
 
 
@@ -54,7 +55,7 @@ async def test_one_process_forgets_at_a_time(storage: Database, database_url: st
     other = await asyncpg.connect(database_url)
     try:
         async with other.transaction():
-            await other.execute("SELECT pg_advisory_xact_lock($1, 0)", LOCK_CLASS)
+            await other.execute("SELECT pg_advisory_xact_lock($1, 0)", LockClass.ENCOUNTER_RETENTION)
             assert await LocationRetention(storage, 30).round() == 0
         assert await LocationRetention(storage, 30).round() == 3
     finally:

@@ -31,7 +31,8 @@ async def test_success_has_the_status_of_the_contract(
     assert answer.status_code == status
     assert_nothing_private(answer)
     assert answer.headers["server"] == "vyris"
-    assert answer.headers["cache-control"] == "no-store"
+    shared = path.startswith("/drops/")
+    assert answer.headers["cache-control"] == ("public, max-age=1, stale-while-revalidate=5" if shared else "no-store")
 
 
 async def test_json_is_snake_case_with_every_field_present(services: Services, json_api: httpx.AsyncClient) -> None:

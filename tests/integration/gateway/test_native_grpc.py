@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,9 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.gateway.peers import (
     Gateway,
     Services,
-    make_settings,
     raising,
-    running_gateway,
     sleeping,
     start_service,
 )
@@ -57,23 +54,6 @@ async def test_a_stream_arrives_message_by_message(channel: grpc.aio.Channel) ->
     request = mint_pb2.WatchDropRequest(tier="genesis")
     counts = [answer.drop.minted async for answer in mint_pb2_grpc.MintServiceStub(channel).WatchDrop(request)]
     assert counts == [0, 1, 2]
-
-
-async def test_streams_that_are_held_open_take_no_room_from_calls(services: Services, tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, services, gateway_max_streams=3, gateway_max_requests=3)
-    async with (
-        running_gateway(tmp_path, settings) as gateway,
-        grpc.aio.insecure_channel(gateway.grpc_target) as channel,
-        httpx.AsyncClient(base_url=gateway.url) as client,
-    ):
-        request = health_pb2.HealthCheckRequest(service="vyris.mint.v1.MintService")
-        watching = [health_pb2_grpc.HealthStub(channel).Watch(request) for _ in range(3)]
-        for watch in watching:
-            assert (await watch.read()).status == SERVING
-        refused = await _failure(health_pb2_grpc.HealthStub(channel).Watch(request).read())
-        assert refused.code() == grpc.StatusCode.UNAVAILABLE
-        assert (await client.post("/mint", json={"user_id": "u"})).status_code == 201
-        assert (await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest())).status == "FULFILLED"
 
 
 @pytest.mark.parametrize("kind", ERRORS_BY_REASON.values(), ids=lambda kind: kind.reason)

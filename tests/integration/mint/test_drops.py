@@ -53,6 +53,7 @@ async def test_a_drop_cannot_be_deleted(make_mint: MintMaker) -> None:
         await mint.database.execute("DELETE FROM drops WHERE id = $1", mint.drop.id)
 
 
+@pytest.mark.alone
 async def test_a_million_slots_are_created_in_under_30_s_and_progress_is_told(make_mint: MintMaker) -> None:
     mint = await make_mint()
     written: list[int] = []

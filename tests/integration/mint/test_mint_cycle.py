@@ -33,7 +33,7 @@ async def test_a_receipt_becomes_one_membership_and_replays_it(make_mint: MintMa
 async def test_a_receipt_that_cannot_even_be_entered_fails_alone(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     answers = await outcomes(*(mint.mint(f"r{n}", "nul \x00" if n == 2 else "buyer") for n in range(4)))
-    assert isinstance(answers[2], Retryable)
+    assert isinstance(answers[2], InvalidReceipt)  # no retry can mend it
     assert sum(isinstance(answer, tuple) for answer in answers) == 3
     assert await mint.ledger() == {"FULFILLED": 3}
     assert await mint.bouncer.read(mint.count_key) == await mint.slots() == 2
@@ -183,6 +183,25 @@ async def test_a_receipt_whose_data_postgres_refuses_fails_alone(make_mint: Mint
     assert await mint.ledger() == {"FULFILLED": 15, "FAILED POISONED": 1}
     assert await mint.slots() == 5
     assert await mint.bouncer.read(mint.count_key) == 5
+
+
+async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_due_for_a_refund(
+    make_mint: MintMaker,
+) -> None:
+    mint = await make_mint()
+    too_long = "x" * 300
+    with pytest.raises(Retryable):
+        await mint.mint("r", email=too_long)
+    for _ in range(2):
+        with pytest.raises(InvalidReceipt, match="pay it back") as answer:
+            await mint.mint("r", email=too_long)
+        assert not answer.value.retryable
+    assert await mint.ledger() == {"FAILED POISONED": 1}
+    due = await RefundDesk(mint.database, "operator").due()
+    assert [row["reason"] for row in due] == ["POISONED"]
+    # What was wrong is mended: the buyer gets the membership after all.
+    assert (await mint.mint("r", email="buyer@example.org"))[1] is False
+    assert await mint.ledger() == {"FULFILLED": 1}
 
 
 async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_opens(make_mint: MintMaker) -> None:

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 
 from services.mint.reaper import Reaper
-from services.mint.recount import LOCK_CLASS, Recounter
+from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
 from services.storage.database import Database
+from services.storage.locks import LockClass
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 
 
@@ -61,7 +62,7 @@ async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_databa
     recounter = Recounter(other_database, mint.bouncer, interval_s=0.01)
 
     async def while_locked(connection: object) -> asyncio.Task[None]:
-        await connection.execute("SELECT pg_advisory_xact_lock($1::int, 0)", LOCK_CLASS)  # type: ignore[attr-defined]
+        await connection.execute("SELECT pg_advisory_xact_lock($1::int, 0)", LockClass.MINT_RECOUNT)  # type: ignore[attr-defined]
         by_interval = asyncio.create_task(recounter.run())
         by_operator = asyncio.create_task(recounter.rebuild())
         await asyncio.sleep(0.3)

@@ -41,7 +41,6 @@ def changed_claims(old: Device, request: Any) -> dict[str, dict[str, Any]]:
         "iat of text": {"iat": "now"},
         "iat beyond time": {"iat": 1e300},
         "no jti": {"jti": None},
-        "jti of 10 kB": {"jti": "j" * 2_000},
         "jti with U+0000": {"jti": "a\0b"},
         "jti with a lone surrogate": {"jti": "\ud800"},
         "jti as a list": {"jti": ["a"]},

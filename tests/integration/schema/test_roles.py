@@ -17,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 SERVICES = ("mint", "encounter", "wallet", "reforge")
 # Who accepts device proofs, as README.md says without naming them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
+# What a service's process runs besides the statements of its own folder.
+HOSTED = {"mint": ("holds", "limits", "supply")}
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
@@ -66,7 +68,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str, database_url: str) -> None:
     """Postgres checks permissions when it explains a statement, whatever the parameters would be."""
-    folders = [REPOSITORY / "services" / service]
+    folders = [REPOSITORY / "services" / name for name in (service, *HOSTED.get(service, ()))]
     if service in PROOF_SERVICES:
         folders.append(REPOSITORY / "services" / "device_proof")
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
@@ -87,7 +89,8 @@ async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str,
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_nothing_is_readable_that_no_statement_of_the_service_names(service: str, database_url: str) -> None:
-    folders = [REPOSITORY / "services" / service, REPOSITORY / "services" / "device_proof"]
+    names = (service, "device_proof", *HOSTED.get(service, ()))
+    folders = [REPOSITORY / "services" / name for name in names]
     words = {
         word
         for folder in folders

@@ -6,6 +6,7 @@ import asyncpg
 import redis.asyncio as redis
 
 from stack.local import Stack
+from tests.fresh_database import flushing
 
 
 async def test_each_test_gets_a_migrated_database_of_its_own(database_url: str) -> None:
@@ -18,8 +19,7 @@ async def test_each_test_gets_a_migrated_database_of_its_own(database_url: str) 
 
 
 async def test_postgres_is_durable_and_listens_on_no_port(databases: Stack) -> None:
-    connection = await asyncpg.connect(databases.database_url)
-    try:
+    async with flushing(databases.database_url), asyncpg.create_pool(databases.database_url) as connection:
         settings = {
             name: await connection.fetchval(f"SHOW {name}")
             for name in (
@@ -30,8 +30,6 @@ async def test_postgres_is_durable_and_listens_on_no_port(databases: Stack) -> N
                 "log_parameter_max_length",
             )
         }
-    finally:
-        await connection.close()
     assert settings == {
         "fsync": "on",
         "synchronous_commit": "on",

@@ -13,21 +13,19 @@ from services.storage.settings import PostgresSettings
 from stack.local import Stack
 from stack.postgres import CONFIGURATION, SETTINGS
 from stack.valkey import MEMORY_LIMIT
+from tests.fresh_database import flushing
 
 GIVEN = dict(re.findall(r"^([a-z_]+) = '?(.*?)'?$", SETTINGS, re.MULTILINE))
 
 
 async def test_every_setting_of_the_embedded_postgres_is_in_force(databases: Stack) -> None:
-    connection = await asyncpg.connect(databases.database_url)
-    try:
+    async with flushing(databases.database_url), asyncpg.create_pool(databases.database_url) as connection:
         # What the file says, whether the server took it, and where the value in force comes from.
         rows = await connection.fetch(
             "SELECT f.name, f.setting AS given, f.applied, f.error, s.sourcefile, s.pending_restart "
             "FROM pg_file_settings f LEFT JOIN pg_settings s ON lower(s.name) = f.name WHERE f.sourcefile LIKE $1",
             f"%/{CONFIGURATION}",
         )
-    finally:
-        await connection.close()
     assert {row["name"] for row in rows} == GIVEN.keys()
     for row in rows:
         assert row["applied"], row

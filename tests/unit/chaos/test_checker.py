@@ -13,9 +13,11 @@ from tests.chaos.checker import RULES, check
 from tests.chaos.history import (
     DONE,
     FULFILLED,
+    HELD,
     UNKNOWN,
     Drained,
     History,
+    HoldRow,
     LedgerRow,
     MembershipRow,
     Operation,
@@ -310,6 +312,97 @@ def a_receipt_failed_and_has_a_membership(history: History) -> None:
 @breaks("ledger_accounts_for_all")
 def a_receipt_is_fulfilled_and_has_no_membership(history: History) -> None:
     change(history, ledger=(*drained(history).ledger[:-1], entry(4)))
+
+
+ID = "3f2a7c1e-5d0b-4e6f-9a84-7c1d2e3f4a5{}"
+
+
+def hold(number: int, state: str = "USED", **changes: Any) -> HoldRow:
+    used = f"m{number}" if state == "USED" else ""
+    base = HoldRow(
+        id=ID.format(number), user=f"u{number}", sequence_num=number, state=state, membership_id=used, receipt=""
+    )
+    return replace(base, **changes)
+
+
+def taken(number: int, outcome: str = HELD, **told: Any) -> Operation:
+    hold_id = ID.format(number) if outcome == HELD else ""
+    user = f"u{number}"
+    facts = {"kind": "hold", "subject": user, "user": user, "began_s": 0.6, "ended_s": 0.7, "hold_id": hold_id}
+    return Operation(**{**facts, "outcome": outcome, **told})
+
+
+def by_hold(history: History) -> None:
+    """The three owners held their numbers first; a fourth was told to come again."""
+    history.operations += [taken(1), taken(2), taken(3), taken(4, "HELD_OUT")]
+    holds = (hold(1), hold(2, id=ID.replace("5d0b", "6d0b").format(2)), hold(3))
+    history.operations[-3] = taken(2, hold_id=holds[1].id)
+    change(history, holds=holds, counted_for=("m1", "m2", "m3"))
+
+
+def test_nothing_is_found_where_holds_are_kept() -> None:
+    history = sold_out_drop()
+    by_hold(history)
+    assert check(history) == []
+
+
+@breaks("sold_out_was_true")
+def sold_out_while_a_number_was_held(history: History) -> None:
+    by_hold(history)
+    history.operations.append(taken(4, "SOLD_OUT"))
+    history.samples.append(sample(2.6, 0, held=1, holding=2, live=2, tallied_held=1))
+
+
+@breaks("slots_are_conserved")
+def a_number_is_held_and_minted(history: History) -> None:
+    by_hold(history)
+    history.samples.append(sample(2.6, 0, held=1, tallied_held=1))
+
+
+@breaks("acknowledged_holds_stay")
+def an_acknowledged_hold_is_gone(history: History) -> None:
+    by_hold(history)
+    change(history, holds=drained(history).holds[1:])
+
+
+@breaks("acknowledged_holds_stay")
+def a_user_has_two_live_holds(history: History) -> None:
+    by_hold(history)
+    change(history, holds=(*drained(history).holds, hold(4, HELD), hold(5, HELD, user="u4")))
+
+
+@breaks("holds_became_what_they_held")
+def a_hold_became_another_number(history: History) -> None:
+    by_hold(history)
+    change(history, holds=(hold(1, sequence_num=2), *drained(history).holds[1:]))
+
+
+@breaks("holds_became_what_they_held")
+def one_membership_of_two_holds(history: History) -> None:
+    by_hold(history)
+    change(history, holds=(*drained(history).holds, hold(1, id=ID.format(9))))
+
+
+@breaks("holds_tell_no_number")
+def ids_are_counted(history: History) -> None:
+    change(history, holds=(hold(1), hold(2), hold(3)))
+
+
+@breaks("late_payers_have_one_number")
+def two_numbers_for_one_payment(history: History) -> None:
+    change(history, holds=(hold(4, HELD, receipt="r4"), hold(5, HELD, receipt="r4")))
+
+
+@breaks("keys_follow_their_holder")
+def a_key_counts_for_a_lapsed_hold(history: History) -> None:
+    by_hold(history)
+    change(history, counted_for=("m1", "m2", "m3", ID.format(7)))
+
+
+@breaks("keys_follow_their_holder")
+def a_membership_counts_for_nothing(history: History) -> None:
+    by_hold(history)
+    change(history, counted_for=("m1", "m2"))
 
 
 @breaks("tokens_work_once")

@@ -13,8 +13,6 @@ from cli.main import app
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "REDIS_URL", "VYRIS_STATE_DIR", "POSTGRES_POOL_SIZE", "DROP_CAPACITY"):
-        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 

@@ -21,8 +21,6 @@ ADA, BEN = str(uuid.uuid4()), str(uuid.uuid4())
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VYRIS_STATE_DIR", str(tmp_path / "state"))
-    for name in ("VYRIS_ENV", "ENCOUNTER_JWT_PUBLIC_KEY"):
-        monkeypatch.delenv(name, raising=False)
     return tmp_path / "state"
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,15 +70,6 @@ async def test_a_point_delays(file: Path) -> None:
 async def test_a_file_that_is_no_list_of_faults_means_none(file: Path, text: str) -> None:
     await asyncio.to_thread(file.write_text, text, encoding="utf-8")
     await failpoints.reach("a.point")
-
-
-def test_a_point_kills_its_process(tmp_path: Path) -> None:
-    told(tmp_path / "f.json", action="kill")
-    program = (
-        "import asyncio, pathlib; from services import failpoints; "
-        f"failpoints.switch_on(pathlib.Path({str(tmp_path / 'f.json')!r})); asyncio.run(failpoints.reach('a.point'))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
 
 
 def test_production_refuses_to_start_with_failpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,12 +14,6 @@ def _settings(**values: Any) -> GatewaySettings:
     return GatewaySettings(_env_file=None, **values)
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in GatewaySettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 def test_services_default_to_their_ports_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _settings().endpoints("mint") == [Endpoint("127.0.0.1", 50051)]
     assert _settings().endpoints("reforge") == [Endpoint("127.0.0.1", 50054)]

@@ -7,6 +7,7 @@ import threading
 import time
 
 import grpc
+import pytest
 
 from services.grpc_server import core
 from services.grpc_server.completions import Completions
@@ -78,6 +79,7 @@ async def test_a_loop_that_has_nothing_to_do_is_left_alone() -> None:
         assert await running.call("Echo", b"still") == b"still"
 
 
+@pytest.mark.alone
 async def test_a_busy_loop_still_has_time_for_its_other_work() -> None:
     async with served(1000, Echo=unary(echo)) as running:
         longest_s, over = 0.0, asyncio.Event()

@@ -95,7 +95,7 @@ def _decoders(jwks: str, *, own_typ_required: bool = False) -> dict[str, Decoder
             proof,
         ),
         "user": Decoder(
-            named | {"typ": "at+jwt"}, {"iss": ISSUER, "sub": "ada", "aud": "vyris", "exp": NOW_S + 60}, user
+            named | {"typ": "at+jwt"}, {"iss": ISSUER, "sub": "ada", "aud": "vyris", "exp": NOW_S + 43_200}, user
         ),
         "receipt": Decoder(
             named | {"typ": RECEIPT_TYP},

@@ -18,7 +18,10 @@ FOLDERS = ("admin", "cli", "deploy", "examples", "gateway", "services", "stack",
 
 def _options_of(path: Path) -> Iterator[str]:
     """First elements of pairs, `("grpc.so_reuseport", 0)`, and keys of dictionaries."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if "grpc." not in text:
+        return
+    for node in ast.walk(ast.parse(text)):
         pair = isinstance(node, ast.Tuple | ast.List) and len(node.elts) == 2 and node.elts[0]
         for name in [pair] if pair else node.keys if isinstance(node, ast.Dict) else []:
             if isinstance(name, ast.Constant) and str(name.value).startswith("grpc."):

@@ -16,8 +16,6 @@ from stack.settings import StackSettings
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("GATEWAY_PORT", "MINT_PORT", "DATABASE_URL", "VYRIS_STATE_DIR"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def told_by_up() -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -31,6 +32,7 @@ def cpu_ms(work: Callable[[], object], times: int = 100) -> float:
     return min(rounds)
 
 
+@pytest.mark.alone
 def test_beside_its_rsa_signature_a_pass_costs_little(
     press: PassPress, facts: PassFacts, credentials: SigningCredentials
 ) -> None:

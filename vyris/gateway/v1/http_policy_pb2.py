@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vyris/gateway/v1/http_policy.proto\x12\x10vyris.gateway.v1\x1a google/protobuf/descriptor.proto\"\xbe\x01\n\nHttpPolicy\x12\x16\n\x0esuccess_status\x18\x01 \x01(\x05\x12\x1b\n\x13status_from_service\x18\x02 \x01(\x08\x12\x18\n\x10query_parameters\x18\x03 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x04 \x03(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04html\x18\x06 \x01(\x08\x12\r\n\x05proof\x18\x07 \x01(\t\x12 \n\x18\x66urther_success_statuses\x18\x08 \x03(\x05:3\n\x08internal\x12\x1f.google.protobuf.ServiceOptions\x18\xe4\x8a\x03 \x01(\x08:S\n\x0bhttp_policy\x12\x1e.google.protobuf.MethodOptions\x18\xe3\x8a\x03 \x01(\x0b\x32\x1c.vyris.gateway.v1.HttpPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vyris/gateway/v1/http_policy.proto\x12\x10vyris.gateway.v1\x1a google/protobuf/descriptor.proto\"\xce\x01\n\nHttpPolicy\x12\x16\n\x0esuccess_status\x18\x01 \x01(\x05\x12\x1b\n\x13status_from_service\x18\x02 \x01(\x08\x12\x18\n\x10query_parameters\x18\x03 \x03(\t\x12\x0e\n\x06\x65rrors\x18\x04 \x03(\t\x12\x12\n\nmedia_type\x18\x05 \x01(\t\x12\x0c\n\x04html\x18\x06 \x01(\x08\x12\r\n\x05proof\x18\x07 \x01(\t\x12 \n\x18\x66urther_success_statuses\x18\x08 \x03(\x05\x12\x0e\n\x06shared\x18\t \x01(\x08:3\n\x08internal\x12\x1f.google.protobuf.ServiceOptions\x18\xe4\x8a\x03 \x01(\x08:S\n\x0bhttp_policy\x12\x1e.google.protobuf.MethodOptions\x18\xe3\x8a\x03 \x01(\x0b\x32\x1c.vyris.gateway.v1.HttpPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.gateway.v1.http_polic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HTTPPOLICY']._serialized_start=91
-  _globals['_HTTPPOLICY']._serialized_end=281
+  _globals['_HTTPPOLICY']._serialized_end=297
 # @@protoc_insertion_point(module_scope)

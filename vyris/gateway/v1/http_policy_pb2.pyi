@@ -34,6 +34,7 @@ class HttpPolicy(_message.Message):
     HTML_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     FURTHER_SUCCESS_STATUSES_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     success_status: _builtins.int
     """HTTP status of a success where it is always the same. 0 means 200."""
     status_from_service: _builtins.bool
@@ -50,6 +51,10 @@ class HttpPolicy(_message.Message):
     """How a caller proves itself: `device` (header DPoP), `device-optional` (the same,
     where it is at hand or where a device is enrolled) or `pass` (header Authorization,
     `ApplePass <token>`). Empty: it does not, or by what the request holds.
+    """
+    shared: _builtins.bool
+    """The answer depends on the path alone and may be a second old: the gateway keeps
+    it for a moment, and callers and caches in between may keep it, too.
     """
     @_builtins.property
     def query_parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -78,10 +83,11 @@ class HttpPolicy(_message.Message):
         html: _builtins.bool = ...,
         proof: _builtins.str = ...,
         further_success_statuses: _abc.Iterable[_builtins.int] | None = ...,
+        shared: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "further_success_statuses", b"further_success_statuses", "html", b"html", "media_type", b"media_type", "proof", b"proof", "query_parameters", b"query_parameters", "status_from_service", b"status_from_service", "success_status", b"success_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "further_success_statuses", b"further_success_statuses", "html", b"html", "media_type", b"media_type", "proof", b"proof", "query_parameters", b"query_parameters", "shared", b"shared", "status_from_service", b"status_from_service", "success_status", b"success_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

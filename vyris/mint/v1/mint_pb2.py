@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"_\n\nMembership\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x14\n\x0csequence_num\x18\x04 \x01(\x05\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\";\n\x06\x44\x65vice\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xb3\x01\n\x0bMintRequest\x12\x1a\n\x0creceipt_data\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x0c\n\x04year\x18\x06 \x01(\t\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device\"_\n\x0cMintResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"5\n\x15NotifyAppStoreRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyAppStoreResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"5\n\x15NotifyMerchantRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyMerchantResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"8\n\x0eGetDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x96\x01\n\x0fGetDropResponse\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x0e\n\x06minted\x18\x04 \x01(\x05\x12\x11\n\tremaining\x18\x05 \x01(\x05\x12\r\n\x05state\x18\x06 \x01(\t\x12\x10\n\x08opens_at\x18\x07 \x01(\t\x12\x11\n\tcloses_at\x18\x08 \x01(\t\":\n\x10WatchDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\x86\x06\n\x0bMintService\x12\xcc\x01\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"\x8a\x01\x9a\xd6\x18v\x08\xc9\x01\"\x08SOLD_OUT\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xa5\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"F\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xa4\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"E\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x86\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"<\x9a\xd6\x18\x1c\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x89\x01\n\nMembership\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x14\n\x0csequence_num\x18\x04 \x01(\x05\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\x12\x18\n\x0b\x65nvironment\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\";\n\x06\x44\x65vice\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xb3\x01\n\x0bMintRequest\x12\x1a\n\x0creceipt_data\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x0c\n\x04year\x18\x06 \x01(\t\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device\"_\n\x0cMintResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"5\n\x15NotifyAppStoreRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyAppStoreResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"5\n\x15NotifyMerchantRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyMerchantResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"M\n\x0eGetDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\"\xef\x01\n\x0fGetDropResponse\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x0e\n\x06minted\x18\x04 \x01(\x05\x12\x11\n\tremaining\x18\x05 \x01(\x05\x12\r\n\x05state\x18\x06 \x01(\t\x12\x10\n\x08opens_at\x18\x07 \x01(\t\x12\x11\n\tcloses_at\x18\x08 \x01(\t\x12\x0c\n\x04sale\x18\t \x01(\t\x12\x0c\n\x04held\x18\n \x01(\x05\x12\x11\n\tavailable\x18\x0b \x01(\x05\x12\x18\n\x0b\x65nvironment\x18\x0c \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\"O\n\x10WatchDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\xd0\x06\n\x0bMintService\x12\x83\x02\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"\xc1\x01\x9a\xd6\x18\xac\x01\x08\xc9\x01\"\x08SOLD_OUT\"\x08HELD_OUT\"\x0cHOLD_EXPIRED\"\rHOLD_REQUIRED\"\rLIMIT_REACHED\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xa5\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"F\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xa4\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"E\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x99\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"O\x9a\xd6\x18/\x1a\x0b\x65nvironment\"\tNOT_FOUND\"\x0fINVALID_REQUESTB\x02\xb0\x02H\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,37 +55,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHDROPREQUEST'].fields_by_name['year']._loaded_options = None
   _globals['_WATCHDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
   _globals['_MINTSERVICE'].methods_by_name['Mint']._loaded_options = None
-  _globals['_MINTSERVICE'].methods_by_name['Mint']._serialized_options = b'\232\326\030v\010\311\001\"\010SOLD_OUT\"\014RECEIPT_USED\"\017INVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\017INVALID_REQUEST\"\014UNAUTHORIZED:\017device-optional\202\323\344\223\002\n\"\005/mint:\001*'
+  _globals['_MINTSERVICE'].methods_by_name['Mint']._serialized_options = b'\232\326\030\254\001\010\311\001\"\010SOLD_OUT\"\010HELD_OUT\"\014HOLD_EXPIRED\"\rHOLD_REQUIRED\"\rLIMIT_REACHED\"\014RECEIPT_USED\"\017INVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\017INVALID_REQUEST\"\014UNAUTHORIZED:\017device-optional\202\323\344\223\002\n\"\005/mint:\001*'
   _globals['_MINTSERVICE'].methods_by_name['NotifyAppStore']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['NotifyAppStore']._serialized_options = b'\232\326\030\037\"\014UNAUTHORIZED\"\017INVALID_REQUEST\202\323\344\223\002\035\"\030/notifications/app-store:\001*'
   _globals['_MINTSERVICE'].methods_by_name['NotifyMerchant']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['NotifyMerchant']._serialized_options = b'\232\326\030\037\"\014UNAUTHORIZED\"\017INVALID_REQUEST\202\323\344\223\002\034\"\027/notifications/merchant:\001*'
   _globals['_MINTSERVICE'].methods_by_name['GetDrop']._loaded_options = None
-  _globals['_MINTSERVICE'].methods_by_name['GetDrop']._serialized_options = b'\232\326\030\034\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\026\022\024/drops/{tier}/{year}'
-  _globals['_MEMBERSHIP']._serialized_start=142
-  _globals['_MEMBERSHIP']._serialized_end=237
-  _globals['_DEVICE']._serialized_start=239
-  _globals['_DEVICE']._serialized_end=298
-  _globals['_MINTREQUEST']._serialized_start=301
-  _globals['_MINTREQUEST']._serialized_end=480
-  _globals['_MINTRESPONSE']._serialized_start=482
-  _globals['_MINTRESPONSE']._serialized_end=577
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=579
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=632
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=634
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=674
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=676
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=729
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=731
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=771
-  _globals['_GETDROPREQUEST']._serialized_start=773
-  _globals['_GETDROPREQUEST']._serialized_end=829
-  _globals['_GETDROPRESPONSE']._serialized_start=832
-  _globals['_GETDROPRESPONSE']._serialized_end=982
-  _globals['_WATCHDROPREQUEST']._serialized_start=984
-  _globals['_WATCHDROPREQUEST']._serialized_end=1042
-  _globals['_WATCHDROPRESPONSE']._serialized_start=1044
-  _globals['_WATCHDROPRESPONSE']._serialized_end=1109
-  _globals['_MINTSERVICE']._serialized_start=1112
-  _globals['_MINTSERVICE']._serialized_end=1886
+  _globals['_MINTSERVICE'].methods_by_name['GetDrop']._serialized_options = b'\232\326\030/\032\013environment\"\tNOT_FOUND\"\017INVALID_REQUESTB\002\260\002H\001\202\323\344\223\002\026\022\024/drops/{tier}/{year}'
+  _globals['_MEMBERSHIP']._serialized_start=143
+  _globals['_MEMBERSHIP']._serialized_end=280
+  _globals['_DEVICE']._serialized_start=282
+  _globals['_DEVICE']._serialized_end=341
+  _globals['_MINTREQUEST']._serialized_start=344
+  _globals['_MINTREQUEST']._serialized_end=523
+  _globals['_MINTRESPONSE']._serialized_start=525
+  _globals['_MINTRESPONSE']._serialized_end=620
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=622
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=675
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=677
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=717
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=719
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=772
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=774
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=814
+  _globals['_GETDROPREQUEST']._serialized_start=816
+  _globals['_GETDROPREQUEST']._serialized_end=893
+  _globals['_GETDROPRESPONSE']._serialized_start=896
+  _globals['_GETDROPRESPONSE']._serialized_end=1135
+  _globals['_WATCHDROPREQUEST']._serialized_start=1137
+  _globals['_WATCHDROPREQUEST']._serialized_end=1216
+  _globals['_WATCHDROPRESPONSE']._serialized_start=1218
+  _globals['_WATCHDROPRESPONSE']._serialized_end=1283
+  _globals['_MINTSERVICE']._serialized_start=1286
+  _globals['_MINTSERVICE']._serialized_end=2134
 # @@protoc_insertion_point(module_scope)

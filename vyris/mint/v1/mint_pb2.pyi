@@ -27,6 +27,7 @@ class Membership(_message.Message):
     YEAR_FIELD_NUMBER: _builtins.int
     SEQUENCE_NUM_FIELD_NUMBER: _builtins.int
     PASS_SERIAL_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID."""
     tier: _builtins.str
@@ -37,6 +38,8 @@ class Membership(_message.Message):
     """Its number in the drop, 1 to capacity."""
     pass_serial: _builtins.str
     """Serial of the wallet pass that it was minted with."""
+    environment: _builtins.str
+    """Only where nothing was paid: `sandbox`, for a test purchase. A real purchase leaves it out."""
     def __init__(
         self,
         *,
@@ -45,12 +48,15 @@ class Membership(_message.Message):
         year: _builtins.str = ...,
         sequence_num: _builtins.int = ...,
         pass_serial: _builtins.str = ...,
+        environment: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "pass_serial", b"pass_serial", "sequence_num", b"sequence_num", "tier", b"tier", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "environment", b"environment", "id", b"id", "pass_serial", b"pass_serial", "sequence_num", b"sequence_num", "tier", b"tier", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__environment: _TypeAlias = _typing.Literal["environment"]  # noqa: Y015
+    _WhichOneofArgType__environment: _TypeAlias = _typing.Literal["_environment", b"_environment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__environment) -> _WhichOneofReturnType__environment | None: ...
 
 Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
@@ -98,7 +104,7 @@ class MintRequest(_message.Message):
     user_id: _builtins.str
     """Opaque name of the buyer, 1 to 128 printable ASCII characters."""
     original_transaction_id: _builtins.str
-    """Optional. The purchase's id at its store, at most 512 characters; must agree
+    """Optional. The purchase's id at its store, at most 1,024 bytes; must agree
     with the receipt where that says one.
     """
     email: _builtins.str
@@ -269,19 +275,23 @@ class GetDropRequest(_message.Message):
 
     TIER_FIELD_NUMBER: _builtins.int
     YEAR_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """`[a-z0-9-]{1,32}`."""
     year: _builtins.str
     """`2000` to `2100`."""
+    environment: _builtins.str
+    """Optional. `sandbox`: the supply of test purchases, if the drop has one. Empty: the real supply."""
     def __init__(
         self,
         *,
         tier: _builtins.str = ...,
         year: _builtins.str = ...,
+        environment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tier", b"tier", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "tier", b"tier", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +311,10 @@ class GetDropResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     OPENS_AT_FIELD_NUMBER: _builtins.int
     CLOSES_AT_FIELD_NUMBER: _builtins.int
+    SALE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """`[a-z0-9-]{1,32}`."""
     year: _builtins.str
@@ -312,11 +326,21 @@ class GetDropResponse(_message.Message):
     remaining: _builtins.int
     """How many can still be minted."""
     state: _builtins.str
-    """`SCHEDULED`, `OPEN`, `SOLD_OUT` or `CLOSED`."""
+    """`SCHEDULED`, `OPEN`, `HELD_OUT` (every number is minted or held; some may come back),
+    `SOLD_OUT` or `CLOSED`.
+    """
     opens_at: _builtins.str
     """RFC 3339, UTC, milliseconds; empty where there is no opening time."""
     closes_at: _builtins.str
     """RFC 3339, UTC, milliseconds; empty where there is no closing time."""
+    sale: _builtins.str
+    """How it sells: `direct`, `hold` or `draw`."""
+    held: _builtins.int
+    """How many of the remaining numbers are held for somebody who pays right now."""
+    available: _builtins.int
+    """How many can be had at once: `remaining` less `held`."""
+    environment: _builtins.str
+    """Only for the supply of test purchases: `sandbox`. The real supply leaves it out."""
     def __init__(
         self,
         *,
@@ -328,12 +352,18 @@ class GetDropResponse(_message.Message):
         state: _builtins.str = ...,
         opens_at: _builtins.str = ...,
         closes_at: _builtins.str = ...,
+        sale: _builtins.str = ...,
+        held: _builtins.int = ...,
+        available: _builtins.int = ...,
+        environment: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "environment", b"environment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "closes_at", b"closes_at", "minted", b"minted", "opens_at", b"opens_at", "remaining", b"remaining", "state", b"state", "tier", b"tier", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_environment", b"_environment", "available", b"available", "capacity", b"capacity", "closes_at", b"closes_at", "environment", b"environment", "held", b"held", "minted", b"minted", "opens_at", b"opens_at", "remaining", b"remaining", "sale", b"sale", "state", b"state", "tier", b"tier", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__environment: _TypeAlias = _typing.Literal["environment"]  # noqa: Y015
+    _WhichOneofArgType__environment: _TypeAlias = _typing.Literal["_environment", b"_environment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__environment) -> _WhichOneofReturnType__environment | None: ...
 
 Global___GetDropResponse: _TypeAlias = GetDropResponse  # noqa: Y015
 
@@ -345,19 +375,23 @@ class WatchDropRequest(_message.Message):
 
     TIER_FIELD_NUMBER: _builtins.int
     YEAR_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """`[a-z0-9-]{1,32}`."""
     year: _builtins.str
     """`2000` to `2100`."""
+    environment: _builtins.str
+    """Optional. `sandbox`: the supply of test purchases, if the drop has one. Empty: the real supply."""
     def __init__(
         self,
         *,
         tier: _builtins.str = ...,
         year: _builtins.str = ...,
+        environment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tier", b"tier", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "tier", b"tier", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

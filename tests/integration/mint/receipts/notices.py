@@ -32,7 +32,6 @@ def notice(event: str, purchase: str, at_s: float = 0, **changes: Any) -> Notice
         "receipt_key": key(purchase),
         "transaction_id": purchase,
         "signed_at": START + timedelta(seconds=at_s),
-        "sold_here": True,
         **changes,
     }
     return Notice(**told)

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from services.mint.refunds.application import Refunds, apply_notice
+from services.mint.refunds.notice import Notice
 from services.mint.revocation import restore, revoke
 from tests.integration.mint.receipts.notices import key, mint_of, notice, told
 from tests.stand_ins.mint_engine import Mint, MintMaker
@@ -119,12 +120,46 @@ async def test_a_reversal_that_is_told_before_its_refund_undoes_it_beforehand(ma
     assert (await mint_of(mint, "p"))[1] is False
 
 
-async def test_a_refund_of_what_is_not_sold_here_changes_nothing_unless_it_had_minted(make_mint: MintMaker) -> None:
+@pytest.mark.parametrize("event", ["REFUND", "REVOKE"])
+async def test_a_refund_is_remembered_whatever_is_sold_today(make_mint: MintMaker, event: str) -> None:
     mint = await make_mint()
-    assert await told(mint, notice("REFUND", "coins", sold_here=False)) == ["IGNORED"]
-    assert await mint.ledger() == {}
-    await mint_of(mint, "formerly-sold")
-    assert await told(mint, notice("REFUND", "formerly-sold", sold_here=False)) == ["REVOKED"]
+    assert await told(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
+    with pytest.raises(InvalidReceipt, match="refunded"):
+        await mint_of(mint, "not listed yet")
+    assert await told(mint, notice("REFUND_REVERSED", "not listed yet", 1)) == ["RESTORED"]
+    assert (await mint_of(mint, "not listed yet"))[1] is False
+
+
+async def forgotten_by_a_version_before(mint: Mint, refund: Notice) -> None:
+    await mint.database.execute(
+        "INSERT INTO store_notifications "
+        "(kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at, outcome) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, 'IGNORED')",
+        *(refund.kind, refund.issuer, refund.notification_id, refund.event),
+        *(refund.receipt_key, refund.transaction_id, refund.signed_at),
+    )
+
+
+async def test_refunds_that_a_version_before_forgot_are_applied_once(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    await mint_of(mint, "minted since")
+    for purchase in ("minted since", "never sent", "reversed since"):
+        await forgotten_by_a_version_before(mint, notice("REFUND", purchase, 1))
+    await told(mint, notice("REFUND_REVERSED", "reversed since", 2))
+    refunds = Refunds(mint.database)
+    assert [await refunds.apply_ignored() for _ in range(2)] == [3, 0]
+    assert await live(mint) == 0
+    assert await mint.ledger() == {"REFUNDED REFUND": 2}
+    assert (await mint_of(mint, "reversed since"))[1] is False
+
+
+async def test_a_forgotten_refund_that_is_told_again_is_applied(make_mint: MintMaker) -> None:
+    mint = await make_mint()
+    refund = notice("REFUND", "p")
+    await forgotten_by_a_version_before(mint, refund)
+    assert await told(mint, refund, refund) == ["REMEMBERED", "REMEMBERED"]
+    with pytest.raises(InvalidReceipt, match="refunded"):
+        await mint_of(mint, "p")
 
 
 async def test_mints_and_refunds_of_the_same_purchases_at_once_leave_no_live_membership(make_mint: MintMaker) -> None:
@@ -157,7 +192,7 @@ async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint
     connection = await asyncpg.connect(database_url)
     refunding = connection.transaction()
     await refunding.start()
-    assert await apply_notice(connection, notice("REFUND", "p", 1)) == "REMEMBERED"  # type: ignore[arg-type]
+    assert await apply_notice(connection, notice("REFUND", "p", 1)) == ("REMEMBERED", False)  # type: ignore[arg-type]
     minting = asyncio.create_task(mint_of(mint, "p"))
     await asyncio.sleep(0.1)
     assert not minting.done()
@@ -204,7 +239,7 @@ async def test_a_reversal_restores_the_same_membership_and_takes_its_number_back
 
 
 async def not_restored(mint: Mint) -> int:
-    from services.mint.refunds.statements import QUERIES
+    from admin.statements import QUERIES
 
     return len(await mint.database.fetch(QUERIES["list_not_restored"], 100))
 

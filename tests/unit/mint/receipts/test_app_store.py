@@ -13,12 +13,12 @@ from typing import Any
 
 import jwt
 import pytest
-from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.mint.receipts.app_store import AppStoreVerifier
-from services.mint.receipts.app_store_signatures import AppStoreSignatures
+from services.mint.receipts.app_store_signatures import AppStoreSignatures, _AppleChains
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt
+from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.app_store import AppStoreNotices
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, now_ms, transaction_claims
 from vyris.errors import InvalidReceipt, Retryable, Unauthorized
@@ -44,7 +44,12 @@ async def verifier(store: AppStoreSigner) -> AsyncIterator[AppStoreVerifier]:
 
 
 async def verified(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> Any:
-    return await verifier.verify(ReceiptClaim(receipt, user, original))
+    """What a receipt is worth that has not minted."""
+    return await ReceiptVerifiers([verifier], nothing_minted).verify(ReceiptClaim(receipt, user, original))
+
+
+async def nothing_minted(key: bytes) -> None:
+    """The ledger's answer for a receipt that never minted."""
 
 
 async def refusal(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> str:
@@ -119,7 +124,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"appAccountToken": str(uuid.UUID(int=7))}, "another account"),
     ({"appAccountToken": None}, "names no account"),
     ({"appAccountToken": "not-a-uuid"}, "names no account"),
-    ({"transactionId": "x" * 129}, "transactionId does not have"),
+    ({"transactionId": "x" * 1_025}, "transactionId does not have"),
+    ({"transactionId": ""}, "transactionId does not have"),
+    ({"transactionId": "a\x00b"}, "transactionId does not have"),
+    ({"originalTransactionId": 7}, "originalTransactionId does not have"),
     ({"originalTransactionId": None}, "originalTransactionId does not have"),
     ({"signedDate": None}, "does not say when"),
     ({"signedDate": -1}, "does not say when"),
@@ -262,24 +270,30 @@ async def test_a_text_with_a_second_spelling_is_refused(store: AppStoreSigner, v
 async def test_a_chain_is_proven_once_for_all_receipts_that_it_signs(
     store: AppStoreSigner, verifier: AppStoreVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proven = []
-    genuine = SignedDataVerifier.verify_and_decode_signed_transaction
-
-    def counted(self: SignedDataVerifier, text: str) -> Any:
-        proven.append(text)
-        return genuine(self, text)
-
-    monkeypatch.setattr(SignedDataVerifier, "verify_and_decode_signed_transaction", counted)
+    proven = count_proofs(monkeypatch)
     receipts = [store.transaction(USER) for _ in range(50)]
     await asyncio.gather(*(verified(verifier, receipt) for receipt in receipts))
     assert len(proven) == 1
+
+
+def count_proofs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Chains that go through Apple's library from here on."""
+    proven = []
+    genuine = _AppleChains.prove_chain
+
+    def counted(self: _AppleChains, chain: Any, moment_s: float) -> None:
+        proven.append(chain)
+        genuine(self, chain, moment_s)
+
+    monkeypatch.setattr(_AppleChains, "prove_chain", counted)
+    return proven
 
 
 def words(message: str) -> Iterator[str]:
     yield from re.findall(r"[A-Za-z_]+", message)
 
 
-@pytest.mark.parametrize("changes", [{"price": "abc"}, {"quantity": {}}, {"revocationReason": []}], ids=str)
+@pytest.mark.parametrize("changes", [{"quantity": {}}, {"revocationReason": []}], ids=str)
 async def test_signed_claims_of_the_wrong_type_are_refused(
     store: AppStoreSigner, verifier: AppStoreVerifier, changes: dict[str, Any]
 ) -> None:
@@ -293,7 +307,8 @@ async def test_signed_claims_of_the_wrong_type_are_refused(
         {"data": {"environment": "Production", "bundleId": BUNDLE_ID, "appAppleId": "x"}},
         {"data": "text"},
         {"data": None},
-        {"summary": 7},
+        {"notificationType": None},
+        {"notificationType": 7},
         {"signedDate": "x"},
         {"signedDate": 10**30},
     ],
@@ -303,7 +318,120 @@ async def test_a_notification_of_another_form_is_unauthorized(store: AppStoreSig
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
     notification = store.notification("REFUND", store.transaction(USER), **changes)
     with pytest.raises(Unauthorized):
-        await AppStoreNotices(signatures, frozenset({PRODUCT})).read(notification)
+        await AppStoreNotices(signatures).read(notification)
+    signatures.close()
+
+
+def with_a_copied_root(genuine: AppStoreSigner, forger: AppStoreSigner, copied: int = 1) -> list[str]:
+    """The forger's chain with the last `copied` certificates of the genuine one."""
+    return [*forger.chain()[: 3 - copied], *genuine.chain()[3 - copied :]]
+
+
+@pytest.mark.parametrize("copied", [1, 2], ids=["the root", "root and intermediate"])
+async def test_a_chain_that_copies_genuine_certificates_is_refused(
+    store: AppStoreSigner, verifier: AppStoreVerifier, copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = count_proofs(monkeypatch)
+    forger = AppStoreSigner()
+    chain = with_a_copied_root(store, forger, copied)
+    for _ in range(3):
+        forged = jwt.encode(transaction_claims(USER), forger.leaf.key, algorithm="ES256", headers={"x5c": chain})
+        assert "not signed by the App Store" in await refusal(verifier, forged)
+    assert len(proven) == 1  # what is disproven once is not tried again
+
+
+async def test_what_is_cheap_to_refuse_never_reaches_the_proof_of_a_chain(
+    store: AppStoreSigner, verifier: AppStoreVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = count_proofs(monkeypatch)
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    forged = [
+        AppStoreSigner().transaction(USER),  # a root that is none of ours
+        AppStoreSigner(name="Somebody").transaction(USER),
+        store.sign(transaction_claims(USER), by=stranger),  # a genuine chain, copied
+        store.transaction(USER, bundleId="app.somebody.else"),
+        store.transaction(USER, signedDate=now_ms() + 400 * 86_400_000),
+        jwt.encode(transaction_claims(USER), stranger, algorithm="ES256", headers={"x5c": store.chain()[:2]}),
+        jwt.encode(transaction_claims(USER), stranger, algorithm="ES256", headers={"x5c": ["A" * 5_000] * 3}),
+    ]
+    for receipt in forged:
+        await refusal(verifier, receipt)
+    assert proven == []
+    # The genuine chain was not harmed by those who copied it.
+    assert (await verified(verifier, store.transaction(USER))).kind == "app-store"
+
+
+GENUINE_OF_OTHER_KINDS: dict[str, dict[str, Any]] = {
+    "TEST": {},
+    "CONSUMPTION_REQUEST": {},
+    "REFUND_DECLINED": {},
+    "ONE_TIME_CHARGE": {},
+    "SOMETHING_NEW": {"subtype": "SOMETHING_NEWER", "anUnknownField": [1, {"a": 2}]},
+    "DID_RENEW": {"subtype": ["not", "even", "a", "text"]},
+    "EXTERNAL_PURCHASE_TOKEN": {
+        "data": None,
+        "externalPurchaseToken": {
+            "externalPurchaseId": "b2158121-7af9-49d4-9561-1f588205523e",
+            "tokenCreationDate": 1_700_000_000_000,
+            "appAppleId": APP_ID,
+            "bundleId": BUNDLE_ID,
+        },
+    },
+    "EXTERNAL_PURCHASE_TOKEN in the sandbox": {
+        "data": None,
+        "externalPurchaseToken": {"externalPurchaseId": "SANDBOX_b2158121", "bundleId": BUNDLE_ID},
+    },
+    "RENEWAL_EXTENSION": {
+        "data": None,
+        "subtype": "SUMMARY",
+        "summary": {
+            "requestIdentifier": "1",
+            "environment": "Sandbox",
+            "bundleId": BUNDLE_ID,
+            "productId": "p",
+            "succeededCount": 1,
+        },
+    },
+    "RESCIND_CONSENT": {
+        "data": None,
+        "appData": {"appAppleId": APP_ID, "bundleId": BUNDLE_ID, "environment": "Production"},
+    },
+    "A_PART_NOBODY_KNOWS": {"data": None, "futureData": {"environment": "Moon"}},
+    "AN_ENVIRONMENT_NOBODY_KNOWS": {"environment": "Moon"},
+}
+
+
+@pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
+@pytest.mark.parametrize("kind", GENUINE_OF_OTHER_KINDS)
+async def test_a_genuine_notification_that_is_not_about_money_is_taken_and_nothing_follows(
+    store: AppStoreSigner, kind: str, proven: bool
+) -> None:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    notices = AppStoreNotices(signatures)
+    changes = GENUINE_OF_OTHER_KINDS[kind]
+    if proven:
+        await signatures.transaction(store.transaction(USER))
+    assert await notices.read(store.notification(kind.partition(" ")[0], store.transaction(USER), **changes)) is None
+    with pytest.raises(Unauthorized, match="not signed"):
+        await notices.read(AppStoreSigner().notification(kind, store.transaction(USER), **changes))
+    forged = store.sign(
+        {"notificationType": kind, "signedDate": now_ms(), **changes}, by=ec.generate_private_key(ec.SECP256R1())
+    )
+    with pytest.raises(Unauthorized, match="not signed"):
+        await notices.read(forged)
+    signatures.close()
+
+
+@pytest.mark.parametrize("part", ["summary", "externalPurchaseToken", "appData", "data"])
+@pytest.mark.parametrize("change", [{"bundleId": "app.somebody.else"}, {"appAppleId": 1}, {"appAppleId": "x"}], ids=str)
+async def test_a_notification_for_another_app_is_unauthorized_of_whatever_kind(
+    store: AppStoreSigner, part: str, change: dict[str, Any]
+) -> None:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    told = {part: {"bundleId": BUNDLE_ID, "appAppleId": APP_ID, "environment": "Production", **change}}
+    notification = store.notification("SOMETHING", store.transaction(USER), **{"data": None, **told})
+    with pytest.raises(Unauthorized, match="another app"):
+        await AppStoreNotices(signatures).read(notification)
     signatures.close()
 
 
@@ -311,9 +439,52 @@ async def test_with_online_checks_an_unreachable_responder_means_later_and_not_r
     store = AppStoreSigner(ocsp_url="http://127.0.0.1:1/ocsp")
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
     verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
+    receipt = store.transaction(USER)
     for _ in range(2):
         with pytest.raises(Retryable):
-            await verified(verifier, store.transaction(USER))
+            await verified(verifier, receipt)
+    # What has minted needs no fresh word from Apple.
+    replayed = await ReceiptVerifiers([verifier], minted_in_drop_7).verify(ReceiptClaim(receipt, USER, None))
+    assert replayed.minted_in == 7
+    with pytest.raises(Retryable):
+        await AppStoreNotices(signatures).read(store.notification("REFUND", receipt))
+    signatures.close()
+
+
+async def minted_in_drop_7(key: bytes) -> int:
+    """The ledger's answer for a receipt that has minted."""
+    return 7
+
+
+async def test_with_online_checks_a_certificate_that_expired_since_is_judged_by_the_signing_date() -> None:
+    old = AppStoreSigner(valid_from=datetime.now(UTC) - timedelta(days=20), days=10, ocsp_url="http://127.0.0.1:1/ocsp")
+    signatures = AppStoreSignatures([old.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
+    verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
+    while_valid = now_ms() - 15 * 86_400_000
+    assert (await verified(verifier, old.transaction(USER, signedDate=while_valid))).kind == "app-store"
+    assert "was not valid at that time" in await refusal(verifier, old.transaction(USER))
+    refund = old.notification("REFUND", old.transaction(USER, signedDate=while_valid), signedDate=while_valid)
+    assert await AppStoreNotices(signatures).read(refund) is not None
+    signatures.close()
+
+
+async def test_what_has_minted_is_accepted_whatever_the_settings_say_today(store: AppStoreSigner) -> None:
+    signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    verifier = AppStoreVerifier(signatures, {"app.vyris.other": ("gold", "2026")}, accepts_sandbox=False)
+    for receipt in (store.transaction(USER), store.transaction(USER, environment="Sandbox")):
+        await refusal(verifier, receipt)
+        replayed = await ReceiptVerifiers([verifier], minted_in_drop_7).verify(ReceiptClaim(receipt, USER, None))
+        assert replayed.minted_in == 7
+    for refused in (store.transaction(USER, revocationDate=1), AppStoreSigner().transaction(USER)):
+        with pytest.raises(InvalidReceipt):
+            await ReceiptVerifiers([verifier], minted_in_drop_7).verify(ReceiptClaim(refused, USER, None))
+    signatures.close()
+
+
+@pytest.mark.parametrize("purchase", ["9" * 1_024, "ä" * 512, "with spaces\tand tabs", "\u200b"])
+async def test_apples_ids_are_opaque(store: AppStoreSigner, verifier: AppStoreVerifier, purchase: str) -> None:
+    receipt = store.transaction(USER, transactionId=purchase)
+    assert (await verified(verifier, receipt, original=purchase)).transaction_id == purchase
 
 
 async def test_no_refusal_echoes_the_receipt(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:

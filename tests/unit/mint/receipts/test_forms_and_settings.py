@@ -44,6 +44,10 @@ def settings(store: AppStoreSigner, shop: MerchantSigner, tmp_path: Path) -> dic
     }
 
 
+async def nothing_minted(key: bytes) -> None:
+    """The ledger's answer for a receipt that never minted."""
+
+
 async def kinds_of(settings: dict[str, Any], *, production: bool = False) -> ReceiptKinds:
     async with ready_kinds(ReceiptSettings(**settings), production=production) as kinds:
         return kinds
@@ -54,7 +58,7 @@ async def test_the_form_decides_whatever_the_order_of_the_kinds(
     settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, kinds: str
 ) -> None:
     async with ready_kinds(ReceiptSettings(**settings | {"receipt_kinds": kinds}), production=False) as ready:
-        verifiers = ReceiptVerifiers(ready.verifiers)
+        verifiers = ReceiptVerifiers(ready.verifiers, nothing_minted)
         for receipt, kind in (
             (store.transaction(USER), "app-store"),
             (shop.receipt(USER), "merchant"),
@@ -68,7 +72,7 @@ async def test_what_looks_like_a_jws_never_falls_through_to_opaque(
     settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, kinds: str
 ) -> None:
     async with ready_kinds(ReceiptSettings(**settings | {"receipt_kinds": kinds}), production=False) as ready:
-        verifiers = ReceiptVerifiers(ready.verifiers)
+        verifiers = ReceiptVerifiers(ready.verifiers, nothing_minted)
         for receipt in (AppStoreSigner().transaction(USER), MerchantSigner().receipt(USER), "eyJhbGciOiJub25lIn0.e30."):
             with pytest.raises(InvalidReceipt):
                 await verifiers.verify(ReceiptClaim(receipt, USER, None))
@@ -81,6 +85,33 @@ async def test_production_refuses_opaque_and_keys_over_plain_http(settings: dict
     assert len((await kinds_of(proving, production=True)).verifiers) == 2
     with pytest.raises(WrongSetting, match="https"):
         await kinds_of(proving | {"merchant_jwks": "http://shop.test/jwks"}, production=True)
+
+
+@pytest.mark.parametrize(
+    ("production", "setting", "mints"),
+    [
+        (False, None, True),
+        (False, False, False),
+        (True, None, False),
+        (True, True, True),
+    ],
+)
+async def test_what_costs_nothing_mints_in_production_only_where_a_setting_says_so(
+    settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, production: bool, setting: Any, mints: bool
+) -> None:
+    proving = settings | {
+        "receipt_kinds": "merchant,app-store",
+        "app_store_sandbox": setting,
+        "merchant_sandbox": setting,
+    }
+    async with ready_kinds(ReceiptSettings(**proving), production=production) as ready:
+        verifiers = ReceiptVerifiers(ready.verifiers, nothing_minted)
+        for receipt in (store.transaction(USER, environment="Sandbox"), shop.receipt(USER, sandbox=True)):
+            if mints:
+                assert (await verifiers.verify(ReceiptClaim(receipt, USER, None))).environment == "sandbox"
+                continue
+            with pytest.raises(InvalidReceipt, match="test"):
+                await verifiers.verify(ReceiptClaim(receipt, USER, None))
 
 
 @pytest.mark.parametrize(

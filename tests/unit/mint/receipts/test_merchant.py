@@ -138,7 +138,6 @@ async def test_a_notification_names_its_order_and_when_it_was_said(
     "changes",
     [
         {"event": None},
-        {"event": "SOMETHING"},
         {"transaction": None},
         {"iat": None},
         {"iat": "now"},
@@ -154,6 +153,16 @@ async def test_a_notification_that_is_not_by_the_merchant_or_says_nothing_is_una
 ) -> None:
     with pytest.raises(Unauthorized):
         await MerchantNotices(signatures).read(shop.notification("REFUND", "o-1", **changes))
+
+
+async def test_a_genuine_notification_about_another_thing_is_taken_and_nothing_follows(
+    shop: MerchantSigner, signatures: MerchantSignatures
+) -> None:
+    notices = MerchantNotices(signatures)
+    assert await notices.read(shop.notification("SHIPPED", "o-1")) is None
+    assert await notices.read(shop.notification("SHIPPED", "o-1", transaction=None)) is None
+    with pytest.raises(Unauthorized):
+        await notices.read(MerchantSigner().notification("SHIPPED", "o-1"))
 
 
 async def test_a_receipt_is_no_notification(shop: MerchantSigner, signatures: MerchantSignatures) -> None:

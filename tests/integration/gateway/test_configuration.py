@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from gateway.bootstrap import as_json, bootstrap
-from gateway.clusters import streams_cluster_name
+from gateway.clusters import native_cluster_name, streams_cluster_name
 from gateway.command_line import envoy_binary
 from gateway.launch import UnfitConfiguration, check_with_envoy, write_configuration
 from gateway.routes import load_descriptors
@@ -93,7 +93,7 @@ def test_no_deprecated_or_unfinished_option_is_used(tmp_path: Path) -> None:
 
 def _managers(configuration: Any) -> dict[str, Any]:
     return {
-        listener["name"]: listener["filter_chains"][0]["filters"][0]["typed_config"]
+        listener["name"]: listener["filter_chains"][0]["filters"][-1]["typed_config"]
         for listener in configuration["static_resources"]["listeners"]
     }
 
@@ -126,11 +126,11 @@ def test_only_what_cannot_have_begun_is_sent_again() -> None:
 
 def test_clusters_look_again_every_second_and_cannot_be_emptied() -> None:
     clusters = {cluster["name"]: cluster for cluster in _generated()["static_resources"]["clusters"]}
-    assert set(clusters) == {*SERVICES, *map(streams_cluster_name, SERVICES)}
+    assert set(clusters) == {*SERVICES, *map(native_cluster_name, SERVICES), *map(streams_cluster_name, SERVICES)}
     for name, cluster in clusters.items():
         (check,) = cluster["health_checks"]
         assert {check[key] for key in check if key.endswith("interval")} == {"1s"}
-        assert check["grpc_health_check"]["service_name"].startswith(f"vyris.{name.removesuffix('_streams')}.v1.")
+        assert check["grpc_health_check"]["service_name"].startswith(f"vyris.{name.partition('_')[0]}.v1.")
         assert cluster["outlier_detection"]["max_ejection_percent"] <= 50
         assert cluster["outlier_detection"]["always_eject_one_host"] is False
         assert "retry_budget" in cluster["circuit_breakers"]["thresholds"][0]
@@ -144,15 +144,20 @@ def _values_of(key: str, node: Any) -> list[Any]:
     return [value for child in node for value in _values_of(key, child)] if isinstance(node, list) else []
 
 
-def test_no_runtime_key_is_trusted_to_do_anything() -> None:
-    """Envoy ignores runtime keys that it does not know, so none of its own is set.
+def test_every_runtime_key_is_known_to_take_effect() -> None:
+    """Envoy ignores runtime keys that it does not know.
 
-    The only keys are names that a message asks for, beside the values in force.
+    Two are its own: `tests/integration/gateway/test_bounds.py` sees that they bound the connections of each door. The
+    others are names that a message asks for, beside the values in force.
     """
     everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
     everything["gateway_access_log_path"] = "/dev/null"
     configuration = _generated(**everything)
-    assert "layered_runtime" not in configuration
+    [layer] = configuration["layered_runtime"]["layers"]
+    assert set(layer["static_layer"]) == {
+        "envoy.resource_limits.listener.json.connection_limit",
+        "envoy.resource_limits.listener.grpc.connection_limit",
+    }
     assert set(_values_of("runtime_key", configuration)) == {
         "vyris.access_log.shed_status",
         "vyris.access_log.shed_sample",

@@ -1,0 +1,61 @@
+"""`vyris limit`: what counts in a drop, and exceptions from it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import backends
+from cli.actor import operator
+from cli.console import AsJson, Reason, err, fail, run_async, show
+from cli.drop import Sandbox, Tier, Year, found_drop
+from services.audit_log import audited
+from services.limits import PersonKeys
+from services.limits.statements import QUERIES
+from services.storage.connections import Connection
+
+app = typer.Typer(no_args_is_help=True, help="What counts once per person in a drop, and exceptions from it.")
+
+COLUMNS = ("kind", "counted", "seen", "most_attempts")
+
+
+@app.command("list")
+@run_async
+async def list_limits(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
+    """How many keys of each kind count in a drop right now. Whose they are is not stored."""
+    async with backends.database(patient=True) as database:
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
+        rows = await database.fetch(QUERIES["list_keys"], drop.id)
+    limits = ", ".join(sorted(drop.limits)) or "nothing"
+    show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty=f"Limited: {limits}. No key was counted yet.")
+
+
+@app.command()
+@run_async
+async def waive(
+    tier: Tier,
+    year: Year,
+    user: Annotated[str, typer.Argument(help="The user who may take one more.")],
+    reason: Reason,
+    sandbox: Sandbox = False,
+) -> None:
+    """Forget what was counted for a user, with all keys of the same hold or membership; what he has stays his."""
+    async with backends.database() as database:
+        drop = await found_drop(database, tier, year, sandbox=sandbox)
+        keys = await PersonKeys(database).of(drop.id, drop.limits, {"user": user})
+        if not keys:
+            fail(f"The drop {tier} {year} counts nothing, or its keys were destroyed after its close.")
+
+        async def work(connection: Connection) -> int:
+            rows = await connection.fetch(QUERIES["waive_keys"], drop.id, *keys[0])
+            if rows:
+                kinds = sorted(row["kind"] for row in rows)
+                await operator(reason).note(
+                    connection, "limit.waive", f"{tier} {year}", drop_id=drop.id, user_id=user, kinds=kinds
+                )
+            return len(rows)
+
+        if not await audited(database, work):
+            fail(f"Nothing is counted for {user} in {tier} {year}.")
+    err.print(f"{user} may take one more in {tier} {year}.", highlight=False)

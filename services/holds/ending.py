@@ -1,0 +1,133 @@
+"""Holds end without a membership: their time is over, the owner gives them back, or the operator does.
+
+Each end is one transaction: the hold, its person keys, the number, the tally, and where a late payer had it, his
+receipt. Postgres' row lock decides between an end and a payment: whoever locks the hold first has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from services import failpoints
+from services.holds import metrics
+from services.holds.statements import QUERIES
+from services.limits import release_keys
+from services.limits.statements import QUERIES as LIMIT_QUERIES
+from services.mint.bouncer import Bouncer, count_key
+from services.mint.drops import DropDirectory
+from services.storage.connections import Connection
+from services.storage.database import Database
+from services.storage.locks import LockClass, try_lock
+from services.storage.rounds import repeat
+from services.supply import Returned, put_back, serve_line
+from services.supply.statements import QUERIES as SUPPLY_QUERIES
+
+DROPS_A_ROUND: Final = 100
+HOLDS_A_TRANSACTION: Final = 500
+KEYS_A_TRANSACTION: Final = 5_000
+FORGET_INTERVAL_S: Final = 3_600.0
+
+log = structlog.get_logger(__name__)
+
+
+async def end_hold(
+    connection: Connection, hold_id: UUID, state: Literal["RELEASED", "LAPSED"]
+) -> tuple[int, Returned] | None:
+    """End one hold in the caller's transaction; its drop and what became of its number, None where it had ended."""
+    row = await connection.fetchrow(QUERIES["end_hold"], hold_id, state)
+    if row is None:
+        return None
+    return row["drop_id"], await _put_back(connection, row["drop_id"], [row])
+
+
+async def _put_back(connection: Connection, drop_id: int, ended: Sequence[asyncpg.Record]) -> Returned:
+    await release_keys(connection, [row["id"] for row in ended])
+    offers = sorted(row["receipt_key"] for row in ended if row["receipt_key"] is not None)
+    if offers:
+        await connection.execute(QUERIES["end_offers"], offers)
+    return await put_back(connection, drop_id, [row["sequence_num"] for row in ended], were_held=True)
+
+
+class Lapses:
+    """Takes numbers back whose time and grace are over, and serves the line where numbers are for sale."""
+
+    def __init__(
+        self, database: Database, bouncer: Bouncer, drops: DropDirectory, *, grace_s: float, interval_s: float
+    ) -> None:
+        self._database = database
+        self._bouncer = bouncer
+        self._drops = drops
+        self._grace_s = grace_s
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Look again and again."""
+        await repeat(self.once, interval_s=self._interval_s, failure_event="lapse_failed", breath_s=0.01)
+
+    async def once(self) -> bool:
+        """One round; True where there may be more. Raises DatabaseUnavailable."""
+        due = await self._database.fetch(QUERIES["find_due_drops"], self._grace_s, DROPS_A_ROUND)
+        more = False
+        for row in due:
+            more = await self._lapse(row["drop_id"]) or more
+        for row in await self._database.fetch(SUPPLY_QUERIES["find_lines"], DROPS_A_ROUND):
+            await self._serve(row["drop_id"])
+        return more
+
+    async def _lapse(self, drop_id: int) -> bool:
+        async def work(connection: Connection) -> tuple[int, Returned]:
+            if not await try_lock(connection, LockClass.MINT_LAPSES):
+                return 0, Returned(0, 0)
+            ended = await connection.fetch(QUERIES["lapse_holds"], drop_id, self._grace_s, HOLDS_A_TRANSACTION)
+            await failpoints.reach("hold.lapsing")
+            return len(ended), await _put_back(connection, drop_id, ended)
+
+        count, returned = await self._database.in_transaction(work)
+        await failpoints.reach("hold.lapsed")
+        if count:
+            metrics.ENDED("LAPSED").inc(count)
+            await self.tell(drop_id, returned)
+            log.info("holds_lapsed", drop_id=drop_id, holds=count, offered=returned.offered)
+        return count == HOLDS_A_TRANSACTION
+
+    async def _serve(self, drop_id: int) -> None:
+        async def work(connection: Connection) -> Returned:
+            return await serve_line(connection, drop_id)
+
+        returned = await self._database.in_transaction(work)
+        metrics.OFFERED.inc(returned.offered)
+
+    async def tell(self, drop_id: int, returned: Returned) -> None:
+        """Count what came back, and let the bouncer know of it at once; where that fails the recount corrects it."""
+        metrics.OFFERED.inc(returned.offered)
+        drop = await self._drops.numbered(drop_id)
+        await self._bouncer.give_back(count_key(drop.tier, drop.year, drop.environment), returned.for_sale)
+
+
+class Forgetting:
+    """Destroys the person keys and secrets of drops that closed long ago."""
+
+    def __init__(self, database: Database, retention_d: int) -> None:
+        self._database = database
+        self._retention_d = retention_d
+
+    async def run(self) -> None:
+        """Look again and again."""
+        await repeat(self.once, interval_s=FORGET_INTERVAL_S, failure_event="forgetting_failed", breath_s=0.1)
+
+    async def once(self) -> bool:
+        """One round; True where there may be more. Raises DatabaseUnavailable."""
+        rows = await self._database.fetch(LIMIT_QUERIES["find_expired_secrets"], self._retention_d, DROPS_A_ROUND)
+        for row in rows:
+            # The keys first: without the secret nobody could find the drop again.
+            if await self._database.execute(LIMIT_QUERIES["forget_keys"], row["drop_id"], KEYS_A_TRANSACTION) == (
+                f"DELETE {KEYS_A_TRANSACTION}"
+            ):
+                return True
+            await self._database.execute(LIMIT_QUERIES["destroy_secret"], row["drop_id"])
+        return len(rows) == DROPS_A_ROUND

@@ -1,0 +1,110 @@
+"""The hold engine: a batcher for each drop, and what takes numbers back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.batching.batcher import Batcher
+from services.holds import metrics
+from services.holds.cycle import HoldCycle, Recount, TakenHold
+from services.holds.ending import Forgetting, Lapses, end_hold
+from services.holds.register import HoldOrder, HoldRegister
+from services.mint.bouncer import Bouncer
+from services.mint.drops import TALLY_WRITERS, Drop, DropDirectory
+from services.storage.connections import Connection
+from services.storage.database import Database
+from services.supply import Returned
+from services.supply.settings import HoldSettings
+from vyris.errors import VyrisError
+
+WAITING_LIMIT = 4_096
+BATCH_LIMIT = 256
+BATCHES_AT_ONCE = 2  # as for mints, which share the process
+
+
+class HoldEngine:
+    """Takes, ends and reads holds."""
+
+    def __init__(self, database: Database, bouncer: Bouncer, recount: Recount, lapses: Lapses) -> None:
+        self._database = database
+        self._register = HoldRegister(database, tally_writer=random.randrange(TALLY_WRITERS))  # noqa: S311 - spreads writers
+        self._bouncer = bouncer
+        self._recount = recount
+        self._lapses = lapses
+        self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._batchers: dict[int, Batcher[str, HoldOrder, TakenHold]] = {}
+
+    async def take(self, drop: Drop, order: HoldOrder, deadline_s: float) -> TakenHold:
+        """The user's hold. Raises HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
+        try:
+            taken = await self._batcher(drop).submit(order.user_id, order, deadline_s)
+        except VyrisError as refusal:
+            metrics.TAKES(refusal.reason).inc()
+            raise
+        metrics.TAKES("REPLAYED" if taken.replayed else "HELD").inc()
+        return taken
+
+    async def read(self, hold_id: UUID) -> asyncpg.Record | None:
+        """A hold with the names of its drop. Raises Retryable."""
+        return await self._register.read(hold_id)
+
+    async def extend(self, hold_id: UUID) -> datetime | None:
+        """Until when a hold now lasts; None where it cannot be prolonged. Raises Retryable."""
+        return await self._register.extend(hold_id)
+
+    async def release(self, hold_id: UUID) -> bool:
+        """Give a hold's number back; False where it had ended. Raises Retryable."""
+
+        async def work(connection: Connection) -> tuple[int, Returned] | None:
+            return await end_hold(connection, hold_id, "RELEASED")
+
+        ended = await self._database.in_transaction(work)
+        if ended is None:
+            return False
+        metrics.ENDED("RELEASED").inc()
+        await self._lapses.tell(*ended)
+        return True
+
+    def _batcher(self, drop: Drop) -> Batcher[str, HoldOrder, TakenHold]:
+        batcher = self._batchers.get(drop.id)
+        if batcher is None:
+            batcher = self._batchers[drop.id] = Batcher(
+                HoldCycle(drop, self._register, self._bouncer, self._recount),
+                name=f"hold {drop.tier} {drop.year}",
+                waiting_limit=WAITING_LIMIT,
+                batch_limit=BATCH_LIMIT,
+                turns=self._turns,
+            )
+        return batcher
+
+    async def close(self) -> None:
+        """Answer all who still wait, with Retryable."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+
+@asynccontextmanager
+async def running_holds(
+    database: Database, bouncer: Bouncer, drops: DropDirectory, recount: Recount, settings: HoldSettings
+) -> AsyncIterator[HoldEngine]:
+    """An engine, with lapsing at work."""
+    lapses = Lapses(
+        database, bouncer, drops, grace_s=settings.hold_grace_s, interval_s=settings.hold_lapse_interval_ms / 1000
+    )
+    engine = HoldEngine(database, bouncer, recount, lapses)
+    rounds = [
+        asyncio.create_task(work.run()) for work in (lapses, Forgetting(database, settings.person_key_retention_d))
+    ]
+    try:
+        yield engine
+    finally:
+        for one in rounds:
+            one.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
+        await engine.close()

@@ -1,0 +1,40 @@
+"""A device that a caller names, where the same request proves that he has its key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from services.device_proof import ClaimedProof, DeviceProofs
+from services.jose import KeyRefused, public_key_from_text
+from services.runtime.fields import opaque_id
+from vyris.device_proof import AGE_LIMIT_S
+from vyris.errors import InvalidRequest, Unauthorized
+
+FUTURE_LEEWAY_S: Final = 10
+
+
+def proven_thumbprint(
+    device_id: str,
+    public_key: str,
+    claimed: ClaimedProof,
+    proofs: DeviceProofs,
+    clock_s: Callable[[], float] = time.time,
+) -> str | None:
+    """The thumbprint of the device's key (RFC 7638); None where no proof came with it.
+
+    No use is recorded. The proof names the user and the drop (its claim `req`), and for them the same hold is answered
+    however often it is sent. Raises InvalidRequest, Unauthorized.
+    """
+    opaque_id("device.device_id", device_id)
+    try:
+        key = public_key_from_text(public_key)
+    except KeyRefused as refusal:
+        raise InvalidRequest(f"device.public_key: {refusal.message}") from None
+    if claimed.text is None:
+        return None
+    proof = proofs.verified(claimed, thumbprint=key.thumbprint)
+    if not -FUTURE_LEEWAY_S <= clock_s() - proof.issued_at_s <= AGE_LIMIT_S:
+        raise Unauthorized(f"Device proof: it is older than {AGE_LIMIT_S} s, or its iat lies in the future")
+    return key.thumbprint

@@ -1,0 +1,157 @@
+-- name: take_holds
+-- One statement, and so one transaction: claim as many slots as people may take, insert the holds and the person keys,
+-- delete the slots, add to the tally. Who is refused leaves no trace.
+-- A key or a user that another process takes at this moment breaks a unique index: then nothing of this batch is
+-- written, and the next one sees who was first. Users and keys are inserted in their order: no deadlock.
+-- $1 drop, $2 users (sorted), $3 whose key (place in $2, from 1), $4 kinds, $5 digests, $6 claim at most so many slots,
+-- $7 claim slots beyond this sort_order, $8 tally writer
+-- Returns a row for each user:
+--   HELD           this statement took the hold; sort_order is that of its slot
+--   REPLAYED       the user has a live hold
+--   LIMIT_REACHED  a key of the user counts already, or was used too often
+--   NOT_OPEN, CLOSED, HELD_OUT, SOLD_OUT
+--   WAITING        undecided: no slot was granted, or others are at work on a slot or on a key
+WITH asked AS (
+  SELECT user_id, ask FROM unnest($2::text[]) WITH ORDINALITY AS asked (user_id, ask)
+), keys AS (
+  SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS known, p.held_by IS NOT NULL AS counted,
+         coalesce(p.attempts, 0) AS attempts
+  FROM unnest($3::bigint[], $4::text[], $5::bytea[]) AS key (ask, kind, digest)
+    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+), selling AS (
+  SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late,
+         hold_ttl_s, hold_attempts,
+         EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
+         EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
+  FROM drops WHERE id = $1
+), live AS (
+  SELECT user_id, id, expires_at FROM holds WHERE drop_id = $1 AND user_id = ANY ($2::text[]) AND state = 'HELD'
+), limited AS (
+  SELECT DISTINCT ask FROM keys CROSS JOIN selling WHERE counted OR attempts >= hold_attempts
+), seeking AS (
+  -- Of those in one batch who share a key, the first goes on; the others come with the next batch.
+  SELECT user_id, ask, row_number() OVER (ORDER BY ask) AS place FROM asked CROSS JOIN selling
+  WHERE NOT early AND NOT late
+    AND user_id <> ALL (ARRAY(SELECT user_id FROM live)) AND ask <> ALL (ARRAY(SELECT ask FROM limited))
+    AND NOT EXISTS (
+      SELECT FROM keys own JOIN keys other USING (kind, digest) WHERE own.ask = asked.ask AND other.ask < asked.ask)
+), claimed AS (
+  SELECT slot, sort_order, sequence_num, row_number() OVER () AS place FROM (
+    SELECT ctid AS slot, sort_order, sequence_num FROM slots
+    WHERE drop_id = $1 AND sort_order > $7
+    ORDER BY sort_order
+    LIMIT least($6::int, (SELECT count(*) FROM seeking))
+    FOR UPDATE SKIP LOCKED) AS free
+), chosen AS (
+  SELECT user_id, ask, slot, sort_order, sequence_num, gen_random_uuid() AS id FROM seeking JOIN claimed USING (place)
+), spare AS (
+  -- Keys that nothing counts for right now. The newest state of a row is read, which may be newer than in `keys`.
+  SELECT p.kind, p.digest
+  FROM keys JOIN chosen USING (ask)
+    JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
+  WHERE p.held_by IS NULL AND p.attempts < (SELECT hold_attempts FROM selling)
+  ORDER BY p.kind, p.digest
+  FOR UPDATE OF p SKIP LOCKED
+), won AS (
+  SELECT * FROM chosen WHERE NOT EXISTS (
+    SELECT FROM keys WHERE keys.ask = chosen.ask AND known AND (kind, digest) NOT IN (SELECT kind, digest FROM spare))
+), held AS (
+  INSERT INTO holds (id, drop_id, user_id, sequence_num, expires_at)
+  SELECT id, $1, user_id, sequence_num, now() + make_interval(secs => hold_ttl_s)
+  FROM won CROSS JOIN selling ORDER BY user_id
+  RETURNING id, user_id, expires_at
+), counted AS (
+  INSERT INTO person_keys (drop_id, kind, digest, held_by, attempts)
+  SELECT $1, kind, digest, id, 1 FROM keys JOIN won USING (ask) WHERE NOT known ORDER BY kind, digest
+), counted_again AS (
+  UPDATE person_keys p SET held_by = id, attempts = p.attempts + 1
+  FROM keys JOIN won USING (ask)
+  WHERE p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest AND known
+), sold AS (
+  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
+), tallied AS (
+  UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won), held = held + (SELECT count(*) FROM won)
+  WHERE drop_id = $1 AND writer = $8 AND EXISTS (SELECT FROM won)
+)
+SELECT asked.user_id,
+       CASE WHEN held.id IS NOT NULL THEN 'HELD'
+            WHEN live.id IS NOT NULL THEN 'REPLAYED'
+            WHEN early THEN 'NOT_OPEN' WHEN late THEN 'CLOSED'
+            WHEN limited.ask IS NOT NULL THEN 'LIMIT_REACHED'
+            WHEN any_free THEN 'WAITING'
+            WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS outcome,
+       coalesce(held.id, live.id) AS id, coalesce(held.expires_at, live.expires_at) AS expires_at, won.sort_order
+FROM asked CROSS JOIN selling
+  LEFT JOIN held USING (user_id) LEFT JOIN live USING (user_id) LEFT JOIN limited USING (ask) LEFT JOIN won USING (ask);
+
+-- name: answer_without_slots
+-- take_holds where nothing was free a moment ago: reads what each user hears, and takes nothing. A crowd that is refused
+-- costs a few index look-ups each. $1 to $5 and the rows as in take_holds
+WITH selling AS (
+  SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late, hold_attempts,
+         EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
+         EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
+  FROM drops WHERE id = $1
+), limited AS (
+  SELECT DISTINCT ask
+  FROM unnest($3::bigint[], $4::text[], $5::bytea[]) AS key (ask, kind, digest)
+    JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+  WHERE p.held_by IS NOT NULL OR p.attempts >= (SELECT hold_attempts FROM selling)
+)
+SELECT asked.user_id,
+       CASE WHEN h.id IS NOT NULL THEN 'REPLAYED'
+            WHEN early THEN 'NOT_OPEN' WHEN late THEN 'CLOSED'
+            WHEN limited.ask IS NOT NULL THEN 'LIMIT_REACHED'
+            WHEN any_free THEN 'WAITING'
+            WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS outcome,
+       h.id, h.expires_at, NULL::bigint AS sort_order
+FROM unnest($2::text[]) WITH ORDINALITY AS asked (user_id, ask) CROSS JOIN selling
+  LEFT JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+  LEFT JOIN limited USING (ask);
+
+-- name: read_hold
+-- $1 hold
+SELECT h.id, h.drop_id, h.user_id, h.state::text AS state, h.expires_at, h.membership_id, h.extensions, d.tier, d.year,
+       d.hold_extensions
+FROM holds h JOIN drops d ON d.id = h.drop_id WHERE h.id = $1;
+
+-- name: end_hold
+-- Returns no row where it has ended already, or somebody was first. $1 hold, $2 state
+UPDATE holds SET state = $2::hold_state, ended_at = now() WHERE id = $1 AND state = 'HELD'
+RETURNING id, drop_id, sequence_num, receipt_key;
+
+-- name: extend_hold
+-- One more period; no row where it has ended or was extended often enough. $1 hold
+UPDATE holds h SET expires_at = h.expires_at + make_interval(secs => d.hold_ttl_s), extensions = h.extensions + 1
+FROM drops d
+WHERE h.id = $1 AND d.id = h.drop_id AND h.state = 'HELD' AND h.expires_at > now() AND h.extensions < d.hold_extensions
+RETURNING h.expires_at;
+
+-- name: end_offers
+-- Late payers who did not come back for their number can be refunded. $1 receipts (sorted)
+UPDATE receipt_ledger SET reason = 'OFFER_LAPSED', updated_at = now()
+WHERE receipt_key = ANY ($1::bytea[]) AND state = 'FAILED' AND reason = 'HOLD_OFFERED';
+
+-- name: find_due_drops
+-- Drops with holds whose time and grace are over. $1 grace in seconds, $2 at most so many
+SELECT DISTINCT drop_id FROM holds
+WHERE state = 'HELD' AND expires_at < now() - make_interval(secs => $1) ORDER BY drop_id LIMIT $2;
+
+-- name: lapse_holds
+-- Whoever locks a hold first has it: one that a payment works on is left for the next round.
+-- $1 drop, $2 grace in seconds, $3 at most so many
+WITH due AS (
+  SELECT id FROM holds
+  WHERE state = 'HELD' AND expires_at < now() - make_interval(secs => $2) AND drop_id = $1
+  ORDER BY expires_at LIMIT $3
+  FOR UPDATE SKIP LOCKED
+)
+UPDATE holds h SET state = 'LAPSED', ended_at = now() FROM due WHERE h.id = due.id
+RETURNING h.id, h.drop_id, h.sequence_num, h.receipt_key;
+
+-- name: list_holds
+-- For the operator, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 at most so many
+SELECT id, user_id, state::text AS state, taken_at, expires_at, extensions, membership_id, receipt_key IS NOT NULL AS late
+FROM holds
+WHERE drop_id = $1 AND ($2::text IS NULL OR state::text = $2) AND ($3::text IS NULL OR user_id = $3)
+ORDER BY taken_at DESC, id LIMIT $4;

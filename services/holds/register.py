@@ -1,0 +1,77 @@
+"""The statements over holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from services.holds.statements import QUERIES
+from services.limits import PersonKey, key_columns
+from services.storage.database import Database
+
+
+class HoldOrder(NamedTuple):
+    """A user who wants a hold, and the keys of his that count in the drop."""
+
+    user_id: str
+    keys: tuple[PersonKey, ...]
+
+
+class Outcome(StrEnum):
+    """What `take_holds` says of a user; `queries.sql` describes each."""
+
+    HELD = "HELD"
+    REPLAYED = "REPLAYED"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    NOT_OPEN = "NOT_OPEN"
+    CLOSED = "CLOSED"
+    HELD_OUT = "HELD_OUT"
+    SOLD_OUT = "SOLD_OUT"
+    WAITING = "WAITING"
+
+
+class HoldRow(NamedTuple):
+    """The row of one user."""
+
+    outcome: str  # an Outcome
+    id: UUID | None
+    expires_at: datetime | None
+    sort_order: int | None  # of the slot that was claimed just now
+
+
+class HoldRegister:
+    """Takes and reads holds. Every method raises DatabaseUnavailable, DataRejected."""
+
+    def __init__(self, database: Database, tally_writer: int) -> None:
+        """`tally_writer` (0 to `TALLY_WRITERS` - 1) is this process's row among the tallies."""
+        self._database = database
+        self._tally_writer = tally_writer
+
+    async def take(
+        self, drop_id: int, orders: Sequence[HoldOrder], *, limit: int, beyond_sort_order: int
+    ) -> dict[str, HoldRow]:
+        """Take at most `limit` holds for `orders` (sorted by user); a row for each user."""
+        asked = (drop_id, [order.user_id for order in orders], *key_columns([order.keys for order in orders]))
+        if limit:
+            rows = await self._database.fetch(
+                QUERIES["take_holds"], *asked, limit, beyond_sort_order, self._tally_writer
+            )
+        else:
+            rows = await self._database.fetch(QUERIES["answer_without_slots"], *asked)
+        return {
+            row["user_id"]: HoldRow(row["outcome"], row["id"], row["expires_at"], row["sort_order"]) for row in rows
+        }
+
+    async def read(self, hold_id: UUID) -> asyncpg.Record | None:
+        """A hold with the names of its drop."""
+        return await self._database.fetchrow(QUERIES["read_hold"], hold_id)
+
+    async def extend(self, hold_id: UUID) -> datetime | None:
+        """Prolong a hold; until when it now lasts, or None where it cannot be prolonged."""
+        row = await self._database.fetchrow(QUERIES["extend_hold"], hold_id)
+        return row["expires_at"] if row else None

@@ -1,0 +1,11 @@
+"""Limits: a key that a person has proven counts once among the live memberships and holds of a drop.
+
+What counts is the drop's `limits`. A key is stored as its digest under a secret of the drop. So nothing links two
+drops, and nothing links anything once the secret is destroyed. Holds count keys when a number is taken, mints carry
+them to the membership, and a number that comes back releases them.
+"""
+
+from services.limits.mailbox import mailbox
+from services.limits.person_keys import KeyColumns, PersonKey, PersonKeys, key_columns, release_keys
+
+__all__ = ["KeyColumns", "PersonKey", "PersonKeys", "key_columns", "mailbox", "release_keys"]

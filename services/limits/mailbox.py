@@ -1,0 +1,27 @@
+"""One spelling for a mailbox, so that it counts once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import idna
+
+LENGTH_LIMIT: Final = 254
+# These ignore dots, and what follows a plus sign, in the names of their mailboxes. Others may not.
+FOLDING_DOMAINS: Final = {"gmail.com": "gmail.com", "googlemail.com": "gmail.com"}
+
+
+def mailbox(address: str) -> str | None:
+    """The address as it is counted: its domain by IDNA, its name in lower case; None for what is no address."""
+    name, at, domain = address.strip().rpartition("@")
+    if not at or not name or len(address) > LENGTH_LIMIT or not address.isprintable() or " " in address.strip():
+        return None
+    try:
+        domain = idna.encode(domain, uts46=True).decode("ascii").lower()
+    except idna.IDNAError:
+        return None
+    name = name.casefold()
+    if domain in FOLDING_DOMAINS:
+        domain = FOLDING_DOMAINS[domain]
+        name = name.partition("+")[0].replace(".", "")
+    return f"{name}@{domain}" if name else None

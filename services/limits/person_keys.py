@@ -1,0 +1,74 @@
+"""Keys that a person has proven, as they are counted: by their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from services.limits.statements import QUERIES
+from services.storage.connections import Connection
+from services.storage.database import Database
+
+SECRETS_LIMIT: Final = 1_000
+
+# Column by column, for `unnest`: whose key it is (the place among those who ask, from 1), its kind, its digest.
+KeyColumns = tuple[list[int], list[str], list[bytes]]
+
+
+class PersonKey(NamedTuple):
+    """One key: `user`, `device`, `store_account`, `email` or `payer`, and the digest of its value."""
+
+    kind: str
+    digest: bytes
+
+
+class PersonKeys:
+    """Digests keys; remembers the secrets of drops, which never change."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._secrets: dict[int, bytes] = {}
+
+    async def of(self, drop_id: int, limits: Collection[str], proven: Mapping[str, str]) -> tuple[PersonKey, ...]:
+        """The keys that count in a drop with these `limits`, of the values that were proven, by kind.
+
+        None where the drop's secret was destroyed. Raises Retryable.
+        """
+        counted = [(kind, value) for kind, value in proven.items() if kind in limits]
+        if not counted:
+            return ()
+        secret = await self._secret(drop_id)
+        if secret is None:
+            return ()
+        return tuple(PersonKey(kind, key_digest(secret, kind, value)) for kind, value in sorted(counted))
+
+    async def _secret(self, drop_id: int) -> bytes | None:
+        secret = self._secrets.get(drop_id)
+        if secret is None:
+            row = await self._database.fetchrow(QUERIES["find_secret"], drop_id)
+            if row is None:
+                return None
+            if len(self._secrets) >= SECRETS_LIMIT:
+                self._secrets.clear()
+            secret = self._secrets[drop_id] = row["secret"]
+        return secret
+
+
+def key_digest(secret: bytes, kind: str, value: str) -> bytes:
+    """HMAC-SHA-256 of kind and value under the drop's secret."""
+    return hmac.digest(secret, kind.encode() + value.encode(), hashlib.sha256)
+
+
+def key_columns(keys: Sequence[Sequence[PersonKey]]) -> KeyColumns:
+    """The keys of all who ask, flattened."""
+    flat = [(place, key) for place, own in enumerate(keys, 1) for key in own]
+    return [place for place, _ in flat], [key.kind for _, key in flat], [key.digest for _, key in flat]
+
+
+async def release_keys(connection: Connection, holders: Sequence[UUID]) -> None:
+    """Count the keys of these holds or memberships no longer, in the caller's transaction."""
+    if holders:
+        await connection.execute(QUERIES["release_keys"], holders)

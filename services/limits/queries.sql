@@ -1,0 +1,35 @@
+-- name: find_secret
+-- What a drop's person keys are digested with; no row once it was destroyed. $1 drop
+SELECT secret FROM drop_secrets WHERE drop_id = $1;
+
+-- name: release_keys
+-- The keys of holds or memberships whose number came back count no longer. $1 holds or memberships
+UPDATE person_keys SET held_by = NULL WHERE held_by = ANY ($1::uuid[]);
+
+-- name: find_expired_secrets
+-- Drops that closed so long ago that nothing need be counted any more. $1 days, $2 at most so many
+SELECT s.drop_id FROM drop_secrets s JOIN drops d ON d.id = s.drop_id
+WHERE d.closes_at < now() - make_interval(days => $1) ORDER BY s.drop_id LIMIT $2;
+
+-- name: forget_keys
+-- A bounded number of a drop's person keys. $1 drop, $2 at most so many
+DELETE FROM person_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM person_keys WHERE drop_id = $1 LIMIT $2));
+
+-- name: destroy_secret
+-- With it goes every link between the drop's keys and those of any other drop. $1 drop
+DELETE FROM drop_secrets WHERE drop_id = $1;
+
+-- name: list_keys
+-- How the keys of a drop are used, by kind. $1 drop
+SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS seen, max(attempts) AS most_attempts
+FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
+
+-- name: waive_keys
+-- What was counted for one person is forgotten: that key, and every other key of its hold or membership. The hold or
+-- membership stays. $1 drop, $2 kind, $3 digest
+WITH meant AS (
+  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+)
+DELETE FROM person_keys
+WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
+RETURNING kind, held_by, attempts;

@@ -1,0 +1,53 @@
+"""The mint cycle of drops that sell by hold or have limits: first those who have a number already.
+
+A receipt whose user has a live hold needs no slot, so the bouncer is not asked and SOLD_OUT cannot be met. What is left
+goes through the ordinary cycle, with the statement that looks at limits.
+"""
+
+from __future__ import annotations
+
+from services.mint import metrics
+from services.mint.cycle import Groups, MintCycle, ReceiptGroup
+from services.mint.grant import Grant
+from services.mint.ledger import MintRow, Outcome
+from services.storage.failures import DatabaseUnavailable, DataRejected
+
+UNIQUE_VIOLATION = "SQLSTATE 23505"
+
+
+class CountedMintCycle(MintCycle):
+    """Works on the batches of one such drop."""
+
+    async def __call__(self, batch: Groups) -> Groups:
+        """Answer the receipts that can be decided; return the groups for the next batch."""
+        if self._drop.sale != "direct":
+            batch = await self._through_holds(batch)
+        return await super().__call__(batch) if batch else []
+
+    async def _through_holds(self, batch: Groups) -> Groups:
+        """Mint without claiming a slot; the groups that are still undecided."""
+        metrics.BATCH_RECEIPTS.observe(len(batch))
+        for group in batch:
+            group.begin()
+        batch.sort(key=lambda group: group.key)
+        try:
+            # What this shows of the stock is not remembered: nothing was claimed.
+            return await self._mint(batch, Grant(self._bouncer, self._count_key, wanted=0), 0, is_sold_out=True)
+        except DatabaseUnavailable as error:
+            return await self._record(batch, error)
+
+    async def _mint(self, batch: Groups, grant: Grant, limit: int, *, is_sold_out: bool) -> Groups:
+        self._raced: Groups = []
+        undecided = await super()._mint(batch, grant, limit, is_sold_out=is_sold_out)
+        return undecided + self._raced
+
+    def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
+        metrics.HOLDS_USED.inc(sum(row.outcome == Outcome.MINTED and row.sort_order is None for row in rows.values()))
+        return super()._answer(groups, rows)
+
+    async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
+        """Another process counted the same key at the same moment: the next batch sees who was first."""
+        if refusal.cause == UNIQUE_VIOLATION:
+            self._raced.append(group)
+        else:
+            await super()._poison(group, refusal)

@@ -1,0 +1,10 @@
+"""Supply: numbers that come back, whatever they come back from.
+
+They go to the line of late payers first, as holds of theirs, and what is left goes up for sale again. Numbers come from
+holds that lapse or are released (`services/holds`), and from memberships whose refund frees their number
+(`services/mint`), each in its own transaction.
+"""
+
+from services.supply.returns import Returned, put_back, serve_line
+
+__all__ = ["Returned", "put_back", "serve_line"]

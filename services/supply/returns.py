@@ -1,0 +1,54 @@
+"""Puts numbers back: the line of late payers comes first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from services.storage.connections import Connection
+from services.storage.locks import LockClass, wait_for_lock
+from services.supply.statements import QUERIES
+
+WRITER: Final = 0  # the tally's row of what is not done by a batch
+RANDOM_BITS: Final = 62  # as in a new drop's slots
+# A late payer has this long to come back for his number, but not beyond the close.
+LATE_HOLD_S: Final = 86_400
+
+
+class Returned(NamedTuple):
+    """What became of numbers that came back."""
+
+    offered: int  # how many are held for late payers now
+    for_sale: int
+
+
+async def put_back(connection: Connection, drop_id: int, numbers: Sequence[int], *, were_held: bool) -> Returned:
+    """Give numbers of a drop to the line, and what is left to the sale, in the caller's transaction.
+
+    The tally follows. `were_held` says that they come from holds, which have ended by now; else from memberships.
+    """
+    if not numbers:
+        return Returned(0, 0)
+    await wait_for_lock(connection, LockClass.MINT_RETURNS, drop_id)
+    served = await connection.fetch(QUERIES["hold_for_late_payers"], drop_id, list(numbers), LATE_HOLD_S)
+    left = sorted(set(numbers) - {row["sequence_num"] for row in served})
+    if left:
+        orders = [secrets.randbits(RANDOM_BITS) for _ in left]
+        await connection.execute(QUERIES["put_up_for_sale"], drop_id, left, orders)
+    held = len(served) - (len(numbers) if were_held else 0)
+    await connection.execute(QUERIES["add_to_tally"], drop_id, -len(left), held, WRITER)
+    return Returned(len(served), len(left))
+
+
+async def serve_line(connection: Connection, drop_id: int) -> Returned:
+    """Give numbers that are for sale to those who wait in line, in the caller's transaction.
+
+    Somebody may have come into the line in the moment when a number went up for sale.
+    """
+    await wait_for_lock(connection, LockClass.MINT_RETURNS, drop_id)
+    rows = await connection.fetch(QUERIES["take_for_line"], drop_id)
+    if not rows:
+        return Returned(0, 0)
+    await connection.execute(QUERIES["add_to_tally"], drop_id, len(rows), 0, WRITER)
+    return await put_back(connection, drop_id, [row["sequence_num"] for row in rows], were_held=False)

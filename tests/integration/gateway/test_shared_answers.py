@@ -1,0 +1,74 @@
+"""GET /drops/{tier}/{year}: everybody's answer, kept for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+import httpx
+import pytest
+
+from stack.local import Stack
+from tests.acceptance.mint.conftest import make_drop
+
+__all__ = ["make_drop"]
+CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
+
+
+@pytest.fixture
+async def client(stack: Stack) -> httpx.AsyncClient:
+    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=15) as opened:
+        yield opened
+
+
+async def test_caches_may_keep_it_for_a_second_and_ask_whether_it_changed(client: httpx.AsyncClient, make_drop) -> None:
+    drop = await make_drop(3)
+    path = f"/drops/{drop['tier']}/{drop['year']}"
+    for _ in range(3):  # from the service, and as it was kept
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, CACHE_CONTROL)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.json()["remaining"] == 3
+        assert "x-vyris-kept" not in answer.headers
+        etag = answer.headers["etag"]
+        for tags in (etag, f'"other", W/{etag}', "*"):
+            same = await client.get(path, headers={"if-none-match": tags})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+            assert same.headers["cache-control"] == CACHE_CONTROL
+        assert (await client.get(path, headers={"if-none-match": '"other"'})).status_code == 200
+        await asyncio.sleep(0.3)
+
+
+async def test_a_change_is_visible_within_a_second(client: httpx.AsyncClient, make_drop) -> None:
+    drop = await make_drop(3)
+    path = f"/drops/{drop['tier']}/{drop['year']}"
+    before = await client.get(path)
+    minted = await client.post("/mint", json={"receipt_data": f"r {drop['year']}", "user_id": "ada", **drop})
+    assert minted.status_code == 201
+    since_s = time.monotonic()
+    while (await client.get(path)).json()["minted"] == 0:
+        assert time.monotonic() - since_s < 1.3  # a second, and the way of this poll
+        await asyncio.sleep(0.02)
+    after = await client.get(path, headers={"if-none-match": before.headers["etag"]})
+    assert after.status_code == 200
+
+
+async def test_an_unknown_drop_is_not_kept(client: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        answer = await client.get("/drops/nowhere/2025")
+        assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+        assert "etag" not in answer.headers
+
+
+async def test_a_crowd_costs_postgres_no_statement_each(stack: Stack, client: httpx.AsyncClient, make_drop) -> None:
+    drop = await make_drop(3)
+    connection = await asyncpg.connect(stack.database_url)
+    statistics = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname = current_database()"
+    await client.get(f"/drops/{drop['tier']}/{drop['year']}")
+    before = await connection.fetchval(statistics)
+    for _ in range(400):
+        await client.get(f"/drops/{drop['tier']}/{drop['year']}")
+    assert await connection.fetchval(statistics) - before < 300
+    await connection.close()

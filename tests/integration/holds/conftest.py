@@ -1,0 +1,107 @@
+"""Hold engines on real databases, beside mint engines on the same drop."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from admin.drops import NewDrop, create_drop
+from services.holds.cycle import TakenHold
+from services.holds.ending import Lapses
+from services.holds.engine import HoldEngine, running_holds
+from services.holds.register import HoldOrder
+from services.limits import PersonKeys
+from services.mint.cycle import MintAnswer
+from services.mint.drops import Drop, DropDirectory
+from services.mint.ledger import EnrolledDevice
+from services.storage.database import Database
+from services.supply.settings import HoldSettings
+from tests.stand_ins.mint_engine import Mint, MintMaker
+
+_tiers = itertools.count(1)
+
+
+@dataclass
+class Shop:
+    """One process: its mints and holds in one drop."""
+
+    mint: Mint
+    holds: HoldEngine
+    keys: PersonKeys
+    drop: Drop
+    database: Database
+    lapses: Lapses
+
+    async def take(self, user: str, **proven: str) -> TakenHold:
+        keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
+        return await self.holds.take(self.drop, HoldOrder(user, keys), 10)
+
+    async def pay(self, receipt: str, user: str, enrolled: EnrolledDevice | None = None, **proven: str) -> MintAnswer:
+        keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
+        return await self.mint.mint(receipt, user, keys=keys, device=enrolled)
+
+    async def value(self, query: str, *args: object) -> Any:
+        return await self.mint.value(query, *args)
+
+    async def expire(self) -> None:
+        """Let every live hold be past its time and grace."""
+        await self.database.execute("UPDATE holds SET expires_at = now() - interval '1 hour' WHERE state = 'HELD'")
+
+    async def lapse(self) -> None:
+        while await self.lapses.once():
+            pass
+
+    async def check_sum(self) -> None:
+        """Slots, held, live, and revoked ones that keep their number make up the capacity; the tallies say the same."""
+        row = await self.database.fetchrow(SUM, self.drop.id)
+        assert row is not None
+        assert row["slots"] + row["held"] + row["live"] + row["kept"] == row["capacity"], dict(row)
+        assert (row["tallied_held"], row["tallied"]) == (row["held"], row["capacity"] - row["slots"]), dict(row)
+
+
+SUM = """
+SELECT capacity, (SELECT count(*) FROM slots WHERE drop_id = d.id) AS slots,
+       (SELECT count(*) FROM holds WHERE drop_id = d.id AND state = 'HELD') AS held,
+       (SELECT count(*) FROM memberships WHERE drop_id = d.id AND revoked_at IS NULL) AS live,
+       (SELECT count(*) FROM memberships WHERE drop_id = d.id AND revoked_at IS NOT NULL AND NOT number_freed) AS kept,
+       (SELECT sum(taken) FROM drop_tallies WHERE drop_id = d.id) AS tallied,
+       (SELECT sum(held) FROM drop_tallies WHERE drop_id = d.id) AS tallied_held
+FROM drops d WHERE id = $1
+"""
+OpenShop = Callable[..., Awaitable[Shop]]
+
+
+@pytest.fixture
+async def open_shop(make_mint: MintMaker) -> AsyncIterator[OpenShop]:
+    """Call it for a process with a drop of its own; give it a `drop` for another process on the same drop."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(
+            capacity: int = 10,
+            drop: Drop | None = None,
+            sale: str = "hold",
+            limits: tuple[str, ...] = (),
+            closes_at: datetime | None = None,
+            **new: Any,
+        ) -> Shop:
+            database = make_mint.database
+            directory = DropDirectory(database)
+            if drop is None:
+                tier = f"hold-{next(_tiers)}"
+                wanted = NewDrop(tier, "2025", capacity, closes_at=closes_at, sale=sale, limits=limits, **new)
+                await database.in_transaction(lambda connection: create_drop(connection, wanted))
+                drop = await directory.named(tier, "2025")
+            mint = await make_mint(drop=drop)
+            settings = HoldSettings(hold_lapse_interval_ms=60_000)
+            recount = mint.engine.recount
+            holds = await stack.enter_async_context(running_holds(database, mint.bouncer, directory, recount, settings))
+            lapses = Lapses(database, mint.bouncer, directory, grace_s=60, interval_s=60)
+            return Shop(mint, holds, PersonKeys(database), drop, database, lapses)
+
+        yield open_one

@@ -1,0 +1,252 @@
+"""Holds as the engine keeps them: one a user, one a number, and each number accounted for at every moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from admin.refunds import RefundDesk
+from services.holds.cycle import TakenHold
+from services.mint.cycle import MintAnswer
+from services.mint.revocation import revoke
+from tests.integration.holds.conftest import OpenShop, Shop
+from vyris.errors import DropNotOpen, HeldOut, HoldExpired, LimitReached, SoldOut, VyrisError
+
+
+async def outcomes(*calls: Any) -> list[Any]:
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, tuple | VyrisError) for answer in answers), answers
+    return answers
+
+
+async def test_the_same_user_64_times_at_once_in_two_processes_has_one_hold(open_shop: OpenShop) -> None:
+    one = await open_shop()
+    two = await open_shop(drop=one.drop)
+    answers = await asyncio.gather(*((one, two)[n % 2].take("ada") for n in range(64)))
+    assert len({answer.id for answer in answers}) == 1
+    assert sum(not answer.replayed for answer in answers) == 1
+    assert await one.value("SELECT count(*) FROM holds") == 1
+    await one.check_sum()
+
+
+async def test_many_users_for_the_last_numbers_never_hear_sold_out_while_one_is_held(open_shop: OpenShop) -> None:
+    one = await open_shop(capacity=10)
+    two = await open_shop(drop=one.drop)
+    answers = await outcomes(*((one, two)[n % 2].take(f"u{n}") for n in range(1_000)))
+    assert Counter(type(answer) for answer in answers) == {TakenHold: 10, HeldOut: 990}
+    assert await one.value("SELECT count(*) FROM holds") == 10
+    assert await one.value("SELECT count(*) FROM person_keys") == 10  # a refusal leaves nothing
+    await one.mint.engine.recount(one.drop)
+    assert await one.mint.bouncer.read(one.mint.count_key) == 0  # what is held is not for sale
+    await one.check_sum()
+
+
+async def test_a_hold_mints_its_number_without_the_bouncer(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=3)
+    holds = [await shop.take(f"u{n}") for n in range(3)]
+    numbers = [await shop.value("SELECT sequence_num FROM holds WHERE id = $1", hold.id) for hold in holds]
+    await shop.mint.bouncer._client.set(shop.mint.count_key, -7)
+    minted = await asyncio.gather(*(shop.pay(f"r{n}", f"u{n}") for n in range(3)))
+    assert [membership.sequence_num for membership, _ in minted] == numbers
+    assert await shop.value("SELECT count(*) FROM holds WHERE state = 'USED' AND membership_id IS NOT NULL") == 3
+    assert await shop.pay("r1", "u1") == (minted[1][0], True)
+    with pytest.raises(SoldOut):
+        await shop.take("late")
+    await shop.check_sum()
+
+
+async def test_a_receipt_without_a_hold_mints_what_nobody_holds(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=2)
+    await shop.take("ada")
+    assert (await shop.pay("r", "ben"))[1] is False
+    with pytest.raises(HeldOut):
+        await shop.pay("r2", "cem")
+    assert await shop.mint.ledger() == {"FULFILLED": 1, "FAILED HELD_OUT": 1}
+    await shop.pay("r3", "ada")
+    with pytest.raises(SoldOut):
+        await shop.pay("r2", "cem")
+    await shop.check_sum()
+
+
+async def test_what_lapses_is_for_sale_again_and_its_payer_still_mints_until_then(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=2)
+    await shop.take("ada")
+    await shop.take("ben")
+    await shop.expire()
+    assert (await shop.pay("r", "ada"))[1] is False  # nobody has taken the number back yet
+    await shop.lapse()
+    await shop.check_sum()
+    assert await shop.value("SELECT count(*) FROM holds WHERE state = 'LAPSED'") == 1
+    assert await shop.mint.bouncer.read(shop.mint.count_key) == 1
+    assert not (await shop.take("cem")).replayed
+
+
+async def test_a_late_payer_gets_the_next_number_that_comes_back(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    for _ in range(2):
+        with pytest.raises(HoldExpired):
+            await shop.pay("late", "ada")
+    assert await shop.mint.ledger() == {"FAILED HOLD_EXPIRED": 1}
+    assert await shop.value("SELECT count(*) FROM late_payments") == 1
+    assert await shop.holds.release(ben.id)
+    with pytest.raises(HeldOut):  # it is held for ada now
+        await shop.take("cem")
+    with pytest.raises(HeldOut):
+        await shop.pay("quick", "cem")
+    assert (await shop.pay("late", "ada"))[1] is False
+    assert await shop.value("SELECT count(*) FROM late_payments") == 0
+    await shop.check_sum()
+
+
+async def test_a_freed_refund_serves_the_line_too(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    membership, _ = await shop.pay("first", "ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+
+    async def refund(connection: Any) -> bool:
+        return await revoke(connection, UUID(membership.id), reason="t", actor="t", frees_number=True)
+
+    assert await shop.database.in_transaction(refund)
+    await shop.check_sum()
+    assert (await shop.pay("late", "ada"))[0].sequence_num == 1
+    # The freed number's owner may buy again: his key counts no longer.
+    assert await shop.value("SELECT count(*) FROM person_keys WHERE held_by IS NOT NULL") == 1
+
+
+async def test_a_late_payment_is_refunded_or_minted_and_never_both(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1, closes_at=datetime.now(UTC) + timedelta(hours=1))
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    desk = RefundDesk(shop.database, "test")
+    assert await desk.due() == []  # a number may still come back
+    await shop.database.execute("UPDATE drops SET closes_at = now() WHERE id = $1", shop.drop.id)
+    due = await desk.due()
+    assert [row["user_id"] for row in due] == ["ada"]
+    exported, _ = await asyncio.gather(desk.export(), shop.holds.release(ben.id))
+    assert [row["user_id"] for row in exported] == ["ada"]
+    assert await shop.value("SELECT count(*) FROM late_payments") == 0
+    with pytest.raises(VyrisError) as refused:
+        await shop.pay("late", "ada")
+    assert refused.value.reason == "INVALID_RECEIPT"
+    await shop.check_sum()
+
+
+async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)
+    for user in ("ada", "ben"):
+        await shop.take(user)
+        await shop.expire()
+        await shop.lapse()
+    cem = await shop.take("cem")
+    for user in ("ada", "ben"):
+        with pytest.raises(HoldExpired):
+            await shop.pay(f"late {user}", user)
+    await shop.holds.release(cem.id)
+    assert await shop.value("SELECT user_id FROM holds WHERE state = 'HELD'") == "ada"
+    desk = RefundDesk(shop.database, "test")
+    assert await desk.export() == []
+    await shop.expire()
+    await shop.lapse()
+    assert await shop.value("SELECT user_id FROM holds WHERE state = 'HELD'") == "ben"
+    assert [row["user_id"] for row in await desk.export()] == ["ada"]
+    assert (await shop.pay("late ben", "ben"))[1] is False
+    await shop.check_sum()
+
+
+async def test_payments_in_the_moment_of_the_lapse_end_one_way(open_shop: OpenShop) -> None:
+    one = await open_shop(capacity=60)
+    two = await open_shop(drop=one.drop)
+    await asyncio.gather(*(one.take(f"u{n}") for n in range(60)))
+    await one.expire()
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        while not stop.is_set():
+            await one.check_sum()
+            await asyncio.sleep(0.005)
+
+    async def snatch() -> None:
+        for n in range(60):  # newcomers take what comes back
+            await outcomes(one.take(f"new{n}"))
+
+    watching = asyncio.create_task(watch())
+    paying = [(one, two)[n % 2].pay(f"r{n}", f"u{n}") for n in range(60)]
+    answers, *_ = await asyncio.gather(outcomes(*paying), one.lapse(), two.lapse(), snatch())
+    stop.set()
+    await watching
+    assert {type(a) for a in answers} <= {tuple, HoldExpired}
+    minted = sum(isinstance(answer, tuple) for answer in answers)
+    ledger = await one.mint.ledger()
+    assert ledger.pop("FULFILLED", 0) == minted
+    assert sum(ledger.values()) == 60 - minted
+    assert set(ledger) <= {"FAILED HOLD_EXPIRED", "FAILED HOLD_OFFERED"}
+    await one.check_sum()
+
+
+async def test_attempts_and_extensions_are_limited(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=5)
+    for _ in range(2):
+        hold = await shop.take("ada")
+        assert await shop.holds.release(hold.id)
+        assert not await shop.holds.release(hold.id)
+    with pytest.raises(LimitReached):
+        await shop.take("ada")
+    hold = await shop.take("ben")
+    longer = await shop.holds.extend(hold.id)
+    assert longer == hold.expires_at + timedelta(seconds=600)
+    assert await shop.holds.extend(hold.id) is None
+    await shop.check_sum()
+
+
+async def test_one_hold_or_membership_a_person(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=100, limits=("device",))
+    two = await open_shop(drop=shop.drop)
+    answers = await outcomes(*((shop, two)[n % 2].take(f"u{n}", device="key") for n in range(64)))
+    assert Counter(type(answer) for answer in answers) == {TakenHold: 1, LimitReached: 63}
+    assert sum(isinstance(a, TakenHold) for a in await outcomes(*(shop.take(f"w{n}") for n in range(64)))) == 64
+    owner = await shop.value("SELECT user_id FROM holds WHERE user_id LIKE 'u%'")
+    await shop.pay("r", owner)
+    for user, proven in ((owner, {}), ("other", {"device": "key"})):  # carried to the membership
+        with pytest.raises(LimitReached):
+            await shop.take(user, **proven)
+    with pytest.raises(LimitReached):
+        await shop.pay("r2", "other", device="key")
+    await shop.check_sum()
+
+
+async def test_a_direct_drop_with_a_limit_records_what_is_beyond_it(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=10, sale="direct", limits=("user",))
+    two = await open_shop(drop=shop.drop)
+    answers = await outcomes(*((shop, two)[n % 2].pay(f"r{n}", "ada") for n in range(32)))
+    minted: list[MintAnswer] = [answer for answer in answers if isinstance(answer, tuple)]
+    assert len(minted) == 1
+    assert sum(isinstance(answer, LimitReached) for answer in answers) == 31
+    assert await shop.mint.ledger() == {"FULFILLED": 1, "FAILED LIMIT_REACHED": 31}
+    assert len(await RefundDesk(shop.database, "test").due()) == 31
+    assert (await shop.pay("ben's", "ben"))[1] is False
+    await shop.check_sum()
+
+
+async def test_nothing_is_held_outside_the_opening_times(open_shop: OpenShop) -> None:
+    shop: Shop = await open_shop(closes_at=datetime.now(UTC) - timedelta(seconds=1))
+    with pytest.raises(DropNotOpen):
+        await shop.take("ada")
+    with pytest.raises(DropNotOpen):
+        await shop.pay("r", "ada")
