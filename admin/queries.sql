@@ -72,6 +72,28 @@ SELECT count(*) FROM slots WHERE drop_id = $1;
 -- Live memberships of a drop. $1 drop
 SELECT count(*) FROM memberships WHERE drop_id = $1 AND revoked_at IS NULL;
 
+-- name: list_holds
+-- Holds of a drop, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 at most so many
+SELECT id, user_id, state::text AS state, taken_at, expires_at, extensions, membership_id, receipt_key IS NOT NULL AS late
+FROM holds
+WHERE drop_id = $1 AND ($2::text IS NULL OR state::text = $2) AND ($3::text IS NULL OR user_id = $3)
+ORDER BY taken_at DESC, id LIMIT $4;
+
+-- name: count_keys
+-- How the keys of a drop are used, by kind. $1 drop
+SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS seen, max(attempts) AS most_attempts
+FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
+
+-- name: waive_keys
+-- Forgets what was counted for one person: that key, and every other key of its hold or membership. The hold or
+-- membership stays. $1 drop, $2 kind, $3 digest
+WITH meant AS (
+  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+)
+DELETE FROM person_keys
+WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
+RETURNING kind, held_by, attempts;
+
 -- name: list_receipts
 -- Receipts in a state, oldest first, for the operator; one refunded before it was ever sent has no drop and no user. $1 state, $2 at most so many
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
