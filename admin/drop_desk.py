@@ -9,6 +9,7 @@ import asyncpg
 
 from admin import drop_times, drops
 from admin.drops import Drop, Environment, NewDrop, Progress
+from admin.settings import NewHoldSettings
 from admin.statements import QUERIES
 from services.audit_log import Actor, audited
 from services.mint.drop_watch import drop_state
@@ -18,7 +19,6 @@ from services.runtime.settings import load
 from services.runtime.times import rfc3339
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.supply.settings import NewHoldSettings
 
 
 def default_drop() -> NewDrop:

@@ -1,19 +1,17 @@
 """An owner's address, as an operator changes it: the reforge service does it.
 
-What needs the service's key is asked of the service. A command never makes a key for a database: a link that is derived
-from another key would be dead.
+Links are derived from the service's key, so the service makes them. A command never makes a key for a database: a link
+that is derived from another key would be dead.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import grpc
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from admin.settings import OperatorSettings
 from services.audit_log import Actor
 from vyris.error_wire import from_rpc_error
 from vyris.errors import VyrisError
@@ -21,30 +19,6 @@ from vyris.reforge.v1 import operator_pb2, operator_pb2_grpc
 
 LIMIT_S: Final = 20.0
 CERTIFICATE_NAME: Final = "reforge"
-
-
-class OperatorSettings(BaseSettings):
-    """Where the reforge service is that an operator's command asks, and how the command proves itself to it."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
-
-    reforge_address: str = Field(
-        "",
-        pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$",
-        description="host:port of the reforge service; the first of several is asked; empty: the local stack's",
-    )
-    operator_tls_ca_file: Path | None = Field(
-        None, description="PEM of the authority that the reforge service's certificate must lead to; unset: plain text"
-    )
-    operator_tls_cert_file: Path | None = Field(None, description="PEM chain that the `vyris` command shows to reforge")
-    operator_tls_key_file: Path | None = Field(None, description="PEM key of OPERATOR_TLS_CERT_FILE")
-
-    @model_validator(mode="after")
-    def _come_together(self) -> OperatorSettings:
-        given = (self.operator_tls_ca_file, self.operator_tls_cert_file, self.operator_tls_key_file)
-        if any(given) and not all(given):
-            raise ValueError("OPERATOR_TLS_CA_FILE, OPERATOR_TLS_CERT_FILE and OPERATOR_TLS_KEY_FILE come together")
-        return self
 
 
 class EmailNotChanged(Exception):

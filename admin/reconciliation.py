@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Any, Literal
+from typing import Any
 
-from pydantic_settings import SettingsConfigDict
-
+from admin.settings import ReconcileSettings
 from services.audit_log import Actor, audited
 from services.mint.receipt_kinds import ReceiptKinds, add_app_store
-from services.mint.receipts.settings import ReceiptSettings, accepted_kinds
+from services.mint.receipts.settings import accepted_kinds
 from services.mint.refunds.reconciliation import Reconciler
 from services.storage.database import Database
-
-
-class ReconcileSettings(ReceiptSettings):
-    """The settings of receipts as the mint process reads them."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
-    vyris_env: Literal["development", "production"] = "development"
 
 
 async def reconcile_refunds(database: Database, actor: Actor, *, days: int, purchases: int) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import typer
 
-from admin.owner_email import EmailNotChanged, OperatorSettings, change_owner_email
+from admin.owner_email import EmailNotChanged, change_owner_email
+from admin.settings import OperatorSettings
 from cli import backends
 from cli.actor import operator
 from cli.console import Reason, err, fail
