@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from admin import drop_times, drops
+from admin import drops
 from admin.drops import Drop, Environment, NewDrop, Progress
 from admin.settings import NewHoldSettings
 from admin.statements import QUERIES
@@ -105,26 +105,34 @@ class DropDesk:
         """
         return await audited(
             self._database,
-            lambda connection: drops.resize_drop(
-                connection, drop, capacity, reason=self._actor.reason, actor=self._actor.name
-            ),
+            lambda connection: drops.resize_drop(connection, drop, capacity, self._actor),
             takes_minutes=True,
         )
 
     async def schedule(self, drop: Drop, opens_at: datetime | None, closes_at: datetime | None) -> None:
-        """Let a drop sell from `opens_at` until `closes_at`; None is no limit."""
-        await audited(
-            self._database,
-            lambda connection: drop_times.schedule_drop(
-                connection, drop, opens_at, closes_at, reason=self._actor.reason, actor=self._actor.name
-            ),
-        )
+        """Let a drop sell from `opens_at` until `closes_at`; None is no limit.
+
+        Postgres' clock decides in every statement that mints, so a change counts from the next statement on.
+        """
+        await self._set_times("drop.schedule", drop, QUERIES["schedule_drop"], opens_at, closes_at)
 
     async def close(self, drop: Drop) -> None:
-        """End a drop's sale now."""
-        await audited(
-            self._database,
-            lambda connection: drop_times.close_drop(
-                connection, drop, reason=self._actor.reason, actor=self._actor.name
-            ),
-        )
+        """End a drop's sale now; a drop that is closed stays closed."""
+        await self._set_times("drop.close", drop, QUERIES["close_drop"])
+
+    async def _set_times(self, action: str, drop: Drop, statement: str, *times: datetime | None) -> None:
+        async def work(connection: Connection) -> bool:
+            row = await connection.fetchrow(statement, drop.id, *times)
+            assert row is not None  # noqa: S101 - a drop is never deleted
+            await self._actor.note(
+                connection,
+                action,
+                f"{drop.tier} {drop.year}",
+                drop_id=drop.id,
+                environment=drop.environment,
+                opens_at=rfc3339(row["opens_at"]),
+                closes_at=rfc3339(row["closes_at"]),
+            )
+            return True
+
+        await audited(self._database, work)

@@ -1,24 +1,32 @@
 """Drops: how an operator creates one, and makes it larger or smaller.
 
-Each function works in the caller's transaction; `drop_desk` is what commands call.
+Each function works in the caller's transaction; `drop_desk` is what commands call. A drop's slots carry random sort
+orders from the system's cryptographic source and are written in that order: nobody can guess which number a claim
+gets, and claims of one batch lie side by side on disk.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from admin.statements import QUERIES
-from services import audit_log
-from services.mint.drops import CAPACITY_LIMIT, TALLY_WRITERS, Drop, Progress, add_slots
+from services.audit_log import Actor
+from services.mint.drops import CAPACITY_LIMIT, TALLY_WRITERS, Drop
 from services.mint.receipts.verified import Environment
 from services.storage.connections import Connection
+from services.supply import RANDOM_BITS
 
 __all__ = ["CAPACITY_LIMIT", "CannotResize", "Drop", "Environment", "NewDrop", "Progress", "create_drop", "resize_drop"]
 
+SLOTS_A_CHUNK: Final = 50_000
 SECRET_BYTES: Final = 32
+
+Progress = Callable[[int], None]
+"""Is called with the number of slots that were written since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class CannotResize(Exception):
 
 
 async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
-    """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
+    """Create a drop and its slots; its id, or None where it exists already."""
     limits = sorted({*new.limits, "user"}) if new.limits or new.sale != "direct" else []
     drop_id: int | None = await connection.fetchval(
         QUERIES["create_drop"],
@@ -66,25 +74,26 @@ async def create_drop(connection: Connection, new: NewDrop, progress: Progress =
     if limits:
         await connection.execute(QUERIES["create_secret"], drop_id, secrets.token_bytes(SECRET_BYTES))
     await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
-    await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
+    await _add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
     return drop_id
 
 
-async def resize_drop(connection: Connection, drop: Drop, capacity: int, *, reason: str, actor: str) -> int:
-    """Give a drop another capacity in the caller's transaction; the capacity before. Raises CannotResize."""
+async def resize_drop(connection: Connection, drop: Drop, capacity: int, actor: Actor) -> int:
+    """Give a drop another capacity; the capacity before. Raises CannotResize."""
     before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
     if capacity > before:
         await _add_numbers(connection, drop.id, capacity, capacity - before)
     elif capacity < before:
         await _withdraw_numbers(connection, drop.id, before - capacity)
     await connection.execute(QUERIES["set_capacity"], drop.id, capacity)
-    await audit_log.append(
+    await actor.note(
         connection,
-        actor=actor,
-        action="drop.resize",
-        subject=f"{drop.tier} {drop.year}",
-        reason=reason,
-        details={"drop_id": drop.id, "environment": drop.environment, "before": before, "capacity": capacity},
+        "drop.resize",
+        f"{drop.tier} {drop.year}",
+        drop_id=drop.id,
+        environment=drop.environment,
+        before=before,
+        capacity=capacity,
     )
     return before
 
@@ -94,10 +103,24 @@ async def _add_numbers(connection: Connection, drop_id: int, capacity: int, more
     rows = await connection.fetch(QUERIES["free_numbers"], drop_id, capacity, more)
     if len(rows) < more:
         raise CannotResize(f"only {len(rows)} numbers up to {capacity} are free, and {more} would have to come")
-    await add_slots(connection, drop_id, (row["n"] for row in rows))
+    await _add_slots(connection, drop_id, (row["n"] for row in rows))
 
 
 async def _withdraw_numbers(connection: Connection, drop_id: int, fewer: int) -> None:
     withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, fewer)
     if len(withdrawn) < fewer:
         raise CannotResize(f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {fewer} would have to go")
+
+
+async def _add_slots(
+    connection: Connection, drop_id: int, numbers: Iterable[int], progress: Progress = lambda _: None
+) -> None:
+    slots = sorted((secrets.randbits(RANDOM_BITS), number) for number in numbers)
+    for start in range(0, len(slots), SLOTS_A_CHUNK):
+        chunk = slots[start : start + SLOTS_A_CHUNK]
+        await connection.copy_records_to_table(
+            "slots",
+            columns=("drop_id", "sort_order", "sequence_num"),
+            records=((drop_id, sort_order, number) for sort_order, number in chunk),
+        )
+        progress(len(chunk))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from admin.statements import QUERIES
-from services import audit_log
 from services.audit_log import Actor, audited
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
@@ -35,7 +34,7 @@ class Erased:
     receipts: int
 
 
-async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
+async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Erased:
     """Erase a user in the caller's transaction.
 
     Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, mail,
@@ -55,11 +54,10 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
         if row["revoked"]:
             await connection.execute(QUERIES["tell_wallet"], row["id"])
         else:
-            await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
+            await revoke(connection, row["id"], reason="erased", actor=actor.name, frees_number=False)
     await connection.execute(QUERIES["unname_memberships"], user_id)
     erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
-    details = {"memberships": ids, "receipts": erased.receipts}
-    await audit_log.append(connection, actor=actor, action="user.erase", subject="user", reason=reason, details=details)
+    await actor.note(connection, "user.erase", "user", memberships=ids, receipts=erased.receipts)
     await connection.execute(QUERIES["redact_audit_log"], ids, names)
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
     for name in FORGOTTEN:
@@ -70,8 +68,4 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
 
 async def erase_person(database: Database, user_id: str, actor: Actor) -> Erased:
     """Erase a user in a transaction of its own. Raises DatabaseUnavailable."""
-    return await audited(
-        database,
-        lambda connection: erase_user(connection, user_id, reason=actor.reason, actor=actor.name),
-        takes_minutes=True,
-    )
+    return await audited(database, lambda connection: erase_user(connection, user_id, actor), takes_minutes=True)

@@ -1,4 +1,4 @@
-"""The operator's desk: who paid and got no membership, and what has been paid back.
+"""The operator's desk for refunds: who paid and got no membership, and what has been paid back.
 
     FAILED ──export──▶ REFUND_DUE ──paid back──▶ REFUNDED
 
@@ -13,7 +13,7 @@ from typing import Final
 import asyncpg
 
 from admin.statements import QUERIES
-from services import audit_log
+from services.audit_log import Actor, audited
 from services.storage.connections import Connection
 from services.storage.database import Database
 
@@ -22,12 +22,12 @@ KEY_BYTES: Final = 32
 
 
 class RefundDesk:
-    """Lists and marks receipts; each change leaves a line in the audit log. Every method raises DatabaseUnavailable."""
+    """Lists and marks receipts; a change leaves an entry in the audit log. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, actor: str, reason: str = "by command") -> None:
-        """`actor` is who does it, and `reason` why."""
+    def __init__(self, database: Database, actor: Actor) -> None:
+        """`actor` is who does it, and why."""
         self._database = database
-        self._actor = audit_log.Actor(actor, reason)
+        self._actor = actor
 
     async def failed(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Receipts that got no membership and are not marked for refund, oldest first."""
@@ -49,7 +49,7 @@ class RefundDesk:
             await self._note(connection, "receipts.export", [row["receipt_key"] for row in rows])
             return rows
 
-        return await audit_log.audited(self._database, work)
+        return await audited(self._database, work)
 
     async def mark_refunded(self, keys: Sequence[bytes]) -> set[str]:
         """Note that exported receipts were paid back; the keys, in hex, of those that were waiting for it."""
@@ -60,7 +60,7 @@ class RefundDesk:
             await self._note(connection, "receipts.refunded", marked)
             return marked
 
-        return set(await audit_log.audited(self._database, work))
+        return set(await audited(self._database, work))
 
     async def states(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The states of those receipts that there are."""

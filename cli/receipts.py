@@ -150,8 +150,7 @@ async def reconcile(
 @asynccontextmanager
 async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
-        actor = operator(reason)
-        yield RefundDesk(database, actor.name, actor.reason)
+        yield RefundDesk(database, operator(reason))
 
 
 def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:

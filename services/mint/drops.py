@@ -1,15 +1,8 @@
-"""Drops: which there are, and how numbers are put up for sale.
-
-A drop's slots carry random sort orders from the system's cryptographic source and are
-written in that order: which number a claim gets cannot be guessed, and claims of one
-batch lie side by side on disk.
-"""
+"""Drops: which there are."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,19 +10,14 @@ import asyncpg
 
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import NotFound
 
 CAPACITY_LIMIT: Final = 10_000_000
-SLOTS_A_CHUNK: Final = 50_000
-RANDOM_BITS: Final = 62  # within bigint; two equal ones in a drop of 10^7 are a chance of 10^-5, and refused
 UNKNOWN_MEMORY_S: Final = 1.0
 UNKNOWN_MEMORY_LIMIT: Final = 1_000
 TALLY_WRITERS: Final = 16  # rows that share a drop's tally, and as many as the schema allows
 OPERATOR_WRITER: Final = 0  # the tally row of changes made by hand
-
-Progress = Callable[[int], None]  # hears how many slots were written
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +82,3 @@ class DropDirectory:
         drop = Drop(row["id"], row["tier"], row["year"], row["environment"], row["sale"], frozenset(row["limits"]))
         self._known[drop.tier, drop.year, drop.environment] = drop
         return drop
-
-
-async def add_slots(
-    connection: Connection, drop_id: int, numbers: Iterable[int], progress: Progress = lambda _: None
-) -> None:
-    """Put numbers up for sale, in a random order."""
-    slots = sorted((secrets.randbits(RANDOM_BITS), number) for number in numbers)
-    for start in range(0, len(slots), SLOTS_A_CHUNK):
-        chunk = slots[start : start + SLOTS_A_CHUNK]
-        await connection.copy_records_to_table(
-            "slots",
-            columns=("drop_id", "sort_order", "sequence_num"),
-            records=((drop_id, sort_order, number) for sort_order, number in chunk),
-        )
-        progress(len(chunk))
