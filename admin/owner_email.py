@@ -55,13 +55,13 @@ def _channel(settings: OperatorSettings, address: str) -> grpc.Channel:
 def _why(error: Any, address: str) -> str:
     """The sentence for a refusal, or for a service that cannot be reached."""
     code = error.code()
-    told: VyrisError | None = from_rpc_error(code, error.details() or "", tuple(error.trailing_metadata() or ()))
+    refusal: VyrisError | None = from_rpc_error(code, error.details() or "", tuple(error.trailing_metadata() or ()))
     asked = f"(asked reforge at {address}; REFORGE_ADDRESS names another)"
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return f"Not changed: reforge at {address} is older than this command."
-    if told is None or code is grpc.StatusCode.UNAVAILABLE:
+    if refusal is None or code is grpc.StatusCode.UNAVAILABLE:
         return (
             f"It is not known whether it was changed: reforge at {address} gave no answer ({code.name}). "
             "Does it run, and do both sides speak TLS, or neither? Asking again does no harm."
         )
-    return f"Not changed: {told.message} {asked}."
+    return f"Not changed: {refusal.message} {asked}."

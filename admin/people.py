@@ -1,4 +1,4 @@
-"""Forgetting a person: what the business must keep stays, under names that lead to nobody."""
+"""Erases a person. What the business must keep stays, under names that lead to nobody."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Eras
     """Erase a user in the caller's transaction.
 
     Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, mail,
-    places and the keys in encounters are deleted. Memberships and receipts stay, unnamed. The audit log says that
-    somebody was erased, not who; the person's names are taken out of its older rows. Wallet voids the passes, tells
-    the phones and then forgets them, within a day (`services/wallet/housekeeping.py`).
-    `schema/personal-data.md` says it for each column.
+    places and the keys in encounters are deleted, and so is what was counted for the person. Memberships, receipts and
+    holds stay under random names. The audit log says that somebody was erased, not who; the person's names are taken
+    out of its older rows. Wallet voids the passes, pushes to the phones and then forgets them, within a day
+    (`services/wallet/housekeeping.py`). `schema/personal-data.md` decides for each column.
     """
     # What reforge does with the user's memberships ends first, and begins again on what is left.
     for row in await connection.fetch(QUERIES["ids_of_user"], user_id):

@@ -179,7 +179,7 @@ async def schedule(
     closes_at: ClosesAt = None,
     sandbox: Sandbox = False,
 ) -> None:
-    """Say anew when a drop sells; one that was closed may open again."""
+    """Set when a drop sells; a closed drop may open again."""
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
@@ -191,7 +191,7 @@ async def schedule(
 @app.command()
 @run_async
 async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
-    """End a drop's sale now: from the next batch on buyers hear that it is closed."""
+    """End a drop's sale now; this counts from the next batch on."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         await DropDesk(database, operator(reason)).close(drop)
@@ -218,7 +218,7 @@ def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[dat
 
 
 def _other_capacity(found: int | None, new: drops.NewDrop) -> str:
-    """What to say of a drop that was found and is not as large as the one that was asked for."""
+    """The words for a drop that exists with another capacity than the one that was asked for."""
     if found is None or found == new.capacity:
         return ""
     return f", which keeps its capacity of {found}: `vyris drop resize` would make it {new.capacity}"

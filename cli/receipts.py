@@ -103,10 +103,10 @@ async def refunded(
         states = await desk.states(list(unchanged))
     err.print(f"Marked {len(marked)} receipts REFUNDED.")
     if unchanged:
-        told = [f"{where}: {_why_unchanged(states.get(key))}" for key, where in unchanged.items()]
+        unmarked = [f"{where}: {_why_unchanged(states.get(key))}" for key, where in unchanged.items()]
         fail(
             f"{len(unchanged)} receipts were not exported, or are REFUNDED already; they are unchanged.\n"
-            f"{_first_lines(told)}"
+            f"{_first_lines(unmarked)}"
         )
 
 
@@ -210,6 +210,6 @@ def _why_unchanged(state: str | None) -> str:
             return f"not exported, but {state}"
 
 
-def _first_lines(told: Sequence[str]) -> str:
-    more = [f"… and {len(told) - NAMED_LIMIT} more"] if len(told) > NAMED_LIMIT else []
-    return "\n".join([*told[:NAMED_LIMIT], *more])
+def _first_lines(lines: Sequence[str]) -> str:
+    more = [f"… and {len(lines) - NAMED_LIMIT} more"] if len(lines) > NAMED_LIMIT else []
+    return "\n".join([*lines[:NAMED_LIMIT], *more])
