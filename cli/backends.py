@@ -12,8 +12,8 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from admin.bouncer import Bouncer, open_bouncer
 from cli.console import fail
-from services.mint.bouncer import Bouncer, BouncerSettings, redis_client
 from services.storage.database import Database
 from services.storage.failures import DatabaseFailed, DatabaseUnreachable
 from services.storage.settings import PostgresSettings
@@ -124,10 +124,5 @@ async def bouncer() -> AsyncIterator[Bouncer]:
     if not url:
         fail(no_stack("REDIS_URL"))
     _silence_services()
-    # Once Redis failed it is left alone, so that the command knows at its end that something was not written.
-    settings = BouncerSettings(redis_url=url, redis_pause_ms=60_000)
-    opened = Bouncer(redis_client(settings), settings)
-    try:
+    async with open_bouncer(url) as opened:
         yield opened
-    finally:
-        await opened.close()

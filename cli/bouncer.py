@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from admin.bouncer import read_counts, rebuild_counts
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
-from services.audit_log import audited
-from services.mint.bouncer import count_key
-from services.mint.recount import DROPS_LIMIT, Recounter
-from services.mint.statements import QUERIES
 
 app = typer.Typer(no_args_is_help=True, help="What Redis believes is for sale, beside what Postgres knows.")
 
@@ -22,11 +19,7 @@ async def show_counts(as_json: AsJson = False) -> None:
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
-        rows = []
-        for row in await database.fetch(QUERIES["remaining_by_drop"], None, DROPS_LIMIT):
-            redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
-            drift = None if redis is None else redis - row["remaining"]
-            rows.append({**row, "redis": redis, "postgres": row["remaining"], "drift": drift})
+        rows = await read_counts(database, bouncer)
     show(
         rows,
         ("tier", "year", "environment", "redis", "postgres", "drift"),
@@ -42,9 +35,6 @@ async def rebuild(reason: OptionalReason = BY_COMMAND) -> None:
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
-        # Before it is done: Redis knows no transaction of Postgres'.
-        await audited(database, lambda c: operator(reason).note(c, "bouncer.rebuild", "all drops"))
-        await Recounter(database, bouncer, interval_s=0).rebuild()
-        if not await bouncer.reachable():
+        if not await rebuild_counts(database, bouncer, operator(reason)):
             fail(f"Not all counts were written. {backends.why_redis_failed()}")
     err.print("Redis' counts are Postgres' now.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,23 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from admin import drop_desk, drops
+from admin.bouncer import write_counts
+from admin.drop_desk import DropDesk
 from cli import backends
-from cli.actor import BY_COMMAND, OptionalReason, operator, operator_name
+from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
-from services.audit_log import Actor, audited
-from services.mint import drop_times, drops
-from services.mint.drop_watch import drop_state
-from services.mint.receipts.verified import Environment
-from services.mint.recount import Recounter
-from services.mint.settings import DefaultDropSettings
-from services.mint.statements import QUERIES
 from services.runtime.fields import drop_name
-from services.runtime.settings import load
-from services.runtime.times import rfc3339
 from services.runtime.typed import typed_word
-from services.storage.connections import Connection
 from services.storage.database import Database
-from services.supply.settings import NewHoldSettings
 from vyris.errors import InvalidRequest, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedule and close drops.")
@@ -118,28 +110,28 @@ async def create(
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
-    default, held = load(DefaultDropSettings), load(NewHoldSettings)
-    name = _checked_name(tier or default.drop_tier, year or default.drop_year)
+    default = drop_desk.default_drop()
+    name = _checked_name(tier or default.tier, year or default.year)
     new = drops.NewDrop(
         *name,
-        default.drop_capacity if capacity is None else capacity,
+        default.capacity if capacity is None else capacity,
         _environment(sandbox),
         *_opening(opens_at, closes_at),
         refund_frees_number,
         sale.value,
         tuple(key.value for key in limit or ()),
-        held.hold_ttl_s if hold_ttl is None else hold_ttl,
-        held.hold_extensions if hold_extensions is None else hold_extensions,
-        held.hold_attempts if hold_attempts is None else hold_attempts,
+        default.hold_ttl_s if hold_ttl is None else hold_ttl,
+        default.hold_extensions if hold_extensions is None else hold_extensions,
+        default.hold_attempts if hold_attempts is None else hold_attempts,
     )
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
-            created = await audited(database, lambda c: _create(c, new, advance, operator(reason)), takes_minutes=True)
-        rows = [] if created else await database.fetch(QUERIES["list_drops"], new.tier, new.year)
+            created = await DropDesk(database, operator(reason)).create(new, advance)
+        found = None if created else await drop_desk.find_capacity(database, new.tier, new.year, new.environment)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
     drop = f"drop {new.tier} {new.year}{' (sandbox)' if sandbox else ''}"
-    err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(rows, new)}.", highlight=False)
+    err.print(f"Created {drop}." if created else f"Found {drop}{_other_capacity(found, new)}.", highlight=False)
 
 
 @app.command("list")
@@ -158,12 +150,7 @@ async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: A
     if row is None:
         fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
     async with backends.database(patient=True) as database:
-        slots = await database.fetchrow(QUERIES["count_slots"], row["id"])
-        live = await database.fetchrow(QUERIES["count_live"], row["id"])
-        counted = {
-            "slots_counted": slots["count"] if slots else 0,
-            "live_memberships": live["count"] if live else 0,
-        }
+        counted = await drop_desk.count_rows(database, row["id"])
         show_one({**{name: row[name] for name in COLUMNS}, **counted}, as_json=as_json)
 
 
@@ -174,16 +161,11 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, san
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         try:
-            before = await audited(
-                database,
-                lambda c: drops.resize_drop(c, drop, capacity, reason=reason, actor=operator_name()),
-                takes_minutes=True,
-            )
+            before = await DropDesk(database, operator(reason)).resize(drop, capacity)
         except drops.CannotResize as refusal:
             fail(f"The drop keeps its capacity: {refusal}.")
         out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
-        await Recounter(database, bouncer, interval_s=0).rebuild()
-        if not await bouncer.reachable():
+        if not await write_counts(database, bouncer):
             err.print(f"{backends.why_redis_failed()} The mint service writes its count when it is back.")
 
 
@@ -197,14 +179,11 @@ async def schedule(
     closes_at: ClosesAt = None,
     sandbox: Sandbox = False,
 ) -> None:
-    """Say anew when a drop sells; one that was closed may open again."""
+    """Set when a drop sells; a closed drop may open again."""
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        await audited(
-            database,
-            lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=operator_name()),
-        )
+        await DropDesk(database, operator(reason)).schedule(drop, *opening)
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
 
@@ -212,42 +191,23 @@ async def schedule(
 @app.command()
 @run_async
 async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
-    """End a drop's sale now: from the next batch on buyers hear that it is closed."""
+    """End a drop's sale now; this counts from the next batch on."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        await audited(database, lambda c: drop_times.close_drop(c, drop, reason=reason, actor=operator_name()))
+        await DropDesk(database, operator(reason)).close(drop)
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
 
 
-async def _create(connection: Connection, new: drops.NewDrop, advance: drops.Progress, actor: Actor) -> int | None:
-    drop_id = await drops.create_drop(connection, new, advance)
-    if drop_id is not None:
-        await actor.note(
-            connection,
-            "drop.create",
-            f"{new.tier} {new.year}",
-            drop_id=drop_id,
-            environment=new.environment,
-            capacity=new.capacity,
-            opens_at=rfc3339(new.opens_at),
-            closes_at=rfc3339(new.closes_at),
-            refund_frees_number=new.refund_frees_number,
-            sale=new.sale,
-            limits=list(new.limits),
-        )
-    return drop_id
-
-
 async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
-    """The drop of that name; ends the command with a sentence where there is none."""
+    """The drop of that name. Ends the command with a sentence where there is none."""
     name = _checked_name(tier, year)
     try:
-        return await drops.DropDirectory(database).named(*name, _environment(sandbox))
+        return await drop_desk.find_drop(database, *name, _environment(sandbox))
     except NotFound:
         fail(f"There is no drop {tier} {year}; `vyris drop list` shows those that there are.")
 
 
-def _environment(sandbox: bool) -> Environment:
+def _environment(sandbox: bool) -> drops.Environment:
     return "sandbox" if sandbox else "production"
 
 
@@ -257,25 +217,16 @@ def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[dat
     return opens_at, closes_at
 
 
-def _other_capacity(rows: Sequence[Any], new: drops.NewDrop) -> str:
-    """What to say of a drop that was found and is not as large as the one that was asked for."""
-    found = next((row["capacity"] for row in rows if row["environment"] == new.environment), new.capacity)
-    if found == new.capacity:
+def _other_capacity(found: int | None, new: drops.NewDrop) -> str:
+    """The words for a drop that exists with another capacity than the one that was asked for."""
+    if found is None or found == new.capacity:
         return ""
     return f", which keeps its capacity of {found}: `vyris drop resize` would make it {new.capacity}"
 
 
-async def _read(tier: str | None, year: str | None) -> list[dict[str, object]]:
+async def _read(tier: str | None, year: str | None) -> list[dict[str, Any]]:
     async with backends.database() as database:
-        rows = await database.fetch(QUERIES["list_drops"], tier, year)
-    return [_shown(row) for row in rows]
-
-
-def _shown(row: Any) -> dict[str, object]:
-    minted = row["taken"] - row["held"]
-    remaining = row["capacity"] - minted
-    state = drop_state(early=row["early"], late=row["late"], remaining=remaining, held=row["held"])
-    return {**row, "minted": minted, "remaining": remaining, "state": state}
+        return await drop_desk.list_drops(database, tier, year)
 
 
 def _checked_name(tier: str, year: str) -> tuple[str, str]:

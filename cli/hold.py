@@ -7,27 +7,23 @@ from uuid import UUID
 
 import typer
 
+from admin import holds
 from cli import backends
 from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show, show_one
 from cli.drop import Sandbox, Tier, Year, found_drop
-from services.audit_log import audited
-from services.holds.ending import end_hold
-from services.holds.statements import QUERIES
-from services.storage.connections import Connection
 
 app = typer.Typer(no_args_is_help=True, help="List, show and release holds.")
 
 COLUMNS = ("id", "user_id", "state", "taken_at", "expires_at", "extensions", "late", "membership_id")
-STATES = ("HELD", "USED", "RELEASED", "LAPSED")
 ROWS_LIMIT = 1_000
 
 HoldId = Annotated[UUID, typer.Argument(help="The hold's id.")]
 
 
 def _known_state(state: str | None) -> str | None:
-    if state is not None and state not in STATES:
-        raise typer.BadParameter(f"a state is one of {', '.join(STATES)}")
+    if state is not None and state not in holds.STATES:
+        raise typer.BadParameter(f"a state is one of {', '.join(holds.STATES)}")
     return state
 
 
@@ -45,7 +41,7 @@ async def list_holds(
     """A drop's holds, newest first. `late` marks a number that is kept for somebody who paid too late."""
     async with backends.database(patient=True) as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        rows = await database.fetch(QUERIES["list_holds"], drop.id, state, user, limit)
+        rows = await holds.list_holds(database, drop, state=state, user_id=user, limit=limit)
     show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty="There is no such hold.")
     if len(rows) >= limit:
         err.print(f"These are the first {limit}; there may be more (--limit).", highlight=False)
@@ -56,7 +52,7 @@ async def list_holds(
 async def show_hold(hold_id: HoldId, as_json: AsJson = False) -> None:
     """One hold, and what became of it."""
     async with backends.database() as database:
-        row = await database.fetchrow(QUERIES["read_hold"], hold_id)
+        row = await holds.read_hold(database, hold_id)
     if row is None:
         fail(f"There is no hold {hold_id}.")
     show_one(dict(row), as_json=as_json)
@@ -66,16 +62,7 @@ async def show_hold(hold_id: HoldId, as_json: AsJson = False) -> None:
 @run_async
 async def release(hold_id: HoldId, reason: Reason) -> None:
     """End a hold: its number goes to the next in line, or back up for sale."""
-
-    async def work(connection: Connection) -> bool:
-        ended = await end_hold(connection, hold_id, "RELEASED")
-        if ended is not None:
-            await operator(reason).note(
-                connection, "hold.release", str(hold_id), drop_id=ended[0], offered=ended[1].offered
-            )
-        return ended is not None
-
     async with backends.database() as database:
-        if not await audited(database, work):
+        if not await holds.release_hold(database, hold_id, operator(reason)):
             fail(f"There is no live hold {hold_id}.")
     err.print(f"Released hold {hold_id}.", highlight=False)

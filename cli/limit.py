@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
+from admin import limits
 from cli import backends
 from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show
 from cli.drop import Sandbox, Tier, Year, found_drop
-from services.audit_log import audited
-from services.limits import PersonKeys
-from services.limits.statements import QUERIES
-from services.storage.connections import Connection
 
 app = typer.Typer(no_args_is_help=True, help="What counts once per person in a drop, and exceptions from it.")
 
@@ -26,9 +23,9 @@ async def list_limits(tier: Tier, year: Year, sandbox: Sandbox = False, as_json:
     """How many keys of each kind count in a drop right now. Whose they are is not stored."""
     async with backends.database(patient=True) as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        rows = await database.fetch(QUERIES["list_keys"], drop.id)
-    limits = ", ".join(sorted(drop.limits)) or "nothing"
-    show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty=f"Limited: {limits}. No key was counted yet.")
+        rows = await limits.count_keys(database, drop)
+    limited = ", ".join(sorted(drop.limits)) or "nothing"
+    show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty=f"Limited: {limited}. No key was counted yet.")
 
 
 @app.command()
@@ -43,19 +40,8 @@ async def waive(
     """Forget what was counted for a user, with all keys of the same hold or membership; what he has stays his."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        keys = await PersonKeys(database).of(drop.id, drop.limits, {"user": user})
-        if not keys:
-            fail(f"The drop {tier} {year} counts nothing, or its keys were destroyed after its close.")
-
-        async def work(connection: Connection) -> int:
-            rows = await connection.fetch(QUERIES["waive_keys"], drop.id, *keys[0])
-            if rows:
-                kinds = sorted(row["kind"] for row in rows)
-                await operator(reason).note(
-                    connection, "limit.waive", f"{tier} {year}", drop_id=drop.id, user_id=user, kinds=kinds
-                )
-            return len(rows)
-
-        if not await audited(database, work):
-            fail(f"Nothing is counted for {user} in {tier} {year}.")
+        try:
+            await limits.waive_limits(database, drop, user, operator(reason))
+        except limits.NothingToWaive as refusal:
+            fail(f"{refusal}.")
     err.print(f"{user} may take one more in {tier} {year}.", highlight=False)

@@ -7,13 +7,11 @@ from uuid import UUID
 
 import typer
 
+from admin import memberships
 from cli import backends
-from cli.actor import operator_name
+from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show_one
 from cli.membership_email import set_email
-from services.audit_log import audited
-from services.mint.revocation import revoke as revoke_membership
-from services.mint.statements import QUERIES
 
 app = typer.Typer(no_args_is_help=True, help="Show and revoke memberships; change an owner's address.")
 app.command("set-email")(set_email)
@@ -26,7 +24,7 @@ MembershipId = Annotated[UUID, typer.Argument(help="The membership's id.")]
 async def show_membership(membership_id: MembershipId, as_json: AsJson = False) -> None:
     """A membership, its number and its receipt's state."""
     async with backends.database() as database:
-        row = await database.fetchrow(QUERIES["read_membership"], membership_id)
+        row = await memberships.read_membership(database, membership_id)
     if row is None:
         fail(f"There is no membership {membership_id}.")
     show_one(dict(row), as_json=as_json)
@@ -41,11 +39,8 @@ async def revoke(
 ) -> None:
     """End a membership: its pass becomes void, its receipt never mints again."""
     async with backends.database() as database:
-        revoked = await audited(
-            database,
-            lambda connection: revoke_membership(
-                connection, membership_id, reason=reason, actor=operator_name(), frees_number=free_number
-            ),
+        revoked = await memberships.revoke_membership(
+            database, membership_id, operator(reason), frees_number=free_number
         )
     if not revoked:
         fail(f"There is no live membership {membership_id}.")

@@ -7,12 +7,13 @@ from uuid import UUID
 
 import typer
 
+from admin.owner_email import EmailNotChanged, change_owner_email
+from admin.settings import OperatorSettings
+from cli import backends
 from cli.actor import operator
 from cli.console import Reason, err, fail
-from cli.reforge_operator import change_owner_email
 from services.runtime.fields import email_address
 from vyris.errors import InvalidRequest
-from vyris.reforge.v1 import operator_pb2
 
 
 def set_email(
@@ -29,11 +30,34 @@ def set_email(
         address = email_address(email)
     except InvalidRequest as refusal:
         fail(f"Not changed: {refusal.message}.")
-    actor = operator(reason)
-    change = change_owner_email(
-        operator_pb2.ChangeOwnerEmailRequest(
-            membership_id=str(membership_id), email=address, actor=actor.name, reason=actor.reason
+    settings = OperatorSettings()
+    try:
+        change = change_owner_email(
+            settings,
+            reforge_address(settings),
+            membership_id=membership_id,
+            email=address,
+            actor=operator(reason),
         )
-    )
+    except EmailNotChanged as refusal:
+        fail(str(refusal))
     when = "is in effect" if change.status == "APPLIED" else f"takes effect at {change.effective_at}"
     err.print(f"The new address of membership {membership_id} {when}.", highlight=False)
+
+
+def reforge_address(settings: OperatorSettings) -> str:
+    """`host:port` of one reforge process: that of REFORGE_ADDRESS, else the local stack's.
+
+    Ends the command where there is none, and where the local stack works on another database than DATABASE_URL names.
+    """
+    if settings.reforge_address:
+        return settings.reforge_address.split(",")[0].strip()
+    port = backends.listed_ports().get("reforge")
+    if port is None:
+        fail(backends.no_stack("REFORGE_ADDRESS"))
+    if not backends.is_local_database():
+        fail(
+            "DATABASE_URL names another database than the local stack's: set REFORGE_ADDRESS to the reforge service "
+            "that works on it."
+        )
+    return f"127.0.0.1:{port}"

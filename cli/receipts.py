@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
-from pydantic_settings import SettingsConfigDict
 
+from admin.reconciliation import reconcile_refunds
+from admin.refunds import KEY_BYTES, ROWS_LIMIT, RefundDesk
 from cli import backends
-from cli.actor import BY_COMMAND, OptionalReason, operator_name
+from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
-from services.mint.receipt_kinds import ReceiptKinds, add_app_store
-from services.mint.receipts.settings import ReceiptSettings, accepted_kinds
-from services.mint.refunds.desk import KEY_BYTES, ROWS_LIMIT, RefundDesk
-from services.mint.refunds.reconciliation import Reconciler
 from services.runtime.settings import WrongSetting
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
@@ -106,10 +103,10 @@ async def refunded(
         states = await desk.states(list(unchanged))
     err.print(f"Marked {len(marked)} receipts REFUNDED.")
     if unchanged:
-        told = [f"{where}: {_why_unchanged(states.get(key))}" for key, where in unchanged.items()]
+        unmarked = [f"{where}: {_why_unchanged(states.get(key))}" for key, where in unchanged.items()]
         fail(
             f"{len(unchanged)} receipts were not exported, or are REFUNDED already; they are unchanged.\n"
-            f"{_first_lines(told)}"
+            f"{_first_lines(unmarked)}"
         )
 
 
@@ -136,39 +133,24 @@ async def reconcile(
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Compare what Apple remembers of refunds with what we heard, and apply what was missed. May be repeated."""
-    settings = ReconcileSettings()
-    kinds = ReceiptKinds()
-    async with backends.database(patient=True) as database, AsyncExitStack() as closing:
+    async with backends.database(patient=True) as database:
         try:
-            if "app-store" in accepted_kinds(settings):
-                await add_app_store(kinds, settings, closing, production=settings.vyris_env == "production")
+            rows = await reconcile_refunds(database, operator(reason), days=days, purchases=purchases)
         except WrongSetting as problem:
             fail(f"{problem}.")
-        reconciler = Reconciler(database, kinds.app_store_notices, kinds.app_store_histories, interval_s=0)
-        findings = await reconciler.by_command(days, purchases)
-        rows = [found.as_row() for found in findings]
-        await RefundDesk(database, operator_name(), reason).note_reconciliation(rows, days)
     empty = "Apple cannot be asked: set APP_STORE_API_KEY, APP_STORE_API_KEY_ID and APP_STORE_API_ISSUER_ID."
     show(rows, RECONCILED_COLUMNS, as_json=as_json, empty=empty)
-    for found in findings:
-        if found.problem:
-            fail(f"{found.environment}: {found.problem}. What was found before is applied; try again later.")
-    if not findings:
+    for row in rows:
+        if row["problem"]:
+            fail(f"{row['environment']}: {row['problem']}. What was found before is applied; try again later.")
+    if not rows:
         raise typer.Exit(1)
-
-
-class ReconcileSettings(ReceiptSettings):
-    """The settings of receipts as the mint process reads them."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
-    vyris_env: Literal["development", "production"] = "development"
 
 
 @asynccontextmanager
 async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
-        yield RefundDesk(database, operator_name(), reason)
+        yield RefundDesk(database, operator(reason))
 
 
 def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:
@@ -228,6 +210,6 @@ def _why_unchanged(state: str | None) -> str:
             return f"not exported, but {state}"
 
 
-def _first_lines(told: Sequence[str]) -> str:
-    more = [f"… and {len(told) - NAMED_LIMIT} more"] if len(told) > NAMED_LIMIT else []
-    return "\n".join([*told[:NAMED_LIMIT], *more])
+def _first_lines(lines: Sequence[str]) -> str:
+    more = [f"… and {len(lines) - NAMED_LIMIT} more"] if len(lines) > NAMED_LIMIT else []
+    return "\n".join([*lines[:NAMED_LIMIT], *more])

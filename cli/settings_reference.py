@@ -15,12 +15,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from cli.reforge_operator import OperatorSettings
+from admin.settings import NewHoldSettings, OperatorSettings
 from gateway.settings import GatewaySettings
 from services.encounter.settings import EncounterSettings
 from services.mint.settings import MintSettings
 from services.reforge.settings import ReforgeSettings
-from services.supply.settings import NewHoldSettings
 from services.wallet.settings import WalletSettings
 from stack.settings import StackSettings
 

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
+from admin.people import erase_person
 from cli import backends
-from cli.actor import operator_name
+from cli.actor import operator
 from cli.console import Reason, err, fail, run_async
-from cli.erasure import erase_user
-from services.audit_log import audited
 
 app = typer.Typer(no_args_is_help=True, help="Erase a person.")
 
@@ -34,11 +33,7 @@ async def erase(
     if not yes:
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
     async with backends.database(patient=True) as database:
-        erased = await audited(
-            database,
-            lambda connection: erase_user(connection, user_id, reason=reason, actor=operator_name()),
-            takes_minutes=True,
-        )
+        erased = await erase_person(database, user_id, operator(reason))
     if not erased.memberships and not erased.receipts:
         fail("Nothing is known of this user.")
     err.print(f"Erased: memberships {erased.memberships}, receipts {erased.receipts}.", highlight=False)

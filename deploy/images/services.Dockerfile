@@ -17,6 +17,7 @@ COPY vyris vyris
 COPY services services
 COPY schema schema
 COPY stack stack
+COPY admin admin
 COPY cli cli
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "."]
 # The root can be mounted read-only: nothing is written outside /tmp, and in production nothing at all.

@@ -148,10 +148,3 @@ WITH due AS (
 )
 UPDATE holds h SET state = 'LAPSED', ended_at = now() FROM due WHERE h.id = due.id
 RETURNING h.id, h.drop_id, h.sequence_num, h.receipt_key;
-
--- name: list_holds
--- For the operator, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 at most so many
-SELECT id, user_id, state::text AS state, taken_at, expires_at, extensions, membership_id, receipt_key IS NOT NULL AS late
-FROM holds
-WHERE drop_id = $1 AND ($2::text IS NULL OR state::text = $2) AND ($3::text IS NULL OR user_id = $3)
-ORDER BY taken_at DESC, id LIMIT $4;

@@ -18,18 +18,3 @@ DELETE FROM person_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM person_keys WHE
 -- name: destroy_secret
 -- With it goes every link between the drop's keys and those of any other drop. $1 drop
 DELETE FROM drop_secrets WHERE drop_id = $1;
-
--- name: list_keys
--- How the keys of a drop are used, by kind. $1 drop
-SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS seen, max(attempts) AS most_attempts
-FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
-
--- name: waive_keys
--- What was counted for one person is forgotten: that key, and every other key of its hold or membership. The hold or
--- membership stays. $1 drop, $2 kind, $3 digest
-WITH meant AS (
-  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
-)
-DELETE FROM person_keys
-WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
-RETURNING kind, held_by, attempts;

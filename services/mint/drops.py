@@ -1,38 +1,23 @@
-"""Drops: which there are, and how they are made larger or smaller.
-
-A drop's slots carry random sort orders from the system's cryptographic source and are
-written in that order: which number a claim gets cannot be guessed, and claims of one
-batch lie side by side on disk.
-"""
+"""Drops: which there are."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from services import audit_log
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import NotFound
 
 CAPACITY_LIMIT: Final = 10_000_000
-SLOTS_A_CHUNK: Final = 50_000
-SECRET_BYTES: Final = 32
-RANDOM_BITS: Final = 62  # within bigint; two equal ones in a drop of 10^7 are a chance of 10^-5, and refused
 UNKNOWN_MEMORY_S: Final = 1.0
 UNKNOWN_MEMORY_LIMIT: Final = 1_000
 TALLY_WRITERS: Final = 16  # rows that share a drop's tally, and as many as the schema allows
 OPERATOR_WRITER: Final = 0  # the tally row of changes made by hand
-
-Progress = Callable[[int], None]  # hears how many slots were written
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,100 +82,3 @@ class DropDirectory:
         drop = Drop(row["id"], row["tier"], row["year"], row["environment"], row["sale"], frozenset(row["limits"]))
         self._known[drop.tier, drop.year, drop.environment] = drop
         return drop
-
-
-@dataclass(frozen=True, slots=True)
-class NewDrop:
-    """A drop to be created."""
-
-    tier: str
-    year: str
-    capacity: int
-    environment: Environment = "production"
-    opens_at: datetime | None = None
-    closes_at: datetime | None = None
-    refund_frees_number: bool = False
-    sale: str = "direct"
-    limits: tuple[str, ...] = ()  # `user` is always among them where anything is counted
-    hold_ttl_s: int = 600
-    hold_extensions: int = 1
-    hold_attempts: int = 2
-
-
-class CannotResize(Exception):
-    """The message says why."""
-
-
-async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
-    """Create a drop and its slots in the caller's transaction; its id, or None where it exists already."""
-    limits = sorted({*new.limits, "user"}) if new.limits or new.sale != "direct" else []
-    drop_id: int | None = await connection.fetchval(
-        QUERIES["create_drop"],
-        new.tier,
-        new.year,
-        new.environment,
-        new.capacity,
-        new.opens_at,
-        new.closes_at,
-        new.refund_frees_number,
-        new.sale,
-        limits,
-        new.hold_ttl_s,
-        new.hold_extensions,
-        new.hold_attempts,
-    )
-    if drop_id is None:
-        return None
-    if limits:
-        await connection.execute(QUERIES["create_secret"], drop_id, secrets.token_bytes(SECRET_BYTES))
-    await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
-    await add_slots(connection, drop_id, range(1, new.capacity + 1), progress)
-    return drop_id
-
-
-async def add_slots(
-    connection: Connection, drop_id: int, numbers: Iterable[int], progress: Progress = lambda _: None
-) -> None:
-    """Put numbers up for sale, in a random order."""
-    slots = sorted((secrets.randbits(RANDOM_BITS), number) for number in numbers)
-    for start in range(0, len(slots), SLOTS_A_CHUNK):
-        chunk = slots[start : start + SLOTS_A_CHUNK]
-        await connection.copy_records_to_table(
-            "slots",
-            columns=("drop_id", "sort_order", "sequence_num"),
-            records=((drop_id, sort_order, number) for sort_order, number in chunk),
-        )
-        progress(len(chunk))
-
-
-async def resize_drop(connection: Connection, drop: Drop, capacity: int, *, reason: str, actor: str) -> int:
-    """Give a drop another capacity in the caller's transaction; the capacity before. Raises CannotResize."""
-    before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
-    if capacity > before:
-        await _add_numbers(connection, drop.id, capacity, capacity - before)
-    elif capacity < before:
-        await _withdraw_numbers(connection, drop.id, before - capacity)
-    await connection.execute(QUERIES["set_capacity"], drop.id, capacity)
-    await audit_log.append(
-        connection,
-        actor=actor,
-        action="drop.resize",
-        subject=f"{drop.tier} {drop.year}",
-        reason=reason,
-        details={"drop_id": drop.id, "environment": drop.environment, "before": before, "capacity": capacity},
-    )
-    return before
-
-
-async def _add_numbers(connection: Connection, drop_id: int, capacity: int, more: int) -> None:
-    """No more numbers are in use than the capacity was before: as many as are missing are free within the new one."""
-    rows = await connection.fetch(QUERIES["free_numbers"], drop_id, capacity, more)
-    if len(rows) < more:
-        raise CannotResize(f"only {len(rows)} numbers up to {capacity} are free, and {more} would have to come")
-    await add_slots(connection, drop_id, (row["n"] for row in rows))
-
-
-async def _withdraw_numbers(connection: Connection, drop_id: int, fewer: int) -> None:
-    withdrawn = await connection.fetch(QUERIES["withdraw_slots"], drop_id, fewer)
-    if len(withdrawn) < fewer:
-        raise CannotResize(f"only {len(withdrawn)} of the drop's numbers are unclaimed, and {fewer} would have to go")

@@ -5,6 +5,6 @@ holds that lapse or are released (`services/holds`), and from memberships whose 
 (`services/mint`), each in its own transaction.
 """
 
-from services.supply.returns import Returned, put_back, serve_line
+from services.supply.returns import RANDOM_BITS, Returned, put_back, serve_line
 
-__all__ = ["Returned", "put_back", "serve_line"]
+__all__ = ["RANDOM_BITS", "Returned", "put_back", "serve_line"]

@@ -11,7 +11,8 @@ from services.storage.locks import LockClass, wait_for_lock
 from services.supply.statements import QUERIES
 
 WRITER: Final = 0  # the tally's row of what is not done by a batch
-RANDOM_BITS: Final = 62  # as in a new drop's slots
+# Of a slot's random sort_order: within bigint. Two equal ones in a drop of 10^7 are a chance of 10^-5, and refused.
+RANDOM_BITS: Final = 62
 # A late payer has this long to come back for his number, but not beyond the close.
 LATE_HOLD_S: Final = 86_400
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 
 class HoldSettings(BaseSettings):
@@ -18,13 +18,3 @@ class HoldSettings(BaseSettings):
     person_key_retention_d: int = Field(
         30, ge=0, le=3_650, description="days after a drop's close until its person keys and their secret are destroyed"
     )
-
-
-class NewHoldSettings(BaseSettings):
-    """What a new drop that sells by hold gets unless its creator says otherwise."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
-
-    hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
-    hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
-    hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")

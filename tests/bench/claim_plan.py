@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from admin.statements import QUERIES as ADMIN_QUERIES
 from services.mint.drops import TALLY_WRITERS
 from services.mint.statements import QUERIES
 from services.mint.stock import FROM_THE_START
@@ -41,7 +42,7 @@ class ClaimCost:
 async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: int) -> int:
     """A drop whose statistics are fresh, and the statement prepared on this connection; the drop's id."""
     drop_id: int = await connection.fetchval(DROP, tier, YEAR, capacity)
-    await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
+    await connection.execute(ADMIN_QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await connection.execute(SLOTS, drop_id, capacity)
     await connection.execute("VACUUM ANALYZE slots")
     await connection.execute(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import asyncpg
 import redis
 
+from admin.statements import QUERIES as ADMIN_QUERIES
 from services.mint.bouncer import count_key
 from services.mint.drops import TALLY_WRITERS
-from services.mint.statements import QUERIES
 from stack.local import Stack
 
 YEAR = "2025"
@@ -40,7 +40,7 @@ async def create_for_suite(database_url: str, redis_url: str, drop: BenchDrop) -
     try:
         async with connection.transaction():
             drop_id: int = await connection.fetchval(DROP, drop.tier, drop.year, drop.capacity)
-            await connection.execute(QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
+            await connection.execute(ADMIN_QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
             await connection.execute(SLOTS, drop_id, drop.capacity)
         await connection.execute("VACUUM ANALYZE slots")
     finally:

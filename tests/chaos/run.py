@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.mint.drops import Drop, NewDrop, create_drop
+from admin.drops import Drop, NewDrop, create_drop
 from tests.chaos.checker import Violation, check
 from tests.chaos.clients import Clients
 from tests.chaos.cluster import Cluster

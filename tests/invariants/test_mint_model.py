@@ -16,9 +16,9 @@ import redis.asyncio as redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from admin.drops import CannotResize
 from services.mint import stock
 from services.mint.cycle import MintAnswer
-from services.mint.drops import CannotResize
 from services.mint.ledger import MintedMembership
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter

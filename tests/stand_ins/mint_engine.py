@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from admin.drops import Drop, NewDrop, create_drop, resize_drop
+from services.audit_log import Actor
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.cycle import MintAnswer
-from services.mint.drops import Drop, NewDrop, create_drop, resize_drop
 from services.mint.engine import MintEngine, running_engine
 from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
@@ -49,7 +50,7 @@ class Mint:
 
     async def resize(self, capacity: int) -> None:
         await self.database.in_transaction(
-            lambda connection: resize_drop(connection, self.drop, capacity, reason="a test", actor="test")
+            lambda connection: resize_drop(connection, self.drop, capacity, Actor("test", "a test"))
         )
 
     async def value(self, query: str, *args: object) -> Any:

@@ -1,1 +1,1 @@
-"""Money that went back: what stores and merchants tell, what follows, and what the operator still has to pay."""
+"""Money that went back: what stores and merchants tell, and what follows."""

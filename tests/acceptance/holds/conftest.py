@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.mint.drops import NewDrop, create_drop
+from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.acceptance.holds.doors import Ask, grpc_door, json_door
 

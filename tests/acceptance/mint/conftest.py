@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 import pytest
 
-from services.mint.drops import NewDrop, create_drop
+from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.acceptance.mint.buyers import Send, grpc_sender, json_sender
 

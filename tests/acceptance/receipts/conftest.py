@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from services.mint.drops import NewDrop, create_drop
+from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
 from tests.signers.merchant import ISSUER, MerchantSigner

@@ -20,7 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
-from services.mint.drops import NewDrop, create_drop
+from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.signers.merchant import MerchantSigner
 from vyris.client import Client

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.mint.drops import NewDrop, create_drop
+from admin.drops import NewDrop, create_drop
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import DropNotOpen
 

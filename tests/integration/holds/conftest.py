@@ -12,13 +12,14 @@ from uuid import UUID
 
 import pytest
 
+from admin.drops import NewDrop, create_drop
 from services.holds.cycle import TakenHold
 from services.holds.ending import Lapses
 from services.holds.engine import HoldEngine, running_holds
 from services.holds.register import HoldOrder
 from services.limits import PersonKeys
 from services.mint.cycle import MintAnswer
-from services.mint.drops import Drop, DropDirectory, NewDrop, create_drop
+from services.mint.drops import Drop, DropDirectory
 from services.mint.ledger import EnrolledDevice
 from services.storage.database import Database
 from services.supply.settings import HoldSettings

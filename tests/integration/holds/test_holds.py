@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
+from admin.refunds import RefundDesk
+from services.audit_log import Actor
 from services.holds.cycle import TakenHold
 from services.mint.cycle import MintAnswer
-from services.mint.refunds.desk import RefundDesk
 from services.mint.revocation import revoke
 from services.mint.statements import QUERIES
 from tests.integration.holds.conftest import OpenShop, Shop
@@ -178,7 +179,7 @@ async def test_a_late_payment_is_refunded_or_minted_and_never_both(open_shop: Op
     ben = await shop.take("ben")
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
-    desk = RefundDesk(shop.database, "test")
+    desk = RefundDesk(shop.database, Actor("test", "by command"))
     assert await desk.due() == []  # a number may still come back
     await shop.database.execute("UPDATE drops SET closes_at = now() WHERE id = $1", shop.drop.id)
     due = await desk.due()
@@ -204,7 +205,7 @@ async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop:
             await shop.pay(f"late {user}", user)
     await shop.holds.release(cem.id)
     assert await shop.value("SELECT user_id FROM holds WHERE state = 'HELD'") == "ada"
-    desk = RefundDesk(shop.database, "test")
+    desk = RefundDesk(shop.database, Actor("test", "by command"))
     assert await desk.export() == []
     await shop.expire()
     await shop.lapse()
@@ -283,7 +284,7 @@ async def test_a_direct_drop_with_a_limit_records_what_is_beyond_it(open_shop: O
     assert len(minted) == 1
     assert sum(isinstance(answer, LimitReached) for answer in answers) == 31
     assert await shop.mint.ledger() == {"FULFILLED": 1, "FAILED LIMIT_REACHED": 31}
-    assert len(await RefundDesk(shop.database, "test").due()) == 31
+    assert len(await RefundDesk(shop.database, Actor("test", "by command")).due()) == 31
     assert (await shop.pay("ben's", "ben"))[1] is False
     await shop.check_sum()
 

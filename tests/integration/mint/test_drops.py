@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from admin.drops import CannotResize, NewDrop, create_drop
 from services.mint.drop_watch import DropWatch
-from services.mint.drops import TALLY_WRITERS, CannotResize, DropDirectory, NewDrop, create_drop
+from services.mint.drops import TALLY_WRITERS, DropDirectory
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
 from services.storage.failures import DatabaseUnavailable, DataRejected

@@ -9,8 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from admin.refunds import RefundDesk
+from services.audit_log import Actor
 from services.mint.ledger import EnrolledDevice
-from services.mint.refunds.desk import RefundDesk
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut
 
@@ -197,7 +198,7 @@ async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_
             await mint.mint("r", email=too_long)
         assert not answer.value.retryable
     assert await mint.ledger() == {"FAILED POISONED": 1}
-    due = await RefundDesk(mint.database, "operator").due()
+    due = await RefundDesk(mint.database, Actor("operator", "by command")).due()
     assert [row["reason"] for row in due] == ["POISONED"]
     # What was wrong is mended: the buyer gets the membership after all.
     assert (await mint.mint("r", email="buyer@example.org"))[1] is False
@@ -206,7 +207,7 @@ async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_
 
 async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_opens(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3, opens_at=datetime.now(UTC) + timedelta(hours=1))
-    desk = RefundDesk(mint.database, "test")
+    desk = RefundDesk(mint.database, Actor("test", "by command"))
     for _ in range(2):  # the second time without the one statement for what is new
         with pytest.raises(DropNotOpen) as answer:
             await mint.mint("r")

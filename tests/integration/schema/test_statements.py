@@ -13,7 +13,7 @@ import pytest
 from services.storage.queries import Queries
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-FOLDERS = ("cli", "deploy", "gateway", "services", "stack")
+FOLDERS = ("admin", "cli", "deploy", "gateway", "services", "stack")
 FILES = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("queries.sql"))
 NAMES = [str(file.relative_to(REPOSITORY)) for file in FILES]
 LOADED = re.compile(r"^(_?QUERIES)\b.*= Queries\.beside\(__file__\)$", re.MULTILINE)

@@ -51,7 +51,7 @@ def test_the_schemas_readme_lists_every_lock() -> None:
 def test_no_other_code_takes_an_advisory_lock() -> None:
     taking = {
         str(path.relative_to(REPOSITORY))
-        for folder in ("cli", "deploy", "gateway", "services", "stack", "schema")
+        for folder in ("admin", "cli", "deploy", "gateway", "services", "stack", "schema")
         for pattern in ("*.py", "*.sql")
         for path in (REPOSITORY / folder).rglob(pattern)
         if "pg_advisory" in (text := path.read_text(encoding="utf-8")) or "pg_try_advisory" in text

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cli.erasure import erase_user
+from admin.people import erase_user
+from services.audit_log import Actor
 from services.storage.database import Database
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.settings import WalletSettings
-from tests.integration.cli.test_erasure import everything
+from tests.integration.admin.test_erasure import everything
 from tests.integration.wallet.apns_peer import ApnsPeer
 from tests.integration.wallet.conftest import SeededMembership, World
 from tests.integration.wallet.test_pass_web_service import issued, until, voided
@@ -28,7 +29,7 @@ async def housekeeping(settings: WalletSettings) -> AsyncIterator[Housekeeping]:
 
 async def erase(world: World) -> None:
     async with world.connection.transaction():
-        await erase_user(world.connection, ADA, reason="asked by post", actor="operator")
+        await erase_user(world.connection, ADA, Actor("operator", "asked by post"))
 
 
 async def on_a_phone(wallet: WalletClient, membership: SeededMembership) -> tuple[str, str]:

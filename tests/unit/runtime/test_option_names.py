@@ -13,7 +13,7 @@ from grpc._cython import cygrpc  # type: ignore[import-not-found]
 from vyris.client.connection import channel_options
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("cli", "deploy", "examples", "gateway", "services", "stack", "tests", "vyris")
+FOLDERS = ("admin", "cli", "deploy", "examples", "gateway", "services", "stack", "tests", "vyris")
 
 
 def _options_of(path: Path) -> Iterator[str]:

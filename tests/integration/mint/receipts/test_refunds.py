@@ -239,7 +239,7 @@ async def test_a_reversal_restores_the_same_membership_and_takes_its_number_back
 
 
 async def not_restored(mint: Mint) -> int:
-    from services.mint.refunds.statements import QUERIES
+    from admin.statements import QUERIES
 
     return len(await mint.database.fetch(QUERIES["list_not_restored"], 100))
 

@@ -9,7 +9,8 @@ import uuid
 import asyncpg
 import pytest
 
-from cli.erasure import erase_user
+from admin.people import erase_user
+from services.audit_log import Actor
 from services.mint.ledger import EnrolledDevice
 from services.mint.revocation import restore, revoke
 from services.reforge.statements import lock_membership
@@ -79,7 +80,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
     assert all(secret in before for secret in SECRETS)
 
     async with connection.transaction():
-        erased = await erase_user(connection, ADA, reason="asked by post", actor="operator")
+        erased = await erase_user(connection, ADA, Actor("operator", "asked by post"))
     assert (erased.memberships, erased.receipts) == (1, 1)
     after = await everything(connection)
     # Wallet still needs two of them, to tell the phone.
@@ -99,7 +100,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
             await mint.mint("ada's receipt", user)
     assert (await mint.mint("ben's receipt", "ben"))[0].id == other.id
     async with connection.transaction():
-        assert (await erase_user(connection, ADA, reason="again", actor="operator")).memberships == 0
+        assert (await erase_user(connection, ADA, Actor("operator", "again"))).memberships == 0
     await connection.close()
 
 
@@ -157,7 +158,7 @@ async def test_encounters_of_an_erased_member_stay_and_lead_to_no_device(
     connection = await asyncpg.connect(database_url)
     await live_a_life(connection, uuid.UUID(ada.id), uuid.UUID(ben.id))
     async with connection.transaction():
-        await erase_user(connection, ADA, reason="asked by post", actor="operator")
+        await erase_user(connection, ADA, Actor("operator", "asked by post"))
     met = await connection.fetch("SELECT signing_key, jti FROM encounters WHERE initiator_id = $1", uuid.UUID(ada.id))
     assert len({row["signing_key"] for row in met}) == len({row["jti"] for row in met}) == 3
     assert all(len(row["signing_key"]) == 43 for row in met)
@@ -176,7 +177,7 @@ async def test_the_audit_log_keeps_what_names_nobody(make_mint: MintMaker, datab
     rows = "SELECT subject, reason, details FROM audit_log WHERE action <> 'user.erase' ORDER BY id"
     before = await connection.fetch(rows)
     async with connection.transaction():
-        await erase_user(connection, "7", reason="request 45 of 7", actor="operator")
+        await erase_user(connection, "7", Actor("operator", "request 45 of 7"))
     after = (await connection.fetch(rows))[: len(before)]
     assert [row["subject"] for row in after] == [row["subject"] for row in before]
     by_reason = {row["reason"]: json.loads(row["details"]) for row in after}
@@ -212,7 +213,7 @@ async def test_an_operators_word_is_not_the_mark_of_an_erasure(make_mint: MintMa
         identity = uuid.UUID(membership.id)
         assert await revoke(connection, identity, reason="erased", actor="operator", frees_number=False)
         assert await restore(connection, identity, reason="a mistake", actor="operator")
-        await erase_user(connection, ADA, reason="asked by post", actor="operator")
+        await erase_user(connection, ADA, Actor("operator", "asked by post"))
         await connection.execute("UPDATE memberships SET revoked_reason = 'something else'")
         assert not await restore(connection, identity, reason="a mistake", actor="operator")
     await connection.close()
@@ -227,7 +228,7 @@ async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, 
 
     async def erase() -> None:
         async with connection.transaction():
-            await erase_user(connection, ADA, reason="asked by post", actor="operator")
+            await erase_user(connection, ADA, Actor("operator", "asked by post"))
 
     async with reforge.transaction():
         await lock_membership(reforge, identity)
@@ -249,7 +250,7 @@ async def test_an_encounter_that_is_being_recorded_is_waited_for(make_mint: Mint
 
     async def erase() -> None:
         async with connection.transaction():
-            await erase_user(connection, ADA, reason="asked by post", actor="operator")
+            await erase_user(connection, ADA, Actor("operator", "asked by post"))
 
     async with encounter.transaction():
         await live_a_life(encounter, uuid.UUID(ada.id), uuid.UUID(ben.id))
@@ -270,7 +271,7 @@ async def test_a_refund_that_is_taken_back_brings_no_erased_membership_to_life(
     assert await told(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
     connection = await asyncpg.connect(database_url)
     async with connection.transaction():
-        await erase_user(connection, ADA, reason="asked by post", actor="operator")
+        await erase_user(connection, ADA, Actor("operator", "asked by post"))
     assert await told(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
     revoked = "SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1"
     assert await connection.fetchval(revoked, uuid.UUID(membership.id))

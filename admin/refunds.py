@@ -1,4 +1,4 @@
-"""The operator's desk: who paid and got no membership, and what has been paid back.
+"""The operator's desk for refunds: who paid and got no membership, and what has been paid back.
 
     FAILED ──export──▶ REFUND_DUE ──paid back──▶ REFUNDED
 
@@ -7,14 +7,13 @@ A store's or merchant's own notification moves a receipt to REFUNDED as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
 
-from services import audit_log
-from services.mint.refunds.statements import QUERIES
-from services.mint.statements import QUERIES as LEDGER_QUERIES
+from admin.statements import QUERIES
+from services.audit_log import Actor, audited
 from services.storage.connections import Connection
 from services.storage.database import Database
 
@@ -23,16 +22,16 @@ KEY_BYTES: Final = 32
 
 
 class RefundDesk:
-    """Lists and marks receipts; each change leaves a line in the audit log. Every method raises DatabaseUnavailable."""
+    """Lists and marks receipts; a change leaves an entry in the audit log. Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database, actor: str, reason: str = "by command") -> None:
-        """`actor` is who does it, and `reason` why."""
+    def __init__(self, database: Database, actor: Actor) -> None:
+        """`actor` is who does it, and why."""
         self._database = database
-        self._actor = audit_log.Actor(actor, reason)
+        self._actor = actor
 
     async def failed(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Receipts that got no membership and are not marked for refund, oldest first."""
-        return await self._database.fetch(LEDGER_QUERIES["list_receipts"], "FAILED", limit)
+        return await self._database.fetch(QUERIES["list_receipts"], "FAILED", limit)
 
     async def due(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
         """Those who paid and got no membership, exported already or not."""
@@ -50,7 +49,7 @@ class RefundDesk:
             await self._note(connection, "receipts.export", [row["receipt_key"] for row in rows])
             return rows
 
-        return await audit_log.audited(self._database, work)
+        return await audited(self._database, work)
 
     async def mark_refunded(self, keys: Sequence[bytes]) -> set[str]:
         """Note that exported receipts were paid back; the keys, in hex, of those that were waiting for it."""
@@ -61,21 +60,12 @@ class RefundDesk:
             await self._note(connection, "receipts.refunded", marked)
             return marked
 
-        return set(await audit_log.audited(self._database, work))
+        return set(await audited(self._database, work))
 
     async def states(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The states of those receipts that there are."""
         rows = await self._database.fetch(QUERIES["read_receipt_states"], keys)
         return {row["receipt_key"]: row["state"] for row in rows}
-
-    async def note_reconciliation(self, findings: Sequence[Mapping[str, object]], days: int) -> None:
-        """Note that the operator compared Apple's histories with ours, and what came of it."""
-
-        async def work(connection: Connection) -> bool:
-            await self._actor.note(connection, "receipts.reconcile", "App Store", days=days, findings=list(findings))
-            return True
-
-        await audit_log.audited(self._database, work)
 
     async def _note(self, connection: Connection, action: str, keys: Sequence[str]) -> None:
         if keys:

@@ -1,17 +1,17 @@
-"""Forgetting a person: what the business must keep stays, under names that lead to nobody."""
+"""Erases a person. What the business must keep stays, under names that lead to nobody."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from services import audit_log
+from admin.statements import QUERIES
+from services.audit_log import Actor, audited
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
+from services.storage.database import Database
 from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
-from services.storage.queries import Queries
 
-QUERIES: Final = Queries.beside(__file__)
 # In this order: what refers to a row goes before it.
 FORGOTTEN: Final = (
     "unlink_encounters",
@@ -22,6 +22,7 @@ FORGOTTEN: Final = (
     "forget_email_changes",
     "forget_contacts",
     "forget_devices",
+    "forget_person_keys",
 )
 
 
@@ -33,14 +34,14 @@ class Erased:
     receipts: int
 
 
-async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
+async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Erased:
     """Erase a user in the caller's transaction.
 
     Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, mail,
-    places and the keys in encounters are deleted. Memberships and receipts stay, unnamed. The audit log says that
-    somebody was erased, not who; the person's names are taken out of its older rows. Wallet voids the passes, tells
-    the phones and then forgets them, within a day (`services/wallet/housekeeping.py`).
-    `schema/personal-data.md` says it for each column.
+    places and the keys in encounters are deleted, and so is what was counted for the person. Memberships, receipts and
+    holds stay under random names. The audit log says that somebody was erased, not who; the person's names are taken
+    out of its older rows. Wallet voids the passes, pushes to the phones and then forgets them, within a day
+    (`services/wallet/housekeeping.py`). `schema/personal-data.md` decides for each column.
     """
     # What reforge does with the user's memberships ends first, and begins again on what is left.
     for row in await connection.fetch(QUERIES["ids_of_user"], user_id):
@@ -53,15 +54,18 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
         if row["revoked"]:
             await connection.execute(QUERIES["tell_wallet"], row["id"])
         else:
-            await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
+            await revoke(connection, row["id"], reason="erased", actor=actor.name, frees_number=False)
     await connection.execute(QUERIES["unname_memberships"], user_id)
     erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
-    details = {"memberships": ids, "receipts": erased.receipts}
-    await audit_log.append(connection, actor=actor, action="user.erase", subject="user", reason=reason, details=details)
+    await actor.note(connection, "user.erase", "user", memberships=ids, receipts=erased.receipts)
     await connection.execute(QUERIES["redact_audit_log"], ids, names)
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
-    await connection.execute(QUERIES["forget_person_keys"], memberships)
     await connection.execute(QUERIES["unname_holds"], user_id)
     return erased
+
+
+async def erase_person(database: Database, user_id: str, actor: Actor) -> Erased:
+    """Erase a user in a transaction of its own. Raises DatabaseUnavailable."""
+    return await audited(database, lambda connection: erase_user(connection, user_id, actor), takes_minutes=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from admin.drops import NewDrop, create_drop
+from admin.refunds import RefundDesk
 from cli.main import app
-from services.mint.drops import NewDrop, create_drop
-from services.mint.refunds.desk import RefundDesk
+from services.audit_log import Actor
 from services.mint.refunds.notice import Notice
 from tests.integration.mint.receipts.notices import START, mint_of, notice, told
 from tests.stand_ins.mint_engine import Mint, MintMaker, order
@@ -102,7 +103,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     await sold_out(mint, *purchases)
     await mint.resize(40)
     await asyncio.sleep(1)  # SOLD_OUT may be said for a second.
-    desk = RefundDesk(mint.database, "operator")
+    desk = RefundDesk(mint.database, Actor("operator", "by command"))
     answers = await asyncio.gather(
         *(mint_of(mint, purchase) for purchase in purchases),
         *(desk.export(5) for _ in range(4)),
@@ -118,7 +119,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
 async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
-    await RefundDesk(mint.database, "operator").export()
+    await RefundDesk(mint.database, Actor("operator", "by command")).export()
     assert await told(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
     assert await mint.ledger() == {"REFUNDED REFUND": 1}
     assert await told(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
@@ -130,7 +131,7 @@ async def test_what_the_operator_paid_back_stays_refunded_whatever_the_store_tel
     await sold_out(mint, "q")
     await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
     assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
-    desk = RefundDesk(mint.database, "operator")
+    desk = RefundDesk(mint.database, Actor("operator", "by command"))
     await desk.mark_refunded([bytes.fromhex(row["receipt_key"]) for row in await desk.export()])
     await told(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 1}

@@ -1,0 +1,49 @@
+"""What Redis believes is for sale, beside what Postgres knows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.audit_log import Actor, audited
+from services.mint.bouncer import Bouncer, BouncerSettings, count_key, redis_client
+from services.mint.recount import DROPS_LIMIT, Recounter
+from services.mint.statements import QUERIES
+from services.storage.database import Database
+
+__all__ = ["Bouncer", "open_bouncer", "read_counts", "rebuild_counts", "write_counts"]
+
+
+@asynccontextmanager
+async def open_bouncer(redis_url: str) -> AsyncIterator[Bouncer]:
+    """Redis, as the mint service uses it."""
+    # Once Redis failed it is left alone, so that the command knows at its end that something was not written.
+    settings = BouncerSettings(redis_url=redis_url, redis_pause_ms=60_000)
+    opened = Bouncer(redis_client(settings), settings)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def read_counts(database: Database, bouncer: Bouncer) -> list[dict[str, object]]:
+    """Every drop's count in Redis, in Postgres, and their difference; None where Redis has none."""
+    rows = []
+    for row in await database.fetch(QUERIES["remaining_by_drop"], None, DROPS_LIMIT):
+        redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
+        drift = None if redis is None else redis - row["remaining"]
+        rows.append({**row, "redis": redis, "postgres": row["remaining"], "drift": drift})
+    return rows
+
+
+async def rebuild_counts(database: Database, bouncer: Bouncer, actor: Actor) -> bool:
+    """Write Postgres' number of unclaimed slots over every count in Redis; False where Redis does not answer."""
+    # Before it is done: Redis knows no transaction of Postgres'.
+    await audited(database, lambda connection: actor.note(connection, "bouncer.rebuild", "all drops"))
+    return await write_counts(database, bouncer)
+
+
+async def write_counts(database: Database, bouncer: Bouncer) -> bool:
+    """The same after a change that has its own entry in the audit log."""
+    await Recounter(database, bouncer, interval_s=0).rebuild()
+    return await bouncer.reachable()

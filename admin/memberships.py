@@ -1,0 +1,33 @@
+"""A membership as an operator sees it, and how an operator ends it.
+
+Store refunds end memberships in the same way: `services/mint/revocation.py`.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from admin.statements import QUERIES
+from services.audit_log import Actor, audited
+from services.mint.revocation import revoke
+from services.storage.database import Database
+
+
+async def read_membership(database: Database, membership_id: UUID) -> asyncpg.Record | None:
+    """A membership with its drop, number and receipt; None where there is none. Raises DatabaseUnavailable."""
+    return await database.fetchrow(QUERIES["read_membership"], membership_id)
+
+
+async def revoke_membership(database: Database, membership_id: UUID, actor: Actor, *, frees_number: bool) -> bool:
+    """End a membership; False where it is unknown or revoked already. `frees_number` sells its number again.
+
+    Raises DatabaseUnavailable.
+    """
+    return await audited(
+        database,
+        lambda connection: revoke(
+            connection, membership_id, reason=actor.reason, actor=actor.name, frees_number=frees_number
+        ),
+    )

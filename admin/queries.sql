@@ -1,0 +1,271 @@
+-- part: early_or_late
+-- Whether it is too early or too late for a drop, by Postgres' clock: as in services/mint/queries.sql.
+coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
+
+-- part: no_number_to_come
+-- Who paid after his hold had ended waits for a number until the close; while one is held for him, it is his.
+(l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
+
+-- name: list_drops
+-- All drops, newest first, for the operator. $1 tier and $2 year, or NULL for all
+SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at, sale, limits,
+       hold_ttl_s, hold_extensions, hold_attempts, {early_or_late}, t.taken, t.held
+FROM drops d, LATERAL (
+  SELECT sum(taken)::int AS taken, sum(held)::int AS held FROM drop_tallies WHERE drop_id = d.id) AS t
+WHERE ($1::text IS NULL OR tier = $1) AND ($2::text IS NULL OR year = $2)
+ORDER BY created_at DESC, d.id DESC;
+
+-- name: create_drop
+-- Returns no row where the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at, $7 refund_frees_number,
+-- $8 how it sells, $9 limits, $10 how long a hold lasts, $11 how often it can be extended, $12 holds a person can take
+INSERT INTO drops (tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, sale, limits, hold_ttl_s,
+                   hold_extensions, hold_attempts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (tier, year, environment) DO NOTHING
+RETURNING id;
+
+-- name: create_tallies
+-- A row for each writer, so that a tally is always an update. $1 drop, $2 writers
+INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, $2::int - 1);
+
+-- name: create_secret
+-- What the drop's person keys are digested with. $1 drop, $2 secret
+INSERT INTO drop_secrets (drop_id, secret) VALUES ($1, $2);
+
+-- name: lock_drop
+-- Keeps two resizes of one drop apart. $1 drop
+SELECT capacity FROM drops WHERE id = $1 FOR UPDATE;
+
+-- name: withdraw_slots
+-- Takes so many of the highest unclaimed numbers out of a drop. $1 drop, $2 how many
+DELETE FROM slots WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM slots WHERE drop_id = $1 ORDER BY sequence_num DESC LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING sequence_num;
+
+-- name: free_numbers
+-- The lowest numbers that no slot, hold or membership of the drop has. A number that a refund freed has left its membership.
+-- $1 drop, $2 highest number, $3 how many
+SELECT n FROM generate_series(1, $2::int) AS n
+WHERE NOT EXISTS (SELECT FROM slots s WHERE s.drop_id = $1 AND s.sequence_num = n)
+  AND NOT EXISTS (SELECT FROM holds h WHERE h.drop_id = $1 AND h.sequence_num = n AND h.state = 'HELD')
+  AND NOT EXISTS (SELECT FROM memberships m WHERE m.drop_id = $1 AND m.sequence_num = n AND NOT m.number_freed)
+ORDER BY n LIMIT $3;
+
+-- name: set_capacity
+-- $1 drop, $2 capacity
+UPDATE drops SET capacity = $2 WHERE id = $1;
+
+-- name: schedule_drop
+-- When a drop sells; NULL is no limit. $1 drop, $2 opens_at, $3 closes_at
+UPDATE drops SET opens_at = $2, closes_at = $3 WHERE id = $1 RETURNING opens_at, closes_at;
+
+-- name: close_drop
+-- From the next statement on nobody mints in it. $1 drop
+UPDATE drops SET closes_at = least(closes_at, now()), opens_at = CASE WHEN opens_at < least(closes_at, now()) THEN opens_at END
+WHERE id = $1 RETURNING opens_at, closes_at;
+
+-- name: count_slots
+-- A plain count of unclaimed rows: what the tallies are checked against. $1 drop
+SELECT count(*) FROM slots WHERE drop_id = $1;
+
+-- name: count_live
+-- Live memberships of a drop. $1 drop
+SELECT count(*) FROM memberships WHERE drop_id = $1 AND revoked_at IS NULL;
+
+-- name: list_holds
+-- Holds of a drop, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 at most so many
+SELECT id, user_id, state::text AS state, taken_at, expires_at, extensions, membership_id, receipt_key IS NOT NULL AS late
+FROM holds
+WHERE drop_id = $1 AND ($2::text IS NULL OR state::text = $2) AND ($3::text IS NULL OR user_id = $3)
+ORDER BY taken_at DESC, id LIMIT $4;
+
+-- name: count_keys
+-- How the keys of a drop are used, by kind. $1 drop
+SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS seen, max(attempts) AS most_attempts
+FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
+
+-- name: waive_keys
+-- Forgets what was counted for one person: that key, and every other key of its hold or membership. The hold or
+-- membership stays. $1 drop, $2 kind, $3 digest
+WITH meant AS (
+  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+)
+DELETE FROM person_keys
+WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
+RETURNING kind, held_by, attempts;
+
+-- name: list_receipts
+-- Receipts in a state, oldest first, for the operator; one refunded before it was ever sent has no drop and no user. $1 state, $2 at most so many
+SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
+       d.tier, d.year, l.created_at
+FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
+WHERE l.state = $1::receipt_state
+ORDER BY l.created_at LIMIT $2;
+
+-- name: list_refunds_due
+-- Who paid and got no membership, oldest first: not yet exported (FAILED) and exported (REFUND_DUE).
+-- Test purchases cost nothing and are left out, and so are buyers of a drop that is still to open. $1 at most so many
+SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
+       d.tier, d.year, l.created_at, l.updated_at
+FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
+WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}))
+  AND d.environment IS DISTINCT FROM 'sandbox'
+ORDER BY l.created_at, l.receipt_key LIMIT $1;
+
+-- name: export_refunds_due
+-- Marks what is to be refunded, so that it never mints, and returns it. Those that are minting right now are left out, and
+-- those of a drop that is still to open: their buyers can send them again.
+-- $1 at most so many
+WITH due AS (
+  SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
+  WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
+    AND (d.opens_at <= now()) IS NOT FALSE AND {no_number_to_come}
+  ORDER BY l.receipt_key LIMIT $1
+  FOR UPDATE OF l SKIP LOCKED
+), marked AS (
+  UPDATE receipt_ledger l SET state = 'REFUND_DUE', updated_at = now()
+  FROM due WHERE l.receipt_key = due.receipt_key
+  RETURNING l.*
+), left_line AS (
+  DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM marked))
+)
+SELECT encode(m.receipt_key, 'hex') AS receipt_key, m.state::text AS state, m.reason, m.kind, m.transaction_id, m.user_id,
+       d.tier, d.year, m.created_at, m.updated_at
+FROM marked m LEFT JOIN drops d ON d.id = m.drop_id
+ORDER BY m.created_at, m.receipt_key;
+
+-- name: mark_refunded
+-- The money of exported receipts went back. $1 keys (sorted)
+WITH locked AS (
+  SELECT receipt_key FROM receipt_ledger
+  WHERE receipt_key = ANY ($1::bytea[]) AND state = 'REFUND_DUE'
+  ORDER BY receipt_key FOR UPDATE
+)
+UPDATE receipt_ledger l SET state = 'REFUNDED', updated_at = now()
+FROM locked WHERE l.receipt_key = locked.receipt_key
+RETURNING encode(l.receipt_key, 'hex') AS receipt_key;
+
+-- name: read_receipt_states
+-- What became of receipts that an operator names. $1 keys
+SELECT receipt_key, state::text AS state FROM receipt_ledger WHERE receipt_key = ANY ($1::bytea[]);
+
+-- name: list_not_restored
+-- Refunds that were taken back after the number had gone: these buyers paid and have no membership. $1 at most so many
+SELECT n.kind, n.issuer, n.transaction_id, encode(n.receipt_key, 'hex') AS receipt_key, n.received_at,
+       m.id AS membership_id, m.user_id, m.sequence_num, d.tier, d.year
+FROM store_notifications n
+JOIN receipt_refunds r ON r.receipt_key = n.receipt_key AND r.notification_id = n.notification_id
+JOIN memberships m ON m.id = r.revoked_membership_id AND m.revoked_at IS NOT NULL
+JOIN drops d ON d.id = m.drop_id
+WHERE n.outcome = 'NOT_RESTORED'
+ORDER BY n.received_at LIMIT $1;
+
+-- name: read_membership
+-- A membership and its receipt, for the operator. $1 membership
+SELECT m.id, d.tier, d.year, d.environment, m.sequence_num, m.user_id, m.pass_serial, m.minted_at, m.revoked_at, m.revoked_reason,
+       l.state::text AS receipt_state, l.kind AS receipt_kind, l.transaction_id
+FROM memberships m JOIN drops d ON d.id = m.drop_id JOIN receipt_ledger l USING (receipt_key)
+WHERE m.id = $1;
+
+-- name: ids_of_user
+-- $1 user
+SELECT id FROM memberships WHERE user_id = $1 ORDER BY id;
+
+-- name: memberships_of_user
+-- $1 user. Waits for other work on them.
+SELECT id, revoked_at IS NOT NULL AS revoked FROM memberships WHERE user_id = $1 ORDER BY id FOR UPDATE;
+
+-- name: names_of_person
+-- What may name the person in the audit log, beside the user id: addresses, devices, keys, network addresses.
+-- $1 memberships
+SELECT DISTINCT name FROM (
+  SELECT unnest(ARRAY[device_id, thumbprint, public_key]) AS name FROM devices WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT email FROM contacts WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT unnest(ARRAY[old_email, new_email]) FROM email_changes WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL
+  SELECT unnest(ARRAY[old_device_id, old_thumbprint, new_device_id, new_thumbprint, new_public_key, email, asked_from])
+  FROM reforge_requests WHERE membership_id = ANY ($1::uuid[])
+) AS names
+WHERE name <> '';
+
+-- name: tell_wallet
+-- A membership that was revoked before the erasure: its pass is looked at once more, its phones are forgotten.
+-- $1 membership
+INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'revoked');
+
+-- name: lock_encounters
+-- An encounter that is just being recorded is waited for; the next one sees that the membership is revoked.
+LOCK TABLE encounters IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: unlink_encounters
+-- The key of a member's device led from one encounter to all others of that device, and to the person who has it. Each
+-- gets a random name instead. None can be recorded again: its initiator is revoked for good. $1 memberships
+UPDATE encounters e
+SET signing_key = translate(rtrim(encode(sha256(uuid_send(gen_random_uuid())), 'base64'), '='), '+/', '-_'),
+    jti = gen_random_uuid()::text
+WHERE e.initiator_id = ANY ($1::uuid[]) AND EXISTS (
+  SELECT FROM devices d WHERE d.membership_id = e.initiator_id AND d.thumbprint = e.signing_key);
+
+-- name: forget_proofs
+-- Proofs of devices that no other membership has: no such proof counts any more. $1 memberships
+DELETE FROM device_proof_uses u WHERE EXISTS (
+  SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id = ANY ($1::uuid[]))
+AND NOT EXISTS (
+  SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id <> ALL ($1::uuid[]));
+
+-- name: forget_mail
+-- Mail about moves and changes of address of memberships. $1 memberships
+DELETE FROM mail_outbox WHERE subject_id IN (
+  SELECT id FROM reforge_requests WHERE membership_id = ANY ($1::uuid[])
+  UNION ALL SELECT id FROM email_changes WHERE membership_id = ANY ($1::uuid[]));
+
+-- name: forget_moves
+-- $1 memberships
+DELETE FROM reforge_requests WHERE membership_id = ANY ($1::uuid[]);
+
+-- name: forget_email_changes
+-- $1 memberships
+DELETE FROM email_changes WHERE membership_id = ANY ($1::uuid[]);
+
+-- name: forget_contacts
+-- $1 memberships
+DELETE FROM contacts WHERE membership_id = ANY ($1::uuid[]);
+
+-- name: forget_devices
+-- $1 memberships
+DELETE FROM devices WHERE membership_id = ANY ($1::uuid[]);
+
+-- name: forget_locations
+-- Where the members met; that they met stays, by ids that name nobody any more. $1 memberships
+UPDATE encounters SET latitude_hundredths = NULL, longitude_hundredths = NULL
+WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND latitude_hundredths IS NOT NULL;
+
+-- name: unname_memberships
+-- Each under a name of its own, so that they are not one person's any more, and revoked for good. $1 user
+UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased', erased_at = now()
+WHERE user_id = $1;
+
+-- name: unname_holds
+-- Ended holds and places in line belong to nobody any more; a live one lapses by itself. $1 user
+WITH unlined AS (
+  DELETE FROM late_payments WHERE user_id = $1
+)
+UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+
+-- name: forget_person_keys
+-- What was counted for the person. $1 memberships
+DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
+
+-- name: unname_receipts
+-- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user
+WITH unnamed AS (
+  UPDATE receipt_ledger SET user_id = 'erased-' || gen_random_uuid(), updated_at = now() WHERE user_id = $1
+  RETURNING receipt_key
+)
+SELECT count(*)::int FROM unnamed;
+
+-- name: redact_audit_log
+-- $1 memberships, $2 names of the person
+SELECT redact_audit_log($1::text[], $2::text[]);

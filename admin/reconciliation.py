@@ -1,0 +1,33 @@
+"""Compares what Apple remembers of refunds with what we heard, when an operator asks for it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from admin.settings import ReconcileSettings
+from services.audit_log import Actor, audited
+from services.mint.receipt_kinds import ReceiptKinds, add_app_store
+from services.mint.receipts.settings import accepted_kinds
+from services.mint.refunds.reconciliation import Reconciler
+from services.storage.database import Database
+
+
+async def reconcile_refunds(database: Database, actor: Actor, *, days: int, purchases: int) -> list[dict[str, Any]]:
+    """Apply the refunds that we missed; one row for each environment, none where no key for Apple's API is set.
+
+    It reads the notification history of so many `days`, and the refund history of at most so many `purchases`. A row
+    with a `problem` ended early: what was found before is applied. Raises WrongSetting, Retryable, DatabaseUnavailable.
+    """
+    settings, kinds = ReconcileSettings(), ReceiptKinds()
+    async with AsyncExitStack() as closing:
+        if "app-store" in accepted_kinds(settings):
+            await add_app_store(kinds, settings, closing, production=settings.vyris_env == "production")
+        reconciler = Reconciler(database, kinds.app_store_notices, kinds.app_store_histories, interval_s=0)
+        rows = [found.as_row() for found in await reconciler.by_command(days, purchases)]
+    # After it is done: each refund has its own transaction and entry.
+    await audited(
+        database,
+        lambda connection: actor.note(connection, "receipts.reconcile", "App Store", days=days, findings=rows),
+    )
+    return rows

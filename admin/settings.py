@@ -1,0 +1,53 @@
+"""Settings that only operators' work reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.mint.receipts.settings import ReceiptSettings
+
+
+class OperatorSettings(BaseSettings):
+    """Where the reforge service is that an operator's command asks, and how the command proves itself to it."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    reforge_address: str = Field(
+        "",
+        pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$",
+        description="host:port of the reforge service; the first of several is asked; empty: the local stack's",
+    )
+    operator_tls_ca_file: Path | None = Field(
+        None, description="PEM of the authority that the reforge service's certificate must lead to; unset: plain text"
+    )
+    operator_tls_cert_file: Path | None = Field(None, description="PEM chain that the `vyris` command shows to reforge")
+    operator_tls_key_file: Path | None = Field(None, description="PEM key of OPERATOR_TLS_CERT_FILE")
+
+    @model_validator(mode="after")
+    def _come_together(self) -> OperatorSettings:
+        given = (self.operator_tls_ca_file, self.operator_tls_cert_file, self.operator_tls_key_file)
+        if any(given) and not all(given):
+            raise ValueError("OPERATOR_TLS_CA_FILE, OPERATOR_TLS_CERT_FILE and OPERATOR_TLS_KEY_FILE come together")
+        return self
+
+
+class NewHoldSettings(BaseSettings):
+    """What a new drop that sells by hold gets unless its creator says otherwise."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
+    hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
+    hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
+
+
+class ReconcileSettings(ReceiptSettings):
+    """The settings of receipts as the mint process reads them."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    vyris_env: Literal["development", "production"] = "development"
