@@ -2,7 +2,7 @@
 
     1  ask        the bouncer grants up to n slots, as for mints
     2  take       one statement claims as many slots and writes the holds
-    3  answer     everybody hears what the statement says
+    3  answer     every caller gets what the statement says about its user
     4  give back  the slots that were granted and not used
 
 A crash in step 1 leaves a count in Redis that is too low (the recount corrects it); in step 2 everything or nothing,
@@ -136,7 +136,7 @@ class HoldCycle:
 
 
 def answer(row: HoldRow, _: HoldOrder, is_first: bool) -> TakenHold | VyrisError:
-    """What a caller hears. `is_first` says that his request speaks for the others of the same user."""
+    """Return the answer for a caller. `is_first`: this request was the first of its user in the batch."""
     if (refusal := REFUSALS.get(row.outcome)) is not None:
         return refusal()
     if row.id is None or row.expires_at is None:

@@ -1,7 +1,7 @@
 """Holds end without a membership: their time is over, the owner gives them back, or the operator does.
 
 Each end is one transaction: the hold, its person keys, the number, the tally, and where a late payer had it, his
-receipt. Postgres' row lock decides between an end and a payment: whoever locks the hold first has it.
+receipt. Postgres' row lock decides between an end and a payment: the first to lock the hold wins.
 """
 
 from __future__ import annotations

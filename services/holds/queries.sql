@@ -85,7 +85,7 @@ FROM asked CROSS JOIN selling
   LEFT JOIN held USING (user_id) LEFT JOIN live USING (user_id) LEFT JOIN limited USING (ask) LEFT JOIN won USING (ask);
 
 -- name: answer_without_slots
--- take_holds where nothing was free a moment ago: reads what each user hears, and takes nothing. A crowd that is refused
+-- take_holds where nothing was free a moment ago: reads each user's answer, and takes nothing. A crowd that is refused
 -- costs a few index look-ups each. $1 to $5 and the rows as in take_holds
 WITH selling AS (
   SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late, hold_attempts,
@@ -138,7 +138,7 @@ SELECT DISTINCT drop_id FROM holds
 WHERE state = 'HELD' AND expires_at < now() - make_interval(secs => $1) ORDER BY drop_id LIMIT $2;
 
 -- name: lapse_holds
--- Whoever locks a hold first has it: one that a payment works on is left for the next round.
+-- The first to lock a hold has it: one that a payment works on is left for the next round.
 -- $1 drop, $2 grace in seconds, $3 at most so many
 WITH due AS (
   SELECT id FROM holds

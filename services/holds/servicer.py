@@ -106,8 +106,8 @@ class HoldServicer:
             if hold["state"] == HELD and hold["extensions"] >= hold["hold_extensions"]:
                 raise LimitReached("This hold was extended as often as the drop allows")
             raise HoldExpired()
-        told = holds_pb2.Hold(id=str(hold["id"]), tier=hold["tier"], year=hold["year"], expires_at=rfc3339(expires_at))
-        return holds_pb2.ExtendHoldResponse(status=HELD, hold=told, replayed=False)
+        row = holds_pb2.Hold(id=str(hold["id"]), tier=hold["tier"], year=hold["year"], expires_at=rfc3339(expires_at))
+        return holds_pb2.ExtendHoldResponse(status=HELD, hold=row, replayed=False)
 
     async def get_hold(self, request: holds_pb2.GetHoldRequest, call: Call) -> holds_pb2.GetHoldResponse:
         """Raises NotFound, Retryable."""

@@ -1,4 +1,4 @@
-"""The audit: what the contract promises of drops and receipts, counted over and told to the metrics.
+"""The audit: counts what the contract promises about drops and receipts, and exports the counts as metrics.
 
 It changes nothing. Every process counts for itself, so that an alert outlives any of them.
 """

@@ -1,9 +1,8 @@
 """The bouncer: one number in Redis per drop, how many slots are still for sale.
 
 It sheds load and decides nothing. A count that is too high lets a few claims through
-that Postgres turns away; one that is too low is checked before anybody is told
-SOLD_OUT, and corrected by the recount. Whatever goes wrong with Redis, the answer is
-None: ungated, Postgres decides alone.
+that Postgres turns away. A count that is too low is corrected by the recount, and Postgres is asked before anybody
+gets SOLD_OUT. When Redis fails in any way, the answer is None: Postgres then decides alone.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def redis_client(settings: BouncerSettings) -> Client:
 
 
 def count_key(tier: str, year: str, environment: str) -> str:
-    """The Redis key of a drop's count; the hash tag keeps whatever belongs to a drop in one slot of a cluster."""
+    """The Redis key of a drop's count; the hash tag keeps all keys of a drop in one slot of a cluster."""
     suffix = "" if environment == "production" else f":{environment}"
     return f"{{drop:{tier}:{year}{suffix}}}"
 
@@ -157,7 +156,7 @@ class Bouncer:
             with tracing.step_span("redis", "redis"):
                 async with asyncio.timeout(self._limit_s):
                     answer = await call()
-        # A cluster none of whose nodes answers is no RedisError to the library.
+        # The library reports a cluster without a node that answers by an exception that is no RedisError.
         except (RedisError, RedisClusterException, OSError, ValueError, TimeoutError) as error:
             self._closed_until_s = max(self._closed_until_s, time.monotonic() + self._pause_s)
             metrics.BOUNCER_UP.set(0)
@@ -172,7 +171,7 @@ class Bouncer:
 
 
 def _whole(count: bytes | None) -> int | None:
-    """None for whatever is no count."""
+    """Return the count as a number; None where the value is not a whole number."""
     try:
         return None if count is None else int(count)
     except ValueError:

@@ -2,7 +2,7 @@
 
     1  ask        the bouncer grants up to n slots
     2  mint       one statement enters the receipts, claims as many slots and writes the memberships
-    3  answer     every caller hears what the statement says of its receipt
+    3  answer     every caller gets what the statement says about its receipt
     4  give back  the slots that were granted and not used
 
 While the bouncer has enough for everybody, step 1 runs beside step 2: the statement may then claim a slot for each
@@ -180,7 +180,7 @@ class MintCycle:
 
 
 def answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
-    """What the caller of `order` hears. `is_first` says that its group speaks for this caller."""
+    """Return the answer for the caller of `order`. `is_first`: the group was made for this caller's request."""
     if row.membership is not None and order.user_id != row.membership.user_id:
         return ReceiptUsed()
     if (refusal := REFUSALS.get(row.outcome)) is not None:

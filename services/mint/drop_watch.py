@@ -50,7 +50,7 @@ class DropWatch:
         if reading is None:
             reading = self._reading[drop.id] = asyncio.create_task(self._read(drop.id), context=Context())
             reading.add_done_callback(lambda done: self._forget(drop.id, done))
-        # What becomes of it is told to all who wait, a failure too: else each would try anew, one after the other.
+        # All who wait get the result, a failure too: otherwise each would try again, one after the other.
         return await asyncio.shield(reading)
 
     async def _read(self, drop_id: int) -> mint_pb2.GetDropResponse:
@@ -69,11 +69,11 @@ class DropWatch:
 
     async def changes(self, drop: Drop) -> AsyncIterator[mint_pb2.GetDropResponse]:
         """The drop now, then whenever it changed, at most once a second, without end. Raises NotFound, Retryable."""
-        told = None
+        last_sent = None
         while True:
             now = await self.read(drop)
-            if now != told:
-                told = now
+            if now != last_sent:
+                last_sent = now
                 yield now
             await asyncio.sleep(WATCH_INTERVAL_S)
 

@@ -75,7 +75,7 @@ class MintEngine:
         return batcher
 
     async def close(self) -> None:
-        """Answer whoever still waits, with Retryable."""
+        """Answer all callers that still wait with Retryable."""
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
 
 

@@ -69,7 +69,7 @@ class Outcome(StrEnum):
     LIMIT_REACHED = "LIMIT_REACHED"
 
 
-# Nothing is free, whoever asks.
+# Nothing is free for anybody.
 NOTHING_FREE = frozenset({Outcome.SOLD_OUT, Outcome.HELD_OUT, Outcome.HOLD_EXPIRED})
 
 

@@ -17,7 +17,7 @@ IGNORED: Final = "IGNORED"
 
 
 class Notifications:
-    """Takes what is told, and tells what became of it."""
+    """Receives notifications, and answers with their outcome."""
 
     def __init__(self, kinds: ReceiptKinds, refunds: Refunds) -> None:
         self._kinds = kinds

@@ -120,8 +120,8 @@ FROM decided d LEFT JOIN known k USING (receipt_key)
 WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 
 -- name: mint_counted_receipts
--- mint_receipts for drops that sell by hold or have limits. A receipt whose user has a live hold takes the held number,
--- whatever the bouncer, the limits and the time say: whoever locks the hold first has it. Any other needs a slot, and
+-- mint_receipts for drops that sell by hold or have limits. A receipt whose user has a live hold takes the held number:
+-- the bouncer, the limits and the time do not count. The first to lock the hold has it. Any other needs a slot, and
 -- keys that nothing counts for. Who paid after his hold had ended, and finds nothing free, comes into the line.
 -- A key that another process counts at this moment breaks a unique index: nothing of this batch is written then.
 -- $1 to $11 and $13 as in mint_receipts, $12 hold that the receipt itself names, $14 whose key (place in $2, from 1),

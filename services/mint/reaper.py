@@ -31,7 +31,7 @@ CUT: Final = 8
 CATCHING_UP_S: Final = 0.1
 # What became visible so much later than it was created is still seen.
 OVERLAP: Final = timedelta(minutes=1)
-# Whatever came to light later than that is found when all is looked over again.
+# A later one is found when the whole ledger is read again.
 LOOK_AGAIN_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""The kinds of receipts that the settings name, made ready: what verifies them, and what hears of their refunds."""
+"""The kinds of receipts that the settings name: their verifiers, and the receivers of their refund notifications."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Recounter:
         await self._recount([drop.id], "doubt")
 
     async def rebuild(self) -> None:
-        """Recount all drops at the operator's wish, after whoever is at it already. Raises DatabaseUnavailable."""
+        """Recount all drops for the operator; waits until a recount that runs has ended. Raises DatabaseUnavailable."""
         await self._recount(None, "operator", waits=True)
 
     async def _recount(self, drop_ids: Sequence[int] | None, cause: str, *, waits: bool = False) -> None:

@@ -21,8 +21,8 @@ from services.supply import put_back
 async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
     """Revoke a membership in the caller's transaction; False where it is unknown or revoked already.
 
-    `frees_number` gives its number to whoever paid too late, or puts it up for sale again, at a random place among the
-    unclaimed; its owner's keys count no longer.
+    `frees_number` gives its number to the first who paid too late, or puts it up for sale again, at a random place
+    among the unclaimed; its owner's keys count no longer.
     """
     membership = await connection.fetchrow(
         QUERIES["revoke_membership"], membership_id, reason[: audit_log.REASON_LIMIT], frees_number

@@ -66,7 +66,7 @@ class MintServicer:
         try:
             return await self._verifiers.verify(claim)
         except AnothersPurchase as refusal:
-            # Of a receipt that has minted everybody else hears the same, whatever it says of its buyer.
+            # All other users get the same answer for a receipt that has minted, no matter which buyer it names.
             if await self._engine.minted_in(refusal.key) is not None:
                 raise ReceiptUsed() from None
             raise

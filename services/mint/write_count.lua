@@ -1,4 +1,4 @@
--- Writes ARGV[1] over a drop's count, whatever is there, a value of another type included.
+-- Overwrites a drop's count with ARGV[1], also where the key holds a value of another type.
 -- KEYS[1] the drop's count. Answers what was there before; nil where that was nothing or of another type.
 local before = redis.pcall('GET', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1])

@@ -1,4 +1,4 @@
-"""Supply: numbers that come back, whatever they come back from.
+"""Supply: numbers that come back.
 
 They go to the line of late payers first, as holds of theirs, and what is left goes up for sale again. Numbers come from
 holds that lapse or are released (`services/holds`), and from memberships whose refund frees their number

@@ -1,1 +1,1 @@
-"""What a receipt is worth: verifiers, one a kind, told apart by the receipt's form."""
+"""Verifiers of receipts, one for each kind; the receipt's form decides which one judges it."""

@@ -117,7 +117,7 @@ class AppStoreSignatures:
     async def notification(self, text: str) -> Mapping[str, Any]:
         """The claims of a server notification (responseBodyV2DecodedPayload) that names no other app.
 
-        Of whatever kind: also of one that Apple invents tomorrow. Raises NotSigned, Retryable.
+        Of any kind, also of kinds that Apple adds later. Raises NotSigned, Retryable.
         """
         await self._turn(text, self._notifications)
         token = _read(text)

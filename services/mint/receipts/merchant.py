@@ -70,7 +70,7 @@ class MerchantVerifier:
 
 
 def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:
-    """The ledger's key of an order. Test orders are counted apart: shops number them anew."""
+    """The ledger's key of an order. Test orders are counted apart: shops number them from the start."""
     return receipt_key(KIND, issuer if environment == "production" else f"{issuer}\n{environment}", order)
 
 

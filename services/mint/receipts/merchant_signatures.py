@@ -1,6 +1,6 @@
 """Texts that the seller's own shop signed: ES256 JWS whose key the shop publishes.
 
-Both receipts and refunds come this way, told apart by the claim `event`, which only
+Both receipts and refunds come this way, distinguished by the claim `event`, which only
 a refund has. Claims that both need: `iss`, the shop; `jti`, the text's own id; and `aud`
 must name us where it is there (RFC 7519 section 4.1.3).
 

@@ -12,7 +12,7 @@ class OpaqueVerifier:
     kind = "opaque"
 
     def recognises(self, receipt_data: str) -> bool:
-        """Whatever looks like a JWS never falls through to here."""
+        """Texts that look like a JWS never reach this verifier."""
         return not looks_like_jws(receipt_data)
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:

@@ -37,7 +37,7 @@ class Pace:
         self._free = self._pieces
         while self._waiting and self._free > 0:
             called = self._waiting.popleft()
-            if not called.done():  # done: whoever waited gave up
+            if not called.done():  # done: the caller gave up
                 called.set_result(None)
                 self._free -= 1
         self._watching = self._free < self._pieces

@@ -53,7 +53,7 @@ class ReceiptSettings(BaseSettings):
     app_store_api_key: SecretStr = Field(
         SecretStr(""),
         description="private key of the App Store Server API (In-App Purchase): a .p8 file, or its PEM text "
-        "(newlines may be \\n). With it, refunds that no notification told are found",
+        "(newlines may be \\n). With it, refunds without a notification are found",
     )
     app_store_api_key_id: str = Field("", max_length=128, description="id of APP_STORE_API_KEY (App Store Connect)")
     app_store_api_issuer_id: str = Field(

@@ -50,8 +50,8 @@ class AppStoreNotices:
         return _notice(transaction, "REFUND", name, _moment(revoked_at))
 
     async def _read(self, signed_payload: str) -> Notice | None:
-        told = await self._signatures.notification(signed_payload.strip())
-        event, data = told.get("notificationType"), told.get("data")
+        payload = await self._signatures.notification(signed_payload.strip())
+        event, data = payload.get("notificationType"), payload.get("data")
         if not isinstance(event, str) or not event:
             raise NotSigned("it is no notification")
         if event not in EVENTS:
@@ -70,7 +70,7 @@ class AppStoreNotices:
         # No membership can come of a purchase that the family shares: the buyer's own must not suffer when that ends.
         if transaction.family_shared:
             return None
-        name, signed_at = _notification_id(told.get("notificationUUID")), _moment(told.get("signedDate"))
+        name, signed_at = _notification_id(payload.get("notificationUUID")), _moment(payload.get("signedDate"))
         return _notice(transaction, cast("Event", event), name, signed_at)
 
 

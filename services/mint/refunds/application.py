@@ -1,4 +1,4 @@
-"""What follows from a notice, in one transaction: each told once, the newest word wins, whatever the order.
+"""What follows from a notice, in one transaction: each applied once; the newest wins, in any order of arrival.
 
     REFUND, REVOKE    ledger → REFUNDED; the membership, if there is one, is revoked
     REFUND_REVERSED   ledger → what it was before; the membership that the refund revoked is restored,
@@ -49,23 +49,23 @@ class Refunds:
         self._database = database
 
     async def apply(self, notice: Notice) -> Outcome:
-        """What became of it, now or when it was told first. Raises Retryable."""
+        """Apply a notice and return its outcome. One that came before keeps its first outcome. Raises Retryable."""
         outcome, _ = await self._apply(notice)
         return outcome
 
     async def apply_missed(self, notice: Notice) -> Outcome | None:
         """What became of it now; None where we had it already. Raises Retryable."""
-        outcome, is_told = await self._apply(notice)
-        return None if is_told else outcome
+        outcome, is_repeated = await self._apply(notice)
+        return None if is_repeated else outcome
 
     async def _apply(self, notice: Notice) -> tuple[Outcome, bool]:
         async def work(connection: Connection) -> tuple[Outcome, bool]:
             return await apply_notice(connection, notice)
 
-        outcome, is_told = await self._database.in_transaction(work)
-        if not is_told:
+        outcome, is_repeated = await self._database.in_transaction(work)
+        if not is_repeated:
             self._count(notice, outcome)
-        return outcome, is_told
+        return outcome, is_repeated
 
     async def apply_ignored(self) -> int:
         """Apply refunds that a version before forgot; how many there were. Raises Retryable."""
@@ -83,9 +83,9 @@ async def apply_notice(connection: Connection, notice: Notice) -> tuple[Outcome,
     """Apply a notice in the caller's transaction; what became of it, and whether we had it already."""
     await wait_for_key(connection, MINT_PURCHASE, notice.receipt_key.hex())
     name = (notice.kind, notice.issuer, notice.notification_id)
-    told: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)
-    if told is not None:
-        return told, True
+    applied: Outcome | None = await connection.fetchval(QUERIES["find_notification"], *name)
+    if applied is not None:
+        return applied, True
     outcome = await _effect(connection, notice)
     await connection.execute(
         QUERIES["record_notification"],

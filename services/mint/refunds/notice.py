@@ -1,4 +1,4 @@
-"""What a store or merchant told about the money of one purchase."""
+"""What a store or merchant reports about the money of one purchase."""
 
 from __future__ import annotations
 
