@@ -20,7 +20,7 @@ class _SmallTool(subprocess.Popen):  # type: ignore[type-arg]
         super().__init__(command, *arguments, **options)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _no_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", _SmallTool)
