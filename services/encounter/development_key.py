@@ -1,6 +1,6 @@
 """The local stack's signing key, made on first use: `keys/encounter_private.pem` and `encounter_public.pem`.
 
-In production there is none: whoever proves encounters keeps the private key to himself.
+Production has none: there only the signer of encounter tokens has the private key.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PUBLIC_NAME: Final = "encounter_public.pem"
 
 
 def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key below `state_dir`, generated where there is none; both files are there afterwards.
+    """Read the P-256 key below `state_dir`, or generate it. Both files exist afterwards. Raises WrongSetting.
 
-    Processes that start at once end up with the same key. Raises WrongSetting.
+    Processes that start at the same time get the same key.
     """
     folder = state_dir / "keys"
     public_file = folder / PUBLIC_NAME

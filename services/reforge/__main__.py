@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
-    """Everything that the reforge process serves, and its end."""
+    """Build the reforge process, and stop its tasks at the end."""
     settings.refuse_conveniences()
     keys = token_key(settings)
     async with (
@@ -96,7 +96,7 @@ def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, ma
 
 
 def _operators(settings: ReforgeSettings) -> frozenset[str] | None:
-    """Production serves the operators that it names and nobody else."""
+    """The certificate names of operators. None (development only): every caller counts as an operator."""
     names = listed_names(settings.reforge_operator_names)
     return names if names or settings.production else None
 
