@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.backends import BackendSettings
 from cli.console import fail
-from services.development_keys import kept_p256_key
+from services.development_keys import read_or_make_p256_key
 from services.runtime.settings import WrongSetting
 from stack.state import StateFolder
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
@@ -57,7 +57,7 @@ def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePriv
     if not make and not path.exists():
         fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
     try:
-        return kept_p256_key(path.parent, path.name)
+        return read_or_make_p256_key(path.parent, path.name)
     except WrongSetting as problem:
         fail(f"{problem}.")
 

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.development_keys import held, kept_p256_key
+from services.development_keys import lock_key, read_or_make_p256_key
 from services.runtime.settings import WrongSetting
 from services.runtime.whole_file import write_whole
 
@@ -27,9 +27,9 @@ def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
     folder = state_dir / "keys"
     public_file = folder / PUBLIC_NAME
     try:
-        key = kept_p256_key(folder, PRIVATE_NAME)
+        key = read_or_make_p256_key(folder, PRIVATE_NAME)
         wanted = public_pem(key).encode()
-        with held(folder, PUBLIC_NAME):
+        with lock_key(folder, PUBLIC_NAME):
             if not public_file.exists() or public_file.read_bytes() != wanted:
                 write_whole(public_file, wanted, mode=0o644)
         return key

@@ -29,7 +29,7 @@ from services.reforge.tokens import TokenKey
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
-from services.runtime.tls import listed_names
+from services.runtime.tls import parse_names
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.reforge.v1 import operator_pb2, reforge_pb2
@@ -97,7 +97,7 @@ def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, ma
 
 def _operators(settings: ReforgeSettings) -> frozenset[str] | None:
     """The certificate names of operators. None (development only): every caller counts as an operator."""
-    names = listed_names(settings.reforge_operator_names)
+    names = parse_names(settings.reforge_operator_names)
     return names if names or settings.production else None
 
 

@@ -18,5 +18,5 @@ class Delays:
 
     @property
     def email_undo_h(self) -> int:
-        """The old address can undo an applied change for so long: no shorter than the change waited, or than `undo_h`."""
+        """For so long the old address can undo an applied change: as long as the change waited, at least `undo_h`."""
         return max(self.undo_h, self.email_h)

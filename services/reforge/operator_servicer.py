@@ -11,7 +11,7 @@ from services.reforge.mail_worker import MailWorker
 from services.runtime.call import Call
 from services.runtime.fields import email_address, refuse_nul
 from services.runtime.times import rfc3339
-from services.runtime.tls import has_a_name_of
+from services.runtime.tls import has_name_of
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import operator_pb2
 
@@ -36,7 +36,7 @@ class OperatorServicer:
         call: Call,
     ) -> operator_pb2.ChangeOwnerEmailResponse:
         """Change an owner's address. Raises Unauthorized, InvalidRequest, NotFound."""
-        if self._operators is not None and not has_a_name_of(self._operators, call):
+        if self._operators is not None and not has_name_of(self._operators, call):
             raise Unauthorized(
                 "Reforge serves operators over mutual TLS alone: name their certificates in REFORGE_OPERATOR_NAMES"
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import kept_secret
+from services.development_keys import read_or_make_secret
 from services.runtime.typed import typed_digits
 from vyris.device_keys import base64url
 
@@ -70,4 +70,4 @@ def same_digest(stored: bytes, computed: bytes) -> bool:
 
 def development_secret(keys: Path) -> bytes:
     """Read the secret in `keys/reforge_token_key` (mode 0600). The first process makes it."""
-    return kept_secret(keys, KEY_FILE).encode()
+    return read_or_make_secret(keys, KEY_FILE).encode()

@@ -105,7 +105,7 @@ def _answer(response: httpx.Response) -> PushAnswer:
 
 
 def _parse_reason(response: httpx.Response) -> tuple[str, float | None]:
-    """Return Apple's reason (at most 64 characters), and since when the token is dead, in seconds (Apple: milliseconds)."""
+    """Apple's reason (at most 64 characters), and since when the token is dead, in seconds (Apple: milliseconds)."""
     try:
         document = response.json()
         reason, since_ms = str(document.get("reason", ""))[:64], document.get("timestamp")

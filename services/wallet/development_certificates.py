@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.development_keys import held
+from services.development_keys import lock_key
 from services.runtime.whole_file import write_whole
 from services.wallet.certificates import (
     COMMON_NAME_PREFIX,
@@ -42,7 +42,7 @@ _ASN1_NULL: Final = b"\x05\x00"
 
 def development_credentials(keys: Path, *, pass_type_identifier: str, team_identifier: str) -> SigningCredentials:
     """Return the credentials in folder `keys`; make them if there are none for this pass type and team."""
-    with held(keys, "pass_keys"):  # Replicas that start at the same time share one chain.
+    with lock_key(keys, "pass_keys"):  # Replicas that start at the same time share one chain.
         try:
             credentials = _read(keys)
             check_credentials(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import kept_secret
+from services.development_keys import read_or_make_secret
 from vyris.device_keys import base64url
 
 SCHEME: Final = "ApplePass"
@@ -38,4 +38,4 @@ class PassTokens:
 
 def development_key(keys: Path) -> str:
     """The key in folder `keys`, made on first use."""
-    return kept_secret(keys, KEY_FILE)
+    return read_or_make_secret(keys, KEY_FILE)
