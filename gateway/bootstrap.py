@@ -1,4 +1,4 @@
-"""The whole configuration, put together."""
+"""Build Envoy's whole configuration."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _overload_manager(settings: GatewaySettings) -> Any:
 
 
 def _health_services(services: Iterable[RpcService]) -> dict[str, str]:
-    """Process name to the full name that its health is asked by: the service named after it."""
+    """The full service name for health checks of each process: the service with the process's name."""
     return {
         service.cluster: service.name for service in services if service.name.startswith(f"vyris.{service.cluster}.")
     }

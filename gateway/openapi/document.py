@@ -1,4 +1,4 @@
-"""The whole document."""
+"""Build the whole document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _IDENTITY: Final = (
     "`user_id`. Needed wherever a request names a user, once that setting is made; not looked at before."
 )
 _APPLE: Final = "`ApplePass <token>`, with the `authenticationToken` that stands in the pass itself."
-# What the gateway answers out of files: path, what it is, media type.
+# Files that the gateway serves: path, description, media type.
 PAGES: Final = (
     ("/openapi.json", "getOpenApi", "This document", "application/json"),
     ("/docs", "getDocs", "This document for people, with requests to try", "text/html; charset=utf-8"),
@@ -90,7 +90,7 @@ def build(api: Api) -> Object:
 
 
 def as_text(document: Object) -> str:
-    """The document as it is served."""
+    """The document as text, as it is served."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`python -m gateway.pages` writes `gateway/static`; `--check` exits 1 if something else is there."""
+"""`python -m gateway.pages`: write `gateway/static`; with `--check`, exit with 1 if it is not up to date."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _html_entry(path: str, file: str, page: HtmlPage) -> dict[str, str]:
 
 
 def main(check: Annotated[bool, typer.Option("--check", help="Write nothing; compare.")] = False) -> None:
-    """Write the pages that the gateway answers itself, or compare them with what is there."""
+    """Write the pages that the gateway serves itself, or check that they are up to date."""
     files = made()
     if not check:
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""HTML pages that hold their style and script, and the policy that allows exactly these."""
+"""HTML pages with inline style and script, and the policy that allows exactly these."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def _source(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """CSP Level 3, section 2.3.1: over exactly what stands between the tags."""
+    """The hash of CSP Level 3, section 2.3.1, of exactly the text between the tags."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""What the reference page tells, out of the OpenAPI document."""
+"""The content of the reference page, from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vyris.errors import ERRORS_BY_REASON
 Object = dict[str, Any]
 
 _PROOFS: Final = {"DeviceProof": "DPoP", "ApplePass": "Authorization"}
-# Pages that a reader opens rather than sends requests to.
+# Pages that a reader opens in a browser instead of sending a request.
 _NOT_TRIED: Final = {identifier for _, identifier, _, _ in PAGES}
 
 
 def facts(document: Object) -> Object:
-    """Everything that `sources/docs.html.j2` asks for."""
+    """The values for `sources/docs.html.j2`."""
     reader = _Reader(document)
     operations = [
         reader.operation(path, method, operation)
@@ -68,7 +68,7 @@ class _Reader:
         content = next(iter(body["content"].items()), None) if body else None
         schemes = {name for choice in operation["security"] for name in choice}
         proof = next((header for name, header in _PROOFS.items() if name in schemes), "")
-        # What every operation may answer is told once, in the section on errors.
+        # Errors of every operation are listed once, in the section on errors.
         own, shared = {}, []
         for status, answer in operation["responses"].items():
             if int(status) in SAID_EVERYWHERE:
@@ -128,7 +128,7 @@ class _Reader:
             yield from self._fields(inner, f"{prefix}{name}{mark}")
 
     def _type(self, schema: Object) -> str:
-        """A word or two. Bounds stand in the description, whence they came."""
+        """The type in a word or two. The description contains the bounds."""
         words = [str(schema.get("format") if schema.get("format") == "uuid" else schema.get("type", "any"))]
         if words == ["array"]:
             words = ["list of " + self._type(self._resolved(schema["items"]))]

@@ -1,4 +1,4 @@
-"""Text of the protos' comments as HTML."""
+"""Turn the protos' comments into HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def breakable(path: str) -> Markup:
 
 
 def code_marked(text: str) -> Markup:
-    """Escape `text`; what stands in backticks becomes code, an empty line begins a paragraph."""
+    """Escape `text`. Text in backticks becomes code, and an empty line begins a paragraph."""
     pieces = [
         Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
         for number, piece in enumerate(_CODE.split(text))
