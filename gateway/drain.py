@@ -1,6 +1,6 @@
-"""A gateway that stops without cutting off a request: no new connections, open requests answered, then the end.
+"""Stop the gateway without losing a request: accept no new connections, answer open requests, then end.
 
-Envoy by itself ends at once on SIGTERM, whatever is under way.
+Without this, Envoy ends at once on SIGTERM, also with open requests.
 """
 
 from __future__ import annotations

@@ -25,15 +25,15 @@ local function json_error(code, message, retryable)
 end
 
 -- A cache: there are only a few different messages. Its size is limited.
-local told, told_count = {}, 0
+local cached, cached_count = {}, 0
 local function service_error_body(code, grpc_message, retryable)
   local key = code .. "\n" .. retryable .. "\n" .. grpc_message
-  local body = told[key]
+  local body = cached[key]
   if body == nil then
     body = json_error(code, percent_decode(grpc_message), retryable == "true")
-    if told_count < 512 then
-      told[key] = body
-      told_count = told_count + 1
+    if cached_count < 512 then
+      cached[key] = body
+      cached_count = cached_count + 1
     end
   end
   return body

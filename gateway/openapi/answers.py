@@ -62,7 +62,7 @@ class ErrorAnswers:
     def of(self, reasons: Iterable[str], *, templated: bool, page_type: str = "") -> dict[int, Object]:
         """The references for a method with these reasons of its own, by status.
 
-        `templated` says that the path has variables, `page_type` that failures may be pages of this media type.
+        `templated`: whether the path has variables. `page_type`: the media type of pages that may answer failures.
         """
         return {
             status: self._named(status, names, page_type)

@@ -1,7 +1,7 @@
 """Turn the bounds in the protos' comments into JSON Schema.
 
-The comments are where a caller reads a bound, and the document takes it from there; a phrase that says one and stands
-in no entry here is found by a test.
+A caller reads a bound in a comment, and the document takes it from there. A test finds a phrase with a bound that has
+no entry here.
 """
 
 from __future__ import annotations
