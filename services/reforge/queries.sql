@@ -363,7 +363,7 @@ SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at))
 FROM mail_outbox WHERE sent_at IS NULL AND gave_up_at IS NULL;
 
 -- name: purge_mail
--- Forgets mail that is done with.
+-- Deletes mail that is sent or given up.
 DELETE FROM mail_outbox WHERE id IN (
   SELECT id FROM mail_outbox
   WHERE (sent_at IS NOT NULL OR gave_up_at IS NOT NULL) AND created_at < now() - make_interval(days => $1)
@@ -371,7 +371,7 @@ DELETE FROM mail_outbox WHERE id IN (
 );
 
 -- name: purge_requests
--- Forgets requests that nobody asks about any more; undo ends days before.
+-- Deletes requests after their retention; undo ends days before.
 DELETE FROM reforge_requests WHERE id IN (
   SELECT id FROM reforge_requests
   WHERE created_at < now() - make_interval(days => $1) AND coalesce(undo_until, '-infinity') < now()
@@ -379,7 +379,7 @@ DELETE FROM reforge_requests WHERE id IN (
 );
 
 -- name: purge_email_changes
--- Forgets changes of address that took effect or came to nothing and that nobody can take back.
+-- Deletes closed changes of address that can no longer be undone.
 DELETE FROM email_changes WHERE id IN (
   SELECT id FROM email_changes
   WHERE NOT ({open_change}) AND created_at < now() - make_interval(days => $1)
