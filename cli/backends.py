@@ -31,7 +31,7 @@ class BackendSettings(BaseSettings):
     database_url: str = ""
     redis_url: str = ""
 
-    def located(self) -> BackendSettings:
+    def with_stack_addresses(self) -> BackendSettings:
         """These settings, with the local stack's addresses in place of empty ones."""
         listed = listed_ports(self.vyris_state_dir)
         return self.model_copy(
@@ -58,7 +58,7 @@ def is_local_database() -> bool:
 
 def database_url() -> str:
     """The libpq URI of Postgres. Ends the command with a message if there is none."""
-    url = BackendSettings().located().database_url
+    url = BackendSettings().with_stack_addresses().database_url
     if not url:
         fail(no_stack("DATABASE_URL"))
     return url
@@ -120,7 +120,7 @@ def no_stack(setting: str) -> str:
 @asynccontextmanager
 async def bouncer() -> AsyncIterator[Bouncer]:
     """Open Redis, as the mint service uses it."""
-    url = BackendSettings().located().redis_url
+    url = BackendSettings().with_stack_addresses().redis_url
     if not url:
         fail(no_stack("REDIS_URL"))
     _silence_services()

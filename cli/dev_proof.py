@@ -32,7 +32,7 @@ _FILES: Final = (mint_pb2, holds_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
 
 
 class _Settings(DeviceProofSettings):
-    """The same settings that the services read."""
+    """The settings that device proofs depend on; the services read the same."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 

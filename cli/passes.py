@@ -70,7 +70,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show a pass's content, its signer, and whether it is valid. Exit status 1 if it is not."""
-    opened = _opened(file)
+    opened = _open_pass(file)
     if root and not _holds_certificate(root):
         fail(f"{root} holds no certificate: --root is the PEM of the root that the signer should lead to.")
     verdict = judge_signature(opened, root or local_root())
@@ -93,7 +93,7 @@ def preview(
     language: Annotated[Language, typer.Option(help="Language of the phone.")] = Language.EN,
 ) -> None:
     """Draw a pass as a phone shows it."""
-    opened = _opened(file)
+    opened = _open_pass(file)
     if output.suffix == ".png":
         output.write_bytes(_picture(opened, language.value))
     elif output.suffix in {".html", ".htm"}:
@@ -110,7 +110,7 @@ def _picture(opened: OpenedPass, language: str) -> bytes:
         fail("A picture needs Pillow, which is not installed here; ask for a page (-o pass.html) instead.")
 
 
-def _opened(file: Path) -> OpenedPass:
+def _open_pass(file: Path) -> OpenedPass:
     try:
         return open_pass(file.read_bytes())
     except NotAPass as refusal:

@@ -100,7 +100,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
     begins = 1
     try:
         for row in reader:
-            if any(_stripped(entry) for entry in row):
+            if any(_strip_protection(entry) for entry in row):
                 yield begins, row
             begins = reader.line_num + 1
     except csv.Error as problem:
@@ -117,16 +117,16 @@ def _separator(text: str, name: str) -> str:
 
 
 def _plain(title: str) -> str:
-    return re.sub(r"[\s_-]+", "_", _stripped(title).lower())
+    return re.sub(r"[\s_-]+", "_", _strip_protection(title).lower())
 
 
-def _stripped(entry: str) -> str:
+def _strip_protection(entry: str) -> str:
     return entry.strip().strip("\ufeff\u200b").strip()
 
 
 def read_cell(entry: str) -> str:
     """The text of `cell`, without the apostrophe, and without the ="…" with which people protect cells."""
-    text = _stripped(entry)
+    text = _strip_protection(entry)
     if text.startswith('="') and text.endswith('"'):
         text = text[2:-1]
     return text.removeprefix(QUOTED)

@@ -68,7 +68,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop everything that runs on this state folder."""
-    stack = _found()
+    stack = _find_stack()
     typer.echo("Everything is stopped." if stack.stop() else f"No stack runs on {stack.state.root}.")
 
 
@@ -77,7 +77,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
     """Show each process and all addresses. Exit status 1 if a process does not run."""
     from rich.table import Table  # noqa: PLC0415
 
-    stack = _found()
+    stack = _find_stack()
     if not stack.is_running():
         typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}: `make up` starts one.")
         raise typer.Exit(1)
@@ -104,7 +104,7 @@ def logs(
     """Show the logs in readable form."""
     from stack.log_lines import LogFollower, last_lines, readable  # noqa: PLC0415
 
-    stack = _found()
+    stack = _find_stack()
     known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
     if not known:
         typer.echo(f"There are no logs in {stack.state.logs}: `make up` starts a stack.", err=True)
@@ -133,11 +133,11 @@ def _stack() -> Stack:
     return Stack.from_environment()
 
 
-def _found() -> Stack:
+def _find_stack() -> Stack:
     """Find the stack, to show or stop it, even if a setting is wrong now."""
     from stack.local import Stack  # noqa: PLC0415
 
-    return Stack.found()
+    return Stack.find()
 
 
 def _start(stack: Stack, *, detached: bool) -> None:

@@ -21,7 +21,7 @@ from envoy.extensions.wasm.v3.wasm_pb2 import FAIL_RELOAD, PluginConfig, VmConfi
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import StringValue
 
-from gateway.messages import number, packed
+from gateway.messages import number, pack
 from gateway.settings import GatewaySettings
 
 HEADERS_TIMEOUT_S: Final = 5
@@ -64,7 +64,7 @@ def _plugin(name: str, root: str, limit: int) -> Any:
         name=name,
         root_id=root,
         vm_config=VmConfig(vm_id="address_limits", runtime="envoy.wasm.runtime.v8", code=code),
-        configuration=packed(StringValue(value=str(limit))),
+        configuration=pack(StringValue(value=str(limit))),
         failure_policy=FAIL_RELOAD,
     )
 
@@ -84,7 +84,7 @@ def network_filters(settings: GatewaySettings, door: str) -> list[Any]:
         return []
     limit = _shares(settings.gateway_address_max_connections)[door]
     plugin = _plugin(f"{_CONNECTIONS}.{door}", _CONNECTIONS_ROOTS[door], limit)
-    return [Filter(name=_CONNECTIONS, typed_config=packed(NetworkWasm(config=plugin)))]
+    return [Filter(name=_CONNECTIONS, typed_config=pack(NetworkWasm(config=plugin)))]
 
 
 def native_filters(settings: GatewaySettings) -> list[Any]:
@@ -95,15 +95,15 @@ def native_filters(settings: GatewaySettings) -> list[Any]:
     streams = HttpWasm(config=_plugin(STREAMS, _STREAMS_ROOT, settings.gateway_address_max_streams))
     whole = Buffer(max_request_bytes=number(NATIVE_BODY_LIMIT_BYTES))
     return [
-        HttpFilter(name=STREAMS, typed_config=packed(streams), disabled=True),
-        HttpFilter(name=BUFFER, typed_config=packed(whole)),
+        HttpFilter(name=STREAMS, typed_config=pack(streams), disabled=True),
+        HttpFilter(name=BUFFER, typed_config=pack(whole)),
     ]
 
 
 def counted_stream() -> dict[str, Any]:
     """Route configuration: count this stream for its caller's address."""
     # The filter has no route configuration, so mark it as optional for Envoy.
-    return {STREAMS: packed(FilterConfig(config=packed(HttpWasm()), is_optional=True))}
+    return {STREAMS: pack(FilterConfig(config=pack(HttpWasm()), is_optional=True))}
 
 
 def idle_timeout_s(settings: GatewaySettings) -> float:

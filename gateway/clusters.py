@@ -19,7 +19,7 @@ from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as UpstreamHttpOptions
 from envoy.type.v3.percent_pb2 import Percent
 
-from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.messages import flag, number, pack, seconds, socket_address
 from gateway.settings import SERVICES, Endpoint, GatewaySettings
 from gateway.tls import upstream_tls
 
@@ -46,7 +46,7 @@ def _discover(cluster: Any, endpoints: list[Endpoint]) -> None:
         cluster.type = Cluster.STATIC
         return
     dns = DnsCluster(dns_refresh_rate=seconds(5), dns_lookup_family=DNS_V4_PREFERRED)
-    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=packed(dns)))
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=pack(dns)))
 
 
 def _http2() -> Any:
@@ -169,7 +169,7 @@ def _cluster(
         per_connection_buffer_limit_bytes=number(1 << 20),
         lb_policy=Cluster.LEAST_REQUEST,
         load_assignment=_assignment(name, endpoints),
-        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+        typed_extension_protocol_options={HTTP2_EXTENSION: pack(_http2())},
         health_checks=[_health_check(health_service)],
         circuit_breakers=_circuit_breakers(max_requests, max_health_requests),
         outlier_detection=_outlier_detection(),
@@ -184,7 +184,7 @@ def _cluster(
     )
     _discover(cluster, endpoints)
     if tls is not None:
-        cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+        cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(tls)))
     return cluster
 
 
@@ -204,7 +204,7 @@ def collector_cluster(collector: Endpoint) -> Any:
         name=COLLECTOR_CLUSTER,
         connect_timeout=seconds(1),
         load_assignment=_assignment(COLLECTOR_CLUSTER, [collector]),
-        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+        typed_extension_protocol_options={HTTP2_EXTENSION: pack(_http2())},
     )
     _discover(cluster, [collector])
     return cluster

@@ -23,7 +23,7 @@ from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway import bare_statuses, bounds, cors
-from gateway.messages import flag, number, packed, seconds
+from gateway.messages import flag, number, pack, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
 from vyris.errors import REQUEST_LIMIT_BYTES
@@ -105,7 +105,7 @@ def _source(text: str) -> Any:
 
 
 def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
-    return HttpFilter(name=name, typed_config=packed(config), disabled=disabled)
+    return HttpFilter(name=name, typed_config=pack(config), disabled=disabled)
 
 
 def _body_limit() -> Any:
@@ -114,7 +114,7 @@ def _body_limit() -> Any:
 
 def bounded_body() -> dict[str, Any]:
     """Route configuration: limit the body, with every encoding."""
-    return {BUFFER: packed(BufferPerRoute(buffer=_body_limit()))}
+    return {BUFFER: pack(BufferPerRoute(buffer=_body_limit()))}
 
 
 def _answer_headers(settings: GatewaySettings) -> Any:
@@ -213,14 +213,14 @@ def grpc_filters(settings: GatewaySettings) -> list[Any]:
 
 def named_script(name: str) -> dict[str, Any]:
     """Route configuration: shape answers by the script `name`."""
-    return {LUA: packed(LuaPerRoute(name=name))}
+    return {LUA: pack(LuaPerRoute(name=name))}
 
 
 def switched_on(filter_name: str, config: Any) -> dict[str, Any]:
     """Route configuration: run a filter that is off elsewhere."""
-    return {filter_name: packed(FilterConfig(config=packed(config)))}
+    return {filter_name: pack(FilterConfig(config=pack(config)))}
 
 
 def switched_off(*filter_names: str) -> dict[str, Any]:
     """Route configuration: switch these filters off."""
-    return {name: packed(FilterConfig(disabled=True, is_optional=True)) for name in filter_names}
+    return {name: pack(FilterConfig(disabled=True, is_optional=True)) for name in filter_names}

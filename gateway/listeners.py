@@ -31,7 +31,7 @@ from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import bounds, observability
-from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.messages import flag, number, pack, seconds, socket_address
 from gateway.settings import GatewaySettings
 from gateway.tls import listener_tls
 
@@ -77,7 +77,7 @@ def _without_headers(matchers: list[Any]) -> Any:
     mutations = [HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=item)) for item in matchers]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=packed(EarlyHeaderMutation(mutations=mutations)),
+        typed_config=pack(EarlyHeaderMutation(mutations=mutations)),
     )
 
 
@@ -114,7 +114,7 @@ def edge_connection_manager(
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         request_id_extension=RequestIDExtension(
-            typed_config=packed(
+            typed_config=pack(
                 UuidRequestIdConfig(pack_trace_reason=flag(False), use_request_id_for_trace_sampling=flag(False))
             )
         ),
@@ -146,13 +146,13 @@ def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, p
     chain = FilterChain(
         filters=[
             *bounds.network_filters(settings, name),
-            Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)),
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager)),
         ],
         transport_socket_connect_timeout=seconds(bounds.HANDSHAKE_TIMEOUT_S),
     )
     tls = listener_tls(settings, protocols)
     if tls is not None:
-        chain.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+        chain.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(tls)))
     return Listener(
         name=name,
         address=socket_address(settings.gateway_listen_host, port),
@@ -167,7 +167,7 @@ def statistics_listener(settings: GatewaySettings, port: int, routes: RouteConfi
     manager = HttpConnectionManager(
         stat_prefix="statistics",
         route_config=routes,
-        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))],
+        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router()))],
         normalize_path=flag(True),
         max_request_headers_kb=number(8),
         stream_idle_timeout=seconds(30),
@@ -179,7 +179,7 @@ def statistics_listener(settings: GatewaySettings, port: int, routes: RouteConfi
         per_connection_buffer_limit_bytes=number(1 << 20),
         filter_chains=[
             FilterChain(
-                filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))]
+                filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))]
             )
         ],
         ignore_global_conn_limit=True,

@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.struct_pb2 import Struct
 
 from gateway import cors
-from gateway.messages import number, packed, replaced_header
+from gateway.messages import number, pack, replaced_header
 from gateway.routes import HEALTH_PATH
 from gateway.settings import GatewaySettings
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
@@ -74,7 +74,7 @@ def _filter(expression: str) -> Any:
     return AccessLogFilter(
         extension_filter=ExtensionFilter(
             name="envoy.access_loggers.extension_filters.cel",
-            typed_config=packed(ExpressionFilter(expression=expression)),
+            typed_config=pack(ExpressionFilter(expression=expression)),
         )
     )
 

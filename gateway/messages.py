@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 
-def packed(message: Message) -> AnyMessage:
+def pack(message: Message) -> AnyMessage:
     """Wrap `message` as a typed extension configuration."""
     wrapped = AnyMessage()
     wrapped.Pack(message)

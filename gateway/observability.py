@@ -31,7 +31,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from google.protobuf.struct_pb2 import Struct
 
 from gateway.clusters import COLLECTOR_CLUSTER
-from gateway.messages import packed, seconds
+from gateway.messages import pack, seconds
 from gateway.settings import GatewaySettings
 
 ACCESS_LOG_FIELDS: Final = {
@@ -79,7 +79,7 @@ def access_logs(settings: GatewaySettings) -> list[Any]:
     fields = Struct()
     fields.update(ACCESS_LOG_FIELDS)
     log = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=fields, omit_empty_values=True))
-    return [AccessLog(name="envoy.access_loggers.file", typed_config=packed(log), filter=_written())]
+    return [AccessLog(name="envoy.access_loggers.file", typed_config=pack(log), filter=_written())]
 
 
 def _written() -> Any:
@@ -114,5 +114,5 @@ def tracing(settings: GatewaySettings) -> Any | None:
         client_sampling=Percent(value=0),
         overall_sampling=Percent(value=100),
         custom_tags=TAGS,
-        provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config)),
+        provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=pack(config)),
     )

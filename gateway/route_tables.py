@@ -24,7 +24,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from gateway import bounds, cors, filters
 from gateway.clusters import ADMIN_CLUSTER, native_cluster_name, streams_cluster_name
 from gateway.local_replies import NATIVE_ROUTE
-from gateway.messages import added_header, number, packed, replaced_header, seconds
+from gateway.messages import added_header, number, pack, replaced_header, seconds
 from gateway.paths import path_regex
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
@@ -62,7 +62,7 @@ def retry_policy() -> Any:
         num_retries=number(2),
         retry_host_predicate=[
             RetryPolicy.RetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+                name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
             )
         ],
         host_selection_retry_max_attempts=3,
@@ -126,7 +126,7 @@ def _refusal(name: str, match: Any, status: int, per_filter: dict[str, Any]) -> 
 def _query_guard() -> Any:
     """A route for requests with a query, to remove unlisted parameters."""
     # The script removes the query, and the request is routed again, so this answer is never sent.
-    strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
+    strip = {filters.LUA: pack(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
     # The first route decides which filters are on.
     strip |= filters.bounded_body()
     return _refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)
@@ -225,7 +225,7 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
             path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
             reflection = _grpc_route(path, RouteMatch(path=path), "mint", settings, stream=True)
             # Its requests are a stream, so there is no end to wait for.
-            reflection.typed_per_filter_config[filters.BUFFER].CopyFrom(packed(BufferPerRoute(disabled=True)))
+            reflection.typed_per_filter_config[filters.BUFFER].CopyFrom(pack(BufferPerRoute(disabled=True)))
             table.append(reflection)
     for route in table:
         route.match.grpc.SetInParent()

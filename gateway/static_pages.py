@@ -46,7 +46,7 @@ class StaticPage:
     headers: dict[str, str]
 
 
-def _bounded(file: Path) -> bytes:
+def _read_page(file: Path) -> bytes:
     body = file.read_bytes()
     if len(body) > PAGE_LIMIT_BYTES:
         raise ValueError(f"{file.name} is larger than {PAGE_LIMIT_BYTES} bytes")
@@ -59,7 +59,7 @@ def load_pages(folder: Path) -> list[StaticPage]:
     return [
         StaticPage(
             path=entry.path,
-            body=_bounded(folder / entry.file),
+            body=_read_page(folder / entry.file),
             headers={
                 "content-type": entry.content_type,
                 "content-security-policy": entry.content_security_policy,

@@ -19,7 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway.messages import packed
+from gateway.messages import pack
 from gateway.settings import GatewaySettings
 
 LISTENER_SECRET = "listener_certificate"  # noqa: S105  # a name
@@ -82,7 +82,7 @@ def secrets(settings: GatewaySettings) -> dict[str, Any]:
         )
     if settings.gateway_upstream_ca_file:
         found[AUTHORITY_SECRET] = _authority(settings.gateway_upstream_ca_file)
-    return {name: DiscoveryResponse(resources=[packed(secret)]) for name, secret in found.items()}
+    return {name: DiscoveryResponse(resources=[pack(secret)]) for name, secret in found.items()}
 
 
 def listener_tls(settings: GatewaySettings, protocols: list[str]) -> Any | None:

@@ -72,7 +72,7 @@ def enter_user_namespace() -> None:
     inside = unprivileged_user()
     uid, gid = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
+    _check(libc.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
     Path("/proc/self/uid_map").write_text(f"{inside.pw_uid} {uid} 1", encoding="ascii")
     Path("/proc/self/gid_map").write_text(f"{inside.pw_gid} {gid} 1", encoding="ascii")
@@ -86,15 +86,15 @@ def keep_file_access_alone() -> None:
     header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
     # Effective, permitted and inheritable, for the lower and the upper 32 capabilities.
     sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)
-    _checked(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+    _check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    _checked(libc.capset(header, sets), "capset")
-    _checked(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "prctl(PR_CAP_AMBIENT)")
+    _check(libc.capset(header, sets), "capset")
+    _check(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "prctl(PR_CAP_AMBIENT)")
 
 
-def _checked(result: int, call: str) -> None:
+def _check(result: int, call: str) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), call)
 

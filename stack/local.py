@@ -61,7 +61,7 @@ class Stack:
         return cls(StackSettings(), {**written, **os.environ})
 
     @classmethod
-    def found(cls) -> Self:
+    def find(cls) -> Self:
         """Find the stack on the environment's state folder, to show or stop it: no other setting is read."""
         return cls(StackSettings.model_construct(vyris_state_dir=StateSettings().vyris_state_dir), {})
 

@@ -46,7 +46,7 @@ def _sentence(fields: dict[str, Any]) -> Text:
         text.append(printable(str(fields["event"])), style=LEVEL_STYLES.get(level, ""))
         details = {key: value for key, value in fields.items() if key not in SENTENCE_KEYS}
     else:
-        text.append(printable(f"{_asked(fields)} {fields.get('status', '')}".strip()))
+        text.append(printable(f"{_format_request(fields)} {fields.get('status', '')}".strip()))
         details = {key: fields[key] for key in ACCESS_KEYS if fields.get(key) not in {None, "-", "", "via_upstream"}}
     for key, value in details.items():
         text.append(f"  {printable(key)}=", style="dim")
@@ -56,7 +56,7 @@ def _sentence(fields: dict[str, Any]) -> Text:
     return text
 
 
-def _asked(access: dict[str, Any]) -> str:
+def _format_request(access: dict[str, Any]) -> str:
     """The request of an access log line. A JSON route begins with its method, a native one does not."""
     method, route = str(access.get("method", "")), str(access.get("route", "(no such path)"))
     return route if route.startswith(f"{method} ") else f"{method} {route}"
@@ -107,21 +107,21 @@ class _Tail:
         self._file: TextIOWrapper | None = None
         self._rest = ""
         if path.exists():
-            self._file = self._opened()
+            self._file = self._open()
             self._file.seek(0, 2)
 
     def new_lines(self) -> Iterator[str]:
         if self._file is None:
             if not self._path.exists():
                 return
-            self._file = self._opened()
+            self._file = self._open()
         yield from self._complete_lines(self._file)
-        if self._rotated(self._file):
+        if self._is_rotated(self._file):
             yield from self._complete_lines(self._file)
             self._file.close()
             self._file = None
 
-    def _opened(self) -> TextIOWrapper:
+    def _open(self) -> TextIOWrapper:
         return self._path.open(encoding="utf-8", errors="replace")
 
     def _complete_lines(self, file: TextIOWrapper) -> Iterator[str]:
@@ -129,7 +129,7 @@ class _Tail:
         self._rest = self._rest[-LINE_LIMIT:]
         yield from complete
 
-    def _rotated(self, file: TextIOWrapper) -> bool:
+    def _is_rotated(self, file: TextIOWrapper) -> bool:
         try:
             return os.fstat(file.fileno()).st_ino != self._path.stat().st_ino
         except FileNotFoundError:

@@ -120,7 +120,7 @@ def _way_out_of_root(state: StateFolder, environment: dict[str, str]) -> WayOutO
         return ""
     ways: tuple[WayOutOfRoot, ...] = ("namespace", "capabilities")
     for way in ways:
-        if _launched(state, [str(binaries() / "postgres"), "--version"], environment, way).returncode == 0:
+        if _run_as_server(state, [str(binaries() / "postgres"), "--version"], environment, way).returncode == 0:
             return way
     raise StackRefused(
         "Postgres does not run as root, and this machine lets root neither open a user namespace nor become someone "
@@ -153,13 +153,13 @@ def _initialise(state: StateFolder, spec: ProcessSpec) -> None:
 
 
 def _run(state: StateFolder, spec: ProcessSpec, argv: list[str], typed: str = "") -> None:
-    finished = _launched(state, argv, spec.environment, spec.sheds_root, typed)
+    finished = _run_as_server(state, argv, spec.environment, spec.sheds_root, typed)
     if finished.returncode != 0:
         said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
         raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
 
 
-def _launched(
+def _run_as_server(
     state: StateFolder, argv: list[str], environment: Mapping[str, str], sheds_root: WayOutOfRoot, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with the server's user and environment."""

@@ -215,7 +215,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         return "\n".join(sections)
 
     def _program(self, spec: ProcessSpec) -> str:
-        command = " ".join(_escaped(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
+        command = " ".join(_escape(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
         return f"""\
 [program:{spec.name}]
 command = {command}
@@ -260,7 +260,7 @@ def _full_name(spec: ProcessSpec) -> str:
     return f"{spec.tier.name.lower()}:{spec.name}"
 
 
-def _escaped(word: str) -> str:
+def _escape(word: str) -> str:
     """Quote one word of a command for supervisord's configuration."""
     return shlex.quote(word).replace("%", "%%")
 

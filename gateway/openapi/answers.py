@@ -65,11 +65,11 @@ class ErrorAnswers:
         `templated`: whether the path has variables. `page_type`: the media type of pages that may answer failures.
         """
         return {
-            status: self._named(status, names, page_type)
+            status: self._add_component(status, names, page_type)
             for status, names in _reasons_by_status(reasons, templated=templated).items()
         }
 
-    def _named(self, status: int, reasons: list[str], page_type: str) -> Object:
+    def _add_component(self, status: int, reasons: list[str], page_type: str) -> Object:
         name = "-".join(["Page" if page_type else "Error", str(status), *reasons])
         if name not in self.components:
             self.components[name] = answer = _error(status, reasons)

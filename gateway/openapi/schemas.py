@@ -36,12 +36,12 @@ class Schemas:
         together = {field.json_name: found for field in fields if (found := _TOGETHER.findall(field.comment))}
         if together:
             schema["dependentRequired"] = together
-        return self._named(message.name, schema)
+        return self._add_component(message.name, schema)
 
     def answer(self, full_name: str) -> Schema:
         """The schema of an answer: the gateway writes every field except unset optional ones."""
         message = self._api.messages[full_name]
-        return self._named(message.name, self._answer(message))
+        return self._add_component(message.name, self._answer(message))
 
     def of_field(self, field: Field, *, in_answer: bool = False) -> Schema:
         """A field's own schema, with its comment."""
@@ -65,7 +65,7 @@ class Schemas:
             schema["required"] = required
         return schema
 
-    def _named(self, name: str, schema: Schema) -> Schema:
+    def _add_component(self, name: str, schema: Schema) -> Schema:
         self.components[name] = schema
         return {"$ref": f"#/components/schemas/{name}"}
 

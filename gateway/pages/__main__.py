@@ -11,7 +11,7 @@ import typer
 
 from gateway.openapi.api import Api
 from gateway.openapi.document import as_text, build
-from gateway.pages.inlined import HtmlPage, rendered
+from gateway.pages.inlined import HtmlPage, render_page
 from gateway.pages.reference import facts
 
 STATIC: Final = Path(__file__).resolve().parents[1] / "static"
@@ -20,8 +20,8 @@ STATIC: Final = Path(__file__).resolve().parents[1] / "static"
 def made() -> dict[str, str]:
     """Every file of the folder, by name."""
     document = build(Api.load())
-    docs = rendered("docs", facts(document))
-    live = rendered("live", {})
+    docs = render_page("docs", facts(document))
+    live = render_page("live", {})
     pages = [
         {"path": "/openapi.json", "file": "openapi.json", "content_type": "application/json"},
         _html_entry("/docs", "docs.html", docs),

@@ -94,7 +94,7 @@ class _Reader:
             "tried": operation["operationId"] not in _NOT_TRIED,
         }
 
-    def _resolved(self, thing: Object) -> Object:
+    def _resolve(self, thing: Object) -> Object:
         reference = thing.get("$ref")
         if reference is None:
             return thing
@@ -114,16 +114,16 @@ class _Reader:
         }
 
     def _fields(self, schema: Object, prefix: str = "") -> Iterator[Object]:
-        schema = self._resolved(schema)
+        schema = self._resolve(schema)
         for name, field in schema.get("properties", {}).items():
-            resolved = self._resolved(field)
+            resolved = self._resolve(field)
             yield {
                 "name": prefix + name,
                 "required": name in schema.get("required", ()),
                 "type": self._type(resolved),
                 "description": field.get("description", resolved.get("description", "")),
             }
-            inner = self._resolved(resolved["items"]) if resolved.get("type") == "array" else resolved
+            inner = self._resolve(resolved["items"]) if resolved.get("type") == "array" else resolved
             mark = "[]." if resolved.get("type") == "array" else "."
             yield from self._fields(inner, f"{prefix}{name}{mark}")
 
@@ -131,13 +131,13 @@ class _Reader:
         """The type in a word or two. The description contains the bounds."""
         words = [str(schema.get("format") if schema.get("format") == "uuid" else schema.get("type", "any"))]
         if words == ["array"]:
-            words = ["list of " + self._type(self._resolved(schema["items"]))]
+            words = ["list of " + self._type(self._resolve(schema["items"]))]
         if "enum" in schema:
             words.append(" | ".join(str(value) for value in schema["enum"]))
         return ", ".join(words)
 
     def _answer(self, status: str, answer: Object) -> Object:
-        answer = self._resolved(answer)
+        answer = self._resolve(answer)
         content = answer.get("content", {})
         media_type = next(iter(content), "")
         first = content.get(media_type, {})

@@ -15,7 +15,7 @@ def breakable(path: str) -> Markup:
     return Markup("/<wbr>").join(path.split("/"))
 
 
-def code_marked(text: str) -> Markup:
+def mark_code(text: str) -> Markup:
     """Escape `text`. Text in backticks becomes code, and an empty line begins a paragraph."""
     pieces = [
         Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)

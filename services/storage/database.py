@@ -131,9 +131,9 @@ class Database:
         self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None, statement: str = ""
     ) -> T:
         with tracing.step_span("postgres", "postgresql", statement_name(statement)):
-            return await self._timed(work, timeout_s or self._call_timeout_s)
+            return await self._run_timed(work, timeout_s or self._call_timeout_s)
 
-    async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
+    async def _run_timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
         connection = await self._connections.take()
         working = asyncio.ensure_future(work(connection))
         until_s = time.monotonic() + timeout_s
@@ -147,7 +147,7 @@ class Database:
         return await self._outcome(connection, working)
 
     async def _finish_abandoned(self, connection: Connection, working: asyncio.Future[Any], until_s: float) -> None:
-        """Finish a call like `_timed`, for a caller that has left."""
+        """Finish a call like `_run_timed`, for a caller that has left."""
         try:
             await _wait_for(working, until_s - time.monotonic())
             await self._outcome(connection, working)

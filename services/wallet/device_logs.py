@@ -37,7 +37,7 @@ class DeviceLogs:
         """Log as many lines as the limits allow. Return their number."""
         written = 0
         for line in lines[:LINES_PER_CALL]:
-            if not self._allowed():
+            if not self._take_token():
                 break
             log.info("pass_device_log", line=clean_line(line), dropped_before=self._dropped)
             self._dropped = 0
@@ -45,7 +45,7 @@ class DeviceLogs:
         self._dropped += len(lines) - written
         return written
 
-    def _allowed(self) -> bool:
+    def _take_token(self) -> bool:
         now_s = time.monotonic()
         self._tokens = min(BURST, self._tokens + (now_s - self._seen_s) * LINES_PER_SECOND)
         self._seen_s = now_s
