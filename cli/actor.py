@@ -1,4 +1,4 @@
-"""Who types the command, as the audit log names the person."""
+"""The name of the person at the terminal, for the audit log."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from services.audit_log import REASON_LIMIT, Actor
 NAME_LIMIT: Final = 64
 BY_COMMAND: Final = "by command"
 
-OptionalReason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
+OptionalReason = Annotated[str, typer.Option("--reason", help="The reason; written to the audit log.")]
 
 
 def operator_name() -> str:
-    """The account's name; `uid 10001` where the machine has no name for it, as in a container.
+    """The account's name; `uid 10001` if the machine has no name for it, as in a container.
 
-    The environment can give another one (LOGNAME). So the audit log holds the session's login as well.
+    The environment can set another name (LOGNAME). So the audit log also contains the session's login.
     """
     try:
         name = getpass.getuser()
@@ -30,5 +30,5 @@ def operator_name() -> str:
 
 
 def operator(reason: str) -> Actor:
-    """Who changes something by this command, and why."""
+    """The actor of a change by this command, with the reason."""
     return Actor(operator_name(), " ".join(reason.split())[:REASON_LIMIT] or BY_COMMAND)

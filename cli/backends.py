@@ -1,4 +1,4 @@
-"""The Postgres and Redis that commands speak to: those of the settings, else those of the local stack."""
+"""The Postgres and Redis of the commands: those in the settings, or else those of the local stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_RIGHT: Final = "42501"  # SQLSTATE insufficient_privilege
 
 
 class BackendSettings(BaseSettings):
-    """Where the databases are; empty means: where the local stack listed them."""
+    """The addresses of the databases; empty: those of the local stack."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
@@ -31,8 +31,8 @@ class BackendSettings(BaseSettings):
     database_url: str = ""
     redis_url: str = ""
 
-    def located(self) -> BackendSettings:
-        """The same with what the local stack listed in place of what is empty."""
+    def with_stack_addresses(self) -> BackendSettings:
+        """These settings, with the local stack's addresses in place of empty ones."""
         listed = listed_ports(self.vyris_state_dir)
         return self.model_copy(
             update={
@@ -43,22 +43,22 @@ class BackendSettings(BaseSettings):
 
 
 def listed_ports(state_dir: Path | None = None) -> dict[str, Any]:
-    """What the local stack listed; empty where none was ever started."""
+    """The local stack's addresses; empty if no stack was ever started."""
     return StateFolder(state_dir or BackendSettings().vyris_state_dir).read_ports()
 
 
 def is_local_database() -> bool:
-    """Whether commands work on the local stack's database: the keys in the state folder are those of no other.
+    """Whether commands work on the local stack's database: the keys in the state folder belong only to that one.
 
-    Without DATABASE_URL they do. The login may be another.
+    True without DATABASE_URL, and for a DATABASE_URL of the same database with another login.
     """
     url = BackendSettings().database_url
     return not url or listed_ports().get("database") == database_place(url)
 
 
 def database_url() -> str:
-    """The libpq URI of Postgres; ends the command with a sentence where there is none."""
-    url = BackendSettings().located().database_url
+    """The libpq URI of Postgres. Ends the command with a message if there is none."""
+    url = BackendSettings().with_stack_addresses().database_url
     if not url:
         fail(no_stack("DATABASE_URL"))
     return url
@@ -66,7 +66,7 @@ def database_url() -> str:
 
 @asynccontextmanager
 async def database(*, patient: bool = False) -> AsyncIterator[Database]:
-    """Postgres; `patient` for work that takes minutes. A failure ends the command with a sentence."""
+    """Open Postgres. `patient`: for work that takes minutes. A failure ends the command with a message."""
     _silence_services()
     settings = PostgresSettings(database_url=database_url())
     if patient:
@@ -79,7 +79,7 @@ async def database(*, patient: bool = False) -> AsyncIterator[Database]:
 
 
 def _silence_services() -> None:
-    """What services log is for their own processes: a command answers with a sentence."""
+    """Silence the services' logs, because a command prints a message instead."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -96,14 +96,14 @@ def _why_postgres_failed(error: DatabaseFailed) -> str:
 
 
 def why_redis_failed() -> str:
-    """The sentence for a Redis that does not answer. Minting goes on without it."""
+    """The message for a Redis that does not answer. Minting goes on without Redis."""
     if BackendSettings().redis_url:
         return "The Redis that REDIS_URL names does not answer: does it run, and is the URL right?"
     return _silent("Redis", "REDIS_URL")
 
 
 def _silent(server: str, setting: str) -> str:
-    """The sentence for a server of the local stack that does not answer: it may hang, or all may be stopped."""
+    """The message for a server of the local stack that does not answer: it may hang, or the stack may be stopped."""
     folder = StateFolder(BackendSettings().vyris_state_dir).root
     return (
         f"The {server} of the stack on {folder} does not answer: `vyris status` shows whether the stack runs, "
@@ -112,15 +112,15 @@ def _silent(server: str, setting: str) -> str:
 
 
 def no_stack(setting: str) -> str:
-    """The sentence for a local stack that does not run; `setting` would name another server."""
+    """The message for a local stack that does not run. `setting`: the setting that names another server."""
     folder = StateFolder(BackendSettings().vyris_state_dir).root
     return f"No stack runs on {folder}: start it with `make up`, or set {setting}."
 
 
 @asynccontextmanager
 async def bouncer() -> AsyncIterator[Bouncer]:
-    """Redis, as the mint service uses it."""
-    url = BackendSettings().located().redis_url
+    """Open Redis, as the mint service uses it."""
+    url = BackendSettings().with_stack_addresses().redis_url
     if not url:
         fail(no_stack("REDIS_URL"))
     _silence_services()

@@ -1,4 +1,4 @@
-"""`vyris bouncer`: what Redis believes, beside what Postgres knows."""
+"""`vyris bouncer`: compare Redis' counts with Postgres."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
 
-app = typer.Typer(no_args_is_help=True, help="What Redis believes is for sale, beside what Postgres knows.")
+app = typer.Typer(no_args_is_help=True, help="Compare Redis' counts of unclaimed slots with Postgres.")
 
 
 @app.command("show")
 @run_async
 async def show_counts(as_json: AsJson = False) -> None:
-    """Every drop's count in Redis, in Postgres, and their difference."""
+    """Show every drop's count in Redis, in Postgres, and their difference."""
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())
@@ -31,7 +31,7 @@ async def show_counts(as_json: AsJson = False) -> None:
 @app.command()
 @run_async
 async def rebuild(reason: OptionalReason = BY_COMMAND) -> None:
-    """Write Postgres' number of unclaimed slots over every count in Redis."""
+    """Overwrite every count in Redis by Postgres' number of unclaimed slots."""
     async with backends.database() as database, backends.bouncer() as bouncer:
         if not await bouncer.reachable():
             fail(backends.why_redis_failed())

@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, JSON for programs, one sentence for what went wrong."""
+"""The output of commands: tables for people, JSON for programs, one sentence for an error."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PIPED_WIDTH = 200
 
 
 class PlainConsole(Console):
-    """A console for text that others wrote: no markup, no emoji codes, no control characters.
+    """A console for untrusted text: no markup, no emoji codes, no control characters.
 
-    Rich reads `[web]1001` as a style and its text, `:x:` as a picture, and lets escape sequences through. Every string
-    that is printed passes here, cells of tables too.
+    Rich reads `[web]1001` as a style and its text, `:x:` as a picture, and prints escape sequences. So every printed
+    string passes here, also cells of tables.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """`text` as it is, with nothing in it obeyed; of `options`, rich's own, those that only place it are kept."""
+        """Render `text` literally. Of rich's `options`, only those for its placement are used."""
         placing = {name: options[name] for name in ("style", "justify", "overflow") if options.get(name)}
         return Text(printable(text, keeps_lines=True), **placing)
 
 
-# What is piped is not cut to the width of a terminal that is not there.
+# Piped output is not cut to a terminal's width.
 out = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = PlainConsole(stderr=True, soft_wrap=True)
 
@@ -51,11 +51,11 @@ def fail(sentence: str) -> NoReturn:
 
 def _needs_words(reason: str) -> str:
     if not reason.strip():
-        raise typer.BadParameter("say why: it is kept in the audit log.")
+        raise typer.BadParameter("say why: it is written to the audit log.")
     return reason
 
 
-Reason = Annotated[str, typer.Option(callback=_needs_words, help="Why, and how you know; kept in the audit log.")]
+Reason = Annotated[str, typer.Option(callback=_needs_words, help="Why, and how you know; written to the audit log.")]
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
@@ -73,7 +73,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one thing, a line a field, or as a JSON object."""
+    """Print one object, one line for each field, or as a JSON object."""
     if as_json:
         _print_json(dict(row))
         return
@@ -96,7 +96,7 @@ def _text(value: object) -> str:
 
 
 def run_async(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """A coroutine as a command: typer knows functions alone."""
+    """Turn a coroutine into a command, because typer supports only functions."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""`vyris dev`: what a newcomer needs to try everything on the local stack with curl."""
+"""`vyris dev`: tools to try the local stack with curl."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"\?token=([A-Za-z0-9_-]{43})(?=\s|$)")
 @app.command()
 def mail(
     to: Annotated[str, typer.Option(help="Only mails to this address.")] = "",
-    token: Annotated[bool, typer.Option("--token", help="Print nothing but the token of its first link.")] = False,
+    token: Annotated[bool, typer.Option("--token", help="Print only the token of its first link.")] = False,
     everything: Annotated[bool, typer.Option("--list", help="List all mails, newest first, instead.")] = False,
 ) -> None:
     """Show the newest mail that the local stack sent."""

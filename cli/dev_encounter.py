@@ -1,4 +1,4 @@
-"""`vyris dev encounter-token`: signs an encounter token with the local stack's key, to try the service with."""
+"""`vyris dev encounter-token`: sign an encounter token with the local stack's key."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from services.runtime.settings import WrongSetting, load
 
 
 def encounter_token(
-    from_: Annotated[uuid.UUID, typer.Option("--from", metavar="MEMBERSHIP_ID", help="Who began the encounter.")],
-    to: Annotated[uuid.UUID, typer.Option("--to", metavar="MEMBERSHIP_ID", help="Who was met.")],
-    lat: Annotated[float | None, typer.Option(help="Latitude in degrees, kept to 0.01.", min=-90, max=90)] = None,
-    lng: Annotated[float | None, typer.Option(help="Longitude in degrees, kept to 0.01.", min=-180, max=180)] = None,
+    from_: Annotated[
+        uuid.UUID, typer.Option("--from", metavar="MEMBERSHIP_ID", help="The membership that began the encounter.")
+    ],
+    to: Annotated[uuid.UUID, typer.Option("--to", metavar="MEMBERSHIP_ID", help="The membership that it met.")],
+    lat: Annotated[float | None, typer.Option(help="Latitude in degrees, rounded to 0.01.", min=-90, max=90)] = None,
+    lng: Annotated[float | None, typer.Option(help="Longitude in degrees, rounded to 0.01.", min=-180, max=180)] = None,
 ) -> None:
-    """Print an encounter token, good once and for five minutes, signed with the local stack's key.
+    """Print an encounter token, signed with the local stack's key. It works once and for five minutes.
 
     POST it to /encounters/verify as {"token": "…"}.
     """
@@ -32,7 +34,7 @@ def encounter_token(
         fail("Give --lat and --lng both, or neither.")
     settings = load(AuthoritySettings)
     if settings.production:
-        fail("VYRIS_ENV is production: there, tokens are signed by whoever holds the private key.")
+        fail("VYRIS_ENV is production: there, only the owner of the private key can sign tokens.")
     folder = settings.vyris_state_dir
     if not has_development_key(folder):
         fail(f"There is no signing key in {folder}: start the stack there (`make up`), or name its VYRIS_STATE_DIR.")

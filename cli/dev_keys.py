@@ -1,4 +1,4 @@
-"""Keys of devices that exist only on this machine, in `keys/devices/` of the state folder."""
+"""Keys of test devices on this machine, in `keys/devices/` of the state folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.backends import BackendSettings
 from cli.console import fail
-from services.development_keys import kept_p256_key
+from services.development_keys import read_or_make_p256_key
 from services.runtime.settings import WrongSetting
 from stack.state import StateFolder
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
@@ -25,7 +25,7 @@ DeviceName = Annotated[str, typer.Argument(help="The device's name on this machi
 
 
 class Form(StrEnum):
-    """How a public key is printed."""
+    """The form in which a public key is printed."""
 
     PEM = "pem"
     JWK = "jwk"
@@ -39,7 +39,7 @@ def device_key(
         Form, typer.Option("--form", help="pem; jwk; json: the PEM as a JSON string, for a request's body; thumbprint.")
     ] = Form.PEM,
 ) -> None:
-    """Print a device's public key; the first time, make the pair."""
+    """Print a device's public key. The first call makes the key pair."""
     public = device_private_key(name, make=True).public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     texts = {
@@ -52,12 +52,12 @@ def device_key(
 
 
 def device_private_key(name: str, *, make: bool = False) -> ec.EllipticCurvePrivateKey:
-    """The device's private key; ends the command with a sentence where there is none."""
+    """Read the device's private key. Ends the command with a message if there is none."""
     path = _path(name)
     if not make and not path.exists():
         fail(f"There is no device {name} on this machine: `vyris dev device-key {name}` makes one.")
     try:
-        return kept_p256_key(path.parent, path.name)
+        return read_or_make_p256_key(path.parent, path.name)
     except WrongSetting as problem:
         fail(f"{problem}.")
 

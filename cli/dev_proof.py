@@ -1,4 +1,4 @@
-"""`vyris dev proof`: a device proof for a request that is about to be sent with curl."""
+"""`vyris dev proof`: make a device proof for a request with curl."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES: Final = (mint_pb2, holds_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
 
 
 class _Settings(DeviceProofSettings):
-    """The same settings that the services read."""
+    """The settings that device proofs depend on; the services read the same."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
@@ -41,9 +41,9 @@ def proof(
     device: DeviceName,
     method: Annotated[str, typer.Argument(help="GET or POST; or GRPC for a native call.")],
     path: Annotated[str, typer.Argument(help="/issue-pass and the like; for GRPC /package.Service/Method.")],
-    body: Annotated[str, typer.Argument(help="The JSON that will be sent; - reads it from standard input.")] = "",
+    body: Annotated[str, typer.Argument(help="The JSON body of the request; - reads it from standard input.")] = "",
 ) -> None:
-    """Print a device proof, good once and for 60 seconds. Send it in the header DPoP."""
+    """Print a device proof. It works once and for 60 seconds. Send it in the header DPoP."""
     text = sys.stdin.read() if body == "-" else body
     if method.upper() == "GRPC":
         rpc, request = _grpc_call(path, text)
@@ -78,7 +78,7 @@ def _grpc_call(path: str, body: str) -> tuple[MethodDescriptor, Message]:
 def _http_calls() -> Iterator[str]:
     for rpc in _methods():
         for binding in bindings(rpc.GetOptions()):
-            # Wallet's own calls (/v1/) take no device proof.
+            # Apple's web service (/v1/) takes no device proof.
             if not binding.template.startswith("/v1/"):
                 yield f"{binding.http_method} {binding.template}"
 
@@ -105,7 +105,7 @@ def _merge(request: Message, fields: dict[str, str]) -> Message:
 
 
 def _base_url() -> str:
-    """PUBLIC_BASE_URL, else where the local stack's gateway listens."""
+    """PUBLIC_BASE_URL, or else the address of the local stack's gateway."""
     settings = load(_Settings)
     listed = listed_ports().get("gateway")
     if "public_base_url" in settings.model_fields_set or listed is None:

@@ -27,15 +27,15 @@ app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedu
 Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters")]
 Year = Annotated[str, typer.Argument(help="2000 to 2100")]
 Capacity = Annotated[int, typer.Option(min=0, max=drops.CAPACITY_LIMIT, help="How many numbers the drop has.")]
-Sandbox = Annotated[bool, typer.Option("--sandbox", help="The supply of purchases made in a store's sandbox.")]
+Sandbox = Annotated[bool, typer.Option("--sandbox", help="The drop for test purchases in a store's sandbox.")]
 
 
 def _moment(text: str) -> datetime:
-    """ISO 8601; UTC where it names no offset."""
+    """Parse ISO 8601; UTC if it has no offset."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter("a moment is written 2026-12-01T19:00:00, in UTC, or with its offset") from None
+        raise typer.BadParameter("write a time as 2026-12-01T19:00:00, in UTC, or with its offset") from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -95,7 +95,7 @@ async def create(
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
-    sale: Annotated[Sale, typer.Option(help="direct: who mints first; hold: who takes a hold first.")] = Sale.DIRECT,
+    sale: Annotated[Sale, typer.Option(help="direct: buyers mint; hold: buyers take a hold first.")] = Sale.DIRECT,
     limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
     hold_ttl: Annotated[
         int | None, typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S.")
@@ -106,7 +106,7 @@ async def create(
     hold_attempts: Annotated[
         int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
     ] = None,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed if the drop exists already.")] = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
@@ -137,14 +137,14 @@ async def create(
 @app.command("list")
 @run_async
 async def list_drops(as_json: AsJson = False) -> None:
-    """All drops, newest first."""
+    """List all drops, newest first."""
     show(await _read(None, None), COLUMNS, as_json=as_json, empty="There is no drop; `vyris drop create` makes one.")
 
 
 @app.command("show")
 @run_async
 async def show_drop(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
-    """One drop, with what its tallies are checked against."""
+    """Show one drop, with the counted rows that its tallies must match."""
     tier, year = _checked_name(tier, year)
     row = next((one for one in await _read(tier, year) if one["environment"] == _environment(sandbox)), None)
     if row is None:
@@ -191,7 +191,7 @@ async def schedule(
 @app.command()
 @run_async
 async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False) -> None:
-    """End a drop's sale now; this counts from the next batch on."""
+    """End a drop's sale now; the next batch is refused."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         await DropDesk(database, operator(reason)).close(drop)
@@ -199,7 +199,7 @@ async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False
 
 
 async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:
-    """The drop of that name. Ends the command with a sentence where there is none."""
+    """Find a drop by its name. Ends the command with a message if there is none."""
     name = _checked_name(tier, year)
     try:
         return await drop_desk.find_drop(database, *name, _environment(sandbox))
@@ -218,7 +218,7 @@ def _opening(opens_at: datetime | None, closes_at: datetime | None) -> tuple[dat
 
 
 def _other_capacity(found: int | None, new: drops.NewDrop) -> str:
-    """The words for a drop that exists with another capacity than the one that was asked for."""
+    """The message's part about a drop that exists with another capacity."""
     if found is None or found == new.capacity:
         return ""
     return f", which keeps its capacity of {found}: `vyris drop resize` would make it {new.capacity}"
@@ -230,7 +230,7 @@ async def _read(tier: str | None, year: str | None) -> list[dict[str, Any]]:
 
 
 def _checked_name(tier: str, year: str) -> tuple[str, str]:
-    """A drop's name as a person types it: `Genesis`, or with a blank at its end."""
+    """Parse a drop's name as a person types it: `Genesis`, or with a blank at its end."""
     try:
         return drop_name(typed_word(tier), typed_word(year))
     except InvalidRequest as refusal:

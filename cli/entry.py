@@ -6,7 +6,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main() -> None:
-    """Import the commands and run the one that was asked for."""
+    """Import the commands and run one."""
     try:
         from cli.main import app  # noqa: PLC0415 - the import is what may be interrupted
 

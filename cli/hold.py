@@ -33,12 +33,12 @@ async def list_holds(
     tier: Tier,
     year: Year,
     state: Annotated[str | None, typer.Option(callback=_known_state, help="HELD, USED, RELEASED or LAPSED.")] = None,
-    user: Annotated[str | None, typer.Option(help="Those of one user.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = ROWS_LIMIT,
+    user: Annotated[str | None, typer.Option(help="Only holds of this user.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The most rows to show.")] = ROWS_LIMIT,
     sandbox: Sandbox = False,
     as_json: AsJson = False,
 ) -> None:
-    """A drop's holds, newest first. `late` marks a number that is kept for somebody who paid too late."""
+    """List a drop's holds, newest first. `late` marks a number that is reserved for a buyer who paid too late."""
     async with backends.database(patient=True) as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         rows = await holds.list_holds(database, drop, state=state, user_id=user, limit=limit)
@@ -50,7 +50,7 @@ async def list_holds(
 @app.command("show")
 @run_async
 async def show_hold(hold_id: HoldId, as_json: AsJson = False) -> None:
-    """One hold, and what became of it."""
+    """Show one hold and its state."""
     async with backends.database() as database:
         row = await holds.read_hold(database, hold_id)
     if row is None:
@@ -61,7 +61,7 @@ async def show_hold(hold_id: HoldId, as_json: AsJson = False) -> None:
 @app.command()
 @run_async
 async def release(hold_id: HoldId, reason: Reason) -> None:
-    """End a hold: its number goes to the next in line, or back up for sale."""
+    """End a hold: its number goes to the next in line, or is for sale again."""
     async with backends.database() as database:
         if not await holds.release_hold(database, hold_id, operator(reason)):
             fail(f"There is no live hold {hold_id}.")

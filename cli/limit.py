@@ -1,4 +1,4 @@
-"""`vyris limit`: what counts in a drop, and exceptions from it."""
+"""`vyris limit`: the counted keys of a drop, and exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show
 from cli.drop import Sandbox, Tier, Year, found_drop
 
-app = typer.Typer(no_args_is_help=True, help="What counts once per person in a drop, and exceptions from it.")
+app = typer.Typer(no_args_is_help=True, help="The keys that count once per person in a drop, and exceptions.")
 
 COLUMNS = ("kind", "counted", "seen", "most_attempts")
 
@@ -20,7 +20,7 @@ COLUMNS = ("kind", "counted", "seen", "most_attempts")
 @app.command("list")
 @run_async
 async def list_limits(tier: Tier, year: Year, sandbox: Sandbox = False, as_json: AsJson = False) -> None:
-    """How many keys of each kind count in a drop right now. Whose they are is not stored."""
+    """Show how many keys of each kind count in a drop now. Their owners are not stored."""
     async with backends.database(patient=True) as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         rows = await limits.count_keys(database, drop)
@@ -33,11 +33,11 @@ async def list_limits(tier: Tier, year: Year, sandbox: Sandbox = False, as_json:
 async def waive(
     tier: Tier,
     year: Year,
-    user: Annotated[str, typer.Argument(help="The user who may take one more.")],
+    user: Annotated[str, typer.Argument(help="The user that may take one more.")],
     reason: Reason,
     sandbox: Sandbox = False,
 ) -> None:
-    """Forget what was counted for a user, with all keys of the same hold or membership; what he has stays his."""
+    """Delete a user's counted keys, with all keys of the same hold or membership. Holds and memberships stay."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         try:

@@ -1,4 +1,4 @@
-"""The `vyris` command. Each group is imported when it is called for, or listed by `--help`."""
+"""The `vyris` command. Each group is imported when it runs, or when `--help` lists it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """Knows its subcommands by name and imports one when it is needed."""
+    """Imports a subcommand when it is needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Every name, those of the stack first."""
+        """All names, those of the stack first."""
         return [*super().list_commands(ctx), *GROUPS, *COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -47,17 +47,17 @@ class LazyGroup(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what a person can mend is told in a sentence instead of a traceback."""
+        """Run the command. Failures that a person can fix become sentences instead of a traceback."""
         try:
             return super().invoke(ctx)
         except Exception as failure:
-            # Told what it is only now: most commands never fail, and pydantic takes its time.
+            # Imported only now, because most commands do not fail, and pydantic is slow to import.
             from cli import refusals  # noqa: PLC0415
 
-            told = refusals.sentences(failure)
-            if not told:
+            sentences = refusals.sentences(failure)
+            if not sentences:
                 raise
-            for sentence in told:
+            for sentence in sentences:
                 typer.echo(printable(sentence, keeps_lines=True), err=True)
             raise typer.Exit(refusals.exit_status(failure)) from None
 

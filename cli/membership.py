@@ -22,7 +22,7 @@ MembershipId = Annotated[UUID, typer.Argument(help="The membership's id.")]
 @app.command("show")
 @run_async
 async def show_membership(membership_id: MembershipId, as_json: AsJson = False) -> None:
-    """A membership, its number and its receipt's state."""
+    """Show a membership, its number and its receipt's state."""
     async with backends.database() as database:
         row = await memberships.read_membership(database, membership_id)
     if row is None:

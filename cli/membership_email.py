@@ -1,4 +1,4 @@
-"""`vyris membership set-email`: the operator changes where an owner can be reached."""
+"""`vyris membership set-email`: an operator changes an owner's address."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def set_email(
 ) -> None:
     """Change the owner's e-mail address: after 72 hours (REFORGE_EMAIL_DELAY_H), with a notice to the old one.
 
-    The notice holds a link that stops the change. Without an address on file it takes effect at once. The reforge
-    service does it (REFORGE_ADDRESS; by default the local stack's): the link is derived from a key that it alone holds.
+    The notice contains a link that stops the change. Without an address on file it takes effect at once. The command
+    calls reforge (REFORGE_ADDRESS; by default the local stack's), because only reforge has the key of the link.
     """
     try:
         address = email_address(email)
@@ -46,9 +46,9 @@ def set_email(
 
 
 def reforge_address(settings: OperatorSettings) -> str:
-    """`host:port` of one reforge process: that of REFORGE_ADDRESS, else the local stack's.
+    """`host:port` of one reforge process: REFORGE_ADDRESS, or else the local stack's.
 
-    Ends the command where there is none, and where the local stack works on another database than DATABASE_URL names.
+    Ends the command if there is none, or if the local stack uses another database than DATABASE_URL.
     """
     if settings.reforge_address:
         return settings.reforge_address.split(",")[0].strip()

@@ -1,4 +1,4 @@
-"""`vyris migrate`: brings the schema up to date."""
+"""`vyris migrate`: migrate the schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schema.migrate import migrate as apply_migrations
 
 
 def migrate() -> None:
-    """Bring the database's schema to the newest version."""
+    """Migrate the database's schema to the newest version."""
     try:
         apply_migrations(backends.database_url(), operator_name())
     except MigrationFailed as failure:

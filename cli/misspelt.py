@@ -1,4 +1,4 @@
-"""Names in `.env` that are nearly those of settings: nobody reads them, so somebody should say so."""
+"""Find names in `.env` that are nearly names of settings: no process reads them, so warn of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LIKENESS: Final = 0.85
 
 
 class _Written(BaseSettings):
-    """Whatever stands in `.env`."""
+    """All names in `.env`."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="allow")
 
 
 def misspelt_settings() -> list[tuple[str, str]]:
-    """Each such name with the setting that was probably meant. Other programs' names are their own affair."""
+    """Each misspelt name with the setting that was probably meant. Names of other programs are ignored."""
     known = [setting.name for setting in settings()]
     found = []
     for name in (written.upper() for written in _Written().model_extra or {}):

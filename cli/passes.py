@@ -1,4 +1,4 @@
-"""`vyris pass`: build a membership's pass, look into one, see how it looks."""
+"""`vyris pass`: build a membership's pass, inspect a pass, preview a pass."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ PassFile = Annotated[Path, typer.Argument(help="A .pkpass file.", exists=True, d
 async def build(
     membership_id: Annotated[UUID, typer.Argument(metavar="MEMBERSHIP", help="The membership's id.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write it; by default as it is named for download.")
+        Path | None, typer.Option("--output", "-o", help="File to write; by default the pass's own file name.")
     ] = None,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Build the signed pass of a membership, as its owner gets it."""
     try:
-        # The keys in the state folder are those of the local stack's database. For another one there must be settings.
+        # The keys in the state folder belong to the local stack's database. Another one needs keys in the settings.
         builder = PassBuilder(backends.database_url(), may_make_keys=backends.is_local_database())
         async with backends.database() as database:
             built = await builder.build(database, membership_id, operator(reason))
@@ -69,8 +69,8 @@ def inspect(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is in a pass, who signed it, and whether it holds. Exit status 1 where it does not."""
-    opened = _opened(file)
+    """Show a pass's content, its signer, and whether it is valid. Exit status 1 if it is not."""
+    opened = _open_pass(file)
     if root and not _holds_certificate(root):
         fail(f"{root} holds no certificate: --root is the PEM of the root that the signer should lead to.")
     verdict = judge_signature(opened, root or local_root())
@@ -93,7 +93,7 @@ def preview(
     language: Annotated[Language, typer.Option(help="Language of the phone.")] = Language.EN,
 ) -> None:
     """Draw a pass as a phone shows it."""
-    opened = _opened(file)
+    opened = _open_pass(file)
     if output.suffix == ".png":
         output.write_bytes(_picture(opened, language.value))
     elif output.suffix in {".html", ".htm"}:
@@ -110,7 +110,7 @@ def _picture(opened: OpenedPass, language: str) -> bytes:
         fail("A picture needs Pillow, which is not installed here; ask for a page (-o pass.html) instead.")
 
 
-def _opened(file: Path) -> OpenedPass:
+def _open_pass(file: Path) -> OpenedPass:
     try:
         return open_pass(file.read_bytes())
     except NotAPass as refusal:

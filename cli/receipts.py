@@ -22,13 +22,13 @@ app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 DUE_COLUMNS = ("receipt_key", "state", "reason", "kind", "transaction_id", "user_id", "tier", "year", "created_at")
 NOT_RESTORED_COLUMNS = ("membership_id", "tier", "year", "sequence_num", "user_id", "kind", "transaction_id")
 KEY_COLUMN = "receipt_key"
-# Before a key in CSV: a spreadsheet takes hex digits such as 12e45 for a number.
+# A key's prefix in CSV: without it a spreadsheet reads hex digits such as 12e45 as a number.
 KEY_PREFIX = "receipt:"
-# Lines of a file that one answer names.
+# The most lines of a file that one message names.
 NAMED_LIMIT = 20
 RECONCILED_COLUMNS = ("environment", "notifications", "purchases", "refunds", "missed", "outcomes", "unreadable")
 
-Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="The most rows to show.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
 
 
@@ -63,13 +63,13 @@ async def _show_failed(limit: int, as_json: bool) -> None:
 async def refunds_due(
     as_csv: AsCsv = False,
     export: Annotated[
-        bool, typer.Option("--export", help="Mark them REFUND_DUE, so that they never mint, and list what was marked.")
+        bool, typer.Option("--export", help="Mark them REFUND_DUE, so that they never mint, and list the marked ones.")
     ] = False,
     limit: Limit = ROWS_LIMIT,
     as_json: AsJson = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
-    """Who paid and got no membership. Without --export nothing changes, and what was exported earlier is listed too."""
+    """List paid receipts without a membership. Without --export nothing changes, and exported ones are listed too."""
     async with _desk(reason) as desk:
         rows = await (desk.export(limit) if export else desk.due(limit))
     if as_csv:
@@ -90,7 +90,7 @@ async def refunded(
     ] = None,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
-    """Note that exported receipts were paid back (REFUND_DUE becomes REFUNDED)."""
+    """Record that exported receipts are refunded (REFUND_DUE becomes REFUNDED)."""
     named = {text: text for text in receipt_keys or ()}
     if from_csv:
         named |= _keys_in(from_csv)
@@ -113,7 +113,7 @@ async def refunded(
 @app.command("not-restored")
 @run_async
 async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> None:
-    """Who paid again after a refund (it was reversed), but whose number is gone: give them another, or the money."""
+    """List purchases with a reversed refund but without their number: give each another number, or the money."""
     async with _desk() as desk:
         rows = await desk.not_restored(limit)
     show([dict(row) for row in rows], NOT_RESTORED_COLUMNS, as_json=as_json, empty="There is nobody.")
@@ -124,15 +124,15 @@ async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> No
 @run_async
 async def reconcile(
     days: Annotated[
-        int, typer.Option(min=1, max=179, help="So many days of Apple's notification history (it keeps 180).")
+        int, typer.Option(min=1, max=179, help="Days of Apple's notification history to read (Apple keeps 180).")
     ] = 30,
     purchases: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="Read the refund history of at most so many purchases.")
+        int, typer.Option(min=0, max=1_000_000, help="The most purchases whose refund history is read.")
     ] = ROWS_LIMIT,
     as_json: AsJson = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
-    """Compare what Apple remembers of refunds with what we heard, and apply what was missed. May be repeated."""
+    """Read Apple's history of refunds and apply missed notifications. May be repeated."""
     async with backends.database(patient=True) as database:
         try:
             rows = await reconcile_refunds(database, operator(reason), days=days, purchases=purchases)
@@ -159,7 +159,7 @@ def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:
 
 
 def _keys_in(file: Path) -> dict[str, str]:
-    """What the file has for keys, by its place in it."""
+    """The file's keys with their places."""
     try:
         return {f"line {line}": text for line, text in read_column(file, KEY_COLUMN)}
     except UnreadableFile as problem:
@@ -167,7 +167,7 @@ def _keys_in(file: Path) -> dict[str, str]:
 
 
 def _read_keys(named: Mapping[str, str]) -> dict[bytes, str]:
-    """Keys with their place, out of texts by their place; where one cannot be read, all are refused."""
+    """Parse keys, with their places. If one is unreadable, all are refused."""
     keys: dict[bytes, str] = {}
     unreadable = []
     for where, text in named.items():

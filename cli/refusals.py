@@ -1,4 +1,4 @@
-"""Failures that a person can mend, as sentences."""
+"""Failures that a person can fix, as sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stack.refusal import StackRefused
 
 
 def sentences(failure: Exception) -> list[str]:
-    """What to tell the person at the terminal; empty for a defect, whose traceback somebody needs."""
+    """The sentences for the person at the terminal; empty for a defect, which needs its traceback."""
     match failure:
         case StackRefused():
             return [f"vyris: {failure}"]

@@ -1,7 +1,7 @@
-"""Writes what the settings say of themselves: `.env.example` and `docs/settings.md`.
+"""Write the reference of the settings: `.env.example` and `docs/settings.md`.
 
-python -m cli.settings_reference           writes both
-python -m cli.settings_reference --check   exits 1 where one is not what would be written
+python -m cli.settings_reference           write both
+python -m cli.settings_reference --check   exit with 1 if one is not up to date
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
 
 @dataclass
 class Setting:
-    """One environment variable: what it means, its default as text, and who reads it."""
+    """One environment variable: its description, its default as text, and the processes that read it."""
 
     name: str
     meaning: str
@@ -47,9 +47,9 @@ class Setting:
 
 
 def settings() -> list[Setting]:
-    """Every setting, in the order in which the parts name them.
+    """All settings, in the order of the parts.
 
-    ValueError for one without a meaning, and for one that has another default for another reader.
+    Raises ValueError for a setting without a description, or with different defaults in two processes.
     """
     found: dict[str, Setting] = {}
     for reader, settings_class in READERS.items():
@@ -119,7 +119,7 @@ def _sentence(text: str) -> str:
 
 
 def main() -> int:
-    """Write both files, or compare them."""
+    """Write both files, or check that they are up to date."""
     written = {REPOSITORY / ".env.example": env_example(), REPOSITORY / "docs" / "settings.md": table()}
     if sys.argv[1:] != ["--check"]:
         for path, text in written.items():

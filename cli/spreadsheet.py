@@ -1,8 +1,8 @@
-"""CSV that people open in a spreadsheet, edit, save and give back.
+"""CSV that people open in a spreadsheet, edit, save and send back.
 
-A spreadsheet runs what looks like a formula, and keeps of a long number what a float keeps: fifteen digits. Such cells
-are written with an apostrophe before them. What comes back may have other separators, another encoding, other columns
-and other line ends.
+A spreadsheet executes cells that look like a formula, and keeps only fifteen digits of a long number. We write an
+apostrophe before such cells. The file that comes back may have other separators, another encoding, other columns and
+other line ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stack.printable import printable
 
 FILE_LIMIT_BYTES: Final = 64 << 20
 SEPARATORS: Final = ",;\t|"
-# Titles and empty lines may stand above the header.
+# There may be titles and empty lines above the header.
 HEADER_WITHIN_ROWS: Final = 10
 QUOTED: Final = "'"
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", QUOTED)
@@ -33,7 +33,7 @@ _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 class UnreadableFile(Exception):
-    """The message says what is wrong with the file, and what to do."""
+    """The file is unreadable. The message says why, and what to do."""
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
 
 
 def cell(value: object) -> str:
-    """A value as a cell that a spreadsheet leaves as it is."""
+    """Make a cell that a spreadsheet does not change."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -55,9 +55,9 @@ def cell(value: object) -> str:
 
 
 def read_column(file: Path, name: str) -> list[tuple[int, str]]:
-    """The cells of one column with the numbers of their lines. Raises UnreadableFile.
+    """Read the cells of one column with their line numbers. Raises UnreadableFile.
 
-    Rows that are empty are left out. A cell that is empty in a row that is not is returned as it is.
+    Skips empty rows. Returns an empty cell of a row that is not empty.
     """
     rows = _rows(_text(file), name)
     for _, header in islice(rows, HEADER_WITHIN_ROWS):
@@ -80,12 +80,12 @@ def _text(file: Path) -> str:
     try:
         return raw.decode(_encoding(raw)).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        # What a spreadsheet calls ANSI: remarks that people add may hold any letter, our own columns hold ASCII.
+        # A spreadsheet's "ANSI": people's remarks may contain any letter, our own columns are ASCII.
         return raw.decode("latin-1")
 
 
 def _encoding(raw: bytes) -> str:
-    """By the byte order mark; without one, UTF-16 is known by the zeros of its ASCII."""
+    """Detect the encoding by the byte order mark; without one, UTF-16 by the zeros of its ASCII."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     start = raw[:64]
@@ -95,12 +95,12 @@ def _encoding(raw: bytes) -> str:
 
 
 def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not empty, with the numbers of the lines on which they begin."""
+    """Read the rows that are not empty, with the numbers of their first lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, name))
     begins = 1
     try:
         for row in reader:
-            if any(_stripped(entry) for entry in row):
+            if any(_strip_protection(entry) for entry in row):
                 yield begins, row
             begins = reader.line_num + 1
     except csv.Error as problem:
@@ -108,7 +108,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator(text: str, name: str) -> str:
-    """The separator with which one of the first lines has the column `name`; a comma where none has it."""
+    """Detect the separator: the one with which a line near the top has the column `name`; otherwise a comma."""
     for line in io.StringIO(text).read(1 << 16).splitlines()[:HEADER_WITHIN_ROWS]:
         for separator in SEPARATORS:
             if name in map(_plain, next(csv.reader([line], delimiter=separator), [])):
@@ -117,16 +117,16 @@ def _separator(text: str, name: str) -> str:
 
 
 def _plain(title: str) -> str:
-    return re.sub(r"[\s_-]+", "_", _stripped(title).lower())
+    return re.sub(r"[\s_-]+", "_", _strip_protection(title).lower())
 
 
-def _stripped(entry: str) -> str:
+def _strip_protection(entry: str) -> str:
     return entry.strip().strip("\ufeff\u200b").strip()
 
 
 def read_cell(entry: str) -> str:
-    """The text that `cell` was given: without the apostrophe, and without the ="…" by which people protect cells."""
-    text = _stripped(entry)
+    """The text of `cell`, without the apostrophe, and without the ="…" with which people protect cells."""
+    text = _strip_protection(entry)
     if text.startswith('="') and text.endswith('"'):
         text = text[2:-1]
     return text.removeprefix(QUOTED)

@@ -1,6 +1,6 @@
 """`vyris run`, `up`, `down`, `status`, `logs`: the local stack.
 
-The stack is imported where a command runs, so that `vyris --help` and the other commands stay quick.
+The stack is imported when a command runs, so that `vyris --help` and the other commands stay fast.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 POLL_S = 0.1
 ALIVE_CHECK_S = 1.0
-# supervisord calls a process STARTING for its first second, also when it answers already.
+# supervisord calls a process STARTING for its first second, even if it answers already.
 RUNS = frozenset({"STARTING", "RUNNING"})
 
 
@@ -35,7 +35,7 @@ RUNS = frozenset({"STARTING", "RUNNING"})
 def run() -> None:
     """Start everything, show the logs, and stop everything on Ctrl-C.
 
-    Of many requests in a second it shows the errors, some others and a count: `vyris logs -f` shows all.
+    If there are many requests a second, it shows errors, some others and a count: `vyris logs -f` shows all.
     """
     from stack.log_lines import LogFollower  # noqa: PLC0415
     from stack.request_digest import RequestDigest  # noqa: PLC0415
@@ -68,16 +68,16 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop everything that runs on this state folder."""
-    stack = _found()
+    stack = _find_stack()
     typer.echo("Everything is stopped." if stack.stop() else f"No stack runs on {stack.state.root}.")
 
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show each process and what listens where; exit status 1 when not all run."""
+    """Show each process and all addresses. Exit status 1 if a process does not run."""
     from rich.table import Table  # noqa: PLC0415
 
-    stack = _found()
+    stack = _find_stack()
     if not stack.is_running():
         typer.echo("{}" if as_json else f"No stack runs on {stack.state.root}: `make up` starts one.")
         raise typer.Exit(1)
@@ -98,13 +98,13 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 @app.command()
 def logs(
     processes: Annotated[list[str] | None, typer.Argument(help="Only these processes.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each process to begin with.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each process to show first.")] = 20,
 ) -> None:
-    """Show the logs, readable."""
+    """Show the logs in readable form."""
     from stack.log_lines import LogFollower, last_lines, readable  # noqa: PLC0415
 
-    stack = _found()
+    stack = _find_stack()
     known = {path.stem: path for path in sorted(stack.state.logs.glob("*.log"))}
     if not known:
         typer.echo(f"There are no logs in {stack.state.logs}: `make up` starts a stack.", err=True)
@@ -133,11 +133,11 @@ def _stack() -> Stack:
     return Stack.from_environment()
 
 
-def _found() -> Stack:
-    """To be stopped or looked at, also where a setting is wrong by now."""
+def _find_stack() -> Stack:
+    """Find the stack, to show or stop it, even if a setting is wrong now."""
     from stack.local import Stack  # noqa: PLC0415
 
-    return Stack.found()
+    return Stack.find()
 
 
 def _start(stack: Stack, *, detached: bool) -> None:
@@ -156,18 +156,18 @@ def _warn_of_misspelt_settings() -> None:
 
 
 def _stop(stack: Stack) -> None:
-    """Stop everything; whoever presses Ctrl-C once more has it killed."""
+    """Stop everything. A second Ctrl-C kills it."""
     try:
         stack.stop()
     except KeyboardInterrupt:
-        # Whatever the interruption left, with no more interruptions.
+        # Stop what still runs, without further interruptions.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         stack.stop()
     typer.echo("Everything is stopped.")
 
 
 def _show(follower: LogFollower, stack: Stack) -> None:
-    """Print log lines until the stack is gone. Raises KeyboardInterrupt when told to stop."""
+    """Print log lines until the stack is gone. Raises KeyboardInterrupt on Ctrl-C."""
     console = _log_console()
     checked = time.monotonic()
     while True:
@@ -185,7 +185,7 @@ def _log_console() -> Console:
 
 
 def _command() -> str:
-    """How this command was called, to be pasted: `make` finds it without the PATH of the person at the terminal."""
+    """The command as the person can paste it: `make` calls it by a path that may not be in the person's PATH."""
     called = Path(sys.argv[0])
     return "vyris" if called.is_absolute() else str(called)
 
@@ -198,7 +198,7 @@ def _duration(seconds: int) -> str:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Take a closed terminal and a polite kill for Ctrl-C."""
+    """Treat a closed terminal and SIGTERM like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -16,19 +16,19 @@ app = typer.Typer(no_args_is_help=True, help="Erase a person.")
 
 @app.callback()
 def user() -> None:
-    """Keep `erase` a subcommand, though it is the only one."""
+    """Make `erase` a subcommand, even though it is the only one."""
 
 
 @app.command()
 @run_async
 async def erase(
-    user_id: Annotated[str, typer.Argument(help="The user's id, as the identity provider gives it.")],
+    user_id: Annotated[str, typer.Argument(help="The user's id from the identity provider.")],
     reason: Reason,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: this cannot be undone.")] = False,
 ) -> None:
-    """Forget a person: revoke the memberships, delete addresses, devices and mail, keep the receipts' keys.
+    """Erase a person: revoke the memberships, delete addresses, devices and mail, keep the receipts' keys.
 
-    Name nobody in the reason: it is kept.
+    Do not name the person in the reason, because the audit log keeps it.
     """
     if not yes:
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)

@@ -1,4 +1,4 @@
-"""`python -m gateway`: writes Envoy's configuration, has Envoy judge it, runs Envoy with it."""
+"""`python -m gateway`: write Envoy's configuration, check it with Envoy, run Envoy with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.settings import GatewaySettings
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Output = Annotated[Path, typer.Option(help="File to write; what names the certificates goes beside it.")]
+Output = Annotated[Path, typer.Option(help="File to write; the certificates' files go into the same folder.")]
 
 
 def _settings() -> GatewaySettings:
@@ -52,7 +52,7 @@ def generate(output: Output) -> None:
 
 @app.command()
 def validate() -> None:
-    """Generate the configuration and let the real Envoy judge it (`envoy --mode validate`)."""
+    """Generate the configuration and check it with the real Envoy (`envoy --mode validate`)."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "envoy.json"
         with _fit():
@@ -67,7 +67,7 @@ def validate() -> None:
 
 @app.command()
 def run(output: Output) -> None:
-    """Write the configuration and run Envoy; on SIGTERM, open requests are answered first."""
+    """Write the configuration and run Envoy. On SIGTERM, answer open requests first."""
     with _fit():
         status = draining.run(_settings(), output)
     raise typer.Exit(status)
@@ -75,7 +75,7 @@ def run(output: Output) -> None:
 
 @app.command()
 def drain() -> None:
-    """Let a running Envoy answer what is open and take nothing more (for a container's preStop hook)."""
+    """Let a running Envoy answer open requests and accept no new ones (for a container's preStop hook)."""
     if not draining.drain(_settings()):
         typer.echo("gateway: some requests did not finish in time", err=True)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Statuses that gRPC makes itself, as the scripts tell them: `vyris.errors` as a table of Lua's."""
+"""The errors for statuses that gRPC itself makes: `vyris.errors` as a Lua table for the scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vyris.errors import ERRORS_BY_BARE_CODE, Retryable, VyrisError
 
 
 def _literal(error: VyrisError) -> str:
-    # A string of JSON in plain ASCII is one of Lua's, too.
+    # A JSON string in plain ASCII is also a Lua string.
     fields = [json.dumps(str(error.http_status)), json.dumps(error.reason), json.dumps(error.message)]
     fields.append("true" if error.retryable else "false")
     if error.retry_after_s is not None:
@@ -26,4 +26,4 @@ LUA: Final = "\n".join(
         "}",
     ]
 )
-"""To stand before `lua/errors.lua`."""
+"""Text to put before `lua/errors.lua`."""

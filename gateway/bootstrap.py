@@ -1,4 +1,4 @@
-"""The whole configuration, put together."""
+"""Build Envoy's whole configuration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from google.protobuf.json_format import MessageToJson
 from gateway import bounds, filters, local_replies, route_tables
 from gateway.clusters import all_clusters
 from gateway.listeners import GRPC_HEADERS, OWN_HEADERS, edge_connection_manager, listener, statistics_listener
-from gateway.messages import packed, seconds, socket_address
+from gateway.messages import pack, seconds, socket_address
 from gateway.routes import RpcService, http_routes, rpc_services
 from gateway.settings import GatewaySettings
 from gateway.static_pages import load_pages
@@ -45,11 +45,11 @@ def _overload_manager(settings: GatewaySettings) -> Any:
         refresh_interval=seconds(0.25),
         resource_monitors=[
             ResourceMonitor(
-                name=heap, typed_config=packed(FixedHeapConfig(max_heap_size_bytes=settings.gateway_max_heap_bytes))
+                name=heap, typed_config=pack(FixedHeapConfig(max_heap_size_bytes=settings.gateway_max_heap_bytes))
             ),
             ResourceMonitor(
                 name=connections,
-                typed_config=packed(
+                typed_config=pack(
                     DownstreamConnectionsConfig(max_active_downstream_connections=settings.gateway_max_connections)
                 ),
             ),
@@ -64,7 +64,7 @@ def _overload_manager(settings: GatewaySettings) -> Any:
 
 
 def _health_services(services: Iterable[RpcService]) -> dict[str, str]:
-    """Process name to the full name that its health is asked by: the service named after it."""
+    """The full service name for health checks of each process: the service with the process's name."""
     return {
         service.cluster: service.name for service in services if service.name.startswith(f"vyris.{service.cluster}.")
     }

@@ -1,7 +1,7 @@
-"""What one caller, one address and one door may hold: connections, streams, places and time.
+"""The limits of one caller, one address and one door: connections, streams, places and time.
 
-A request takes a place at a service only once it is whole. A caller who is slow or silent is ended within seconds.
-One address holds a small share of the connections and of the streams.
+A request takes a place at a service only once it is complete. A slow or silent caller is disconnected within seconds.
+One address can have only a small share of the connections and of the streams.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from envoy.extensions.wasm.v3.wasm_pb2 import FAIL_RELOAD, PluginConfig, VmConfi
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import StringValue
 
-from gateway.messages import number, packed
+from gateway.messages import number, pack
 from gateway.settings import GatewaySettings
 
 HEADERS_TIMEOUT_S: Final = 5
@@ -30,15 +30,21 @@ HANDSHAKE_TIMEOUT_S: Final = 5
 IDLE_TIMEOUT_S: Final = 15
 """A connection without requests, before its first one and between them."""
 IDLE_BEHIND_PROXY_S: Final = 300
-"""The same behind a load balancer, which keeps connections for callers to come and must be the first to close."""
+"""The same behind a load balancer.
+
+It keeps connections for later callers, and must close them before the gateway does.
+"""
 PING_INTERVAL_S: Final = 20
 PING_TIMEOUT_S: Final = 10
-"""A caller whose HTTP/2 connection does not answer a ping for so long has gone."""
+"""If an HTTP/2 connection does not answer a ping for so long, it is closed."""
 
 NATIVE_CONNECTIONS_SHARE: Final = 0.25
-"""Of all connections: native callers put many calls on one. The JSON door has the others."""
+"""The native door's share of the connections, because native callers put many calls on one.
+
+The JSON door has the rest.
+"""
 NATIVE_BODY_LIMIT_BYTES: Final = 256 * 1024 + 16
-"""What a service reads at most (`grpc.max_receive_message_length`), and its frame: the service answers best."""
+"""A service's limit (`grpc.max_receive_message_length`) and its frame, so that the service itself refuses more."""
 
 STREAMS: Final = "vyris.streams_of_address"
 _STREAMS_ROOT: Final = "streams"
@@ -49,65 +55,64 @@ _MODULE: Final = Path(__file__).with_name("wasm") / "address_limits.wasm"
 
 
 def _plugin(name: str, root: str, limit: int) -> Any:
-    """One root context of the module; all of them share one virtual machine in each worker.
+    """Configure one root context of the module. All of them share one virtual machine in each worker.
 
-    The module goes by the first letter of `root`.
+    The first letter of `root` tells the module what to count.
     """
     code = AsyncDataSource(local=DataSource(inline_bytes=_MODULE.read_bytes()))
     return PluginConfig(
         name=name,
         root_id=root,
         vm_config=VmConfig(vm_id="address_limits", runtime="envoy.wasm.runtime.v8", code=code),
-        configuration=packed(StringValue(value=str(limit))),
+        configuration=pack(StringValue(value=str(limit))),
         failure_policy=FAIL_RELOAD,
     )
 
 
 def _shares(connections: int) -> dict[str, int]:
-    """How many of so many connections each door has, by the listener's name."""
+    """Divide `connections` among the doors. Return each door's number by the listener's name."""
     native = max(1, round(connections * NATIVE_CONNECTIONS_SHARE))
     return {"json": max(1, connections - native), "grpc": native}
 
 
 def network_filters(settings: GatewaySettings, door: str) -> list[Any]:
-    """What the listener `door` puts before HTTP: the bound on the connections of one address.
+    """The network filter of the listener `door` that limits the connections of one address.
 
-    Behind a load balancer all connections come from its addresses, so there is none.
+    Empty behind a load balancer, because all connections come from its addresses.
     """
     if settings.gateway_trusted_hops > 0:
         return []
     limit = _shares(settings.gateway_address_max_connections)[door]
     plugin = _plugin(f"{_CONNECTIONS}.{door}", _CONNECTIONS_ROOTS[door], limit)
-    return [Filter(name=_CONNECTIONS, typed_config=packed(NetworkWasm(config=plugin)))]
+    return [Filter(name=_CONNECTIONS, typed_config=pack(NetworkWasm(config=plugin)))]
 
 
 def native_filters(settings: GatewaySettings) -> list[Any]:
-    """What the native door puts before routing.
+    """The native door's filters before routing.
 
-    The bound on the streams of one address, which routes of streams switch on, and the buffer that holds a request
-    until it is whole.
+    They limit the streams of one address (routes of streams switch this on), and buffer a request until it is complete.
     """
     streams = HttpWasm(config=_plugin(STREAMS, _STREAMS_ROOT, settings.gateway_address_max_streams))
     whole = Buffer(max_request_bytes=number(NATIVE_BODY_LIMIT_BYTES))
     return [
-        HttpFilter(name=STREAMS, typed_config=packed(streams), disabled=True),
-        HttpFilter(name=BUFFER, typed_config=packed(whole)),
+        HttpFilter(name=STREAMS, typed_config=pack(streams), disabled=True),
+        HttpFilter(name=BUFFER, typed_config=pack(whole)),
     ]
 
 
 def counted_stream() -> dict[str, Any]:
-    """Route configuration: this stream counts among those of its caller's address."""
-    # The filter has no configuration of its own for routes, so Envoy is to take what is here as optional.
-    return {STREAMS: packed(FilterConfig(config=packed(HttpWasm()), is_optional=True))}
+    """Route configuration: count this stream for its caller's address."""
+    # The filter has no route configuration, so mark it as optional for Envoy.
+    return {STREAMS: pack(FilterConfig(config=pack(HttpWasm()), is_optional=True))}
 
 
 def idle_timeout_s(settings: GatewaySettings) -> float:
-    """How long a caller's connection may be without requests."""
+    """How long a caller's connection may be idle."""
     return IDLE_BEHIND_PROXY_S if settings.gateway_trusted_hops > 0 else IDLE_TIMEOUT_S
 
 
 def door_connections(settings: GatewaySettings) -> Any:
-    """Envoy's runtime: how many connections each door takes. Together they are `GATEWAY_MAX_CONNECTIONS`."""
+    """Envoy's runtime layer: the most connections of each door. Their sum is `GATEWAY_MAX_CONNECTIONS`."""
     layer = Struct()
     for door, limit in _shares(settings.gateway_max_connections).items():
         layer.update({f"envoy.resource_limits.listener.{door}.connection_limit": limit})

@@ -1,4 +1,4 @@
-"""Where the services are, and how the gateway treats them."""
+"""Envoy's clusters: the services' addresses, health checks and limits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions as UpstreamHttpOptions
 from envoy.type.v3.percent_pb2 import Percent
 
-from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.messages import flag, number, pack, seconds, socket_address
 from gateway.settings import SERVICES, Endpoint, GatewaySettings
 from gateway.tls import upstream_tls
 
 HEALTH_REQUESTS_LIMIT = 64
-# Of Health/Watch at one service. With all other bounds it makes 4,096, what one process of a service takes.
+# Most Health/Watch streams at one service. The sum of all limits is 4,096, the limit of one process of a service.
 HEALTH_STREAMS_LIMIT = 384
 ADMIN_CLUSTER = "envoy_admin"
 COLLECTOR_CLUSTER = "otlp_collector"
@@ -41,12 +41,12 @@ def _assignment(name: str, endpoints: list[Endpoint]) -> Any:
 
 
 def _discover(cluster: Any, endpoints: list[Endpoint]) -> None:
-    """Addresses as they are; a name is resolved every few seconds, and each of its addresses is an endpoint."""
+    """Use addresses directly. Resolve a name every few seconds, with each of its addresses as an endpoint."""
     if all(item.is_ip for item in endpoints):
         cluster.type = Cluster.STATIC
         return
     dns = DnsCluster(dns_refresh_rate=seconds(5), dns_lookup_family=DNS_V4_PREFERRED)
-    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=packed(dns)))
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.cluster.dns", typed_config=pack(dns)))
 
 
 def _http2() -> Any:
@@ -66,7 +66,7 @@ def _http2() -> Any:
 
 
 def _health_check(health_service: str) -> Any:
-    # All intervals alike: without traffic Envoy would look again only after a minute.
+    # All intervals are equal: without traffic Envoy would check again only after a minute.
     every = seconds(1)
     return HealthCheck(
         timeout=seconds(2),
@@ -93,14 +93,17 @@ def _circuit_breakers(max_requests: int, max_health_requests: int) -> Any:
                     budget_percent=Percent(value=20), min_retry_concurrency=number(8)
                 ),
             ),
-            # Health has places of its own at every door: GET /health, Health/Check, Health/Watch.
+            # Health has its own places at every door: GET /health, Health/Check, Health/Watch.
             CircuitBreakers.Thresholds(priority=HIGH, max_requests=number(max_health_requests)),
         ]
     )
 
 
 def _outlier_detection() -> Any:
-    """Eject an endpoint that cannot be connected to; never for what a service answers, never the last one."""
+    """Eject an endpoint that does not accept connections.
+
+    A service's answers never eject it, and the last one stays.
+    """
     return OutlierDetection(
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=number(5),
@@ -124,22 +127,22 @@ def streams_cluster_name(service: str) -> str:
 
 
 def service_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
-    """The replicas of one service; `health_service` is the full name that its health is asked by."""
+    """The replicas of one service. `health_service`: the full service name for health checks."""
     return _cluster(settings, service, service, health_service, settings.gateway_max_requests)
 
 
 def native_cluster_name(service: str) -> str:
-    """The cluster of the calls that come through the native door."""
+    """The name of the cluster for calls through the native door."""
     return f"{service}_native"
 
 
 def native_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
-    """The same replicas for native calls: what one door lets in takes no room from the other."""
+    """The same replicas for native calls, so that one door's calls take no room from the other's."""
     return _cluster(settings, native_cluster_name(service), service, health_service, settings.gateway_max_requests)
 
 
 def streams_cluster(settings: GatewaySettings, service: str, health_service: str) -> Any:
-    """The same replicas for streams, which stay: however many are open, calls have room."""
+    """The same replicas for streams. They stay open, so they have their own limit and take no room from calls."""
     return _cluster(
         settings,
         streams_cluster_name(service),
@@ -166,11 +169,11 @@ def _cluster(
         per_connection_buffer_limit_bytes=number(1 << 20),
         lb_policy=Cluster.LEAST_REQUEST,
         load_assignment=_assignment(name, endpoints),
-        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+        typed_extension_protocol_options={HTTP2_EXTENSION: pack(_http2())},
         health_checks=[_health_check(health_service)],
         circuit_breakers=_circuit_breakers(max_requests, max_health_requests),
         outlier_detection=_outlier_detection(),
-        # With nobody healthy left, ask anyway: the service itself tells best what is wrong.
+        # Without a healthy replica, call any: the service itself gives the best error.
         common_lb_config=Cluster.CommonLbConfig(healthy_panic_threshold=Percent(value=1)),
         upstream_connection_options=UpstreamConnectionOptions(
             tcp_keepalive=TcpKeepalive(
@@ -181,7 +184,7 @@ def _cluster(
     )
     _discover(cluster, endpoints)
     if tls is not None:
-        cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+        cluster.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(tls)))
     return cluster
 
 
@@ -196,19 +199,19 @@ def admin_cluster(settings: GatewaySettings) -> Any:
 
 
 def collector_cluster(collector: Endpoint) -> Any:
-    """Where traces go."""
+    """The trace collector."""
     cluster = Cluster(
         name=COLLECTOR_CLUSTER,
         connect_timeout=seconds(1),
         load_assignment=_assignment(COLLECTOR_CLUSTER, [collector]),
-        typed_extension_protocol_options={HTTP2_EXTENSION: packed(_http2())},
+        typed_extension_protocol_options={HTTP2_EXTENSION: pack(_http2())},
     )
     _discover(cluster, [collector])
     return cluster
 
 
 def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:
-    """The four services and what the settings ask for besides. `health_services` maps service to full name."""
+    """The clusters of the four services, and those that the settings add. `health_services`: process to full name."""
     clusters = [service_cluster(settings, service, health_services[service]) for service in SERVICES]
     clusters += [native_cluster(settings, service, health_services[service]) for service in SERVICES]
     clusters += [streams_cluster(settings, service, health_services[service]) for service in SERVICES]

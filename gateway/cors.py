@@ -1,8 +1,8 @@
 """Cross-origin requests (the Fetch standard, section 3.2): which pages may call the JSON door, and read its answers.
 
-Envoy's own CORS filter works for routes to a cluster alone. It leaves out pages, refusals and the gateway's own errors,
-and a page that cannot read an answer sees a network error. So the headers are set where every answer passes: in the
-outermost filter, and in the local replies, which also answer what Envoy refuses before any filter sees it.
+Envoy's own CORS filter works only for routes to a cluster. It omits pages, refusals and the gateway's own errors, and a
+page that cannot read an answer sees a network error. So we set the headers in the outermost filter, which every answer
+passes, and in the local replies, which also answer requests that Envoy refuses before the filters.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ REQUEST_HEADERS: Final = (
     "tracestate",
     "x-request-id",
 )
-"""What a page may send, besides what every page may."""
+"""Request headers that a page may send, besides those that every page may send."""
 
 ANSWER_HEADERS: Final = ("content-disposition", "etag", "last-modified", "retry-after", "x-request-id")
-"""What a page may read, besides what every page may."""
+"""Response headers that a page may read, besides those that every page may read."""
 
 MAX_AGE_S: Final = 600
-"""How long a browser remembers the answer to a preflight."""
+"""How long a browser caches the answer to a preflight."""
 
 
 def _where_listed(settings: GatewaySettings, value: str) -> str:
-    """Envoy's format for `value`, a CEL expression, where the caller's origin is listed; else empty: no header."""
+    """Envoy's format for `value`, a CEL expression, if the caller's origin is listed; otherwise empty, so no header."""
     origins = ", ".join(f"'{origin}'" for origin in settings.gateway_cors_origins)
     return f"%CEL('origin' in request.headers && request.headers['origin'] in [{origins}] ? {value} : '')%"
 
 
 def answer_headers(settings: GatewaySettings) -> list[Any]:
-    """Headers of every answer; none where no origin is listed."""
+    """Headers of every answer; none if no origin is listed."""
     if not settings.gateway_cors_origins:
         return []
     return [
         replaced_header("access-control-allow-origin", _where_listed(settings, "request.headers['origin']")),
         replaced_header("access-control-expose-headers", _where_listed(settings, f"'{', '.join(ANSWER_HEADERS)}'")),
-        # Also where the origin is not listed, or a cache would hand that answer to a page that may read it.
+        # Also if the origin is not listed, or a cache would give that answer to a listed page.
         replaced_header("vary", "origin"),
     ]
 
@@ -59,7 +59,7 @@ def answer_headers(settings: GatewaySettings) -> list[Any]:
 def preflight_routes(
     settings: GatewaySettings, routes: Iterable[HttpRoute], typed_per_filter_config: dict[str, Any]
 ) -> list[Any]:
-    """Answers to a browser's question whether a listed page may call; other origins get NOT_FOUND."""
+    """Routes that answer preflights of listed origins; other origins get NOT_FOUND."""
     if not settings.gateway_cors_origins:
         return []
     methods = sorted({route.http_method for route in routes})

@@ -1,6 +1,6 @@
-"""A gateway that stops without cutting off a request: no new connections, open requests answered, then the end.
+"""Stop the gateway without losing a request: accept no new connections, answer open requests, then end.
 
-Envoy by itself ends at once on SIGTERM, whatever is under way.
+Without this, Envoy ends at once on SIGTERM, also with open requests.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from gateway.settings import GatewaySettings
 
 POLITE_S: Final = 3
 _POLL_S: Final = 0.1
-# A request may be on its way along a connection that is already open.
+# A request may be in flight on an open connection.
 _QUIET_POLLS: Final = 3
 _ACTIVE_REQUESTS: Final = "^http\\.(json|grpc)\\.downstream_rq_active$"
 
 
 class StopAsked(Exception):
-    """SIGTERM or SIGINT came."""
+    """Raised on SIGTERM or SIGINT."""
 
 
 def active_requests(admin: httpx.Client) -> int:
-    """How many requests of callers Envoy has not answered yet."""
+    """The number of callers' requests that Envoy has not answered yet."""
     answer = admin.get("/stats", params={"filter": _ACTIVE_REQUESTS, "format": "json"})
     return sum(entry.get("value", 0) for entry in json.loads(answer.text)["stats"])
 
 
 def drain(settings: GatewaySettings) -> bool:
-    """Let Envoy finish what is under way; true if it could within `GATEWAY_DRAIN_S`."""
+    """Let Envoy finish open requests. Return whether it did within `GATEWAY_DRAIN_S`."""
     until_s = time.monotonic() + settings.gateway_drain_s
     with httpx.Client(base_url=f"http://127.0.0.1:{settings.envoy_admin_port}", timeout=2) as admin:
         admin.post("/healthcheck/fail")
@@ -72,7 +72,7 @@ def _ignore_signals() -> None:
 
 
 def run(settings: GatewaySettings, configuration: Path) -> int:
-    """Write the configuration and serve until told to stop; the exit status of Envoy, 0 after a drain."""
+    """Write the configuration and serve until SIGTERM or SIGINT. Return Envoy's exit status; 0 after a drain."""
     write_configuration(settings, configuration)
     with _stop_signals():
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The HTTP filters, in the order in which requests meet them, and what routes tell them."""
+"""The HTTP filters, in the order in which requests pass them, and their route configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gateway import bare_statuses, bounds, cors
-from gateway.messages import flag, number, packed, seconds
+from gateway.messages import flag, number, pack, seconds
 from gateway.routes import HttpRoute, rpc_services
 from gateway.settings import GatewaySettings
 from vyris.errors import REQUEST_LIMIT_BYTES
@@ -49,19 +49,19 @@ PRIVATE_HEADERS: Final = (
 )
 ANSWER_LIMIT_BYTES: Final = 4 << 20
 ADDRESSES_LIMIT: Final = 100_000
-"""How many callers' addresses are counted at once; the ones not seen for longest are forgotten."""
+"""The most addresses that are counted at once; the least recently seen ones are dropped."""
 
 _LUA_FOLDER: Final = Path(__file__).with_name("lua")
 
 
 @cache
 def lua_file(name: str) -> str:
-    """Text of one script of the `lua` folder."""
+    """Read one script of the `lua` folder."""
     return (_LUA_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def answer_script_name(route: HttpRoute) -> str:
-    """Which script shapes the answers of `route`, and takes a body away where it has none."""
+    """The name of the script that shapes the answers of `route`, and removes a body if the route takes none."""
     name = f"{_answer_file(route)}_{route.success_status}"
     if route.shared:
         return f"{name}_shared"
@@ -95,7 +95,7 @@ def _script(status: int, file: str) -> str:
 
 
 def query_script(allowed: Iterable[str]) -> str:
-    """Removes all query parameters but the `allowed` ones from a request, and what the bodiless script removes."""
+    """A script that removes all query parameters except the `allowed` ones, and a body as in bodiless.lua."""
     names = ", ".join(f'["{name}"] = true' for name in allowed)
     return f"{lua_file('bodiless')}\nlocal ALLOWED = {{{names}}}\n{lua_file('query')}"
 
@@ -105,7 +105,7 @@ def _source(text: str) -> Any:
 
 
 def _filter(name: str, config: Any, *, disabled: bool = False) -> Any:
-    return HttpFilter(name=name, typed_config=packed(config), disabled=disabled)
+    return HttpFilter(name=name, typed_config=pack(config), disabled=disabled)
 
 
 def _body_limit() -> Any:
@@ -113,12 +113,12 @@ def _body_limit() -> Any:
 
 
 def bounded_body() -> dict[str, Any]:
-    """Route configuration: bodies have a limit, however they are sent."""
-    return {BUFFER: packed(BufferPerRoute(buffer=_body_limit()))}
+    """Route configuration: limit the body, with every encoding."""
+    return {BUFFER: pack(BufferPerRoute(buffer=_body_limit()))}
 
 
 def _answer_headers(settings: GatewaySettings) -> Any:
-    """Take away what answers carry between the parts, and tell pages of listed origins that they may read."""
+    """Remove internal headers from answers, and add those that let pages of listed origins read them."""
     mutations = [HeaderMutationRule(remove=name) for name in PRIVATE_HEADERS]
     mutations += [HeaderMutationRule(append=header) for header in cors.answer_headers(settings)]
     return HeaderMutation(mutations=Mutations(response_mutations=mutations))
@@ -136,10 +136,10 @@ def _transcoder(descriptors: FileDescriptorSet) -> Any:
         request_validation_options=GrpcJsonTranscoder.RequestValidationOptions(
             reject_unknown_method=True,
             reject_unknown_query_parameters=True,
-            # Else a field of the body would stand above the same of the path.
+            # Otherwise a field of the body would override the same field of the path.
             reject_binding_body_field_collisions=True,
         ),
-        # Without these the bound is the connection's buffer.
+        # Without these the limit is the connection's buffer.
         max_request_body_size=number(REQUEST_LIMIT_BYTES),
         max_response_body_size=number(ANSWER_LIMIT_BYTES),
     )
@@ -154,12 +154,12 @@ def _rate_limit(settings: GatewaySettings) -> Any:
         stat_prefix="per_address",
         filter_enabled=always,
         filter_enforced=always,
-        # Requests without a descriptor (there are none) share a bucket that is never empty.
+        # Requests without a descriptor would share this bucket, which is never empty; there are none.
         token_bucket=TokenBucket(max_tokens=1 << 30, tokens_per_fill=number(1 << 30), fill_interval=seconds(1)),
         always_consume_default_token_bucket=flag(False),
         descriptors=[
             LocalRateLimitDescriptor(
-                # An entry without a value: one bucket for each value that turns up.
+                # An entry without a value: one bucket for each value.
                 entries=[RateLimitDescriptor.Entry(key="masked_remote_address")],
                 token_bucket=TokenBucket(
                     max_tokens=settings.burst, tokens_per_fill=number(per_second), fill_interval=seconds(1)
@@ -171,7 +171,7 @@ def _rate_limit(settings: GatewaySettings) -> Any:
             RateLimit(
                 actions=[
                     RateLimit.Action(
-                        # Whoever has one IPv6 address has the whole /64.
+                        # A caller with one IPv6 address has the whole /64.
                         masked_remote_address=RateLimit.Action.MaskedRemoteAddress(
                             v4_prefix_mask_len=number(32), v6_prefix_mask_len=number(64)
                         )
@@ -184,10 +184,10 @@ def _rate_limit(settings: GatewaySettings) -> Any:
 
 
 def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scripts: dict[str, str]) -> list[Any]:
-    """The chain of the JSON listener.
+    """The filter chain of the JSON listener.
 
-    Lua stands before the transcoder, so on the way back it sees what the transcoder made. The buffer
-    filter, on where there is a route, bounds a body; the transcoder's own limit is for what it holds at a time.
+    Lua comes before the transcoder, so on the way back it sees the transcoder's result. The buffer filter, which routes
+    switch on, limits a body; the transcoder's own limit only applies to the part in memory.
     """
     lua = Lua(
         default_source_code=_source(scripts["answer_200"]),
@@ -203,7 +203,7 @@ def json_filters(settings: GatewaySettings, descriptors: FileDescriptorSet, scri
 
 
 def grpc_filters(settings: GatewaySettings) -> list[Any]:
-    """The chain of the native listener. Lua works for `grpc.health.v1.Health` alone."""
+    """The filter chain of the native listener. Lua runs only for `grpc.health.v1.Health`."""
     lua = Lua(default_source_code=_source(lua_file("health_routing")))
     chain = [*bounds.native_filters(settings), _filter(LUA, lua, disabled=True), _filter(ROUTER, Router())]
     if settings.gateway_rate_limit_rps is not None:
@@ -213,14 +213,14 @@ def grpc_filters(settings: GatewaySettings) -> list[Any]:
 
 def named_script(name: str) -> dict[str, Any]:
     """Route configuration: shape answers by the script `name`."""
-    return {LUA: packed(LuaPerRoute(name=name))}
+    return {LUA: pack(LuaPerRoute(name=name))}
 
 
 def switched_on(filter_name: str, config: Any) -> dict[str, Any]:
     """Route configuration: run a filter that is off elsewhere."""
-    return {filter_name: packed(FilterConfig(config=packed(config)))}
+    return {filter_name: pack(FilterConfig(config=pack(config)))}
 
 
 def switched_off(*filter_names: str) -> dict[str, Any]:
-    """Route configuration: leave these filters out."""
-    return {name: packed(FilterConfig(disabled=True, is_optional=True)) for name in filter_names}
+    """Route configuration: switch these filters off."""
+    return {name: pack(FilterConfig(disabled=True, is_optional=True)) for name in filter_names}

@@ -1,4 +1,4 @@
-"""The configuration, written where Envoy is to read it, and judged by Envoy itself."""
+"""Write the configuration for Envoy, and check it with Envoy itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.tls import refuse_unusable_files, secret_file, secrets
 
 
 class UnfitConfiguration(RuntimeError):
-    """The configuration cannot be served; the message says why, in Envoy's own words where Envoy refuses it."""
+    """The configuration is unusable. The message has the reason: Envoy's own message if Envoy refuses it."""
 
 
 def write_configuration(settings: GatewaySettings, output: Path) -> None:
-    """Write the configuration to `output`, and what names the certificates beside it.
+    """Write the configuration to `output`, and the files that name the certificates.
 
-    Raises UnfitConfiguration for files that cannot be used.
+    Raises UnfitConfiguration for unusable files.
     """
     try:
         _write(settings, output)
@@ -38,7 +38,7 @@ def _write(settings: GatewaySettings, output: Path) -> None:
 
 
 def check_with_envoy(configuration: Path) -> None:
-    """Raise `UnfitConfiguration` unless Envoy accepts the file."""
+    """Check the file with Envoy. Raises UnfitConfiguration if Envoy refuses it."""
     command = [envoy_binary(), "--mode", "validate", "--config-path", str(configuration), "--log-level", "warning"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if result.returncode != 0:

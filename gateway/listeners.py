@@ -31,21 +31,21 @@ from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from gateway import bounds, observability
-from gateway.messages import flag, number, packed, seconds, socket_address
+from gateway.messages import flag, number, pack, seconds, socket_address
 from gateway.settings import GatewaySettings
 from gateway.tls import listener_tls
 
 CONNECTION_BUFFER_BYTES = 32 * 1024
 
-# Names that HTTP allows and gRPC does not (`a|b`): a gRPC server ends such a call in an internal error.
+# Header names that HTTP allows and gRPC does not (`a|b`): a gRPC server answers such a call with an internal error.
 # Pseudo-headers begin with a colon.
 UNSPEAKABLE_HEADERS = StringMatcher(
     safe_regex=RegexMatcher(regex=r"[^:0-9a-z._-].*|[^:].*[^0-9a-z._-].*"),
 )
-# Headers that are the gateway's own to set, and those that no service could be told.
+# Headers that only the gateway may set, and those that gRPC cannot send.
 OWN_HEADERS = [StringMatcher(prefix="x-envoy-"), StringMatcher(prefix="x-vyris-"), UNSPEAKABLE_HEADERS]
-# What a JSON caller must not say to a gRPC server: its deadline, its encodings, binary metadata (a value
-# that is not base64 ends the call in an internal error).
+# Headers that a JSON caller must not send to a gRPC server: its deadline, its encodings, binary metadata (a value that
+# is not base64 ends the call with an internal error).
 GRPC_HEADERS = [StringMatcher(prefix="grpc-"), StringMatcher(suffix="-bin")]
 
 
@@ -73,11 +73,11 @@ def _http2() -> Any:
 
 
 def _without_headers(matchers: list[Any]) -> Any:
-    """Remove request headers before anything looks at them."""
+    """Remove request headers before any filter reads them."""
     mutations = [HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=item)) for item in matchers]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=packed(EarlyHeaderMutation(mutations=mutations)),
+        typed_config=pack(EarlyHeaderMutation(mutations=mutations)),
     )
 
 
@@ -91,7 +91,7 @@ def edge_connection_manager(
     forbidden_headers: list[Any],
     codec: int,
 ) -> Any:
-    """What both doors towards callers have in common: the settings of an edge proxy."""
+    """The common settings of both doors for callers: those of an edge proxy."""
     return HttpConnectionManager(
         stat_prefix=name,
         codec_type=codec,
@@ -102,23 +102,23 @@ def edge_connection_manager(
         tracing=observability.tracing(settings),
         server_name="vyris",
         server_header_transformation=HttpConnectionManager.OVERWRITE,
-        # Who calls. Nobody counts as internal, so nobody may steer the gateway by x-envoy-* headers.
+        # The caller's address. No caller counts as internal, so x-envoy-* headers cannot control the gateway.
         use_remote_address=flag(True),
         xff_num_trusted_hops=settings.gateway_trusted_hops,
         internal_address_config=HttpConnectionManager.InternalAddressConfig(
             unix_sockets=False, cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=number(32))]
         ),
         early_header_mutation_extensions=[_without_headers(forbidden_headers)],
-        # Request ids are the caller's where it sends one, and are always told.
+        # A caller may set the request id; every answer has one.
         generate_request_id=flag(True),
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
         request_id_extension=RequestIDExtension(
-            typed_config=packed(
+            typed_config=pack(
                 UuidRequestIdConfig(pack_trace_reason=flag(False), use_request_id_for_trace_sampling=flag(False))
             )
         ),
-        # One meaning for one path.
+        # Each path has one meaning.
         normalize_path=flag(True),
         merge_slashes=True,
         path_with_escaped_slashes_action=HttpConnectionManager.REJECT_REQUEST,
@@ -133,7 +133,7 @@ def edge_connection_manager(
         http_protocol_options=_http1(),
         http2_protocol_options=_http2(),
         request_headers_timeout=seconds(bounds.HEADERS_TIMEOUT_S),
-        # Until a request is whole. A stream of answers is not bounded by it.
+        # Until a request is complete. It does not limit a stream of answers.
         request_timeout=seconds(settings.gateway_request_timeout_s),
         stream_idle_timeout=seconds(settings.gateway_request_timeout_s + 5),
         drain_timeout=seconds(1),
@@ -142,17 +142,17 @@ def edge_connection_manager(
 
 
 def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, protocols: list[str]) -> Any:
-    """A door towards callers, with TLS where it is configured."""
+    """A door for callers, with TLS if it is configured."""
     chain = FilterChain(
         filters=[
             *bounds.network_filters(settings, name),
-            Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)),
+            Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager)),
         ],
         transport_socket_connect_timeout=seconds(bounds.HANDSHAKE_TIMEOUT_S),
     )
     tls = listener_tls(settings, protocols)
     if tls is not None:
-        chain.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(tls)))
+        chain.transport_socket.CopyFrom(TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(tls)))
     return Listener(
         name=name,
         address=socket_address(settings.gateway_listen_host, port),
@@ -167,7 +167,7 @@ def statistics_listener(settings: GatewaySettings, port: int, routes: RouteConfi
     manager = HttpConnectionManager(
         stat_prefix="statistics",
         route_config=routes,
-        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))],
+        http_filters=[HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router()))],
         normalize_path=flag(True),
         max_request_headers_kb=number(8),
         stream_idle_timeout=seconds(30),
@@ -179,7 +179,7 @@ def statistics_listener(settings: GatewaySettings, port: int, routes: RouteConfi
         per_connection_buffer_limit_bytes=number(1 << 20),
         filter_chains=[
             FilterChain(
-                filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))]
+                filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))]
             )
         ],
         ignore_global_conn_limit=True,

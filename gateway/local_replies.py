@@ -1,4 +1,4 @@
-"""The bodies of Envoy's own errors, so that they are the contract's."""
+"""Replace the bodies of Envoy's own errors by the contract's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.struct_pb2 import Struct
 
 from gateway import cors
-from gateway.messages import number, packed, replaced_header
+from gateway.messages import number, pack, replaced_header
 from gateway.routes import HEALTH_PATH
 from gateway.settings import GatewaySettings
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, VyrisError
@@ -24,26 +24,26 @@ from vyris.errors import InvalidRequest, NotFound, RateLimited, Retryable, Vyris
 
 @dataclass(frozen=True)
 class LocalReply:
-    """How one kind of Envoy's own errors is told."""
+    """The replacement for one kind of Envoy's own errors."""
 
     when: str
     """CEL over Envoy's attributes."""
     error: VyrisError
     grpc_status: str = ""
-    """What native callers get; empty: what Envoy makes of the HTTP status."""
+    """The gRPC status for native callers; empty: Envoy's choice for the HTTP status."""
 
 
 REPLIES: Final = (
     LocalReply("response.code == 404 || response.code_details == 'path_normalization_failed'", NotFound()),
     LocalReply("response.code == 413", InvalidRequest.too_large(), grpc_status="3"),
     LocalReply("response.code == 429", RateLimited()),
-    # The caller's own bytes came too slowly, or the service did not answer in time.
+    # The caller sent its request too slowly, or the service did not answer in time.
     LocalReply(
         "response.code == 408 || response.code == 504",
         Retryable("The request took too long; send the same request again", http_status=504),
         grpc_status="14",
     ),
-    # Whatever else Envoy holds against a request: JSON that the transcoder refuses, bad headers or framing.
+    # All other refusals by Envoy: JSON that the transcoder refuses, bad headers or framing.
     LocalReply(
         "(response.code >= 400 && response.code < 500) || response.code == 501",
         InvalidRequest(),
@@ -52,20 +52,20 @@ REPLIES: Final = (
     LocalReply("response.code >= 500", Retryable()),
 )
 
-# More requests under way than one service may have: in overload the most frequent of all answers, and the one that must
-# cost least. So it is found first and by a flag; the others are found by expressions, eight in the worst case.
+# A service has too many requests in flight: in overload this is the most frequent answer, and it must cost least. So it
+# is matched first and by a flag; the others are matched by expressions, eight in the worst case.
 OVERFLOW_FLAG: Final = "UO"
 OVERFLOW: Final = Retryable.shed()
 
-# GET /health is answered with its own body, whatever is wrong. The transcoder keeps the path under another name.
+# GET /health has its own body for every failure. The transcoder keeps the path under another name.
 UNHEALTHY_WHEN: Final = (
     "response.code >= 500 && request.method == 'GET' && "
     f"(request.url_path == '{HEALTH_PATH}' || "
     f"('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '{HEALTH_PATH}'))"
 )
 
-# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own way. (The content type says
-# nothing here: once transcoded, every request is gRPC.)
+# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own form. (The content type cannot tell here:
+# after the transcoder, every request is gRPC.)
 NATIVE_ROUTE: Final = "grpc"
 NATIVE_ELSEWHERE: Final = "This port speaks JSON; native gRPC has a port of its own"
 
@@ -74,7 +74,7 @@ def _filter(expression: str) -> Any:
     return AccessLogFilter(
         extension_filter=ExtensionFilter(
             name="envoy.access_loggers.extension_filters.cel",
-            typed_config=packed(ExpressionFilter(expression=expression)),
+            typed_config=pack(ExpressionFilter(expression=expression)),
         )
     )
 
@@ -102,7 +102,7 @@ def _json_mapper(when: Any, error: VyrisError, cors_headers: list[Any]) -> Any:
 
 
 def json_replies(settings: GatewaySettings) -> Any:
-    """For the JSON listener: three keys, and `/health` its own body."""
+    """For the JSON listener: the error with three keys, and for `/health` its own body."""
     pages_may_read = cors.answer_headers(settings)
     unhealthy = ResponseMapper(
         filter=_filter(UNHEALTHY_WHEN),
@@ -115,11 +115,11 @@ def json_replies(settings: GatewaySettings) -> Any:
         body=DataSource(inline_string=NATIVE_ELSEWHERE),
         headers_to_add=pages_may_read,
     )
-    # The answer of `/health` is put right by its script also where this mapper comes first.
+    # If this mapper comes first, the script of `/health` corrects its answer.
     overflow = _json_mapper(_overflow_filter(), OVERFLOW, pages_may_read)
     others = [_json_mapper(_filter(reply.when), reply.error, pages_may_read) for reply in REPLIES]
-    # What the gateway answers for a service (lua/shared.lua) stays as it is. Else each of the expressions below would
-    # be asked, for the most frequent of all answers.
+    # Leave the gateway's cached answers (lua/shared.lua) unchanged. Otherwise each of the expressions below would be
+    # evaluated for the most frequent answer.
     kept = ResponseMapper(filter=_filter("response.code < 400"))
     return LocalReplyConfig(mappers=[overflow, kept, native, unhealthy, *others])
 

@@ -1,4 +1,4 @@
-"""Short forms of what Envoy's configuration messages ask for again and again."""
+"""Helpers for Envoy's configuration messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 
-def packed(message: Message) -> AnyMessage:
+def pack(message: Message) -> AnyMessage:
     """Wrap `message` as a typed extension configuration."""
     wrapped = AnyMessage()
     wrapped.Pack(message)
@@ -25,26 +25,26 @@ def number(value: int) -> UInt32Value:
 
 
 def flag(value: bool) -> BoolValue:
-    """Set an optional truth."""
+    """Set an optional boolean."""
     return BoolValue(value=value)
 
 
 def seconds(value: float) -> timedelta:
-    """Give a span of time the form that Duration fields take."""
+    """Make a Duration of seconds."""
     return timedelta(seconds=value)
 
 
 def replaced_header(name: str, value: str) -> Any:
-    """Set a header, whatever may be there."""
+    """Set a header, or overwrite it."""
     action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
 
 
 def added_header(name: str, value: str) -> Any:
-    """Set a header where it is absent."""
+    """Set a header if it is absent."""
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
 
 
 def socket_address(host: str, port: int) -> Any:
-    """Name a place to bind or connect to."""
+    """Make an address to bind or connect to."""
     return Address(socket_address=SocketAddress(address=host, port_value=port))

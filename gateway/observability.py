@@ -1,7 +1,7 @@
-"""What the gateway tells about the requests: access log, traces, statistics. Never a path, a query string or a token.
+"""Access log, traces and statistics of the requests: never with a path, a query string or a token.
 
-A path may hold what identifies a person or a phone (`/v1/devices/{device_library_id}/…`), and a path that matches no
-route may resemble one that does. So a request is named by its route, which is a constant of the configuration.
+A path may identify a person or a phone (`/v1/devices/{device_library_id}/…`), and a path without a route may resemble
+one with a route. So a request is named by its route, which is a constant of the configuration.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from google.protobuf.struct_pb2 import Struct
 
 from gateway.clusters import COLLECTOR_CLUSTER
-from gateway.messages import packed, seconds
+from gateway.messages import pack, seconds
 from gateway.settings import GatewaySettings
 
 ACCESS_LOG_FIELDS: Final = {
@@ -55,14 +55,14 @@ ACCESS_LOG_FIELDS: Final = {
     "trace_id": "%TRACE_ID%",
 }
 
-# Of the requests that were shed (503) one in a hundred is written down: in overload a line for each costs a quarter of
-# what is served. All are counted, `envoy_cluster_upstream_rq_pending_overflow` and `envoy_cluster_upstream_rq_503`.
+# Only one in a hundred shed requests (503) is logged: in overload a line for each would cost a quarter of the
+# throughput. All are counted, in `envoy_cluster_upstream_rq_pending_overflow` and `envoy_cluster_upstream_rq_503`.
 SHED: Final = 503
 SHED_SAMPLE: Final = FractionalPercent(numerator=1, denominator=FractionalPercent.HUNDRED)
-# A 503 for one of these reasons is none: no healthy service, no connection, a connection that broke, no answer in time.
+# A 503 for one of these reasons is not shed: no healthy service, no connection, a broken connection, no answer in time.
 TROUBLE_FLAGS: Final = ("UH", "UF", "UC", "UR", "URX", "LR", "NC", "UT")
 
-# Envoy's own tags `http.url` and `grpc.path` would carry the path. A tag without a value does not replace one, and a
+# Envoy's own tags `http.url` and `grpc.path` would contain the path. A tag without a value does not replace one, and a
 # request may have no route.
 TAGS: Final = (
     CustomTag(tag="http.route", value="%ROUTE_NAME%"),
@@ -72,14 +72,14 @@ TAGS: Final = (
 
 
 def access_logs(settings: GatewaySettings) -> list[Any]:
-    """One JSON line for each request that was let in, and for some of those that were shed."""
+    """One JSON line for each accepted request, and for some of the shed ones."""
     path = settings.gateway_access_log_path
     if path in {"", "-"}:
         return []
     fields = Struct()
     fields.update(ACCESS_LOG_FIELDS)
     log = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=fields, omit_empty_values=True))
-    return [AccessLog(name="envoy.access_loggers.file", typed_config=packed(log), filter=_written())]
+    return [AccessLog(name="envoy.access_loggers.file", typed_config=pack(log), filter=_written())]
 
 
 def _written() -> Any:
@@ -100,7 +100,7 @@ def _written() -> Any:
 
 
 def tracing(settings: GatewaySettings) -> Any | None:
-    """OpenTelemetry spans over OTLP; None where no collector is named."""
+    """OpenTelemetry spans over OTLP; None without a collector."""
     if settings.otlp_collector is None:
         return None
     config = OpenTelemetryConfig(
@@ -110,9 +110,9 @@ def tracing(settings: GatewaySettings) -> Any | None:
     percent = Percent(value=settings.gateway_trace_percent)
     return HttpConnectionManager.Tracing(
         random_sampling=percent,
-        # A caller cannot force traces of its own.
+        # A caller cannot force a trace.
         client_sampling=Percent(value=0),
         overall_sampling=Percent(value=100),
         custom_tags=TAGS,
-        provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config)),
+        provider=Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=pack(config)),
     )

@@ -8,8 +8,8 @@ from vyris.http_rules import VARIABLE
 
 
 def path_regex(template: str) -> str | None:
-    """RE2 expression for a template with variables; None where the path is exact."""
+    """The RE2 expression for a template with variables; None if the path has none."""
     if "{" not in template:
         return None
-    literals = VARIABLE.split(template)[::2]  # between them stand the variables' names
+    literals = VARIABLE.split(template)[::2]  # every second part is a variable's name
     return "[^/]+".join(re.escape(literal) for literal in literals)

@@ -1,4 +1,4 @@
-"""Envoy's route tables: of the JSON listener, of the native one, of the statistics."""
+"""Envoy's route tables: for the JSON listener, the native one, and the statistics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from gateway import bounds, cors, filters
 from gateway.clusters import ADMIN_CLUSTER, native_cluster_name, streams_cluster_name
 from gateway.local_replies import NATIVE_ROUTE
-from gateway.messages import added_header, number, packed, replaced_header, seconds
+from gateway.messages import added_header, number, pack, replaced_header, seconds
 from gateway.paths import path_regex
 from gateway.routes import HttpRoute, RpcService
 from gateway.settings import GatewaySettings
@@ -36,7 +36,10 @@ HEALTH_TIMEOUT_S: Final = 2
 
 
 def caller_address() -> Any:
-    """Tell services who calls: the address that limits and the access log have, too. A caller's own word is removed."""
+    """Send the caller's address to services, the one of the limits and the access log.
+
+    A caller's own header is removed.
+    """
     return replaced_header(CALLER_ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")
 
 
@@ -45,7 +48,7 @@ def _header_is(name: str, value: str) -> Any:
 
 
 _HAS_QUERY: Final = HeaderMatcher(name=":path", string_match=StringMatcher(contains="?"))
-# What Envoy itself takes for gRPC. Whatever looks like it but is not, is read as JSON.
+# Content types that Envoy itself treats as gRPC. All similar ones are read as JSON.
 _IS_GRPC: Final = HeaderMatcher(
     name="content-type",
     string_match=StringMatcher(safe_regex=RegexMatcher(regex=r"application/grpc(\+.*)?")),
@@ -53,13 +56,13 @@ _IS_GRPC: Final = HeaderMatcher(
 
 
 def retry_policy() -> Any:
-    """Only where the service cannot have begun with the request. Shed answers are never repeated here."""
+    """Retry only if the service cannot have begun with the request. Shed requests are never retried here."""
     return RetryPolicy(
         retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=number(2),
         retry_host_predicate=[
             RetryPolicy.RetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+                name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
             )
         ],
         host_selection_retry_max_attempts=3,
@@ -90,19 +93,19 @@ def _json_route(route: HttpRoute, settings: GatewaySettings, *, with_query: bool
             timeout=seconds(timeout_s),
             priority=HIGH if route.is_health else DEFAULT,
         ),
-        # A JSON caller brings no deadline; the service is told the gateway's as gRPC tells one.
+        # A JSON caller has no deadline; the service gets the gateway's, in gRPC's form.
         request_headers_to_add=[replaced_header("grpc-timeout", f"{round(timeout_s * 1000)}m")],
         typed_per_filter_config=per_filter,
     )
 
 
 def query_script_name(route: HttpRoute) -> str:
-    """Which script removes the parameters that `route` does not take."""
+    """The name of the script that removes the query parameters that `route` does not take."""
     return "query_" + "_".join(route.query_parameters)
 
 
 def json_scripts(routes: list[HttpRoute]) -> dict[str, str]:
-    """Every script that the JSON listener's routes name."""
+    """All scripts of the JSON listener's routes."""
     scripts = filters.answer_scripts(routes)
     for route in routes:
         if route.query_parameters:
@@ -121,10 +124,10 @@ def _refusal(name: str, match: Any, status: int, per_filter: dict[str, Any]) -> 
 
 
 def _query_guard() -> Any:
-    """A route for queries that no caller should send."""
-    # The script removes the query, and the request is routed again, so this answer is never given.
-    strip = {filters.LUA: packed(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
-    # Which filters are on is settled by the first route.
+    """A route for requests with a query, to remove unlisted parameters."""
+    # The script removes the query, and the request is routed again, so this answer is never sent.
+    strip = {filters.LUA: pack(LuaPerRoute(source_code={"inline_string": filters.query_script(())}))}
+    # The first route decides which filters are on.
     strip |= filters.bounded_body()
     return _refusal("query", RouteMatch(prefix="/", headers=[_HAS_QUERY]), 404, strip)
 
@@ -140,7 +143,7 @@ def _static_route(page: StaticPage) -> Any:
 
 
 def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[StaticPage]) -> Any:
-    """Exact routes and nothing else: what is not listed is NOT_FOUND."""
+    """Only exact routes: every other path is NOT_FOUND."""
     answers_itself = filters.switched_off(filters.LUA, filters.TRANSCODER)
     refuse_grpc = _refusal(
         NATIVE_ROUTE,
@@ -196,7 +199,7 @@ def _grpc_health_routes(settings: GatewaySettings, services: list[RpcService]) -
         for service in services:
             match = RouteMatch(path=path, headers=[_header_is(HEALTH_SERVICE_HEADER, service.name)])
             table.append(_grpc_route(f"{service.name} {method}", match, service.cluster, settings, stream=stream))
-        # The empty name or an unknown one: mint says what the protocol asks for.
+        # The empty name or an unknown one: mint answers as the protocol requires.
         table.append(_grpc_route(f"health {method}", RouteMatch(path=path), "mint", settings, stream=stream))
     for route in table:
         route.route.priority = HIGH
@@ -206,14 +209,14 @@ def _grpc_health_routes(settings: GatewaySettings, services: list[RpcService]) -
 
 
 def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
-    """By service name to its process; unknown services are UNIMPLEMENTED."""
+    """Route by service name to its process; unknown services are UNIMPLEMENTED."""
     table = []
     for service in services:
         for method in service.methods:
-            # Each has a route of its own: the access log and traces name a call by it.
+            # Each method has its own route, because the access log and traces name a call by it.
             path, stream = f"/{service.name}/{method}", method in service.streams
             table.append(_grpc_route(path, RouteMatch(path=path), service.cluster, settings, stream=stream))
-        # The service answers for methods that only a newer version knows.
+        # Unknown methods go to the service, which may be newer than the gateway.
         prefix = f"/{service.name}/"
         table.append(_grpc_route(prefix, RouteMatch(prefix=prefix), service.cluster, settings))
     table += _grpc_health_routes(settings, services)
@@ -221,8 +224,8 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
         for version in ("v1", "v1alpha"):
             path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
             reflection = _grpc_route(path, RouteMatch(path=path), "mint", settings, stream=True)
-            # Its requests are a stream, too: there is no end to wait for.
-            reflection.typed_per_filter_config[filters.BUFFER].CopyFrom(packed(BufferPerRoute(disabled=True)))
+            # Its requests are a stream, so there is no end to wait for.
+            reflection.typed_per_filter_config[filters.BUFFER].CopyFrom(pack(BufferPerRoute(disabled=True)))
             table.append(reflection)
     for route in table:
         route.match.grpc.SetInParent()
@@ -239,7 +242,7 @@ def grpc_routes(settings: GatewaySettings, services: list[RpcService]) -> Any:
 
 
 def statistics_routes() -> Any:
-    """`/metrics`, and no other door to the admin interface."""
+    """Only `/metrics`; the rest of the admin interface is not reachable."""
     route = Route(
         name="metrics",
         match=RouteMatch(path="/metrics", headers=[_header_is(":method", "GET")]),

@@ -1,4 +1,4 @@
-"""What the protos say about HTTP: one `HttpRoute` for each google.api.http rule."""
+"""Read the HTTP routes from the protos: one `HttpRoute` for each google.api.http rule."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vyris.http_rules import VARIABLE, bindings
 
 DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 
-# Of all routes the one whose every failure has the same body, and which is never refused for what callers send.
+# The only route with the same body for every failure; it is never refused because of callers' traffic.
 HEALTH_PATH: Final = "/health"
 
-# Packages that are answered by another service's process.
+# Packages that another service's process serves.
 HOSTED_BY: Final = {"suite": "mint", "holds": "mint"}
 
 
 class Unroutable(ValueError):
-    """The protos say something that the gateway cannot carry."""
+    """A proto has a rule that the gateway does not support."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class HttpRoute:
     query_parameters: tuple[str, ...]
     takes_body: bool
     shared: bool = False
-    """Whether the answer may be kept for a moment, as it is everybody's."""
+    """Whether the gateway may cache the answer for a moment, because it is the same for all callers."""
 
     @property
     def is_health(self) -> bool:
-        """Whether it tells the suite's health."""
+        """Whether it is the suite's health."""
         return self.template == HEALTH_PATH
 
 
 @dataclass(frozen=True)
 class RpcService:
-    """One gRPC service and the process that answers for it."""
+    """One gRPC service and the process that serves it."""
 
     name: str
     """Full name, `vyris.mint.v1.MintService`."""
@@ -64,7 +64,7 @@ class RpcService:
 
 
 def load_descriptors(path: Path = DESCRIPTOR_SET) -> FileDescriptorSet:
-    """Read a descriptor set as protoc writes it, without the comments."""
+    """Read protoc's descriptor set, without the comments."""
     descriptors = FileDescriptorSet.FromString(path.read_bytes())
     for file in descriptors.file:
         file.ClearField("source_code_info")
@@ -88,7 +88,7 @@ def rpc_services(descriptors: FileDescriptorSet) -> list[RpcService]:
 
 
 def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
-    """Every HTTP rule: exact paths first, then templates, the more literal ones before the others."""
+    """All HTTP rules: exact paths first, then templates, those with more literal segments first."""
     routes = [
         route
         for file in descriptors.file
@@ -108,7 +108,7 @@ def http_routes(descriptors: FileDescriptorSet) -> list[HttpRoute]:
 
 
 def is_internal(service: ServiceDescriptorProto) -> bool:
-    """Whether the gateway routes nobody to it, and no public page tells of it."""
+    """Whether a service is internal: the gateway does not route it, and no public page mentions it."""
     options: Any = service.options
     return bool(options.Extensions[http_policy_pb2.internal])
 
@@ -122,7 +122,7 @@ def _cluster_of(package: str) -> str:
 
 
 def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Iterator[HttpRoute]:
-    options: Any = method.options  # the stubs for google.api know no extensions
+    options: Any = method.options  # google.api's stubs do not know extensions
     rpc = f"{service}/{method.name}"
     try:
         found = bindings(options)

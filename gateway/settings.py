@@ -1,4 +1,4 @@
-"""What the gateway can be told: from the environment, then from `.env`."""
+"""The gateway's settings: from the environment, then from `.env`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Endpoint(NamedTuple):
-    """Where one replica of a service listens."""
+    """The address of one replica of a service."""
 
     host: str
     port: int
 
     @property
     def is_ip(self) -> bool:
-        """Whether `host` needs no name service."""
+        """Whether `host` is an IP address."""
         try:
             ipaddress.ip_address(self.host)
         except ValueError:
@@ -33,7 +33,7 @@ class Endpoint(NamedTuple):
 
 
 def parse_endpoints(text: str) -> list[Endpoint]:
-    """Read `host:port[,host:port…]`; an IPv6 address stands in brackets."""
+    """Parse `host:port[,host:port…]`; an IPv6 address is in brackets. Raises ValueError."""
     endpoints = []
     for item in text.split(","):
         host, colon, port = item.strip().rpartition(":")
@@ -60,7 +60,7 @@ class GatewaySettings(BaseSettings):
     gateway_metrics_host: str = "127.0.0.1"
     """Address of the statistics listener."""
     gateway_metrics_port: Port | None = None
-    """Prometheus statistics at `/metrics` and nothing else. Unset: no such listener."""
+    """Port of the Prometheus statistics at `/metrics`. Unset: no such listener."""
     envoy_admin_port: Port = 9901
     """Envoy's admin interface, always on the loopback address."""
 
@@ -69,50 +69,52 @@ class GatewaySettings(BaseSettings):
     wallet_port: Port = 50053
     reforge_port: Port = 50054
     mint_address: str = ""
-    """`host:port`, several divided by commas. A DNS name is resolved again and again, and each of its
+    """`host:port`, several separated by commas. A DNS name is resolved every few seconds, and each of its
     addresses is an endpoint (a headless Kubernetes Service). Empty: `127.0.0.1:$MINT_PORT`."""
     encounter_address: str = ""
     wallet_address: str = ""
     reforge_address: str = ""
 
     gateway_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
-    """Worker threads of Envoy: one a core of its own. The local stack, where it shares them, takes half."""
+    """Worker threads of Envoy: one for each of its own cores.
+
+    The local stack shares its cores and takes half of them.
+    """
     gateway_request_timeout_s: Seconds = 10
-    """From the last byte of the request to the first of the answer; services are told it in
-    `grpc-timeout`."""
+    """From the last byte of the request to the first of the answer; services get it in `grpc-timeout`."""
     gateway_stream_idle_timeout_s: Seconds = 3600
     """How long a server stream of the gRPC listener may stay silent."""
     gateway_drain_s: Annotated[int, Field(ge=0, le=600)] = 15
-    """How long open requests may take to finish once the gateway is told to stop."""
+    """How long open requests may take to finish after SIGTERM."""
     gateway_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """Connections from callers: three quarters for JSON, a quarter for gRPC, where many calls share one."""
+    """Most connections from callers: three quarters for JSON, a quarter for gRPC, where many calls share one."""
     gateway_address_max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1_600
-    """Connections from one caller's address (a /64 for IPv6), three quarters for JSON and a quarter for gRPC; more are
-    closed at once. Not applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), whose addresses connections show.
-    Above the thousand copies of one receipt that may come at once."""
+    """Most connections from one caller's address (a /64 for IPv6), three quarters for JSON and a quarter for gRPC; more
+    are closed at once. Not applied behind trusted proxies (`GATEWAY_TRUSTED_HOPS`), because connections have the
+    proxies' addresses. Must allow the thousand copies of one receipt that may come at once."""
     gateway_address_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 64
-    """Streams that one caller's address may hold open, at all services together; more are refused with RATE_LIMITED."""
+    """Most open streams of one caller's address, at all services together; more are refused with RATE_LIMITED."""
     gateway_max_requests: Annotated[int, Field(ge=1, le=65_536)] = 1_280
-    """Requests under way at one service; more are answered 503 at once. Above the thousand copies of one receipt that
-    must all be answered, and about what the service answers in half a second: whoever is let in waits that long."""
+    """Most requests in flight at one service; more get 503 at once. Must allow the thousand copies of one receipt that
+    must all be answered. About what the service answers in half a second, which is the longest wait of a request."""
     gateway_max_streams: Annotated[int, Field(ge=1, le=65_536)] = 1_024
-    """Streams (a drop that is watched, health that is watched) open at one service; more are refused at once."""
+    """Most open streams (watches of a drop or of health) at one service; more are refused at once."""
     gateway_max_heap_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 40)] = 512 << 20
     """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
-    """Proxies in front of the gateway whose `x-forwarded-for` is believed."""
+    """Number of proxies in front of the gateway with a trusted `x-forwarded-for`."""
     gateway_rate_limit_rps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Requests a second that one caller's address may send, on average. Unset: no limit."""
     gateway_rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """How many it may send at once. Unset: twice the rate."""
+    """How many requests it may send at once. Unset: twice the rate."""
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins, divided by commas, whose pages may call the JSON interface."""
+    """Origins of pages that may call the JSON interface, separated by commas."""
     gateway_access_log_path: str = "/dev/stdout"
     """Empty (`-`): no access log."""
     gateway_reflection: bool | None = None
     """gRPC reflection on the native listener. Unset: only in development."""
     gateway_static_dir: Path = Path(__file__).parent / "static"
-    """Folder of the pages that the gateway answers itself; see its `pages.json`."""
+    """Folder of the pages that the gateway serves itself; see its `pages.json`."""
 
     gateway_tls_cert_file: Path | None = None
     """PEM chain for both listeners; with it, `GATEWAY_TLS_KEY_FILE`."""
@@ -125,15 +127,15 @@ class GatewaySettings(BaseSettings):
     gateway_upstream_key_file: Path | None = None
     """PEM key of `GATEWAY_UPSTREAM_CERT_FILE`."""
     gateway_upstream_server_name: str = "{service}"
-    """DNS name that a service's certificate must carry; `{service}` becomes mint, encounter, …"""
+    """DNS name that a service's certificate must have; `{service}` becomes mint, encounter, …"""
 
     gateway_secrets_dir: Path = Path()
-    """Where the generator writes the files that name the certificates; beside its output unless set."""
+    """Folder for the generated files that name the certificates. Unset: the folder of the output."""
 
     otel_exporter_otlp_endpoint: str = ""
     """`http://host:4317` or `host:4317` of an OpenTelemetry collector (gRPC without TLS). Empty: no traces."""
     gateway_trace_percent: Annotated[float, Field(ge=0, le=100)] = 100
-    """Share of the requests that are traced where the caller did not decide."""
+    """Percentage of the requests that are traced, if the caller did not decide."""
 
     vyris_env: Literal["development", "production"] = "development"
     """Production has no gRPC reflection."""
@@ -172,7 +174,7 @@ class GatewaySettings(BaseSettings):
         return self
 
     def endpoints(self, service: str) -> list[Endpoint]:
-        """Where `service` (mint, encounter, wallet, reforge) listens."""
+        """The addresses of `service` (mint, encounter, wallet, reforge)."""
         text = getattr(self, f"{service}_address") or f"127.0.0.1:{getattr(self, f'{service}_port')}"
         try:
             return parse_endpoints(text)
@@ -181,7 +183,7 @@ class GatewaySettings(BaseSettings):
 
     @property
     def otlp_collector(self) -> Endpoint | None:
-        """Where traces go; None: nowhere."""
+        """The address of the trace collector, or None."""
         if not self.otel_exporter_otlp_endpoint:
             return None
         text = self.otel_exporter_otlp_endpoint.removeprefix("http://").rstrip("/")

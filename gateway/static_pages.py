@@ -1,4 +1,4 @@
-"""Pages that the gateway answers itself, out of the `static` folder."""
+"""Pages that the gateway serves itself, from the `static` folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 PAGE_LIMIT_BYTES: Final = 1 << 20
-"""Envoy keeps the pages in its configuration."""
+"""Envoy keeps the pages in its configuration, so their size is limited."""
 
 _STRICT_CSP: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
@@ -21,7 +21,7 @@ class PageEntry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     path: str
-    """Path of the page; variables in braces stand for one segment each."""
+    """Path of the page; a variable in braces matches one segment."""
     file: str
     """File in the folder."""
     content_type: str
@@ -46,7 +46,7 @@ class StaticPage:
     headers: dict[str, str]
 
 
-def _bounded(file: Path) -> bytes:
+def _read_page(file: Path) -> bytes:
     body = file.read_bytes()
     if len(body) > PAGE_LIMIT_BYTES:
         raise ValueError(f"{file.name} is larger than {PAGE_LIMIT_BYTES} bytes")
@@ -54,12 +54,12 @@ def _bounded(file: Path) -> bytes:
 
 
 def load_pages(folder: Path) -> list[StaticPage]:
-    """Every page that `folder/pages.json` names."""
+    """Read all pages that `folder/pages.json` lists."""
     entries = PageList.model_validate(json.loads((folder / "pages.json").read_text(encoding="utf-8"))).pages
     return [
         StaticPage(
             path=entry.path,
-            body=_bounded(folder / entry.file),
+            body=_read_page(folder / entry.file),
             headers={
                 "content-type": entry.content_type,
                 "content-security-policy": entry.content_security_policy,

@@ -1,4 +1,4 @@
-"""Certificates, towards callers and towards the services. All of them are reloaded when their files change."""
+"""Certificates for callers and for the services. All of them are reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway.messages import packed
+from gateway.messages import pack
 from gateway.settings import GatewaySettings
 
 LISTENER_SECRET = "listener_certificate"  # noqa: S105  # a name
@@ -28,7 +28,7 @@ AUTHORITY_SECRET = "upstream_authority"  # noqa: S105  # a name
 
 
 def secret_file(folder: Path, name: str) -> Path:
-    """Where Envoy reads the secret `name`."""
+    """The source of the secret `name` for Envoy."""
     return folder / f"{name}.json"
 
 
@@ -49,7 +49,7 @@ def _parameters() -> Any:
 
 
 def _folder_of(path: Path) -> Any:
-    """Kubernetes swaps a symbolic link beside the files: the folder is watched."""
+    """Watch the folder, because Kubernetes swaps a symbolic link in it."""
     return WatchedDirectory(path=str(path.absolute().parent))
 
 
@@ -70,7 +70,7 @@ def _certificate(name: str, cert: Path, key: Path) -> Any:
 
 
 def secrets(settings: GatewaySettings) -> dict[str, Any]:
-    """File content (a DiscoveryResponse) of each secret that the settings name."""
+    """The file content (a DiscoveryResponse) of each secret in the settings."""
     found = {}
     if settings.gateway_tls_cert_file and settings.gateway_tls_key_file:
         found[LISTENER_SECRET] = _certificate(
@@ -82,11 +82,11 @@ def secrets(settings: GatewaySettings) -> dict[str, Any]:
         )
     if settings.gateway_upstream_ca_file:
         found[AUTHORITY_SECRET] = _authority(settings.gateway_upstream_ca_file)
-    return {name: DiscoveryResponse(resources=[packed(secret)]) for name, secret in found.items()}
+    return {name: DiscoveryResponse(resources=[pack(secret)]) for name, secret in found.items()}
 
 
 def listener_tls(settings: GatewaySettings, protocols: list[str]) -> Any | None:
-    """TLS towards callers; None where it is not configured. `protocols` are the ALPN names."""
+    """TLS for callers; None if it is not configured. `protocols`: the ALPN names."""
     if settings.gateway_tls_cert_file is None:
         return None
     return DownstreamTlsContext(
@@ -99,7 +99,7 @@ def listener_tls(settings: GatewaySettings, protocols: list[str]) -> Any | None:
 
 
 def upstream_tls(settings: GatewaySettings, service: str) -> Any | None:
-    """TLS towards a service, mutual where the gateway has a certificate; None where it is not configured."""
+    """TLS to a service, mutual if the gateway has a certificate; None if it is not configured."""
     if settings.gateway_upstream_ca_file is None:
         return None
     server_name = settings.gateway_upstream_server_name.format(service=service)
@@ -121,7 +121,7 @@ def upstream_tls(settings: GatewaySettings, service: str) -> Any | None:
 
 
 def refuse_unusable_files(settings: GatewaySettings) -> None:
-    """Raise ValueError for what Envoy would only warn of, and then refuse every caller."""
+    """Check the files. Envoy would only warn, and then refuse every caller. Raises ValueError."""
     for cert, key in (
         ("gateway_tls_cert_file", "gateway_tls_key_file"),
         ("gateway_upstream_cert_file", "gateway_upstream_key_file"),
@@ -131,7 +131,7 @@ def refuse_unusable_files(settings: GatewaySettings) -> None:
             continue
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain_file, key_file)
-        except OSError as problem:  # an SSLError is one, too
+        except OSError as problem:  # SSLError is a subclass
             why = problem.strerror or "one is no PEM, or the key is another certificate's"
             raise ValueError(f"{cert.upper()} and {key.upper()} cannot be used: {why}") from None
     if settings.gateway_upstream_ca_file is not None:

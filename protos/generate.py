@@ -1,8 +1,8 @@
-"""Generates the Python messages and stubs in `vyris/` and the descriptor set for the gateway.
+"""Generate the Python messages and stubs in `vyris/` and the descriptor set for the gateway.
 
-python protos/generate.py           writes them
-python protos/generate.py --check   exits 1 if what is there differs from what would be written
-python protos/generate.py --lint    judges the protos with buf
+python protos/generate.py           write them
+python protos/generate.py --check   exit with 1 if the files in the repository are not up to date
+python protos/generate.py --lint    lint the protos with buf
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def compile_into(root: Path) -> None:
         ]
     )
     if code != 0:
-        raise SystemExit(f"protoc failed with {code}; its messages stand above")
+        raise SystemExit(f"protoc failed with {code}; see its messages above")
     for folder in {path.parent for path in root.glob("vyris/**/*_pb2.py")}:
         for package in (folder, folder.parent):
             (package / "__init__.py").touch()
 
 
 def generated_files(root: Path) -> set[Path]:
-    """Paths, relative to `root`, of everything that the generator writes there."""
+    """The paths, relative to `root`, of all generated files."""
     found = {path.relative_to(root) for path in root.glob("vyris/**/*_pb2*.py*") if path.suffix in {".py", ".pyi"}}
     return found | {DESCRIPTOR_SET}
 
 
 def check() -> int:
-    """Compare what is checked in with what the generator makes."""
+    """Compare the files in the repository with freshly generated ones."""
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
         compile_into(fresh)
@@ -80,13 +80,13 @@ def check() -> int:
 
 
 def lint() -> int:
-    """Judge the protos with buf. The imports come from packages, so buf gets a descriptor set."""
+    """Lint the protos with buf. The imports come from packages, so buf gets a descriptor set."""
     settings = json.dumps(
         {
             "version": "v2",
             "lint": {
                 "use": ["STANDARD", "COMMENTS"],
-                # google.api.HttpBody stands for every body that is not JSON.
+                # google.api.HttpBody is the type of every body that is not JSON.
                 "except": ["RPC_REQUEST_RESPONSE_UNIQUE", "RPC_REQUEST_STANDARD_NAME", "RPC_RESPONSE_STANDARD_NAME"],
                 "ignore": ["google"],
             },
@@ -96,7 +96,7 @@ def lint() -> int:
 
 
 def main() -> int:
-    """Parse the arguments and do as they say."""
+    """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--check", action="store_true")

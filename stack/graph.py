@@ -16,28 +16,28 @@ from stack.processes import ProcessSpec, Tier
 from stack.settings import StackSettings
 from stack.state import StateFolder
 
-# What a process needs of the environment besides its own settings.
+# Environment variables that a process needs besides its own settings.
 SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
-# Here the gateway shares the cores with all it stands before: with a worker on every one of them it takes the services'
-# time, and each worker's connection to a service carries thinner batches (mint at 64 connections, two cores: 2,220/s
-# with two workers, 2,769/s with one).
+# Here the gateway shares the cores with the services. A worker on every core would take the services'
+# time, and each worker's connection to a service would carry smaller batches (mint at 64 connections, two cores:
+# 2,220/s with two workers, 2,769/s with one).
 GATEWAY_WORKERS = str(max(1, (os.cpu_count() or 2) // 2))
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The processes in their order of starting, and what the steps between them get as environment."""
+    """The processes in their order of starting, and the environment of the steps between them."""
 
     specs: tuple[ProcessSpec, ...]
     service_environment: Mapping[str, str]
     gateway_environment: Mapping[str, str]
 
     def tier(self, tier: Tier) -> list[ProcessSpec]:
-        """Select the processes of one tier."""
+        """The processes of one tier."""
         return [spec for spec in self.specs if spec.tier is tier]
 
     def listens(self) -> dict[str, int | str]:
-        """Say what listens where, over all processes."""
+        """The addresses of all processes, by name."""
         return {name: value for spec in self.specs for name, value in spec.listens.items()}
 
 
@@ -54,7 +54,7 @@ class ServiceAddress:
 def build(settings: StackSettings, environment: Mapping[str, str], state: StateFolder, only: set[str] | None) -> Graph:
     """Build the graph for these settings; `only` keeps the processes of these names.
 
-    `environment` is what the services get besides the resolved settings. Raises StackRefused.
+    `environment`: the services' environment besides the resolved settings. Raises StackRefused.
     """
     ports = PortTaker(set(settings.fixed_ports().values()))
     system = {name: environment[name] for name in SYSTEM_VARIABLES if name in environment}
@@ -92,7 +92,7 @@ def _storage(
 
 
 def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress]:
-    """Every replica of every service: the first at the port that callers know, the others wherever there is room."""
+    """All replicas of all services: the first at the known port, the others at free ports."""
     addresses = []
     for service in SERVICES:
         known = settings.fixed_ports()[f"{service.upper()}_PORT"]
@@ -105,7 +105,7 @@ def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress
 
 
 def _address_lists(addresses: list[ServiceAddress]) -> dict[str, str]:
-    """`MINT_ADDRESS=127.0.0.1:50051,127.0.0.1:23456` and so on, for whoever calls a service."""
+    """`MINT_ADDRESS=127.0.0.1:50051,127.0.0.1:23456` and so on, for the callers of services."""
     return {
         f"{service.upper()}_ADDRESS": ",".join(f"127.0.0.1:{a.port}" for a in addresses if a.service == service)
         for service in SERVICES

@@ -1,7 +1,7 @@
-"""Runs a command while no other `make` of this clone installs: `install_alone.py make install`.
+"""Run a command while no other `make` of this clone installs: `install_alone.py make install`.
 
-Two at once would each clear the environment that the other fills. Like `preflight.py` it is run by the machine's own
-Python, so it uses the standard library alone, and nothing that an old Python 3 could not read.
+Two at once would each delete the environment that the other fills. Like `preflight.py`, the machine's own Python runs
+it, so it uses only the standard library, and only syntax of old Python 3 versions.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ LOCK = ".install.lock"
 
 
 def main() -> int:
-    """Wait for the lock, then run the command; its exit status."""
+    """Wait for the lock, then run the command. Return its exit status."""
     with open(LOCK, "w") as lock:  # noqa: PTH123 - older than some of pathlib
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

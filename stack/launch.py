@@ -1,8 +1,8 @@
-"""Becomes the process that a launch file describes.
+"""Become the process that a launch file describes.
 
-`python -I -S launch.py mint.json` reads what `description` wrote, ties the process to its parent and replaces itself.
-Kept to the standard library: it runs before every process of the stack, and a launch file spares us supervisord's own
-quoting of values with newlines and percent signs.
+`python -I -S launch.py mint.json` reads the file that `description` wrote, ties the process to its parent and replaces
+itself. It uses only the standard library, because it runs before every process of the stack. A launch file avoids
+supervisord's quoting of values with newlines and percent signs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def description(
     sheds_root: str = "",
     is_supervisor: bool = False,
 ) -> str:
-    """A launch file's text: become `argv` in `directory`, with nothing but `environment`.
+    """Make a launch file's text: become `argv` in `directory`, with only `environment`.
 
-    `death_signal` is what the kernel sends when the parent ends (0: nothing), `sheds_root` a key of `SHEDDING` or "".
+    `death_signal`: the kernel sends it when the parent ends (0: none). `sheds_root`: a key of `SHEDDING`, or "".
     """
     return json.dumps(
         {
@@ -53,12 +53,12 @@ def description(
 
 
 def command(launch_file: Path) -> list[str]:
-    """What becomes the process that a launch file describes."""
+    """The command that becomes the process of a launch file."""
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(launch_file)]
 
 
 def unprivileged_user() -> pwd.struct_passwd:
-    """Whom root becomes: nobody, or any user that exists, as initdb looks its user up. Raises OSError."""
+    """The user that root becomes: `nobody`, or any existing user, because initdb looks its user up. Raises OSError."""
     users = [user for user in pwd.getpwall() if user.pw_uid != 0]
     if not users:
         raise OSError("this machine knows no user but root")
@@ -72,7 +72,7 @@ def enter_user_namespace() -> None:
     inside = unprivileged_user()
     uid, gid = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
+    _check(libc.unshare(CLONE_NEWUSER), "unshare(CLONE_NEWUSER)")
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
     Path("/proc/self/uid_map").write_text(f"{inside.pw_uid} {uid} 1", encoding="ascii")
     Path("/proc/self/gid_map").write_text(f"{inside.pw_gid} {gid} 1", encoding="ascii")
@@ -86,25 +86,25 @@ def keep_file_access_alone() -> None:
     header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
     # Effective, permitted and inheritable, for the lower and the upper 32 capabilities.
     sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)
-    _checked(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+    _check(libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    _checked(libc.capset(header, sets), "capset")
-    _checked(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "prctl(PR_CAP_AMBIENT)")
+    _check(libc.capset(header, sets), "capset")
+    _check(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0), "prctl(PR_CAP_AMBIENT)")
 
 
-def _checked(result: int, call: str) -> None:
+def _check(result: int, call: str) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), call)
 
 
-# How a process that refuses to run as root gets rid of it.
+# How a process that refuses to run as root leaves it.
 SHEDDING = {"namespace": enter_user_namespace, "capabilities": keep_file_access_alone}
 
 
 def die_with_parent(death_signal: int) -> None:
-    """Have the kernel send `death_signal` when the parent ends, however it ends (Linux only; see prctl(2))."""
+    """Make the kernel send `death_signal` when the parent ends for any reason (Linux only; see prctl(2))."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
@@ -114,7 +114,7 @@ def die_with_parent(death_signal: int) -> None:
 
 
 def main() -> None:
-    """Never returns: the process becomes what the launch file says, or exits with a sentence."""
+    """Never returns: the process becomes the one of the launch file, or exits with a message."""
     launch = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         if launch["sheds_root"]:
@@ -122,11 +122,11 @@ def main() -> None:
         os.chdir(launch["directory"])
     except OSError as failure:
         raise SystemExit(f"{launch['argv'][0]} cannot leave root: {failure}") from failure
-    # After the change of user, which would undo it.
+    # Only after the change of user, which would undo it.
     if launch["death_signal"]:
         die_with_parent(launch["death_signal"])
     os.umask(0o077)
-    # Python ignores SIGPIPE, and a shell's `&` makes its child ignore SIGINT: neither is for the child to inherit.
+    # Python ignores SIGPIPE, and a shell's `&` makes its child ignore SIGINT: the child must inherit neither.
     for deaf in (signal.SIGPIPE, signal.SIGINT):
         signal.signal(deaf, signal.SIG_DFL)
     environment = {**launch["environment"], **({PARENT_VARIABLE: str(os.getpid())} if launch["is_supervisor"] else {})}

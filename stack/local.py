@@ -32,9 +32,9 @@ DATABASES = frozenset({"postgres", "valkey"})
 class Stack:
     """The processes over one state folder.
 
-    `with Stack.isolated(folder) as stack:` starts everything on free ports and leaves nothing running. `only` limits it
-    to some processes (`DATABASES`). Start it from a thread that lives as long as the stack should: the kernel ends the
-    stack when that thread ends, unless it was started `detached`.
+    `with Stack.isolated(folder) as stack:` starts everything on free ports, and stops everything at the end. `only`
+    limits it to some processes (`DATABASES`). Start it from a thread that lives as long as the stack: the kernel ends
+    the stack when that thread ends, unless it was started `detached`.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class Stack:
         self.state = StateFolder(settings.vyris_state_dir)
         self._environment = dict(environment)
         self._only = set(only) if only is not None else None
-        # Where relative paths in settings, and `.env`, are looked for.
+        # The folder of `.env` and of relative paths in settings.
         self._directory = directory or Path.cwd()
         self._supervisor = Supervisor(self.state, self._directory)
         self._graph: graph.Graph | None = None
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Describe the stack that the environment and `.env` ask for. Raises StackRefused for a wrong setting."""
+        """Describe the stack of the environment and `.env`. Raises StackRefused for a wrong setting."""
         written = {name: value for name, value in dotenv_values(".env").items() if value is not None}
         return cls(StackSettings(), {**written, **os.environ})
 
     @classmethod
-    def found(cls) -> Self:
-        """The stack on the state folder of the environment, to be looked at or stopped: no other setting is read."""
+    def find(cls) -> Self:
+        """Find the stack on the environment's state folder, to show or stop it: no other setting is read."""
         return cls(StackSettings.model_construct(vyris_state_dir=StateSettings().vyris_state_dir), {})
 
     @classmethod
@@ -75,14 +75,14 @@ class Stack:
         redis_url: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> Self:
-        """Describe a stack on free ports that knows nothing of this machine's settings but what `environment` gives.
+        """Describe a stack on free ports, with only the settings in `environment` and none of this machine's.
 
-        `replicas` tells how many processes a service has, by its name; one where it tells nothing.
+        `replicas`: the number of processes of each service, by its name; by default one.
         """
         ports = PortTaker(set())
         processes = dict.fromkeys(SERVICES, 1) | dict(replicas or {})
         if len(processes) > len(SERVICES):
-            raise ValueError(f"services are {', '.join(SERVICES)}; replicas were told of {', '.join(replicas or ())}")
+            raise ValueError(f"services are {', '.join(SERVICES)}; replicas were given for {', '.join(replicas or ())}")
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
             _env_file=None,
@@ -127,7 +127,7 @@ class Stack:
                 raise
 
     def stop(self) -> bool:
-        """Stop every process of this state folder, whoever started it; tells whether any ran."""
+        """Stop all processes of this state folder, also those that another command started. Return whether any ran."""
         ran = self._supervisor.stop()
         self.state.remove_sockets_folder()
         return ran
@@ -137,14 +137,14 @@ class Stack:
         return self._supervisor.pid() is not None
 
     def states(self) -> dict[str, dict[str, int | str]]:
-        """Each process' `state` (supervisord's words), `pid` (0: none) and `uptime_s`."""
+        """Each process's `state` (supervisord's name), `pid` (0: none) and `uptime_s`."""
         return {
             name: {"state": info["statename"], "pid": info["pid"], "uptime_s": _uptime_s(info)}
             for name, info in self._supervisor.states().items()
         }
 
     def welcome(self) -> str:
-        """What listens where, and a first request to paste."""
+        """The text with all addresses, and a first request to paste."""
         return welcome(self.settings, self.state, self.listens, self.service_environment)
 
     def __enter__(self) -> Self:
@@ -158,7 +158,7 @@ class Stack:
         """Stop it."""
         self.stop()
 
-    # What listens where
+    # Addresses
 
     @property
     def listens(self) -> dict[str, int | str]:
@@ -187,7 +187,7 @@ class Stack:
 
     @property
     def service_environment(self) -> Mapping[str, str]:
-        """What the services get as environment, for commands that should see the same settings."""
+        """The services' environment, for commands that need the same settings."""
         return self._running_graph.service_environment
 
     def target(self, process: str) -> str:
@@ -195,7 +195,7 @@ class Stack:
         return f"127.0.0.1:{self.listens[process]}"
 
     def log_file(self, process: str) -> Path:
-        """Where a process' output goes."""
+        """The file of a process's output."""
         return self.state.log_file(process)
 
     # Faults
@@ -223,12 +223,12 @@ class Stack:
             member.suspend()
 
     def resume(self, process: str) -> None:
-        """Let a paused process go on (SIGCONT)."""
+        """Continue a paused process (SIGCONT)."""
         for member in self._tree(process):
             member.resume()
 
     def stop_process(self, process: str) -> None:
-        """Stop one process in order and keep it down."""
+        """Stop one process gracefully and keep it down."""
         self._supervisor.stop_process(self.spec(process))
 
     def start_process(
@@ -239,9 +239,9 @@ class Stack:
         argv: Sequence[str] | None = None,
         wait: bool = True,
     ) -> None:
-        """Start a process that was stopped; `environment` adds to its settings, `argv` replaces its command.
+        """Start a stopped process. `environment` adds to its settings, `argv` replaces its command.
 
-        Both hold until the next call; a process that died is started again with them.
+        Both stay until the next call, also for a restart after the process died.
         """
         spec = self.spec(process)
         if argv is not None:
@@ -258,7 +258,7 @@ class Stack:
         self.start_process(process, environment=environment, wait=wait)
 
     def is_ready(self, process: str) -> bool:
-        """Whether a process answers that it can serve."""
+        """Whether a process is ready."""
         return self.spec(process).is_ready()
 
     def wait_ready(self, processes: Iterable[str] | None = None, limit_s: float = READY_LIMIT_S) -> None:

@@ -1,6 +1,6 @@
-"""The local stack's mail sink: `python -m stack.mail PORT FOLDER` keeps every message as one file.
+"""The local stack's mail sink: `python -m stack.mail PORT FOLDER` stores every message as one file.
 
-Names are UTC arrival times, so they sort by arrival; a file appears complete or not at all.
+File names are UTC arrival times, so they sort by arrival. Files appear atomically.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class MailFolder:
         self._last = max((_arrival(path) for path in folder.glob("*.eml")), default=datetime.min.replace(tzinfo=UTC))
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
-        """Keep the message, then acknowledge it."""
+        """Store the message, then acknowledge it."""
         content = envelope.original_content or b""
-        # A clock that stands still or goes back must not change the order.
+        # A clock that stops or goes back must not change the order.
         self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
         name = self._last.strftime(NAME_FORMAT)
         write_whole(self._folder / f"{name}.eml", content)
@@ -83,7 +83,7 @@ async def serve(port: int, folder: Path) -> None:
 
     server = await loop.create_server(session, "127.0.0.1", port)
     await stopped.wait()
-    # Not waited for: an idle client would hold the sink open.
+    # Do not wait for it: an idle client would keep the sink running.
     server.close()
 
 

@@ -1,4 +1,4 @@
-"""Free ports, and who sits on the taken ones."""
+"""Find free ports, and the users of taken ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TRIES = 200
 
 
 class PortTaker:
-    """Hands out free ports, none twice."""
+    """Allocates free ports, none twice."""
 
     def __init__(self, reserved: set[int]) -> None:
         self._given = set(reserved)
 
     def free_port(self) -> int:
-        """Take a port of the loopback interface on which nothing listens. Raises StackRefused when none was found."""
+        """Allocate a free port of the loopback interface. Raises StackRefused if none was found."""
         for _ in range(TRIES):
             port = random.choice(FREE_PORT_RANGE)  # noqa: S311
             if port not in self._given and is_free(port):
@@ -47,7 +47,7 @@ def is_free(port: int) -> bool:
 
 
 def _is_reserved(port: int) -> bool:
-    """Whether the system keeps the port from this user, taken or not."""
+    """Whether this user may not listen on the port, even if it is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -59,7 +59,7 @@ def _is_reserved(port: int) -> bool:
 
 
 def refuse_taken(ports: Mapping[str, int]) -> None:
-    """Check ports by the name of their setting. Raises StackRefused naming the first that is taken, or wanted twice."""
+    """Check ports by their setting's name. Raises StackRefused for the first that is taken or used twice."""
     seen: dict[int, str] = {}
     for setting, port in ports.items():
         if port in seen:
@@ -72,7 +72,7 @@ def refuse_taken(ports: Mapping[str, int]) -> None:
 
 
 def _by_whom(port: int) -> str:
-    """Who has the port, as far as we may know, and how to end it."""
+    """The process that has the port, if we may know it, and how to stop it."""
     unknown = ": stop what listens there"
     try:
         connections = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port]
@@ -89,9 +89,9 @@ def _by_whom(port: int) -> str:
 
 
 def _stack_of(process: psutil.Process) -> str:
-    """Who has the port, where that is another stack: ended alone, its process would be started again.
+    """The other stack that has the port, if any: if its process is killed alone, its supervisor starts it again.
 
-    `make down` may know that stack no more, because its state folder was removed under it.
+    `make down` may not find that stack, because its state folder was removed while it ran.
     """
     for parent in process.parents():
         configuration = Path(parent.cmdline()[-1]) if "supervisor.supervisord" in parent.cmdline() else None

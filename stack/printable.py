@@ -1,13 +1,13 @@
-"""Text that others wrote, made safe to show on a terminal."""
+"""Make untrusted text safe to show on a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str, *, keeps_lines: bool = False) -> str:
-    """`text` with an escape such as `u202e` for every character that a terminal would obey or not show.
+    """Replace every control or invisible character by an escape such as `u202e`.
 
-    Escape sequences move the cursor, change the title or hide what stands before; characters that turn the direction of
-    writing show another name. `keeps_lines` lets line ends and tabs through.
+    Escape sequences can move the cursor, change the title or hide text; characters that change the direction of writing
+    can show another name. `keeps_lines`: keep line ends and tabs.
     """
     if text.isprintable():
         return text

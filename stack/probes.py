@@ -1,4 +1,4 @@
-"""Questions to a process whose answer is: ready, or not yet."""
+"""Readiness checks of processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process of the stack is, as data."""
+"""A process of the stack, as data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enum import IntEnum
 from typing import Literal
 
 Probe = Callable[[], bool]
-# How a process that refuses uid 0 gets rid of it (`stack/launch.py`); empty: it does not.
+# How a process that refuses uid 0 leaves it (`stack/launch.py`); empty: it does not.
 WayOutOfRoot = Literal["", "namespace", "capabilities"]
 
 
 class Tier(IntEnum):
-    """The order of starting; stopping goes the other way round."""
+    """The order of starting; stopping has the reverse order."""
 
     STORAGE = 1
     SERVICES = 2
@@ -23,19 +23,19 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """One process: how it starts, when it is ready, how it ends."""
+    """One process: how it starts, how to check that it is ready, how it ends."""
 
     name: str
     tier: Tier
     argv: tuple[str, ...]
-    # Replaces the environment wholly.
+    # Replaces the whole environment.
     environment: Mapping[str, str]
     # Cheap, without side effects, and False (never an exception) while the process is not ready.
     is_ready: Probe
-    # What listens where, for people and ports.json: `{"mint": 50051, "mint_metrics": 23145}`.
+    # The ports by name, for people and ports.json: `{"mint": 50051, "mint_metrics": 23145}`.
     listens: Mapping[str, int | str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_limit_s: int = 10
-    # Sent by the kernel when the supervisor is gone.
+    # The kernel sends it when the supervisor is gone.
     death_signal: signal.Signals = signal.SIGKILL
     sheds_root: WayOutOfRoot = ""

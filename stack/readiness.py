@@ -1,4 +1,4 @@
-"""Waiting until processes are ready, and giving up on one that never will be."""
+"""Wait until processes are ready, and give up on one that cannot become ready."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stack.refusal import StackRefused
 from stack.state import StateFolder
 from stack.supervision import Supervisor
 
-# Far more than a machine needs that has nothing else to do.
+# Far more than an idle machine needs.
 READY_LIMIT_S = 90.0
-# Starting again mends neither.
+# A restart fixes neither.
 FINAL_EXITS = frozenset({EXIT_PORT_TAKEN, EXIT_CONFIGURATION})
-# A process that ended this often while it should have become ready will not.
+# A process that ended this often before it was ready will not become ready.
 ATTEMPTS_LIMIT = 3
 POLL_S = 0.03
 

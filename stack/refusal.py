@@ -1,5 +1,5 @@
-"""Why the stack does not start."""
+"""The error of a stack that does not start."""
 
 
 class StackRefused(Exception):
-    """The message is one sentence for the person at the terminal: what is wrong and what to do about it."""
+    """The stack does not start. The message is one sentence: what is wrong and what to do."""

@@ -1,6 +1,6 @@
-"""Which lines of the gateway's access log a person sees while they are written: all errors, and a share of the rest.
+"""Choose the lines of the gateway's access log to show live: all errors, and a share of the rest.
 
-Printing a line costs more processor time than answering its request. The log files keep every line.
+Printing a line costs more CPU than answering its request. The log files contain every line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# Nobody reads faster, and a person who tries requests by hand sees each of them.
+# A person cannot read faster, and still sees each request that is sent by hand.
 LINES_PER_SECOND: Final = 50
 # Without parsing the line: in a value of JSON the quotes before the colon would be escaped.
 STATUS: Final = re.compile(r'"status":(\d+)')
@@ -19,7 +19,7 @@ IS_ERROR: Final = 500
 
 
 class RequestDigest:
-    """Shows at most `LINES_PER_SECOND` requests that did not fail, and counts the others for one line a second."""
+    """Shows at most `LINES_PER_SECOND` successful requests, and counts the others in one line a second."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
@@ -42,7 +42,7 @@ class RequestDigest:
         return False
 
     def summary(self) -> str:
-        """What was not shown of the last second, in a sentence; empty before it has passed, and where all was shown."""
+        """A sentence with the number of hidden lines of the last second; empty before it is over, or without any."""
         if self._now_s() - self._began_s < 1:
             return ""
         answered, refused = self._answered, self._refused

@@ -12,7 +12,7 @@ from services.storage.settings import postgres_url
 
 
 class StateSettings(BaseSettings):
-    """Where the stack keeps its state: all that is needed to look at it and to stop it, whatever else is wrong."""
+    """The stack's state folder. It is enough to show and stop a stack, even if other settings are wrong."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
@@ -22,7 +22,7 @@ class StateSettings(BaseSettings):
 
 
 class StackSettings(StateSettings):
-    """Where the stack listens, too; the rest of the environment goes to the services as it is."""
+    """The stack's ports and replicas. All other environment variables go to the services unchanged."""
 
     gateway_port: int = Field(default=3000, ge=1, le=65535)
     gateway_grpc_port: int = Field(default=3001, ge=1, le=65535)
@@ -36,8 +36,8 @@ class StackSettings(StateSettings):
     vyris_env: Literal["development", "production"] = "development"
     mint_replicas: int = Field(default=1, ge=1, le=16)
     """Mint processes on the local stack; the second and later ones listen on free ports."""
-    # A signature is checked on the process' one event loop, and takes most of an encounter's time there: two processes
-    # verify a fifth more on two cores. Two of mint mint no more, for what two batches hold is one batch's worth.
+    # A signature is checked on the process's one event loop, and takes most of an encounter's time: two processes
+    # verify a fifth more on two cores. Two mint processes do not mint more, because their batches are half as large.
     encounter_replicas: int = Field(default=2, ge=1, le=16)
     """As `MINT_REPLICAS`, for encounter."""
     wallet_replicas: int = Field(default=1, ge=1, le=16)
@@ -52,7 +52,7 @@ class StackSettings(StateSettings):
     @classmethod
     def _is_not_set(cls, value: Path | None) -> Path | None:
         if value is not None:
-            raise ValueError("the local stack speaks plain text; TLS is for a deployment (deploy/README.md)")
+            raise ValueError("the local stack uses plain text; TLS is for a deployment (deploy/README.md)")
         return value
 
     @field_validator("database_url")
@@ -61,10 +61,10 @@ class StackSettings(StateSettings):
         return postgres_url(url) if url else url
 
     def fixed_ports(self) -> dict[str, int]:
-        """List the ports that callers know, by the setting that moves them."""
+        """The ports that callers know, by their setting."""
         names = ("gateway_port", "gateway_grpc_port", "mint_port", "encounter_port", "wallet_port", "reforge_port")
         return {name.upper(): getattr(self, name) for name in names}
 
     def replicas(self, service: str) -> int:
-        """How many processes of a service there are."""
+        """The number of processes of a service."""
         return int(getattr(self, f"{service}_replicas"))

@@ -1,6 +1,6 @@
-"""Starting the stack: tier after tier, each waited for, with what has to happen between them.
+"""Start the stack, tier after tier: wait for each tier, and run the steps between them.
 
-storage     Postgres, Valkey, the mail sink     (beside them the gateway's configuration is generated)
+storage     Postgres, Valkey, the mail sink     (in parallel, the gateway's configuration is generated)
             then the schema is migrated
 services    while they start, the default drop is created
 gateway     once they serve
@@ -28,7 +28,7 @@ DROP_LIMIT_S = 900.0
 
 
 class Start:
-    """One start of the processes of a graph. Relative paths in settings are looked for in `directory`."""
+    """One start of the processes of a graph. Relative paths in settings are relative to `directory`."""
 
     def __init__(
         self, graph: Graph, state: StateFolder, supervisor: Supervisor, *, directory: Path, on_progress: Progress
@@ -40,10 +40,10 @@ class Start:
         self._on_progress = on_progress
 
     def bring_up(self, database_url: str, *, detached: bool) -> None:
-        """Return when everything is ready. Raises StackRefused; what runs by then goes on running."""
+        """Return when everything is ready. Raises StackRefused; processes that run by then keep running."""
         steps: list[Step] = []
         try:
-            # Beside the databases' start: it needs none of them.
+            # In parallel with the databases' start, because it needs none of them.
             if self._graph.tier(Tier.GATEWAY):
                 output = str(self._state.gateway_configuration)
                 generate = ("gateway", "generate", "--output", output)
@@ -68,10 +68,10 @@ class Start:
 
     def _bring_up_storage(self, database_url: str, *, detached: bool) -> None:
         prepare(self._graph.tier(Tier.STORAGE), self._state)
-        # The kernel's link is to the starting thread; only the main thread surely lives long enough.
+        # The kernel watches the starting thread; only the main thread is sure to live long enough.
         ends_with_us = not detached and threading.current_thread() is threading.main_thread()
         self._supervisor.start(self._graph.specs, ends_with_us=ends_with_us)
-        # Beside what listens where: whose keys lie in `keys/`.
+        # Listed with the addresses: the database that the keys in `keys/` belong to.
         self._state.write_ports({**self._graph.listens(), "database": database_place(database_url)})
         self._start(Tier.STORAGE)
         self._wait(Tier.STORAGE)
@@ -98,7 +98,7 @@ class Start:
 
 
 def prepare(specs: Iterable[ProcessSpec], state: StateFolder) -> None:
-    """Make ready on disk what a process needs before it starts. Raises StackRefused."""
+    """Prepare the files that a process needs before it starts. Raises StackRefused."""
     for spec in specs:
         if spec.name == "postgres":
             postgres.prepare(state, spec)

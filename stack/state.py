@@ -1,4 +1,4 @@
-"""The state folder: where everything the stack keeps lies."""
+"""The state folder: all files of the stack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from services.runtime.whole_file import write_whole
 from stack.refusal import StackRefused
 
-# sockaddr_un holds 108 bytes with the closing zero. The longest name we put in: supervisord binds
+# sockaddr_un has 108 bytes with the closing zero. Our longest name: supervisord binds
 # `supervisor.sock.<pid>` before it renames.
 SOCKET_PATH_LIMIT = 107
 PRIVATE = 0o700
@@ -40,7 +40,7 @@ class StateFolder:
         self.gateway_configuration = self.run / "envoy.yaml"
 
     def create(self) -> None:
-        """Make the folders (0700). Raises StackRefused where the folder cannot be made or is not ours."""
+        """Make the folders (0700). Raises StackRefused if the folder cannot be made or is not ours."""
         try:
             self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             if self.root.stat().st_uid != os.geteuid():
@@ -58,14 +58,14 @@ class StateFolder:
 
     @property
     def sockets(self) -> Path:
-        """Folder of the unix sockets: `run/`, or where that path is too long a private one in the temporary folder."""
+        """Folder of the unix sockets: `run/`, or a private one in the temporary folder if that path is too long."""
         if len(os.fsencode(self.run / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
             return self.run
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"vyris-{os.geteuid()}-{digest}"
 
     def create_sockets_folder(self) -> None:
-        """Make the folder of the sockets. Raises StackRefused where someone else made one of that name."""
+        """Make the folder of the sockets. Raises StackRefused if another user has made one of that name."""
         folder = self.sockets
         folder.mkdir(mode=PRIVATE, exist_ok=True)
         found = folder.lstat()
@@ -75,7 +75,7 @@ class StateFolder:
             )
 
     def remove_sockets_folder(self) -> None:
-        """Remove what the stack left in a temporary sockets folder, and the folder."""
+        """Remove a temporary sockets folder with its content."""
         if self.sockets == self.run or not self.sockets.is_dir():
             return
         for leftover in self.sockets.iterdir():
@@ -84,7 +84,7 @@ class StateFolder:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Hold the state folder while a stack starts in it. Raises StackRefused while another one does."""
+        """Lock the state folder while a stack starts in it. Raises StackRefused if another one is starting."""
         with (self.run / "start.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,19 +93,19 @@ class StateFolder:
             yield
 
     def write_private(self, path: Path, text: str) -> None:
-        """Write `text` to `path` whole or not at all, readable by the owner alone."""
+        """Write `text` to `path` atomically, readable only by the owner."""
         write_whole(path, text.encode())
 
     def log_file(self, process: str) -> Path:
-        """Where a process' output goes."""
+        """The file of a process's output."""
         return self.logs / f"{process}.log"
 
     def write_ports(self, ports: dict[str, Any]) -> None:
-        """List what listens where in `ports.json`."""
+        """Write the addresses into `ports.json`."""
         self.write_private(self.ports_file, json.dumps(ports, indent=2) + "\n")
 
     def read_ports(self) -> dict[str, Any]:
-        """Read what `ports.json` lists; empty before the first start. Raises StackRefused for a damaged one."""
+        """Read the addresses in `ports.json`; empty before the first start. Raises StackRefused if it is damaged."""
         try:
             listed = json.loads(self.ports_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -113,12 +113,12 @@ class StateFolder:
         except ValueError:
             listed = None
         if not isinstance(listed, dict):
-            raise StackRefused(f"{self.ports_file} is damaged: `make down` and `make up` write it anew.")
+            raise StackRefused(f"{self.ports_file} is damaged: `make down` and `make up` write it again.")
         return listed
 
 
 def database_place(url: str) -> str:
-    """Which database a URL names, without the login: `db.example:5432/vyris`. It holds no secret."""
+    """The database that a URL names, without the login: `db.example:5432/vyris`. It contains no secret."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     host = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", []))

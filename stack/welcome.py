@@ -1,4 +1,4 @@
-"""What a person sees once the stack is ready."""
+"""The text that a person sees once the stack is ready."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ curl -i http://localhost:{gateway_port}/mint -H 'content-type: application/json'
 def welcome(
     settings: StackSettings, state: StateFolder, listens: Mapping[str, int | str], environment: Mapping[str, str]
 ) -> str:
-    """What listens where, and in development a first request to paste. Says nothing of credentials in configured URLs.
+    """All addresses, and in development a first request to paste. Hides credentials in configured URLs.
 
-    `environment` is the services'.
+    `environment`: the services' environment.
     """
     services = [name for name in SERVICES if name in listens]
-    # Production takes no receipt that proves nothing: there is none to paste.
+    # Production accepts no opaque receipt, so there is none to paste.
     text = TEMPLATE if settings.vyris_env == "production" else TEMPLATE + FIRST_MINT
     return text.format(
         gateway_port=settings.gateway_port,

@@ -1,1 +1,1 @@
-"""What a Python caller of VYRIS imports: the client, messages and stubs, errors, device keys and proofs."""
+"""The package for Python callers of VYRIS: the client, messages and stubs, errors, device keys and proofs."""

@@ -1,7 +1,7 @@
-"""What a device's public key looks like on the wire, and its name there.
+"""The form of a device's public key on the wire, and its name.
 
-A key is told as a JWK (RFC 7517) with only the members that RFC 7638 requires;
-its name is the thumbprint of that text: base64url SHA-256, 43 characters.
+A key is a JWK (RFC 7517) with only the members that RFC 7638 requires. Its name is the thumbprint of that text:
+base64url SHA-256, 43 characters.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
 
 
 def canonical_jwk(jwk: Mapping[str, str]) -> str:
-    """The text that RFC 7638 section 3 hashes: required members in order, no white space."""
+    """The text that RFC 7638 section 3 hashes: the required members in order, without white space."""
     return json.dumps({name: jwk[name] for name in REQUIRED_MEMBERS}, separators=(",", ":"))
 
 
 def thumbprint(canonical: str) -> str:
-    """RFC 7638 thumbprint of a key's canonical JWK."""
+    """The RFC 7638 thumbprint of a key's canonical JWK: 43 characters."""
     return base64url(hashlib.sha256(canonical.encode()).digest())
 
 

@@ -1,4 +1,4 @@
-"""Device proofs: how a device shows that it made this very request, just now.
+"""Device proofs: a device proves that it made exactly this request, within the last minute.
 
 A proof is a compact ES256 JWS in the form of RFC 9449 (DPoP), sent in the HTTP
 header `DPoP` or the gRPC metadata entry `dpop`:
@@ -6,7 +6,7 @@ header `DPoP` or the gRPC metadata entry `dpop`:
     header   {"typ": "dpop+jwt", "alg": "ES256", "jwk": <the device's public key>}
     claims   htm   the HTTP method; POST for native gRPC
              htu   the URL without query; for native gRPC `/package.Service/Method`
-             iat   seconds since 1970; a proof is good for 60 s
+             iat   seconds since 1970; a proof is valid for 60 s
              jti   1 to 128 printable characters, different in every proof
              req   our addition: `request_digest` of the request
 
@@ -40,21 +40,21 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: the claims `htm` and `htu`."""
+    """A request's method and address: the claims `htm` and `htu`."""
 
     htm: str
     htu: str
 
 
 def grpc_target(method: MethodDescriptor) -> Target:
-    """Target of a native gRPC call."""
+    """The target of a native gRPC call."""
     return Target("POST", f"/{method.containing_service.full_name}/{method.name}")
 
 
 def http_target(base_url: str, method: MethodDescriptor, request: Message) -> Target | None:
-    """Target of the same call through the gateway at `base_url`; None where it has no HTTP form.
+    """The target of the same call through the gateway at `base_url`; None if it has no HTTP form.
 
-    Variables in the path are taken from `request`, percent-encoded.
+    Variables in the path get the request's values, percent-encoded.
     """
     found = bindings(method.GetOptions())
     if not found:
@@ -66,20 +66,19 @@ def http_target(base_url: str, method: MethodDescriptor, request: Message) -> Ta
 def request_digest(request: Message) -> str:
     r"""The claim `req`: base64url SHA-256 of the request's set fields, written as lines.
 
-    One line `name=value` for each set field, in the order of proto field
-    numbers, each line ended by LF (the last too), in UTF-8. A field is set if
-    protobuf would send it: one without explicit presence when it is not its
-    type's default, one with presence (`optional`, messages) when it is there.
+    One line `name=value` for each set field, in the order of the proto's field numbers, in UTF-8. Each line ends with
+    LF, the last one too. A field is set if protobuf would send it: a field without explicit presence if its value is
+    not the type's default, a field with presence (`optional`, messages) if it is present.
 
-    - strings: as they are, with `\` written `\\` and LF written `\n`
+    - strings: unchanged, but with `\` written `\\` and LF written `\n`
     - integers and enums: decimal; booleans: `true` or `false`
     - bytes: base64url without padding
-    - a message: its own lines in place, each name prefixed by `<field>.`; one
-      with no set field gives the line `<field>=`
+    - a message: its own lines, each name with the prefix `<field>.`; a message without set fields gives the line
+      `<field>=`
     - repeated fields: one element after the other, named `<field>.0`, `<field>.1` ...
 
-    Names are those of the proto (`membership_id`), whatever spelling the JSON
-    used. Maps and floating-point fields have no form: `TypeError`.
+    Names are those of the proto (`membership_id`), also if the JSON used another spelling. Maps and floating-point
+    fields have no form: raises `TypeError`.
     """
     lines = "".join(f"{name}={value}\n" for name, value in _lines(request, ""))
     return base64url(hashlib.sha256(lines.encode()).digest())
@@ -93,7 +92,11 @@ def build_proof(
     issued_at_s: int | None = None,
     proof_id: str | None = None,
 ) -> str:
-    """Sign a proof for `request`, good for one call within 60 s of `issued_at_s` (default: now)."""
+    """Sign a proof for `request`, valid for one call within 60 s of `issued_at_s`. Return the compact JWS.
+
+    `key`: the device's P-256 key. `target`: the call's method and address. `issued_at_s`: seconds since 1970 (default:
+    now). `proof_id`: the claim jti, 1 to 128 printable characters (default: a random UUID).
+    """
     claims = {
         "htm": target.htm,
         "htu": target.htu,

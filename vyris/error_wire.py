@@ -1,8 +1,8 @@
-"""How an error of the vocabulary travels over gRPC, in both directions.
+"""Encode and decode the errors of `vyris.errors` for gRPC.
 
-For gRPC callers: `grpc-status-details-bin` with `google.rpc.ErrorInfo` and
-`google.rpc.RetryInfo`. For the gateway, whose Lua reads no protobuf: the plain
-trailers `x-error-code`, `x-error-status`, `x-error-retryable`, `retry-after`.
+For gRPC callers: `grpc-status-details-bin` with `google.rpc.ErrorInfo` and `google.rpc.RetryInfo`. For the gateway,
+because its Lua scripts read no protobuf: the plain trailers `x-error-code`, `x-error-status`, `x-error-retryable`,
+`retry-after`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ TrailingMetadata = tuple[tuple[str, str | bytes], ...]
 
 
 def trailing_metadata(error: VyrisError) -> TrailingMetadata:
-    """Trailers that tell `error` to gRPC callers and to the gateway alike."""
+    """The trailers of `error`, for gRPC callers and for the gateway."""
     return _trailers(
         error.reason, error.grpc_code.value[0], error.message, error.http_status, error.retryable, error.retry_after_s
     )
 
 
-@lru_cache(maxsize=512)  # Messages are a few dozen fixed sentences; a storm of refusals builds each once.
+@lru_cache(maxsize=512)  # Messages are a few dozen fixed sentences, so many refusals share one result.
 def _trailers(
     reason: str, grpc_code: int, message: str, http_status: int, retryable: bool, retry_after_s: int | None
 ) -> TrailingMetadata:
@@ -56,7 +56,7 @@ def _trailers(
 
 
 def from_rpc_error(code: grpc.StatusCode, details: str, trailers: TrailingMetadata) -> VyrisError | None:
-    """The error that a failed call carries; None where the status is gRPC's own."""
+    """Decode the error of a failed call. Return None if the status comes from gRPC itself."""
     packed = next((value for key, value in trailers if key == DETAILS_KEY), None)
     if not isinstance(packed, bytes):
         return None

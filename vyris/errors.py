@@ -1,10 +1,8 @@
-"""The error vocabulary: one class for each error of the contract.
+"""The errors: one class for each error of the contract.
 
-Services raise these; the gateway turns them into the three-key JSON body; a
-Python caller gets the same classes back. On the wire an error is a gRPC status
-with `google.rpc.ErrorInfo` (and `google.rpc.RetryInfo` where a retry may help)
-in the standard status details, beside the plain metadata that the gateway reads
-(see `vyris.error_wire`).
+Services raise them, the gateway turns them into the JSON body with three keys, and the Python client raises the same
+classes. On the wire an error is a gRPC status with `google.rpc.ErrorInfo` (and `google.rpc.RetryInfo` if a retry may
+help) in the standard status details, and the plain metadata that the gateway reads (see `vyris.error_wire`).
 """
 
 from __future__ import annotations
@@ -14,14 +12,15 @@ from typing import ClassVar, Final
 import grpc
 
 REQUEST_LIMIT_BYTES: Final = 65_536
-"""A request's body at most, and its message (the contract)."""
+"""The limit of a request's body and of its message (the contract)."""
 
 
 class VyrisError(Exception):
-    """An answer other than success, told in words that a caller may see.
+    """Base class of the errors. A caller may see `message`.
 
-    `message` never carries an exception's text, SQL, a host name, a secret or
-    the caller's own input.
+    `message` never contains an exception's text, SQL, a host name, a secret or the caller's own input. `reason`: the
+    contract's name, such as `SOLD_OUT`. `retryable`: whether the same request may succeed later. `request_id`: the
+    call's id in the servers' logs, set by the client.
     """
 
     reason: ClassVar[str]
@@ -38,7 +37,7 @@ class VyrisError(Exception):
         http_status: int | None = None,
         retry_after_s: int | None = None,
     ) -> None:
-        """`retry_after_s` is whole seconds, told as `Retry-After` and `RetryInfo`."""
+        """`retry_after_s`: whole seconds until a retry, sent as `Retry-After` and `RetryInfo`."""
         self.message = message if message is not None else self.default_message
         self.retryable = self.default_retryable if retryable is None else retryable
         self.http_status = self.default_http_status if http_status is None else http_status
@@ -48,7 +47,7 @@ class VyrisError(Exception):
 
 
 class SoldOut(VyrisError):
-    """Postgres holds no unclaimed slot in the drop."""
+    """The drop has no unclaimed slot in Postgres."""
 
     reason = "SOLD_OUT"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -66,7 +65,7 @@ class ReceiptUsed(VyrisError):
 
 
 class InvalidReceipt(VyrisError):
-    """The receipt or its user is absent or out of bounds, or the receipt proves no purchase."""
+    """The receipt or its user is missing or out of bounds, or the receipt proves no purchase."""
 
     reason = "INVALID_RECEIPT"
     grpc_code = grpc.StatusCode.INVALID_ARGUMENT
@@ -75,7 +74,7 @@ class InvalidReceipt(VyrisError):
 
 
 class Unauthorized(VyrisError):
-    """Not the owner, revoked, or a proof or signature that is missing, bad, stale or used."""
+    """Not the owner, a revoked membership, or a proof or signature that is missing, invalid, stale or used."""
 
     reason = "UNAUTHORIZED"
     grpc_code = grpc.StatusCode.UNAUTHENTICATED
@@ -84,7 +83,7 @@ class Unauthorized(VyrisError):
 
 
 class Retryable(VyrisError):
-    """The service could not finish, or does not know whether it did. Sending again is safe."""
+    """The service did not finish, or does not know whether it did. Sending the same request again is safe."""
 
     reason = "RETRYABLE"
     grpc_code = grpc.StatusCode.UNAVAILABLE
@@ -94,18 +93,18 @@ class Retryable(VyrisError):
 
     @classmethod
     def shed(cls, retry_after_s: int = 1) -> Retryable:
-        """Refuse at once, because more is waiting than can be served in time."""
+        """Refuse at once, because more requests wait than can be served in time."""
         return cls("The service is busy; send the same request again", http_status=503, retry_after_s=retry_after_s)
 
     @classmethod
     def unreachable(cls) -> Retryable:
-        """Say that nobody answers there."""
+        """The service does not answer."""
         message = "The service cannot be reached; send the same request again"
         return cls(message, http_status=503, retry_after_s=1)
 
     @classmethod
     def too_slow(cls) -> Retryable:
-        """Say that no answer came within the caller's deadline."""
+        """No answer came within the caller's deadline."""
         return cls("The service did not answer in time; send the same request again", http_status=504)
 
 
@@ -119,7 +118,7 @@ class NotFound(VyrisError):
 
 
 class Conflict(VyrisError):
-    """An encounter that is already recorded, or a change of address while an operator's is on its way."""
+    """The encounter is already recorded; or an operator's change of this address is open."""
 
     reason = "CONFLICT"
     grpc_code = grpc.StatusCode.ALREADY_EXISTS
@@ -128,7 +127,7 @@ class Conflict(VyrisError):
 
 
 class Expired(VyrisError):
-    """A reforge token past its time, used, or superseded."""
+    """A reforge token that is expired, used or superseded."""
 
     reason = "EXPIRED"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -137,7 +136,7 @@ class Expired(VyrisError):
 
 
 class InvalidRequest(VyrisError):
-    """A field that is missing, of the wrong form or out of bounds."""
+    """A field is missing, has the wrong form, or is out of bounds."""
 
     reason = "INVALID_REQUEST"
     grpc_code = grpc.StatusCode.INVALID_ARGUMENT
@@ -146,12 +145,12 @@ class InvalidRequest(VyrisError):
 
     @classmethod
     def too_large(cls) -> InvalidRequest:
-        """Refuse more than `REQUEST_LIMIT_BYTES`."""
+        """The request has more than `REQUEST_LIMIT_BYTES`."""
         return cls("The request is larger than 64 KiB", http_status=413)
 
 
 class DropNotOpen(VyrisError):
-    """Outside the drop's opening times, by Postgres' clock. Retryable only before it opens."""
+    """The drop is not open, by Postgres' clock. Retryable only before it opens."""
 
     reason = "DROP_NOT_OPEN"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -160,7 +159,7 @@ class DropNotOpen(VyrisError):
 
 
 class RateLimited(VyrisError):
-    """Too many requests; the answer always says after how many seconds to try again."""
+    """Too many requests. The answer always has `retry_after_s`."""
 
     reason = "RATE_LIMITED"
     grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -195,7 +194,7 @@ class HeldOut(VyrisError):
 
 
 class NotOffered(VyrisError):
-    """This entry's turn has not come. Retryable until the draw is done."""
+    """The draw has not offered a number to this entry yet. Retryable until the draw is done."""
 
     reason = "NOT_OFFERED"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -205,7 +204,7 @@ class NotOffered(VyrisError):
 
 
 class LimitReached(VyrisError):
-    """This person, by a key that was proven, has the drop's share."""
+    """This person (by a proven key) already has as many memberships and holds as the drop allows."""
 
     reason = "LIMIT_REACHED"
     grpc_code = grpc.StatusCode.ALREADY_EXISTS
@@ -214,7 +213,7 @@ class LimitReached(VyrisError):
 
 
 class HoldRequired(VyrisError):
-    """A mint in a draw without an offer. The receipt is recorded and refundable."""
+    """The drop sells by draw, and the buyer has no offer. The receipt is recorded and refundable."""
 
     reason = "HOLD_REQUIRED"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -223,7 +222,7 @@ class HoldRequired(VyrisError):
 
 
 class HoldExpired(VyrisError):
-    """Paid after the hold lapsed, and nothing is free; or a hold that has ended."""
+    """The payment came after the hold had lapsed, and no number is free; or the hold has ended."""
 
     reason = "HOLD_EXPIRED"
     grpc_code = grpc.StatusCode.FAILED_PRECONDITION
@@ -253,8 +252,7 @@ ERRORS_BY_REASON: dict[str, type[VyrisError]] = {
     )
 }
 
-# What a status of gRPC's own says, one that carries no details because no service made it; Retryable where it is none
-# of these.
+# The errors for statuses that gRPC itself makes, without details. Every other status is Retryable.
 ERRORS_BY_BARE_CODE: dict[grpc.StatusCode, VyrisError] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest(),
     grpc.StatusCode.DEADLINE_EXCEEDED: Retryable.too_slow(),

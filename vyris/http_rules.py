@@ -1,4 +1,4 @@
-"""Where a call lives over HTTP: a method's `google.api.http` rule (google/api/http.proto)."""
+"""Read a method's HTTP form: its `google.api.http` rule (google/api/http.proto)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from google.api import annotations_pb2
 
 VARIABLE: Final = re.compile(r"\{([a-z0-9_]+)\}")
-"""A variable in a path template: one segment, named as the request's field."""
+"""A variable in a path template: one segment, with the name of a request field."""
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
@@ -21,13 +21,13 @@ class Binding(NamedTuple):
     template: str
     """The path, with variables in braces."""
     body: str
-    """Which field the body is; `*` for all that is left, empty for none."""
+    """The field in the body; `*`: all remaining fields; empty: no body."""
 
 
 def bindings(options: Any) -> list[Binding]:
-    """Those of a method with these `MethodOptions`, the rule's own first; none where it has no HTTP form.
+    """Read the bindings in a method's `MethodOptions`, the main one first; empty if it has no HTTP form.
 
-    Raises ValueError for a pattern that no caller of ours could send.
+    Raises ValueError for an unsupported pattern.
     """
     if not options.HasExtension(annotations_pb2.http):
         return []

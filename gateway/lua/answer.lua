@@ -1,4 +1,4 @@
--- Routes whose success always has the same status, SUCCESS_STATUS.
+-- Routes with one constant status for a success, SUCCESS_STATUS.
 
 function envoy_on_response(handle)
   local headers = handle:headers()

@@ -1,4 +1,4 @@
--- Routes whose service names the status of each answer in `x-http-status`.
+-- Routes with a service that names the status of each answer in `x-http-status`.
 
 local BODILESS = {["204"] = true, ["304"] = true}
 
@@ -16,7 +16,7 @@ function envoy_on_response(handle)
   headers:replace(":status", status)
   if BODILESS[status] then
     handle:body(true):setBytes("")
-    -- Waiting for the body ended the life of the first handle on the headers.
+    -- Waiting for the body invalidated the first handle of the headers.
     headers = handle:headers()
     headers:remove("content-type")
     headers:remove("content-length")

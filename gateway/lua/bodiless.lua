@@ -1,5 +1,5 @@
--- Requests whose path and query say everything. The transcoder would let the fields of a
--- body stand above those of the path: another thing would be read than was asked for and logged.
+-- Requests that need only path and query. The transcoder would let a body's fields override those
+-- of the path, so the service would read something else than the log shows.
 local function drop_body(handle)
   if handle:headers():get(":method") == "POST" then
     return

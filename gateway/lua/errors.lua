@@ -1,8 +1,8 @@
--- Writes the three-key error body of the contract. Shared by every script. The
--- headers that carry an error between the parts are removed by the header_mutation
--- filter, which the answer meets last.
+-- Writes the contract's error body with three keys. All scripts share it. The
+-- header_mutation filter, the last one for an answer, removes the headers that
+-- carry an error inside the suite.
 --
--- What stands before it comes from `vyris.errors` (gateway/bare_statuses.py): UNFINISHED, UNREACHABLE and BY_GRPC_STATUS,
+-- The text before it comes from `vyris.errors` (gateway/bare_statuses.py): UNFINISHED, UNREACHABLE and BY_GRPC_STATUS,
 -- each error as {HTTP status, error, message, retryable, Retry-After in seconds or nil}.
 
 local ESCAPES = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
@@ -11,7 +11,7 @@ local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- A JSON string. Bytes that are not ASCII pass as they are: services speak UTF-8.
+-- A JSON string. Bytes that are not ASCII stay unchanged, because services send UTF-8.
 local function json_string(text)
   local escaped = text:gsub('[%c"\\\127]', function(char)
     return ESCAPES[char] or string.format("\\u%04x", char:byte())
@@ -24,16 +24,16 @@ local function json_error(code, message, retryable)
     .. ',"retryable":' .. tostring(retryable) .. "}"
 end
 
--- The same few sentences are told over and over: each is built once. Bounded.
-local told, told_count = {}, 0
+-- A cache: there are only a few different messages. Its size is limited.
+local cached, cached_count = {}, 0
 local function service_error_body(code, grpc_message, retryable)
   local key = code .. "\n" .. retryable .. "\n" .. grpc_message
-  local body = told[key]
+  local body = cached[key]
   if body == nil then
     body = json_error(code, percent_decode(grpc_message), retryable == "true")
-    if told_count < 512 then
-      told[key] = body
-      told_count = told_count + 1
+    if cached_count < 512 then
+      cached[key] = body
+      cached_count = cached_count + 1
     end
   end
   return body
@@ -43,7 +43,7 @@ local function write_answer(handle, headers, status, body)
   headers:replace(":status", status)
   headers:replace("content-type", "application/json")
   local buffer = handle:body(true)
-  -- There is none where a service failed after it had sent initial metadata.
+  -- There is none if a service failed after it had sent initial metadata.
   if buffer ~= nil then
     buffer:setBytes(body)
   end
@@ -57,7 +57,7 @@ local function write_fixed(handle, headers, fixed)
 end
 
 -- The answer to a failed call, or to a peer that does not speak gRPC. Envoy's own
--- replies already carry the body that the local reply mappers gave them.
+-- replies already have the body of the local reply mappers.
 local function answer_failure(handle, headers)
   local grpc_status = headers:get("grpc-status")
   if grpc_status == nil then

@@ -1,9 +1,9 @@
--- GET /health: whatever goes wrong, the suite is unhealthy.
+-- GET /health: every failure means that the suite is unhealthy.
 
 function envoy_on_response(handle)
   local headers = handle:headers()
   local status = headers:get(":status")
-  -- A request that was refused before anybody was asked says nothing of the suite.
+  -- A request that the gateway refused itself says nothing about the suite.
   if status == "200" or (status:sub(1, 1) == "4" and headers:get("grpc-status") == nil) then
     return
   end

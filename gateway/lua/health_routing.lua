@@ -1,9 +1,9 @@
--- grpc.health.v1.Health on the native listener: the service asked for stands in
--- the request's message, so it is read and written into a header that routes match.
+-- grpc.health.v1.Health on the native listener: the request's message contains the
+-- service's name. This script copies it into a header that routes match.
 
 local HEADER = "x-vyris-health-service"
 
--- HealthCheckRequest.service out of one length-prefixed gRPC message: flag byte,
+-- Reads HealthCheckRequest.service from one length-prefixed gRPC message: flag byte,
 -- four bytes of length, then field 1 (tag 0x0a), its length in one byte, its text.
 local function service_asked(bytes)
   if bytes:byte(1) ~= 0 or bytes:byte(6) ~= 0x0a then

@@ -1,6 +1,6 @@
 -- Requests with a query string: all parameters but those in ALLOWED are removed
--- before anything logs, traces or transcodes them. What is left is routed again.
--- Stands behind bodiless.lua, whose function it takes the place of.
+-- before they are logged, traced or transcoded. Then the request is routed again.
+-- Comes after bodiless.lua, and replaces its function.
 
 function envoy_on_request(handle)
   local headers = handle:headers()

@@ -1,5 +1,5 @@
--- Routes whose answer is everybody's: it is kept for a moment, so that a crowd costs the service a few calls a second.
--- Each worker of Envoy keeps its own. Stands behind answer.lua and bodiless.lua, whose functions it calls.
+-- Routes with the same answer for all callers: it is cached for a moment, so that a crowd costs the service a few calls a
+-- second. Each worker of Envoy has its own cache. Comes after answer.lua and bodiless.lua, and calls their functions.
 
 local KEPT_MS = 400  -- the service's answer is 0.5 s old at most, and a change is visible within a second
 local KEPT_LIMIT, LENGTH_LIMIT = 64, 2048
@@ -9,7 +9,7 @@ local MEMORY = "vyris.shared"
 local shape_answer, take_request = envoy_on_response, envoy_on_request
 local kept, kept_count = {}, 0
 
--- The body itself, in the characters that a tag may have: two answers with one tag are the same.
+-- The tag is the body itself, in characters that a tag may have, so equal tags mean equal answers.
 local function etag_of(body)
   return '"' .. body:gsub('[^%w,:._-]', "") .. '"'
 end
@@ -60,7 +60,7 @@ function envoy_on_response(handle)
   end
   local buffer = handle:body(true)
   local body = buffer:getBytes(0, buffer:length())
-  -- Waiting for the body ended the life of the first handle on the headers.
+  -- Waiting for the body invalidated the first handle of the headers.
   headers = handle:headers()
   local etag = etag_of(body)
   headers:replace("cache-control", CACHE_CONTROL)

@@ -1,1 +1,1 @@
-"""The OpenAPI 3.1 document, made from the protos, their comments and the error vocabulary."""
+"""The OpenAPI 3.1 document, made from the protos, their comments and `vyris.errors`."""

@@ -1,4 +1,4 @@
-"""What may come back: the three-key error by status and reason, and the headers beside it."""
+"""The possible answers: the JSON error by status and reason, and the headers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
-# The contract: these may follow on every endpoint, besides the method's own.
+# The contract: every endpoint may answer these errors, besides the method's own.
 EVERYWHERE: Final[dict[int, tuple[str, ...]]] = {
     413: ("INVALID_REQUEST",),
     422: ("INVALID_REQUEST",),
@@ -54,22 +54,22 @@ HEADERS: Final[Object] = {
 
 
 class ErrorAnswers:
-    """Writes references to error answers; the answers gather in `components`."""
+    """Makes references to error answers, and collects the answers in `components`."""
 
     def __init__(self) -> None:
         self.components: dict[str, Object] = {}
 
     def of(self, reasons: Iterable[str], *, templated: bool, page_type: str = "") -> dict[int, Object]:
-        """References for a method whose own reasons these are, by status.
+        """The references for a method with these reasons of its own, by status.
 
-        `templated` says that the path has variables, `page_type` that failures may be pages of this media type.
+        `templated`: whether the path has variables. `page_type`: the media type of pages that may answer failures.
         """
         return {
-            status: self._named(status, names, page_type)
+            status: self._add_component(status, names, page_type)
             for status, names in _reasons_by_status(reasons, templated=templated).items()
         }
 
-    def _named(self, status: int, reasons: list[str], page_type: str) -> Object:
+    def _add_component(self, status: int, reasons: list[str], page_type: str) -> Object:
         name = "-".join(["Page" if page_type else "Error", str(status), *reasons])
         if name not in self.components:
             self.components[name] = answer = _error(status, reasons)
@@ -109,7 +109,7 @@ def own_headers(status: int = 200) -> Object:
 
 
 def first_line(kind: type[VyrisError]) -> str:
-    """What an error's class says of itself."""
+    """The docstring of an error's class."""
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
@@ -118,7 +118,7 @@ def _example(kind: type[VyrisError]) -> Object:
 
 
 def retryable_word(kind: type[VyrisError]) -> str:
-    """Whether to send again, in a table."""
+    """Whether to retry, as text for a table."""
     if kind is DropNotOpen:
         return "before it opens"
     return "yes" if kind.default_retryable else "no"

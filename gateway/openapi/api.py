@@ -1,4 +1,4 @@
-"""What the protos tell about the JSON interface, comments included: operations, messages, fields."""
+"""The JSON interface as the protos define it: operations, messages, fields, with their comments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIELD, _METHOD = 2, 2
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message. `json_name` is how it is spelt in JSON."""
+    """One field of a message. `json_name`: its name in JSON."""
 
     name: str
     json_name: str
@@ -64,19 +64,19 @@ class Operation:
     http_method: str
     path: str
     body: str
-    """Which field the body is; `*` for all that is left, empty for none."""
+    """The field in the body; `*`: all remaining fields; empty: no body."""
     policy: http_policy_pb2.HttpPolicy
     request: str
     answer: str
 
     @property
     def path_variables(self) -> list[str]:
-        """Names of the variables, as they stand in the path."""
+        """The names of the path's variables."""
         return VARIABLE.findall(self.path)
 
 
 class Api:
-    """Everything in a descriptor set that was written with source information."""
+    """The services and messages of a descriptor set with source information."""
 
     def __init__(self, descriptors: FileDescriptorSet) -> None:
         self._files = [file for file in descriptors.file if file.package.startswith("vyris.")]
@@ -88,7 +88,7 @@ class Api:
 
     @cached_property
     def messages(self) -> dict[str, Message]:
-        """Messages by full name, with a leading dot as descriptors write it."""
+        """Messages by full name, with a leading dot as in descriptors."""
         return {
             f".{file.package}.{message.name}": _message(message, _comments(file), (_MESSAGE, number))
             for file in self._files
@@ -97,7 +97,7 @@ class Api:
 
     @cached_property
     def services(self) -> dict[str, str]:
-        """Services that have an HTTP form, with their comments."""
+        """Services with an HTTP form, with their comments."""
         return {
             service.name: _comments(file).get((_SERVICE, number), "")
             for file in self._files

@@ -1,7 +1,7 @@
-"""Bounds as the protos' comments word them, as JSON Schema.
+"""Turn the bounds in the protos' comments into JSON Schema.
 
-The comments are where a caller reads a bound, and the document takes it from there; a phrase that says one and stands
-in no entry here is found by a test.
+A caller reads a bound in a comment, and the document takes it from there. A test finds a phrase with a bound that has
+no entry here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Schema]]]] 
         re.compile(r"\b([\d,]+) to ([\d,]+) printable ASCII characters"),
         lambda found: {**_between(found), "pattern": _PRINTABLE},
     ),
-    # Bytes bound characters too: no character is shorter than a byte.
+    # A limit in bytes is also a limit in characters: no character is shorter than a byte.
     (re.compile(r"\b([\d,]+) to ([\d,]+) bytes"), _between),
     (
         re.compile(r"\bat most ([\d,]+) (?:bytes|(?:printable ASCII )?characters)"),
@@ -57,7 +57,7 @@ NUMBER_PHRASES: Final[list[tuple[re.Pattern[str], Callable[[re.Match[str]], Sche
 
 
 def text_bounds(comment: str) -> Schema:
-    """The schema that a string field's comment states; empty where it states none."""
+    """The schema in a string field's comment; empty if there is none."""
     for pattern, schema in PHRASES:
         found = pattern.search(comment)
         if found:
@@ -66,7 +66,7 @@ def text_bounds(comment: str) -> Schema:
 
 
 def number_bounds(comment: str) -> Schema:
-    """The same for an integer."""
+    """The schema in an integer field's comment; empty if there is none."""
     for pattern, schema in NUMBER_PHRASES:
         found = pattern.search(comment)
         if found:
@@ -75,5 +75,5 @@ def number_bounds(comment: str) -> Schema:
 
 
 def words(comment: str) -> list[str]:
-    """The words in capitals that a `status` or `state` can be."""
+    """The values in capitals in the comment of a `status` or `state`."""
     return _WORD.findall(comment)

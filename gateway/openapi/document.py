@@ -1,4 +1,4 @@
-"""The whole document."""
+"""Build the whole document."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _DESCRIPTION: Final = (
     "`retryable`. The same calls are served as native gRPC on the gateway's other port."
 )
 _DEVICE_PROOF: Final = (
-    "A proof by the membership's enrolled device that it makes this very request, just now: a compact ES256 JWS in the "
+    "A proof that the membership's enrolled device makes exactly this request, now: a compact ES256 JWS in the "
     "form of RFC 9449 with the claims `htm`, `htu`, `iat`, `jti` and `req` (base64url SHA-256 of the request's set "
-    "fields as `name=value` lines). Good once and for 60 seconds. `vyris dev proof` and the Python client make them."
+    "fields as `name=value` lines). It works once, for 60 seconds. `vyris dev proof` and the Python client make them."
 )
 _IDENTITY: Final = (
     "The user's own token, from the identity provider that `USER_JWT_ISSUER` names: a JWT whose `sub` is the request's "
-    "`user_id`. Needed wherever a request names a user, once that setting is made; not looked at before."
+    "`user_id`. If that setting is set, every request with a `user_id` needs a token; otherwise it is ignored."
 )
-_APPLE: Final = "`ApplePass <token>`, with the `authenticationToken` that stands in the pass itself."
-# What the gateway answers out of files: path, what it is, media type.
+_APPLE: Final = "`ApplePass <token>`, with the `authenticationToken` in the pass itself."
+# Files that the gateway serves: path, description, media type.
 PAGES: Final = (
     ("/openapi.json", "getOpenApi", "This document", "application/json"),
     ("/docs", "getDocs", "This document for people, with requests to try", "text/html; charset=utf-8"),
@@ -90,7 +90,7 @@ def build(api: Api) -> Object:
 
 
 def as_text(document: Object) -> str:
-    """The document as it is served."""
+    """The document as text, as it is served."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

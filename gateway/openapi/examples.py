@@ -1,4 +1,4 @@
-"""Requests to try against the local stack, and what they answer there. A test sends and checks each."""
+"""Example requests for the local stack, and their answers. A test sends and checks each."""
 
 from __future__ import annotations
 

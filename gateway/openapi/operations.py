@@ -35,7 +35,7 @@ _SUCCESS_WORDS: Final = {
 
 
 class Operations:
-    """Writes operations; what they refer to gathers in `schemas` and `errors`."""
+    """Makes operations, and collects what they refer to in `schemas` and `errors`."""
 
     def __init__(self, api: Api, schemas: Schemas, errors: ErrorAnswers) -> None:
         self._api = api
@@ -62,7 +62,7 @@ class Operations:
         return written
 
     def _security(self, operation: Operation) -> list[Object]:
-        """The choices that a caller has; with the user's token each of them, where the request names a user."""
+        """The alternatives of a caller; each with the user's token if the request names a user."""
         choices = _SECURITY[operation.policy.proof]
         if all(field.name != _USER_FIELD for field in self._api.messages[operation.request].fields):
             return choices

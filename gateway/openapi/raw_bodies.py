@@ -1,4 +1,4 @@
-"""Bodies that no proto message describes: forms, and JSON that the services write themselves."""
+"""Bodies without a proto message: forms, and JSON that the services write themselves."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ UNHEALTHY: Final[Object] = {
     "additionalProperties": False,
 }
 
-# Headers besides those of every answer: Apple's words, or RFC 9110's.
+# Additional headers of some answers, described as Apple or RFC 9110 does.
 ANSWER_HEADERS: Final[dict[str, Object]] = {
     "IssuePass": {
         "Content-Disposition": {

@@ -19,7 +19,7 @@ _INTEGERS: Final = (FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_U
 
 
 class Schemas:
-    """Schemas of messages. Those that others refer to gather in `components`."""
+    """Makes schemas of messages, and collects those that others refer to in `components`."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -27,7 +27,7 @@ class Schemas:
         self.components: dict[str, Schema] = {}
 
     def request(self, full_name: str, *, without: Collection[str]) -> Schema:
-        """What a caller sends: what is required is marked so, unknown fields are ignored."""
+        """The schema of a request: required fields are marked, unknown fields are allowed."""
         message = self._api.messages[full_name]
         fields = [field for field in message.fields if field.name not in without]
         schema = self._object(message, fields, [field.json_name for field in fields if field.required])
@@ -36,12 +36,12 @@ class Schemas:
         together = {field.json_name: found for field in fields if (found := _TOGETHER.findall(field.comment))}
         if together:
             schema["dependentRequired"] = together
-        return self._named(message.name, schema)
+        return self._add_component(message.name, schema)
 
     def answer(self, full_name: str) -> Schema:
-        """What the gateway writes: every field, set or not, but the optional ones."""
+        """The schema of an answer: the gateway writes every field except unset optional ones."""
         message = self._api.messages[full_name]
-        return self._named(message.name, self._answer(message))
+        return self._add_component(message.name, self._answer(message))
 
     def of_field(self, field: Field, *, in_answer: bool = False) -> Schema:
         """A field's own schema, with its comment."""
@@ -65,7 +65,7 @@ class Schemas:
             schema["required"] = required
         return schema
 
-    def _named(self, name: str, schema: Schema) -> Schema:
+    def _add_component(self, name: str, schema: Schema) -> Schema:
         self.components[name] = schema
         return {"$ref": f"#/components/schemas/{name}"}
 

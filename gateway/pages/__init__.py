@@ -1,1 +1,1 @@
-"""What the gateway answers out of files: the OpenAPI document, its reference page, the live view of a drop."""
+"""Files that the gateway serves: the OpenAPI document, its reference page, the live view of a drop."""

@@ -1,4 +1,4 @@
-"""`python -m gateway.pages` writes `gateway/static`; `--check` exits 1 if something else is there."""
+"""`python -m gateway.pages`: write `gateway/static`; with `--check`, exit with 1 if it is not up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from gateway.openapi.api import Api
 from gateway.openapi.document import as_text, build
-from gateway.pages.inlined import HtmlPage, rendered
+from gateway.pages.inlined import HtmlPage, render_page
 from gateway.pages.reference import facts
 
 STATIC: Final = Path(__file__).resolve().parents[1] / "static"
@@ -20,8 +20,8 @@ STATIC: Final = Path(__file__).resolve().parents[1] / "static"
 def made() -> dict[str, str]:
     """Every file of the folder, by name."""
     document = build(Api.load())
-    docs = rendered("docs", facts(document))
-    live = rendered("live", {})
+    docs = render_page("docs", facts(document))
+    live = render_page("live", {})
     pages = [
         {"path": "/openapi.json", "file": "openapi.json", "content_type": "application/json"},
         _html_entry("/docs", "docs.html", docs),
@@ -45,7 +45,7 @@ def _html_entry(path: str, file: str, page: HtmlPage) -> dict[str, str]:
 
 
 def main(check: Annotated[bool, typer.Option("--check", help="Write nothing; compare.")] = False) -> None:
-    """Write the pages that the gateway answers itself, or compare them with what is there."""
+    """Write the pages that the gateway serves itself, or check that they are up to date."""
     files = made()
     if not check:
         for name, text in files.items():

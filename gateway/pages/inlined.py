@@ -1,4 +1,4 @@
-"""HTML pages that hold their style and script, and the policy that allows exactly these."""
+"""HTML pages with inline style and script, and the policy that allows exactly these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import jinja2
 
-from gateway.pages.words import breakable, code_marked
+from gateway.pages.words import breakable, mark_code
 
 SOURCES: Final = Path(__file__).with_name("sources")
 
@@ -24,7 +24,7 @@ class HtmlPage:
     content_security_policy: str
 
 
-def rendered(name: str, facts: Mapping[str, Any]) -> HtmlPage:
+def render_page(name: str, facts: Mapping[str, Any]) -> HtmlPage:
     """Fill `sources/<name>.html.j2` with `facts`, its style `<name>.css` and its script `<name>.js`."""
     style = _source("shared.css") + _source(f"{name}.css")
     script = _source(f"{name}.js")
@@ -36,7 +36,7 @@ def rendered(name: str, facts: Mapping[str, Any]) -> HtmlPage:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"marked": code_marked, "breakable": breakable}
+    environment.filters |= {"marked": mark_code, "breakable": breakable}
     text = environment.get_template(f"{name}.html.j2").render(facts, style=style, script=script)
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; connect-src 'self'; "
@@ -50,5 +50,5 @@ def _source(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """CSP Level 3, section 2.3.1: over exactly what stands between the tags."""
+    """The hash of CSP Level 3, section 2.3.1, of exactly the text between the tags."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

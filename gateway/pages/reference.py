@@ -1,4 +1,4 @@
-"""What the reference page tells, out of the OpenAPI document."""
+"""The content of the reference page, from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vyris.errors import ERRORS_BY_REASON
 Object = dict[str, Any]
 
 _PROOFS: Final = {"DeviceProof": "DPoP", "ApplePass": "Authorization"}
-# Pages that a reader opens rather than sends requests to.
+# Pages that a reader opens in a browser instead of sending a request.
 _NOT_TRIED: Final = {identifier for _, identifier, _, _ in PAGES}
 
 
 def facts(document: Object) -> Object:
-    """Everything that `sources/docs.html.j2` asks for."""
+    """The values for `sources/docs.html.j2`."""
     reader = _Reader(document)
     operations = [
         reader.operation(path, method, operation)
@@ -68,7 +68,7 @@ class _Reader:
         content = next(iter(body["content"].items()), None) if body else None
         schemes = {name for choice in operation["security"] for name in choice}
         proof = next((header for name, header in _PROOFS.items() if name in schemes), "")
-        # What every operation may answer is told once, in the section on errors.
+        # Errors of every operation are listed once, in the section on errors.
         own, shared = {}, []
         for status, answer in operation["responses"].items():
             if int(status) in SAID_EVERYWHERE:
@@ -94,7 +94,7 @@ class _Reader:
             "tried": operation["operationId"] not in _NOT_TRIED,
         }
 
-    def _resolved(self, thing: Object) -> Object:
+    def _resolve(self, thing: Object) -> Object:
         reference = thing.get("$ref")
         if reference is None:
             return thing
@@ -114,30 +114,30 @@ class _Reader:
         }
 
     def _fields(self, schema: Object, prefix: str = "") -> Iterator[Object]:
-        schema = self._resolved(schema)
+        schema = self._resolve(schema)
         for name, field in schema.get("properties", {}).items():
-            resolved = self._resolved(field)
+            resolved = self._resolve(field)
             yield {
                 "name": prefix + name,
                 "required": name in schema.get("required", ()),
                 "type": self._type(resolved),
                 "description": field.get("description", resolved.get("description", "")),
             }
-            inner = self._resolved(resolved["items"]) if resolved.get("type") == "array" else resolved
+            inner = self._resolve(resolved["items"]) if resolved.get("type") == "array" else resolved
             mark = "[]." if resolved.get("type") == "array" else "."
             yield from self._fields(inner, f"{prefix}{name}{mark}")
 
     def _type(self, schema: Object) -> str:
-        """A word or two. Bounds stand in the description, whence they came."""
+        """The type in a word or two. The description contains the bounds."""
         words = [str(schema.get("format") if schema.get("format") == "uuid" else schema.get("type", "any"))]
         if words == ["array"]:
-            words = ["list of " + self._type(self._resolved(schema["items"]))]
+            words = ["list of " + self._type(self._resolve(schema["items"]))]
         if "enum" in schema:
             words.append(" | ".join(str(value) for value in schema["enum"]))
         return ", ".join(words)
 
     def _answer(self, status: str, answer: Object) -> Object:
-        answer = self._resolved(answer)
+        answer = self._resolve(answer)
         content = answer.get("content", {})
         media_type = next(iter(content), "")
         first = content.get(media_type, {})

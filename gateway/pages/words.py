@@ -1,4 +1,4 @@
-"""Text of the protos' comments as HTML."""
+"""Turn the protos' comments into HTML."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def breakable(path: str) -> Markup:
     return Markup("/<wbr>").join(path.split("/"))
 
 
-def code_marked(text: str) -> Markup:
-    """Escape `text`; what stands in backticks becomes code, an empty line begins a paragraph."""
+def mark_code(text: str) -> Markup:
+    """Escape `text`. Text in backticks becomes code, and an empty line begins a paragraph."""
     pieces = [
         Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
         for number, piece in enumerate(_CODE.split(text))

@@ -1,7 +1,7 @@
 """The audit log: who did what, to what, and why.
 
-Append-only: a trigger refuses every change of an entry (migration 0011). Beside the name that an actor gives, Postgres
-writes the login and the address of the session itself. The operator alone reads it.
+Append-only: a trigger refuses every change of an entry (migration 0011). The actor gives its name; Postgres itself adds
+the login and the address of the session. Only operators can read it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.storage.database import Database
 from services.storage.queries import Queries
 
 REASON_LIMIT: Final = 500
-"""Characters of a reason that are kept."""
+"""The most characters of a reason that are stored."""
 
 _QUERIES: Final = Queries.beside(__file__)
 _appended: ContextVar[list[str] | None] = ContextVar("_appended", default=None)
@@ -27,7 +27,7 @@ T = TypeVar("T")
 async def append(
     connection: Connection, *, actor: str, action: str, subject: str, reason: str, details: Mapping[str, Any]
 ) -> None:
-    """Note it in the transaction of what was done: both are kept, or neither."""
+    """Append an entry in the transaction of the change, so that both are stored, or neither."""
     await connection.execute(
         _QUERIES["append"], actor, action, subject, reason[:REASON_LIMIT], json.dumps(dict(details))
     )
@@ -44,19 +44,19 @@ class Actor:
     reason: str
 
     async def note(self, connection: Connection, action: str, subject: str, **details: Any) -> None:
-        """Append an entry in the name of this actor."""
+        """Append an entry with this actor's name and reason."""
         await append(connection, actor=self.name, action=action, subject=subject, reason=self.reason, details=details)
 
 
 class Unaudited(Exception):
-    """A change left no entry: a defect. Nothing was changed."""
+    """A change appended no entry, which is a defect. The change was rolled back."""
 
 
 async def audited(database: Database, work: Callable[[Connection], Awaitable[T]], *, takes_minutes: bool = False) -> T:
     """Run an operator's change in one transaction. Every such change goes through here.
 
-    A result of `work` that is true says that it changed something. It must then have appended an entry: else the
-    transaction is rolled back and Unaudited is raised. Raises what Database.in_transaction raises.
+    If `work` returns a true value, it has changed something and must have appended an entry. Otherwise the transaction
+    is rolled back, and Unaudited is raised. Raises the errors of Database.in_transaction.
     """
 
     async def run(connection: Connection) -> T:

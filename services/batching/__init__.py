@@ -1,1 +1,1 @@
-"""Natural micro-batching: while one batch is in flight, the next one gathers."""
+"""Natural micro-batching: while one batch is in flight, requests gather for the next."""

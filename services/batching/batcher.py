@@ -1,17 +1,17 @@
-"""One batch in flight; the next is whatever arrived meanwhile.
+"""One batch is in flight; the next one contains all requests that arrive meanwhile.
 
-A lone request does not wait, and under load batches grow by themselves. A batch that is done sooner than the next one
-can grow leaves it a few milliseconds to gather.
+A lone request does not wait, and under load batches grow by themselves. After a fast batch, the batcher waits a few
+milliseconds, so that the next batch can grow.
 Batchers of one process may share turns: then their batches grow while others run.
-Requests that share a key are one group, so that a batch holds a key once and a thousand copies of one request cost one
+Requests with the same key form one group. A batch contains a key once, so a thousand copies of one request cost one
 row.
 
     submit(key, request) ──▶ waiting groups ──▶ process(batch) ──▶ answers
                                   ▲                  │
                                   └── groups that must wait for others ──┘
 
-Everything is bounded: waiting requests (then `Retryable.shed`), groups a batch, each
-request's time (then `Retryable`).
+There are limits on waiting requests (then `Retryable.shed`), on the groups of a batch, and on each request's time (then
+`Retryable`).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 A = TypeVar("A")
 
-# Work that has begun is pursued this long at most when nobody waits for it any more. What is then unfinished is for
-# whoever owns it to repair: mint has its reaper.
+# Work that has begun goes on for so long after its last caller has left. The owner of the work repairs what is
+# unfinished then: mint has its reaper.
 PURSUIT_S: Final = 10.0
-# A batch of which every group must wait for others is tried again after this long, doubling.
+# If every group of a batch must wait for others, the batch is retried after this pause, which doubles.
 FIRST_PAUSE_S: Final = 0.002
 LONGEST_PAUSE_S: Final = 0.1
-# A batch begins no sooner after the one before than so long for each group beyond the first that that one held.
-# Its answers go out in one burst: beyond two thousand replays a second, gRPC and the gateway need a third less
-# processor time for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
+# The least time from the start of one batch to the next, for each group of the first one beyond its first group. The
+# answers of a batch leave in one burst: above two thousand replays a second, this saves gRPC and the gateway a third of
+# the CPU for each (`python -m tests.bench --quick replay`). Under load a batch of mints takes longer anyway.
 GATHERING_S: Final = 0.0008
 LONGEST_GATHERING_S: Final = 0.004
-# A request that would wait longer than this is refused at once. How long that is, the last batches tell.
+# A request that would wait longer than this is refused at once. The last batches give the estimate.
 WAIT_LIMIT_S: Final = 0.7
 LAST_BATCH_WEIGHT: Final = 0.3
 
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 
 class Group(Generic[K, R, A]):
-    """All who wait for one key. The first to ask speaks for the group."""
+    """All requests with one key. The first one represents the group."""
 
     __slots__ = ("_begun_at_s", "_waiters", "calls", "key")
 
@@ -59,37 +59,37 @@ class Group(Generic[K, R, A]):
         self.key = key
         self._begun_at_s: float | None = None
         self._waiters: list[tuple[R, asyncio.Future[A]]] = []
-        # What the batch's trace links; empty while there are no traces.
+        # Spans for the batch's trace to link; empty without traces.
         self.calls: list[SpanContext] = []
 
     def begin(self) -> None:
-        """Note that the work leaves a trace from here on: it is finished even if nobody waits any more."""
+        """Mark that the work has effects from now on, so it must be finished even if no caller waits."""
         if self._begun_at_s is None:
             self._begun_at_s = time.monotonic()
 
     @property
     def first(self) -> R:
-        """The request that speaks for the group."""
+        """The request that represents the group."""
         return self._waiters[0][0]
 
     def add(self, request: R, answer: asyncio.Future[A]) -> None:
-        """Let one more wait."""
+        """Add one more request."""
         self._waiters.append((request, answer))
 
     def merge(self, later: Group[K, R, A]) -> None:
-        """Take over those who came while this group was at work."""
+        """Take over the requests that arrived while this group was in flight."""
         self._waiters.extend(later._waiters)
         self.calls.extend(later.calls)
 
     def wanted(self) -> bool:
-        """Whether it must still be worked on. Those who gave up no longer speak for it."""
+        """Whether the work must still be done. Drops requests that gave up."""
         still_waiting = [waiter for waiter in self._waiters if not waiter[1].done()]
         if still_waiting:
             self._waiters = still_waiting
         return bool(still_waiting) or (self._begun_at_s is not None and time.monotonic() - self._begun_at_s < PURSUIT_S)
 
     def settle(self, answer_for: Callable[[R, bool], A | VyrisError]) -> None:
-        """Answer everybody: `answer_for(request, is_first)`, where the first is whoever still waits and came first."""
+        """Answer all requests with `answer_for(request, is_first)`; the first is the oldest one that still waits."""
         is_first = True
         for request, future in self._waiters:
             if not future.done():
@@ -97,16 +97,16 @@ class Group(Generic[K, R, A]):
                 is_first = False
 
     def settle_all(self, answer: A | VyrisError) -> None:
-        """Give everybody the same answer."""
+        """Answer all requests with the same answer."""
         for _, future in self._waiters:
             if not future.done():
                 _answer_later(future, answer)
 
 
 def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
-    """Answer at the loop's next pass: by then the next batch's first statement is on its way to Postgres.
+    """Answer at the loop's next pass, after the next batch's first statement is sent to Postgres.
 
-    To answer a batch keeps the loop busy for as long as such a statement takes.
+    Answering a batch keeps the loop busy for as long as such a statement takes.
     """
     future.get_loop().call_soon(_answer, future, answer)
 
@@ -124,7 +124,7 @@ class Process(Protocol[K, R, A]):
     """Works on a batch."""
 
     async def __call__(self, batch: list[Group[K, R, A]]) -> list[Group[K, R, A]]:
-        """Settle what can be settled; return the groups that must go into the next batch."""
+        """Settle the groups that can be settled; return those that must go into the next batch."""
 
 
 class Batcher(Generic[K, R, A]):
@@ -139,9 +139,9 @@ class Batcher(Generic[K, R, A]):
         batch_limit: int,
         turns: asyncio.Semaphore | None = None,
     ) -> None:
-        """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups.
+        """`waiting_limit`: the most requests, waiting or in flight. `batch_limit`: the most groups of a batch.
 
-        `turns` bounds the batches that run at once among all batchers that share it.
+        `turns`: limits the batches in flight among all batchers that share it.
         """
         self._process = process
         self._name = name
@@ -153,10 +153,13 @@ class Batcher(Generic[K, R, A]):
         self._arrival = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._pause_s = 0.0
-        self._batch_s = 0.0  # how long a batch takes, its turn included, by the last ones
+        self._batch_s = 0.0  # time of a batch, its turn included: a moving average
 
     async def submit(self, key: K, request: R, deadline_s: float) -> A:
-        """The answer for `request`, within `deadline_s` seconds; raises what the batch decided, or Retryable."""
+        """Put `request` into the next batch and return its answer.
+
+        Raises the error that the batch decided, or Retryable: at once if too many wait, or after `deadline_s` seconds.
+        """
         if self._requests >= self._waiting_limit or self._wait_s() > WAIT_LIMIT_S:
             raise Retryable.shed()
         loop = asyncio.get_running_loop()
@@ -169,7 +172,7 @@ class Batcher(Generic[K, R, A]):
             group.calls.append(span)
         self._arrival.set()
         if self._worker is None:
-            # In a context of its own: it works for all, and is part of nobody's trace.
+            # In a separate context: the worker serves all callers and is part of no caller's trace.
             self._worker = loop.create_task(self._work(), name=f"batcher {self._name}", context=Context())
         self._requests += 1
         expiry = loop.call_later(deadline_s, _expire, answer)
@@ -180,11 +183,11 @@ class Batcher(Generic[K, R, A]):
             self._requests -= 1
 
     def _wait_s(self) -> float:
-        """How long a request that came now would wait. Nobody waits for whole batches where none are ahead."""
+        """Estimate how long a new request would wait: the time of the whole batches ahead of it."""
         return self._batch_s * (len(self._waiting) // self._batch_limit)
 
     async def close(self) -> None:
-        """Stop the worker; whoever still waits gets Retryable."""
+        """Stop the worker; all waiting requests get Retryable."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
@@ -207,12 +210,12 @@ class Batcher(Generic[K, R, A]):
                     await self._run(batch)
             if groups:
                 if self._pause_s:
-                    await asyncio.sleep(self._pause_s)  # without a turn, which another batcher may need
+                    await asyncio.sleep(self._pause_s)  # after giving back the turn, for another batcher
                 await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:
-        """Wait until then, unless as many wait as one batch can hold."""
+        """Wait until `until_s`, unless a full batch is waiting already."""
         left_s = until_s - time.monotonic()
         if left_s > 0 and len(self._waiting) < self._batch_limit:
             await asyncio.sleep(left_s)
@@ -246,7 +249,7 @@ class Batcher(Generic[K, R, A]):
             self._pause_s = 0.0
 
     def _put_back(self, again: list[Group[K, R, A]]) -> None:
-        """Ahead of those who came later, and joined by those of the same key."""
+        """Put groups back ahead of later ones, and merge later requests with the same key into them."""
         if not again:
             return
         waiting: dict[K, Group[K, R, A]] = {}

@@ -1,6 +1,6 @@
-"""Keys that a development stack makes for itself, in `keys/` of the state folder; production refuses to make any.
+"""Keys that a development stack makes, in `keys/` of the state folder. Production never makes keys.
 
-Processes that start at once must end up with the same key, nobody else may read it, and a power failure leaves a whole
+Processes that start at the same time get the same key, only the owner can read it, and a power failure leaves a whole
 file or none.
 """
 
@@ -24,8 +24,8 @@ SECRET_BYTES: Final = 32
 
 
 @contextmanager
-def held(keys: Path, name: str) -> Iterator[None]:
-    """Keep other processes from making the key `name` meanwhile. The folder is made where there is none."""
+def lock_key(keys: Path, name: str) -> Iterator[None]:
+    """Lock the key `name`, so that no other process makes it. Makes the folder if it is missing."""
     keys.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     keys.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     with (keys / f".{name}.lock").open("w") as lock:
@@ -33,13 +33,13 @@ def held(keys: Path, name: str) -> Iterator[None]:
         yield
 
 
-def kept_secret(keys: Path, name: str) -> str:
-    """The secret in the file `name`; where there is none, 64 hexadecimal digits are made.
+def read_or_make_secret(keys: Path, name: str) -> str:
+    """Read the secret in the file `name`; if there is no file, make 64 hexadecimal digits.
 
-    Raises WrongSetting where the file holds something shorter than a secret.
+    Raises WrongSetting if the file's text is too short for a secret.
     """
     path = keys / name
-    with held(keys, name):
+    with lock_key(keys, name):
         if not path.exists():
             write_whole(path, secrets.token_hex(SECRET_BYTES).encode())
         secret = path.read_text(encoding="utf-8").strip()
@@ -48,13 +48,13 @@ def kept_secret(keys: Path, name: str) -> str:
     return secret
 
 
-def kept_p256_key(keys: Path, name: str) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key in the file `name` (PKCS #8 in PEM); where there is none, one is generated.
+def read_or_make_p256_key(keys: Path, name: str) -> ec.EllipticCurvePrivateKey:
+    """Read the P-256 key in the file `name` (PKCS #8 in PEM); if there is no file, generate one.
 
-    Raises WrongSetting where the file holds something else.
+    Raises WrongSetting if the file is not such a key.
     """
     path = keys / name
-    with held(keys, name):
+    with lock_key(keys, name):
         if not path.exists():
             made = ec.generate_private_key(ec.SECP256R1())
             write_whole(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

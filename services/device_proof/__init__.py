@@ -1,9 +1,12 @@
-"""Device proofs on the server's side: does this call need one, is it good, is it used for the first time.
+"""Device proofs on the server: does this call need one, is it valid, is this its first use.
 
-`claimed_proof` is what a call brings. A service asks in three steps: it loads the membership and the thumbprint of its
-active device; `DeviceProofs.required` verifies (pure, raises `Unauthorized`) and
-returns what is to be spent; `spending.spend` records it in the transaction of the call's
-effect. The form is told in `vyris.device_proof`.
+`claimed_proof` reads the proof of a call. A service then takes three steps:
+
+1. It loads the membership and the thumbprint of its active device.
+2. `DeviceProofs.required` verifies the proof (pure, raises `Unauthorized`).
+3. `spending.spend` records the verified proof in the transaction of the call's effect.
+
+`vyris.device_proof` describes a proof's form.
 """
 
 from services.device_proof.requirement import ClaimedProof, DeviceProofs, claimed_proof

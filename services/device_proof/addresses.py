@@ -1,4 +1,4 @@
-"""Whether two addresses are the same: RFC 9449 section 4.3 for `htu`, normalised as RFC 3986 section 6.2 has it."""
+"""Compare two addresses: RFC 9449 section 4.3 for `htu`, normalised by RFC 3986 section 6.2."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-# The characters of RFC 3986. `urlsplit` drops white space and control characters; an address that has any is refused.
+# The characters of RFC 3986. `urlsplit` drops white space and control characters; we refuse an address with any of
+# them.
 _URI: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -15,7 +16,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def is_same_address(claimed: object, expected: str) -> bool:
-    """Whether the claim `htu` names `expected`, without regard to its query and fragment.
+    """Whether the claim `htu` names `expected`; its query and fragment are ignored.
 
     `expected` is an http or https URL, or the path of a native gRPC call, which has one spelling.
     """
@@ -25,12 +26,12 @@ def is_same_address(claimed: object, expected: str) -> bool:
         return True
     if expected.startswith("/"):
         return False
-    normal = _normalised(claimed)
-    return normal is not None and normal == _normalised(expected)
+    normal = _normalise(claimed)
+    return normal is not None and normal == _normalise(expected)
 
 
-def _normalised(address: str) -> tuple[str, str, int | None, str] | None:
-    """Scheme, authority without port, port, and path; None for what is no http or https URL."""
+def _normalise(address: str) -> tuple[str, str, int | None, str] | None:
+    """Return scheme, host, port and path; None if `address` is not an http or https URL."""
     if not _URI.fullmatch(address) or _BAD_ESCAPE.search(address):
         return None
     try:
@@ -41,17 +42,17 @@ def _normalised(address: str) -> tuple[str, str, int | None, str] | None:
     default_port = _DEFAULT_PORTS.get(parts.scheme)  # urlsplit gives the scheme in lower case
     if default_port is None or not parts.hostname or "@" in parts.netloc:
         return None
-    host = _ESCAPE.sub(_normal_escape, parts.hostname).lower()
-    return parts.scheme, host, port or default_port, _without_dots(_ESCAPE.sub(_normal_escape, parts.path))
+    host = _ESCAPE.sub(_normalise_escape, parts.hostname).lower()
+    return parts.scheme, host, port or default_port, _remove_dot_segments(_ESCAPE.sub(_normalise_escape, parts.path))
 
 
-def _normal_escape(found: re.Match[str]) -> str:
-    """Section 6.2.2: an unreserved character as it is, any other escape in capitals."""
+def _normalise_escape(found: re.Match[str]) -> str:
+    """Section 6.2.2: decode an unreserved character, write any other escape in capitals."""
     character = chr(int(found[1], 16))
     return character if _UNRESERVED.fullmatch(character) else found[0].upper()
 
 
-def _without_dots(path: str) -> str:
+def _remove_dot_segments(path: str) -> str:
     """Section 5.2.4, `remove_dot_segments`; an empty path is `/` (section 6.2.3)."""
     kept: list[str] = []
     segments = path.split("/")[1:]

@@ -1,10 +1,10 @@
 -- name: is_proof_fresh
--- Whether a proof is in time by Postgres' clock. $1 when it was made, $2 how old it may be, $3 how far ahead, in seconds
+-- Whether a proof is fresh by Postgres' clock. In seconds: $1 when it was made, $2 the highest age, $3 how far ahead
 SELECT extract(epoch FROM clock_timestamp()) BETWEEN $1::float8 - $3::float8 AND $1::float8 + $2::float8 AS fresh;
 
 -- name: spend_proof
 -- Records a proof's one use, judged by Postgres' clock. 'spent', 'stale' or 'replayed'.
--- A copy in another open transaction is waited for, so that only one commits.
+-- Waits for a copy in another open transaction, so that only one commits.
 WITH judged AS (
   SELECT $3::float8 BETWEEN extract(epoch FROM clock_timestamp()) - $4::float8
                         AND extract(epoch FROM clock_timestamp()) + $5::float8 AS fresh
@@ -18,7 +18,7 @@ SELECT CASE WHEN NOT fresh THEN 'stale' WHEN EXISTS (SELECT FROM used) THEN 'spe
 FROM judged;
 
 -- name: purge_proofs
--- Forgets uses of proofs that are stale by now, so that nothing could be replayed with them.
+-- Deletes uses of proofs that are stale by now, and so cannot be replayed.
 DELETE FROM device_proof_uses
 WHERE (thumbprint, jti) IN (
   SELECT thumbprint, jti FROM device_proof_uses

@@ -1,4 +1,4 @@
-"""Whether a call needs a proof, by the setting and by what is enrolled."""
+"""Decide whether a call needs a proof: by the setting, and by whether a device is enrolled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vyris.errors import Unauthorized
 
 
 class ClaimedProof(NamedTuple):
-    """What a call brings as its device proof, None where it brings nothing, and the call that it is to prove."""
+    """A call's device proof, not verified yet (None: the call has none), and the call that it must prove."""
 
     text: str | None
     method: MethodDescriptor
@@ -23,17 +23,17 @@ class ClaimedProof(NamedTuple):
 
 
 def claimed_proof(call: Call, request: Message) -> ClaimedProof:
-    """The proof that came with the call, in metadata `dpop` (the header DPoP through the gateway).
+    """Read the call's proof from metadata `dpop` (the header DPoP through the gateway).
 
-    Several are joined, as HTTP does it (RFC 9110, 5.3): that is no proof, and is refused where one is looked at, not
-    before.
+    Several values are joined, as in HTTP (RFC 9110, 5.3). The result is not a valid proof, so it is refused if a proof
+    is needed.
     """
     values = call.metadata_values(METADATA_KEY)
     return ClaimedProof(", ".join(values) if values else None, call.method, request)
 
 
 class DeviceProofs:
-    """Asks for proofs as `DEVICE_PROOF` says and accepts them for the gateway's address and for native gRPC."""
+    """Requires proofs as `DEVICE_PROOF` sets it, and accepts them for the gateway's address and for native gRPC."""
 
     def __init__(self, mode: DeviceProofMode, public_base_url: str) -> None:
         self._mode = mode
@@ -46,11 +46,11 @@ class DeviceProofs:
         enrolled_thumbprint: str | None,
         for_device_alone: bool = False,
     ) -> VerifiedProof | None:
-        """The proof that is to be spent with the call's effect; None where the call needs none.
+        """Verify the proof if the call needs one. Return the proof to spend, or None if the call needs none.
 
-        `enrolled_thumbprint` is that of the membership's active device as stored
-        (RFC 7638, base64url), None where none is enrolled. A call that is `for_device_alone` is refused there even
-        with `DEVICE_PROOF=when-enrolled`. Raises `Unauthorized` where a proof is needed and missing or bad.
+        `enrolled_thumbprint`: the stored thumbprint of the membership's active device (RFC 7638, base64url), or None if
+        no device is enrolled. `for_device_alone`: refuse a call without an enrolled device, even with
+        `DEVICE_PROOF=when-enrolled`. Raises `Unauthorized` if a proof is needed and missing or invalid.
         """
         if self._mode is DeviceProofMode.OFF:
             return None
@@ -61,9 +61,9 @@ class DeviceProofs:
         return self.verified(claimed, thumbprint=enrolled_thumbprint)
 
     def verified(self, claimed: ClaimedProof, *, thumbprint: str | None) -> VerifiedProof:
-        """Check a proof by the key named `thumbprint`, whatever the setting says.
+        """Verify a proof by the key named `thumbprint`, with every setting of `DEVICE_PROOF`.
 
-        Raises `Unauthorized`, also where there is no proof or no such key.
+        Raises `Unauthorized`, also if there is no proof or `thumbprint` is None.
         """
         if claimed.text is None or thumbprint is None:
             raise Unauthorized("A proof by the membership's enrolled device is required (header DPoP)")

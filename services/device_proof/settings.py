@@ -1,4 +1,4 @@
-"""Settings of device proofs, to be inherited by the settings of a service that asks for them."""
+"""Settings of device proofs. A service that requires proofs inherits them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class DeviceProofSettings(BaseSettings):
     gateway_port: int = Field(3000, ge=1, le=65_535, description="HTTP port of the gateway in the local stack")
     public_base_url: str = Field(
         default_factory=lambda data: f"http://localhost:{data['gateway_port']}",
-        description="what callers reach the gateway by, and what `htu` of a device proof begins with; "
+        description="URL at which callers reach the gateway; `htu` of a device proof begins with it; "
         "by default http://localhost and GATEWAY_PORT; https in production",
     )
 
     @field_validator("public_base_url")
     @classmethod
-    def _is_a_base_url(cls, value: str) -> str:
+    def _check_base_url(cls, value: str) -> str:
         return base_url(value)

@@ -1,4 +1,4 @@
-"""A proof's one use, recorded in the transaction of its call's effect."""
+"""Record the single use of a proof, in the transaction of its call's effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.storage.queries import Queries
 from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import Unauthorized
 
-# A phone whose clock is a little ahead is believed.
+# Accept proofs of a phone with a clock that is a little ahead.
 FUTURE_LEEWAY_S: Final = 10
 PURGE_LIMIT: Final = 5_000
 
@@ -24,10 +24,9 @@ _REFUSALS: Final = {
 
 
 async def spend(connection: Connection, proof: VerifiedProof | None) -> None:
-    """Record the use inside the caller's transaction; nothing to do for None.
+    """Record the use inside the caller's transaction; do nothing for None.
 
-    Raises `Unauthorized` where the proof is stale or was spent, which rolls
-    the transaction back if the caller lets it pass.
+    Raises `Unauthorized` if the proof is stale or spent already. Let it pass, so that the transaction rolls back.
     """
     if proof is None:
         return
@@ -39,11 +38,11 @@ async def spend(connection: Connection, proof: VerifiedProof | None) -> None:
 
 
 async def is_fresh(database: Database, proof: VerifiedProof) -> bool:
-    """Whether a proof is in time by Postgres' clock; nothing is recorded."""
+    """Whether a proof is fresh by Postgres' clock. Records nothing."""
     row = await database.fetchrow(QUERIES["is_proof_fresh"], proof.issued_at_s, AGE_LIMIT_S, FUTURE_LEEWAY_S)
     return bool(row and row["fresh"])
 
 
 async def purge(database: Database) -> None:
-    """Forget uses that no longer guard anything, a bounded number at a time."""
+    """Delete uses of proofs that are too old to be replayed, at most `PURGE_LIMIT` at a time."""
     await database.execute(QUERIES["purge_proofs"], PURGE_LIMIT)

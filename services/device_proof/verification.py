@@ -1,4 +1,4 @@
-"""One proof against one request. Pure; whether it is fresh and unused is Postgres' to say (`spending`)."""
+"""Verify one proof for one request. Pure: Postgres checks whether it is fresh and unused (`spending`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _TYP: Final = frozenset({PROOF_TYP})
 
 @dataclass(frozen=True, slots=True)
 class VerifiedProof:
-    """A proof that fits key and request. It counts once it was spent, within 60 s of `issued_at_s`."""
+    """A proof that matches key and request.
+
+    It counts once it is spent, within 60 s of `issued_at_s` (seconds since 1970).
+    """
 
     thumbprint: str
     jti: str
@@ -37,35 +40,35 @@ class VerifiedProof:
 
 
 def verify_proof(proof: str, *, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
-    """Check `proof` by the key named `thumbprint` for `request` sent to one of `targets`.
+    """Verify that the key named `thumbprint` signed `proof` for `request`, sent to one of `targets`.
 
-    Raises `Unauthorized` with a message that names the rule that was broken.
+    Raises `Unauthorized`; the message names the broken rule.
     """
     try:
-        return _verified(proof, thumbprint, targets, request)
+        return _verify(proof, thumbprint, targets, request)
     except (TokenRefused, KeyRefused) as refusal:
         raise Unauthorized(f"Device proof: {refusal.message}") from None
 
 
 def named_thumbprint(proof: str) -> str:
-    """Whose key the proof says it was signed by; nothing of it is verified. Raises `Unauthorized`."""
+    """The thumbprint of the key inside the proof. The proof is not verified. Raises `Unauthorized`."""
     try:
         token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
-        return _named_key(token).thumbprint
+        return _embedded_key(token).thumbprint
     except (TokenRefused, KeyRefused) as refusal:
         raise Unauthorized(f"Device proof: {refusal.message}") from None
 
 
-def _named_key(token: Token) -> PublicKey:
+def _embedded_key(token: Token) -> PublicKey:
     jwk = token.header.get("jwk")
     if not isinstance(jwk, dict):
         raise TokenRefused("The header carries no jwk")
     return public_key_from_jwk(jwk)
 
 
-def _verified(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
+def _verify(proof: str, thumbprint: str, targets: Collection[Target], request: Message) -> VerifiedProof:
     token = read_token(proof, typ=_TYP, max_bytes=PROOF_LIMIT_BYTES)
-    key = _named_key(token)
+    key = _embedded_key(token)
     if key.thumbprint != thumbprint:
         raise TokenRefused("The key is not the expected device's")
     claims = token.claims

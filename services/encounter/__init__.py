@@ -1,1 +1,1 @@
-"""Encounter: two members met, and it is proven once. See README.md for what is promised."""
+"""Encounter records once that two members met. README.md lists the promises."""

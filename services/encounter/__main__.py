@@ -26,7 +26,7 @@ from vyris.encounter.v1 import encounter_pb2
 
 @asynccontextmanager
 async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
-    """Everything that the encounter process serves, and its end."""
+    """Build the encounter process, and stop its tasks at the end."""
     authority = _authority(settings)
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
     retention_days = settings.encounter_location_retention_days
@@ -54,7 +54,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
 
 
 def _authority(settings: EncounterSettings) -> AuthorityKeys:
-    """The configured keys; in development a generated one where there are none."""
+    """The configured keys, or in development a generated one. Raises WrongSetting."""
     if settings.encounter_jwt_public_key.strip():
         return authority_keys(settings.encounter_jwt_public_key)
     if not settings.production:
@@ -62,7 +62,7 @@ def _authority(settings: EncounterSettings) -> AuthorityKeys:
     if settings.encounter_device_keys == "on":
         return authority_keys("")
     raise WrongSetting(
-        "VYRIS_ENV=production needs ENCOUNTER_JWT_PUBLIC_KEY (the public key of whoever signs encounter tokens), "
+        "VYRIS_ENV=production needs ENCOUNTER_JWT_PUBLIC_KEY (the public key of the signer of encounter tokens), "
         "or ENCOUNTER_DEVICE_KEYS=on"
     )
 

@@ -1,4 +1,4 @@
-"""The keys whose holders may sign encounter tokens: parsed once, found by `kid`."""
+"""The keys that may sign encounter tokens: parsed once, found by `kid`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _PEM_BLOCK: Final = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]
 
 @dataclass(frozen=True)
 class AuthorityKeys:
-    """Keys by name, and those that a token without `kid` is tried with."""
+    """Keys by name (`kid` or thumbprint), and the keys to try for a token without `kid`."""
 
     named: Mapping[str, PublicKey]
     unnamed: Sequence[PublicKey]
 
     def candidates(self, kid: str | None) -> Sequence[PublicKey]:
-        """The keys that may have signed a token with this `kid`; none where it is unknown."""
+        """The keys that may have signed a token with this `kid`; empty if the `kid` is unknown."""
         if kid is None:
             return self.unnamed
         found = self.named.get(kid)
@@ -40,10 +40,10 @@ class AuthorityKeys:
 
 
 def authority_keys(text: str) -> AuthorityKeys:
-    """Read the setting: PEM blocks, a JWK or a JWKS; empty text gives no keys. Raises WrongSetting.
+    """Parse the setting: PEM blocks, a JWK or a JWKS; empty text gives no keys. Raises WrongSetting.
 
-    A key is known by its JWK's `kid` and by its thumbprint (RFC 7638). A token without `kid` may be signed by
-    a key that has no `kid` either, or by the only key there is.
+    A key is found by its JWK's `kid` and by its thumbprint (RFC 7638). A token without `kid` may be signed by a key
+    without `kid`, or by the only key.
     """
     text = text.strip()
     try:

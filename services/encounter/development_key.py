@@ -1,6 +1,6 @@
 """The local stack's signing key, made on first use: `keys/encounter_private.pem` and `encounter_public.pem`.
 
-In production there is none: whoever proves encounters keeps the private key to himself.
+Production has none: there only the signer of encounter tokens has the private key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.development_keys import held, kept_p256_key
+from services.development_keys import lock_key, read_or_make_p256_key
 from services.runtime.settings import WrongSetting
 from services.runtime.whole_file import write_whole
 
@@ -20,16 +20,16 @@ PUBLIC_NAME: Final = "encounter_public.pem"
 
 
 def development_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key below `state_dir`, generated where there is none; both files are there afterwards.
+    """Read the P-256 key below `state_dir`, or generate it. Both files exist afterwards. Raises WrongSetting.
 
-    Processes that start at once end up with the same key. Raises WrongSetting.
+    Processes that start at the same time get the same key.
     """
     folder = state_dir / "keys"
     public_file = folder / PUBLIC_NAME
     try:
-        key = kept_p256_key(folder, PRIVATE_NAME)
+        key = read_or_make_p256_key(folder, PRIVATE_NAME)
         wanted = public_pem(key).encode()
-        with held(folder, PUBLIC_NAME):
+        with lock_key(folder, PUBLIC_NAME):
             if not public_file.exists() or public_file.read_bytes() != wanted:
                 write_whole(public_file, wanted, mode=0o644)
         return key

@@ -1,7 +1,7 @@
-"""Tokens signed by the initiator's own device, which count only together with the receiver's.
+"""Tokens signed by the initiator's own device. They count only with a device proof by the receiver's device.
 
-What one device signed proves what one device wished. So the call carries a device proof by the receiver's device,
-and both keys must be active when they are looked at: in the transaction that spends the proof and records.
+One device's signature does not prove that two devices met. So the call carries a proof by the receiver's device, and
+both keys must be active in the transaction that spends the proof and records the encounter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
-# Whoever sends tokens with invented key names must not hold every connection of the pool.
+# A caller that sends tokens with invented key names must not occupy every connection of the pool.
 TRANSACTIONS_LIMIT = 3
 WAITING_LIMIT = 512
 
@@ -34,7 +34,10 @@ class DeviceSignedEncounters:
         self._calls = 0
 
     async def record(self, token: Token, meeting: Meeting, proof: ClaimedProof, *, deadline_s: float) -> Encounter:
-        """The encounter. Raises TokenRefused, Unauthorized, Conflict, Retryable."""
+        """Verify the token and the proof, and record the meeting.
+
+        Raises TokenRefused, Unauthorized, Conflict, Retryable.
+        """
         if proof.text is None:
             raise Unauthorized("A proof by the receiver's enrolled device is required (header DPoP)")
         if self._calls >= WAITING_LIMIT:
@@ -54,7 +57,7 @@ class DeviceSignedEncounters:
         self, connection: Connection, token: Token, meeting: Meeting, proof: ClaimedProof
     ) -> Encounter:
         row = await connection.fetchrow(QUERIES["find_signers"], meeting.initiator_id, token.kid, meeting.receiver_id)
-        # The same refusal whether the device is unknown, retired, or did not sign this.
+        # The same refusal for an unknown device, a retired one, and one that did not sign this token.
         proven = prove(token, meeting, [stored_public_key(row["initiator_key"])] if row else [])
         receiver = row["receiver_thumbprint"] if row else None
         await spend(connection, self._proofs.verified(proof, thumbprint=receiver))

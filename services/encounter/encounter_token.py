@@ -1,10 +1,10 @@
-"""An encounter token: what it must say, read before anything dear is done with it.
+"""An encounter token: parse and check its content, before the expensive check of the signature.
 
-A compact ES256 JWS with the claims `jti`, `sub` (who began it), `aud` (who was met) and `iat`; optionally `exp`,
-`nbf`, and `lat` with `lng`. `aud` may be an array that names other audiences beside the one membership. Whether the
-token is fresh is Postgres' to say: here its window of time is only worked out.
+A compact ES256 JWS with the claims `jti`, `sub` (the initiator), `aud` (the receiver) and `iat`; optionally `exp`,
+`nbf`, and `lat` with `lng`. `aud` may be an array with additional audiences. This module only computes the period in
+which the token is valid; Postgres' clock decides.
 
-The header's `typ` is `vyris-encounter+jwt`. `JWT` and no type at all are accepted too, unless the settings demand the
+The header's `typ` is `vyris-encounter+jwt`. `JWT` and no type are also accepted, unless the settings require the
 token's own type (RFC 8725 section 3.11).
 """
 
@@ -40,14 +40,14 @@ LONGITUDE_LIMIT: Final = 180
 
 
 class Location(NamedTuple):
-    """Where it happened, in hundredths of a degree: no finer than about a kilometre."""
+    """The location in hundredths of a degree, so accurate to about a kilometre."""
 
     latitude_hundredths: int
     longitude_hundredths: int
 
 
 class Meeting(NamedTuple):
-    """What a token says. Times are seconds since 1970; it counts from `begins_s` to `ends_s`."""
+    """A token's content. Times are seconds since 1970; the token is valid from `begins_s` to `ends_s`."""
 
     jti: str
     initiator_id: UUID
@@ -59,7 +59,7 @@ class Meeting(NamedTuple):
 
 
 class ProvenMeeting(NamedTuple):
-    """A meeting whose token was signed by the key of this thumbprint."""
+    """A meeting with a verified token. `signing_key` is the thumbprint of the key that signed it."""
 
     meeting: Meeting
     signing_key: str
@@ -67,21 +67,21 @@ class ProvenMeeting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How old a token may be, and how long it may claim to live."""
+    """The limits of a token's age and of its lifetime, from `iat` to `exp`."""
 
     max_age_s: int
     max_lifetime_s: int
 
 
 def read_encounter(text: str, limits: TimeLimits, *, own_typ_required: bool = False) -> tuple[Token, Meeting]:
-    """Take a token apart; its signature is not checked yet. Raises TokenRefused."""
+    """Parse a token without verifying its signature. Raises TokenRefused."""
     typ = OWN_TYP if own_typ_required else OWN_TYP | PLAIN_JWT
     token = read_token(text, typ=typ, max_bytes=TOKEN_LIMIT_BYTES)
     return token, _meeting(token.claims, limits)
 
 
 def prove(token: Token, meeting: Meeting, keys: Sequence[PublicKey]) -> ProvenMeeting:
-    """The meeting, signed by one of `keys`. Raises TokenRefused, whatever the reason in the same words."""
+    """Verify that one of `keys` signed the token. Raises TokenRefused, with the same message for every reason."""
     for key in keys:
         try:
             verify_token(token, key)

@@ -1,4 +1,4 @@
-"""A membership's encounters, told to its own device."""
+"""List a membership's encounters for its own device."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class History:
     async def page(
         self, request: encounter_pb2.ListEncountersRequest, proof: ClaimedProof
     ) -> encounter_pb2.ListEncountersResponse:
-        """Raises InvalidRequest, NotFound, Unauthorized, Retryable."""
+        """Read one page. Raises InvalidRequest, NotFound, Unauthorized, Retryable."""
         refuse_nul(request.membership_id)
         size = _page_size(request.page_size)
         after = decode(request.page_token) if request.page_token else None
         membership_id = known_membership_id(request.membership_id)
-        to_spend = await self._authorized(membership_id, proof)
-        # One more than asked for tells whether there is another page.
+        to_spend = await self._authorize(membership_id, proof)
+        # Read one row more, to know whether there is another page.
         arguments = (membership_id, after and after.verified_at, after and after.id, size + 1)
 
         async def read(connection: Connection) -> list[asyncpg.Record]:
             await spend(connection, to_spend)
             return await connection.fetch(QUERIES["list_encounters"], *arguments)
 
-        return _told(await self._database.in_transaction(read), size)
+        return _response(await self._database.in_transaction(read), size)
 
-    async def _authorized(self, membership_id: UUID, proof: ClaimedProof) -> VerifiedProof | None:
-        """The proof that is to be spent; None where DEVICE_PROOF is off."""
+    async def _authorize(self, membership_id: UUID, proof: ClaimedProof) -> VerifiedProof | None:
+        """Verify the proof, which the caller spends. Return None if DEVICE_PROOF is off."""
         row = await self._database.fetchrow(QUERIES["find_membership"], membership_id)
         if row is None:
             raise unknown_membership()
@@ -64,7 +64,7 @@ def _page_size(asked: int) -> int:
     return asked or PAGE_SIZE_DEFAULT
 
 
-def _told(rows: Sequence[asyncpg.Record], size: int) -> encounter_pb2.ListEncountersResponse:
+def _response(rows: Sequence[asyncpg.Record], size: int) -> encounter_pb2.ListEncountersResponse:
     shown = [Encounter(**dict(row)) for row in rows[:size]]
     last = shown[-1] if len(rows) > size else None
     return encounter_pb2.ListEncountersResponse(

@@ -1,7 +1,7 @@
 """Page tokens: a position in a membership's list, opaque to callers.
 
-A token holds the time and the id of the last encounter told. It grants nothing: whoever sends one has proven
-himself as the membership's device, and a forged one only names another position in the same list.
+A token contains the time and the id of the last encounter on the page. It grants no access: its sender must still prove
+to be the membership's device, and a forged token only names another position in the same list.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ TEXT_LENGTH: Final = 34
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last encounter that was told."""
+    """The last encounter on a page."""
 
     verified_at: datetime
     id: UUID
 
 
 def encode(position: Position) -> str:
-    """The token of a position, 34 characters."""
+    """Encode a position as a token of 34 characters."""
     microseconds = (position.verified_at - _EPOCH) // timedelta(microseconds=1)
     return base64url(_FORM.pack(_VERSION, microseconds, position.id.bytes))
 
 
 def decode(text: str) -> Position:
-    """The position of a token. Raises InvalidRequest for what `encode` cannot have made."""
+    """Decode a token. Raises InvalidRequest for a text that `encode` cannot have made."""
     try:
         version, microseconds, id_ = _FORM.unpack(decode_base64url(text) if len(text) == TEXT_LENGTH else b"")
     except (NotStrict, struct.error):

@@ -1,10 +1,10 @@
 -- name: record_encounters
--- Decides and records a batch, one statement and so one transaction. Both memberships are looked up in its own
--- snapshot: a revocation that was committed before counts. The unique key (jti, signing_key) decides who of several
--- copies is first, those of other processes included: a copy in an open transaction is waited for.
--- Rows go in by that key's order; in any other, two processes with the same tokens could deadlock.
--- outcome: recorded, stale or unknown. A token that is not among the rows was replayed.
--- $1 ids, $2 signing keys, $3 jtis, $4 initiators, $5 receivers, $6 issued at, $7 counts from, $8 counts to
+-- Decides and records a batch in one statement, and so in one transaction. It reads both memberships in its own
+-- snapshot, so a revocation that was committed before counts. The unique key (jti, signing_key) decides which of
+-- several copies is first, across all processes: the statement waits for a copy in an open transaction.
+-- It inserts in the order of that key; otherwise two processes with the same tokens could deadlock.
+-- outcome: recorded, stale or unknown. A token without a row in the result was replayed.
+-- $1 ids, $2 signing keys, $3 jtis, $4 initiators, $5 receivers, $6 issued at, $7 valid from, $8 valid to
 -- (seconds since 1970), $9 and $10 latitudes and longitudes (hundredths of a degree), $11 leeway in seconds
 WITH asked AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[],
@@ -31,36 +31,38 @@ UNION ALL
 SELECT id, NULL, NULL, CASE WHEN fresh THEN 'unknown' ELSE 'stale' END FROM judged WHERE NOT (fresh AND known);
 
 -- name: find_signers
--- The keys that decide over a token signed by a device: the initiator's, if it is active and of this name, and
--- the name of the receiver's active one. $1 initiator, $2 thumbprint, $3 receiver
+-- The keys for a token signed by a device: the initiator's key, if it is active and has this thumbprint, and the
+-- thumbprint of the receiver's active key. $1 initiator, $2 thumbprint, $3 receiver
 SELECT i.public_key AS initiator_key, r.thumbprint AS receiver_thumbprint
 FROM devices i JOIN devices r ON r.membership_id = $3 AND r.retired_at IS NULL
 WHERE i.membership_id = $1 AND i.thumbprint = $2 AND i.retired_at IS NULL;
 
 -- name: find_membership
--- Whether it is revoked, and the name of its active device's key. $1 membership
+-- Whether a membership is revoked, and the thumbprint of its active device's key. $1 membership
 SELECT m.revoked_at IS NOT NULL AS revoked, d.thumbprint
 FROM memberships m LEFT JOIN devices d ON d.membership_id = m.id AND d.retired_at IS NULL
 WHERE m.id = $1;
 
 -- name: list_encounters
 -- A page of a membership's encounters from either side, newest first: two index ranges, merged.
--- $1 membership, $2 and $3 verified_at and id of the last one told (NULL for the first page), $4 at most so many
+-- $1 membership, $2 and $3 verified_at and id of the last one on the previous page (NULL for the first page), $4 limit
 SELECT * FROM (
   (SELECT id, initiator_id, receiver_id, encountered_at, verified_at FROM encounters
    WHERE initiator_id = $1
-     AND (verified_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+     AND (verified_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid,
+     'ffffffff-ffff-ffff-ffff-ffffffffffff'))
    ORDER BY verified_at DESC, id DESC LIMIT $4)
   UNION ALL
   (SELECT id, initiator_id, receiver_id, encountered_at, verified_at FROM encounters
    WHERE receiver_id = $1
-     AND (verified_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+     AND (verified_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid,
+     'ffffffff-ffff-ffff-ffff-ffffffffffff'))
    ORDER BY verified_at DESC, id DESC LIMIT $4)
 ) AS sides
 ORDER BY verified_at DESC, id DESC LIMIT $4;
 
 -- name: forget_locations
--- Takes the location out of encounters older than $1 days, at most $2 of them, oldest first.
+-- Deletes the location of encounters older than $1 days, at most $2 of them, oldest first.
 WITH old AS (
   SELECT jti, signing_key FROM encounters
   WHERE latitude_hundredths IS NOT NULL AND verified_at < now() - make_interval(days => $1)

@@ -1,4 +1,7 @@
-"""Proven meetings are recorded in batches: whatever arrived while the batch before was in flight."""
+"""Record proven meetings in batches.
+
+A batch contains all meetings that arrived while the previous one was in flight.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from vyris.errors import Conflict, Retryable, VyrisError
 
 log = structlog.get_logger(__name__)
 
-# Copies of one token stand in one group, by its text. Tokens that share signer and jti but differ do not: each is
-# judged by what it says, and the replay guard lets one of them in.
+# Copies of one token form one group, by its text. Different tokens with the same signer and jti do not: each is checked
+# by its own claims, and the unique key lets one of them in.
 Copies: TypeAlias = Group[str, ProvenMeeting, Encounter]
 
 
@@ -38,11 +41,14 @@ class Recorder:
         )
 
     async def record(self, token: str, proven: ProvenMeeting, deadline_s: float) -> Encounter:
-        """The encounter that `token` proves. Raises Unauthorized, Conflict, Retryable."""
+        """Record the meeting and return its encounter. Raises Unauthorized, Conflict, Retryable.
+
+        `token` is the token's text, by which copies are found. `deadline_s` is the time that the caller still waits.
+        """
         return await self._batcher.submit(token, proven, deadline_s)
 
     async def close(self) -> None:
-        """Answer whoever still waits, with Retryable."""
+        """Answer all waiting callers with Retryable."""
         await self._batcher.close()
 
     async def _process(self, batch: list[Copies]) -> list[Copies]:
@@ -68,7 +74,7 @@ async def _refuse(copies: Copies, refusal: DataRejected) -> None:
 
 
 def _answer(outcome: Encounter | VyrisError) -> Callable[[ProvenMeeting, bool], Encounter | VyrisError]:
-    """The first copy gets the encounter, the others hear that it is recorded; a refusal is everybody's."""
+    """The first copy gets the encounter, the others get Conflict. If it is refused, all copies get the refusal."""
     if isinstance(outcome, VyrisError):
         return lambda _, __: outcome
     return lambda _, is_first: outcome if is_first else Conflict()

@@ -1,4 +1,4 @@
-"""The register of encounters: the statement that decides over a batch of proven meetings."""
+"""The register of encounters: one statement decides a batch of proven meetings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Conflict, Unauthorized, VyrisError
 
 STALE_MESSAGE: Final = "Encounter token: it is too old, expired, or its time has not come"
-# The same words for unknown and revoked: which of the two is nobody's business.
+# The same message for unknown and revoked, so that a caller cannot learn which of the two it is.
 UNKNOWN_MESSAGE: Final = "Encounter token: one of its memberships cannot take part"
 
 # Runs a statement: a database's own `fetch`, or that of a connection inside a transaction.
@@ -26,7 +26,7 @@ Fetch = Callable[..., Awaitable[list[Any]]]
 
 
 class Encounter(NamedTuple):
-    """An encounter as recorded."""
+    """A recorded encounter."""
 
     id: UUID
     initiator_id: UUID
@@ -35,7 +35,7 @@ class Encounter(NamedTuple):
     verified_at: datetime
 
     def message(self) -> encounter_pb2.Encounter:
-        """As callers see it."""
+        """The encounter as a protobuf message."""
         return encounter_pb2.Encounter(
             id=str(self.id),
             initiator_id=str(self.initiator_id),
@@ -46,14 +46,17 @@ class Encounter(NamedTuple):
 
 
 class Register:
-    """Records encounters; `leeway_s` is how far ahead of Postgres' clock a signer's may be."""
+    """Records encounters. `leeway_s`: how far a signer's clock may be ahead of Postgres' clock, in seconds."""
 
     def __init__(self, leeway_s: int, *, keeps_locations: bool) -> None:
         self._leeway_s = leeway_s
         self._keeps_locations = keeps_locations
 
     async def record(self, fetch: Fetch, proven: Sequence[ProvenMeeting]) -> list[Encounter | VyrisError]:
-        """For each the encounter, or why there is none: Unauthorized or Conflict. Raises what `fetch` raises."""
+        """Record a batch. Return for each meeting its encounter, or the error: Unauthorized or Conflict.
+
+        `fetch` runs a statement; its errors pass through.
+        """
         ids = _random_ids(len(proven))
         meetings = [item.meeting for item in proven]
         locations = [meeting.location if self._keeps_locations else None for meeting in meetings]

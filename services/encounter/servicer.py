@@ -1,4 +1,4 @@
-"""The encounter service's RPCs: cheap refusals first, then the signature, then one statement decides."""
+"""The encounter service's RPCs: cheap checks first, then the signature, then one statement decides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EncounterServicer:
         *,
         own_typ_required: bool,
     ) -> None:
-        """`device_signed` is None where devices may not sign; `own_typ_required` refuses tokens of typ JWT or none."""
+        """`device_signed`: None if devices may not sign. `own_typ_required`: refuse tokens with typ JWT or no typ."""
         self._authority = authority
         self._limits = limits
         self._recorder = recorder
@@ -45,9 +45,9 @@ class EncounterServicer:
     async def verify_encounter(
         self, request: encounter_pb2.VerifyEncounterRequest, call: Call
     ) -> encounter_pb2.VerifyEncounterResponse:
-        """Raises what the contract says of POST /encounters/verify."""
+        """POST /encounters/verify. Raises the errors that the contract lists."""
         try:
-            encounter = await self._recorded(request, call)
+            encounter = await self._record(request, call)
         except TokenRefused as refusal:
             metrics.ENCOUNTERS(Unauthorized.reason).inc()
             raise Unauthorized(f"Encounter token: {refusal.message}") from None
@@ -60,10 +60,10 @@ class EncounterServicer:
     async def list_encounters(
         self, request: encounter_pb2.ListEncountersRequest, call: Call
     ) -> encounter_pb2.ListEncountersResponse:
-        """Raises what the contract says of GET /memberships/{membership_id}/encounters."""
+        """GET /memberships/{membership_id}/encounters. Raises the errors that the contract lists."""
         return await self._history.page(request, claimed_proof(call, request))
 
-    async def _recorded(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:
+    async def _record(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:
         if not request.token or request.token.isspace():
             raise InvalidRequest("token is missing")
         token, meeting = read_encounter(request.token, self._limits, own_typ_required=self._own_typ_required)

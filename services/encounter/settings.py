@@ -12,7 +12,7 @@ from services.storage.settings import PostgresSettings
 
 
 class AuthoritySettings(ServiceSettings):
-    """Who signs encounter tokens; `vyris dev encounter-token` needs no more than this."""
+    """The keys that sign encounter tokens; `vyris dev encounter-token` needs only these."""
 
     encounter_jwt_public_key: str = Field(
         "",
@@ -22,7 +22,7 @@ class AuthoritySettings(ServiceSettings):
 
 
 class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings):
-    """What the encounter process needs to know."""
+    """Settings of the encounter process."""
 
     encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
     encounter_device_keys: Literal["on", "off"] = Field(
@@ -33,13 +33,13 @@ class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings
     )
     encounter_max_age_s: int = Field(300, ge=1, le=86_400, description="how old an encounter token may be")
     encounter_clock_leeway_s: int = Field(
-        5, ge=0, le=60, description="how far ahead of Postgres' clock a signer's may be"
+        5, ge=0, le=60, description="how far a signer's clock may be ahead of Postgres' clock"
     )
     encounter_max_lifetime_s: int = Field(
-        3_600, ge=1, le=86_400, description="longest time from iat to exp; a token that claims more is refused"
+        3_600, ge=1, le=86_400, description="longest time from iat to exp; a token with a longer one is refused"
     )
     encounter_queue_limit: int = Field(4_096, ge=1, le=65_536, description="tokens that wait before shedding")
     encounter_batch_limit: int = Field(256, ge=1, le=1_024, description="tokens in one batch")
     encounter_location_retention_days: int = Field(
-        30, ge=0, le=3_650, description="after so many days an encounter's location is forgotten; 0: none is kept"
+        30, ge=0, le=3_650, description="days after which an encounter's location is deleted; 0: none is stored"
     )

@@ -1,4 +1,7 @@
-"""Named places where a fault can be switched on. Inert unless `FAILPOINTS_FILE` is set; never in production."""
+"""Named places where a test can switch on a fault.
+
+They do nothing unless `FAILPOINTS_FILE` is set; never in production.
+"""
 
 from services.failpoints.points import FailpointRaised, reach, switch_on
 

@@ -1,11 +1,11 @@
-"""Failpoints: `await reach("mint.granted")` does nothing, unless a file says what should go wrong there.
+"""Failpoints: `await reach("mint.granted")` does nothing, unless a file sets a fault for this name.
 
-The file is JSON, read anew at every point so that faults come and go while a process runs:
+The file is JSON. It is read again at every point, so that faults can change while a process runs:
 
     {"mint.granted": {"action": "kill", "share": 0.1}, "recount.read": {"action": "delay", "delay_s": 0.5}}
 
-`share` is how often of 1 (default 1). Actions: `kill` (SIGKILL to this process), `raise` (an
-OSError, as from a full disk), `delay`. A file that is missing, empty or half written means: nothing.
+`share` is the probability, 0 to 1 (default 1). Actions: `kill` (SIGKILL to this process), `raise` (an OSError, as from
+a full disk), `delay`. A missing, empty or half-written file means no fault.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _files: list[Path] = []
 
 
 class FailpointRaised(OSError):
-    """What a failpoint raises: no space left on device."""
+    """The error that a failpoint raises: no space left on device."""
 
     def __init__(self, name: str) -> None:
         super().__init__(errno.ENOSPC, f"failpoint {name}")
 
 
 def switch_on(file: Path | None) -> None:
-    """Obey `file` from here on; None switches all failpoints off."""
+    """Read faults from `file` from now on. None switches all failpoints off."""
     _files[:] = [file] if file is not None else []
 
 
 async def reach(name: str) -> None:
-    """Pass the point `name`. Raises FailpointRaised where that is switched on; kills or delays likewise."""
+    """Pass the point `name`. If its fault is switched on, it raises FailpointRaised, kills the process, or delays."""
     if not _files:
         return
     fault = _faults(_files[0]).get(name)

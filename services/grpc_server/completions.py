@@ -1,4 +1,4 @@
-"""What gRPC core has done, told to the event loop."""
+"""Deliver gRPC core's completed operations to the event loop."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from services.grpc_server import core
 
 log = structlog.get_logger(__name__)
 
-# After so many events the loop's other work has its turn.
+# After so many events the loop does other work.
 EVENTS_A_TURN: Final = 128
 AT_ONCE: Final = 0
 END_LIMIT_S: Final = 5.0
 
 
 class Completions:
-    """A completion queue, and whoever looks into it: the event loop while there is work, else a thread.
+    """A completion queue, polled by the event loop while there is work, and otherwise by a thread.
 
-    What gRPC core is asked to do carries a tag, a function that the event loop calls with the event once it is done.
-    gRPC core reads its sockets in the thread that looks into the queue. The loop does that itself as long as
-    something comes; a change of threads costs more than a look. Only when nothing is left does the thread wait in its
-    stead, for one event, and then the loop looks again.
+    Each operation has a tag, a function that the event loop calls with the event of its completion. gRPC core reads its
+    sockets in the thread that polls the queue. The event loop polls it as long as events come, because a change of
+    threads costs more than a poll. When no event is left, the thread waits for one, and then the loop polls again.
     """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -36,22 +35,22 @@ class Completions:
         self.loop = loop
         self.ended = False
         self._found: deque[core.Event] = deque()
-        # Held by the thread while it waits and released by the loop when nothing is left to look at.
+        # The loop releases it when no event is left; then the thread acquires it and polls.
         self._nothing_left = threading.Lock()
         self._nothing_left.acquire()
         self._thread = threading.Thread(target=self._wait, name="grpc-completions", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to wait."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the queue, which no call may use any more, and tell the last events.
+        """Close the queue, which no call may use any more, and deliver the last events.
 
-        Servers that were started have to be stopped before: one that still listens holds this up for five seconds.
+        Stop all started servers first: one that still listens delays this for five seconds.
         """
         self.ended = True
         self.queue.shutdown()
@@ -61,22 +60,22 @@ class Completions:
         self._take_found()
 
     def _wait(self) -> None:
-        """In the thread."""
+        """Poll for one event at a time. Runs in the thread."""
         while True:
             event = self.queue.poll()
             if event.completion_type == core.CompletionType.queue_shutdown:
                 return
             self._found.append(event)
-            # gRPC's own server lets go of an event before it waits: it may hold the last reference to a call.
+            # Drop the event before waiting, as gRPC's own server does: it may be the last reference to a call.
             event = None
             if self.ended:
                 continue
-            with suppress(RuntimeError):  # the loop is closed, and nobody wants to know any more
+            with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self._look)
             self._nothing_left.acquire()
 
     def _look(self) -> None:
-        """In the event loop: take what there is, and look once more when what comes of it has been done."""
+        """Deliver all available events, then poll again after the work that they cause. Runs in the event loop."""
         if self.ended:
             return
         taken = self._take_found()
@@ -84,7 +83,7 @@ class Completions:
             event = self.queue.poll(AT_ONCE)
             if event.completion_type != core.CompletionType.operation_complete:
                 break
-            _tell(event)
+            _deliver(event)
             taken += 1
         if taken:
             self.loop.call_soon(self._look)
@@ -94,14 +93,14 @@ class Completions:
     def _take_found(self) -> int:
         taken = 0
         while self._found:
-            _tell(self._found.popleft())
+            _deliver(self._found.popleft())
             taken += 1
         return taken
 
 
-def _tell(event: core.Event) -> None:
+def _deliver(event: core.Event) -> None:
     try:
         event.tag(event)
     except Exception:
-        # Of one call. All others need to be told, too.
+        # Only this call failed. All others need their events.
         log.exception("completion_failed")

@@ -1,4 +1,4 @@
-"""gRPC core as grpcio binds it: the one place that names gRPC's own module."""
+"""gRPC core through grpcio's internal module. Only this file names that module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ __all__ = [
     "auth_context",
 ]
 
-# What is done: `tag`, `success`, and the operations of a call (`batch_operations`) or the call itself (`call`,
+# A completed operation: `tag`, `success`, and a call's operations (`batch_operations`) or the new call (`call`,
 # `call_details`, `invocation_metadata`).
 Event = Any
 Operation = Any

@@ -1,4 +1,4 @@
-"""One RPC: the context of its method, and how its answer goes out."""
+"""One RPC: the context of its method, and the sending of its answer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from services.grpc_server.completions import Completions
 log = structlog.get_logger(__name__)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
-# A grpc.RpcMethodHandler with asynchronous methods, of which its types know nothing.
+# A grpc.RpcMethodHandler with asynchronous methods, which gRPC's type stubs do not know.
 Handler: TypeAlias = Any
 
 NO_FLAGS: Final = 0
-CENTURIES_S: Final = 1e12  # gRPC core has no deadline that is infinite
+CENTURIES_S: Final = 1e12  # gRPC core has no infinite deadline; it uses a very late one
 UNEXPECTED: Final = "The server could not serve this call"
-# What gRPC core calls the names of a client's certificate (grpc_security_constants.h).
+# gRPC core's properties with the names of a client's certificate (grpc_security_constants.h).
 NAME_PROPERTIES: Final = (b"peer_dns", b"peer_uri")
 NO_MESSAGE: Final = "The call carries no message"
 
@@ -32,8 +32,8 @@ NO_MESSAGE: Final = "The call carries no message"
 class Rpc:
     """A call that gRPC core has accepted. The method gets it as its context.
 
-    Its methods are those of `grpc.aio.ServicerContext` that are needed here, with the same meaning. Those that begin
-    with `_on_` are tags.
+    It has the methods of `grpc.aio.ServicerContext` that we need, with the same meaning. Methods that begin with `_on_`
+    are tags.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Rpc:
     def __init__(
         self, event: core.Event, handler: Handler, completions: Completions, note_end: Callable[[object], None]
     ) -> None:
-        """`event` is gRPC core's of a new call; `note_end` is called when the method has ended."""
+        """`event`: gRPC core's event of a new call. `note_end`: called when the method has ended."""
         self._call = event.call
         self._metadata: Metadata = event.invocation_metadata
         deadline_s: float = event.call_details.deadline
@@ -71,24 +71,24 @@ class Rpc:
         self._details = ""
         self._trailing_metadata: Metadata = ()
 
-    # What a method may ask and say.
+    # For the method.
 
     def invocation_metadata(self) -> Metadata:
-        """The caller's metadata; keys that end in `-bin` have bytes."""
+        """The caller's metadata; values of keys that end in `-bin` are bytes."""
         return self._metadata
 
     def peer(self) -> str:
-        """Who the other end of the connection is, as gRPC writes it: `ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`."""
+        """The other end of the connection, in gRPC's form: `ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`."""
         peer = self._call.peer()
         return peer.decode() if isinstance(peer, bytes) else peer
 
     def certificate_names(self) -> frozenset[str]:
-        """DNS names and URIs of the caller's certificate (RFC 5280, 4.2.1.6); empty where it brought none."""
+        """DNS names and URIs of the caller's certificate (RFC 5280, 4.2.1.6); empty without a certificate."""
         known = core.auth_context(self._call)
         return frozenset(name.decode() for kind in NAME_PROPERTIES for name in known.get(kind, ()))
 
     def time_remaining(self) -> float:
-        """Seconds until the caller's deadline, infinite where there is none."""
+        """Seconds until the caller's deadline; infinite without one."""
         return max(self._deadline_s - time.time(), 0.0)
 
     def code(self) -> grpc.StatusCode | None:
@@ -104,23 +104,23 @@ class Rpc:
         """Send headers before the answer; at most once. Raises UsageError."""
         if self._initial_metadata_sent:
             raise grpc.aio.UsageError("Initial metadata was sent before")
-        self._start([core.SendInitialMetadataOperation(metadata, NO_FLAGS)], _nothing_more)
+        self._start([core.SendInitialMetadataOperation(metadata, NO_FLAGS)], _ignore)
         self._initial_metadata_sent = True
 
     async def write(self, message: Any) -> None:
         """Send one message of a stream, and wait until there is room for more. Raises CancelledError, UsageError."""
-        done, tag = self._awaited()
+        done, tag = self._future_and_tag()
         self._send([core.SendMessageOperation(self._handler.response_serializer(message), NO_FLAGS)], tag)
         if not await done:
-            # The caller has gone, of which the task is told, too.
+            # The caller has gone; the task is cancelled as well.
             raise asyncio.CancelledError
 
-    # The way of a call.
+    # From the caller's message to the answer.
 
     def begin(self) -> None:
-        """Wait for the caller's message; a method with a stream of them waits itself.
+        """Wait for the caller's message; a method with a stream of messages waits itself.
 
-        Where that fails the call ends at once, so that it holds no place. Raises what it failed with.
+        If that fails, the call ends at once and frees its place. Raises the failure.
         """
         try:
             self._start([core.ReceiveCloseOnServerOperation(NO_FLAGS)], self._on_closed)
@@ -152,7 +152,7 @@ class Rpc:
         self._task.add_done_callback(self._forget_task)
 
     def _forget_task(self, _: asyncio.Task[None]) -> None:
-        # A task keeps the error in which it ended, and that this call.
+        # A task keeps its error, and the error keeps this call: drop the task, or the call would leak.
         self._task = None
         self._note_end(self)
 
@@ -172,12 +172,12 @@ class Rpc:
             self._end(grpc.StatusCode.CANCELLED, "", ())
             raise
         except Exception:
-            # Its text is for the log alone.
+            # Only the log gets its text.
             log.exception("rpc_failed")
             self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
 
     async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
-        """The one message of the answer; None after a stream, which is sent as it comes."""
+        """Call the method. Return its one message; None for a stream, which is sent message by message."""
         handler = self._handler
         if request is None:
             await self.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
@@ -199,7 +199,7 @@ class Rpc:
     async def _messages(self) -> AsyncIterator[Any]:
         while True:
             operation = core.ReceiveMessageOperation(NO_FLAGS)
-            done, tag = self._awaited()
+            done, tag = self._future_and_tag()
             self._start([operation], tag)
             await done
             if operation.message() is None:
@@ -210,26 +210,26 @@ class Rpc:
         self, code: grpc.StatusCode, details: str, trailing_metadata: Metadata, answer: bytes | None = None
     ) -> None:
         status = core.SendStatusFromServerOperation(trailing_metadata, code.value[0], details.encode(), NO_FLAGS)
-        self._send([status] if answer is None else [core.SendMessageOperation(answer, NO_FLAGS), status], _nothing_more)
+        self._send([status] if answer is None else [core.SendMessageOperation(answer, NO_FLAGS), status], _ignore)
         self._ended = True
 
     def _send(self, operations: list[core.Operation], tag: core.Tag) -> None:
-        """Headers go before the first of what is sent. Raises UsageError."""
+        """Start operations, with the headers first if they are not sent yet. Raises UsageError."""
         if not self._initial_metadata_sent:
             operations.insert(0, core.SendInitialMetadataOperation(None, NO_FLAGS))
         self._start(operations, tag)
         self._initial_metadata_sent = True
 
     def _start(self, operations: list[core.Operation], tag: core.Tag) -> None:
-        """Have gRPC core do it. Raises UsageError where it will not, and then never calls the tag."""
-        if self._ended or self._completions.ended:  # gRPC core would end the process
+        """Give operations to gRPC core. Raises UsageError if it refuses them; then it never calls the tag."""
+        if self._ended or self._completions.ended:  # otherwise gRPC core would abort the process
             raise grpc.aio.UsageError("The call has ended")
         refusal = self._call.start_server_batch(operations, tag)
         if refusal:
             raise grpc.aio.UsageError(f"gRPC core refuses it (grpc_call_error {refusal})")
 
-    def _awaited(self) -> tuple[asyncio.Future[bool], core.Tag]:
-        """Whether it could be done, once it is; and the tag that tells."""
+    def _future_and_tag(self) -> tuple[asyncio.Future[bool], core.Tag]:
+        """A future for an operation's success, and the tag that sets it."""
         done: asyncio.Future[bool] = self._completions.loop.create_future()
 
         def resolve(event: core.Event) -> None:
@@ -240,16 +240,16 @@ class Rpc:
 
 
 def refuse(event: core.Event, code: grpc.StatusCode, details: str) -> None:
-    """End a new call that no method will see."""
+    """End a new call without calling a method."""
     event.call.start_server_batch(
         (
             core.SendInitialMetadataOperation(None, NO_FLAGS),
             core.ReceiveCloseOnServerOperation(NO_FLAGS),
             core.SendStatusFromServerOperation(None, code.value[0], details.encode(), NO_FLAGS),
         ),
-        _nothing_more,
+        _ignore,
     )
 
 
-def _nothing_more(event: core.Event) -> None:
-    """The tag of what nobody waits for."""
+def _ignore(event: core.Event) -> None:
+    """The tag of an operation that no code waits for."""

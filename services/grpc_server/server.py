@@ -1,4 +1,4 @@
-"""The server: its ports and methods, and how it starts and stops."""
+"""The server: its ports and methods, its start and its stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.grpc_server.completions import Completions
 from services.grpc_server.rpc import Handler, Rpc, refuse
 
 UNKNOWN_METHOD: Final = "Method not found!"
-# A method that heeds no cancellation keeps a process no longer than this.
+# A method that ignores its cancellation delays the process's end no longer than this.
 ABANDONED_AFTER_S: Final = 5.0
 TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded!"
 TOO_MANY_STREAMS: Final = "Concurrent stream limit exceeded!"
@@ -23,16 +23,17 @@ TOO_MANY_STREAMS: Final = "Concurrent stream limit exceeded!"
 class Server:
     """Serves asynchronous methods; used like `grpc.aio.server`.
 
-    To be made, started and stopped in one event loop.
+    Make, start and stop it in one event loop.
     """
 
     def __init__(self, completions: Completions, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
-        """`options` are gRPC core's channel arguments; a call beyond `calls_limit` at once is refused.
+        """`options`: gRPC core's channel arguments. `calls_limit`: the most calls at once; further ones are refused.
 
-        A stream is refused beyond half of that: it stays as long as its caller likes, and calls must have room.
+        Streams are limited to half of that, because a stream stays open as long as its caller likes, and calls need
+        room.
 
-        The servers of a process share their `completions`: gRPC core has one set of sockets for a whole process, and
-        threads that wait for it take it from each other at every event.
+        The servers of a process share their `completions`: gRPC core has one set of sockets for a process, and several
+        threads that wait for it would compete at every event.
         """
         self._completions = completions
         self._server = core.Server(tuple(options), False)
@@ -48,37 +49,37 @@ class Server:
         self._idle = asyncio.Event()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Serve methods of a service by name; as generated code calls it."""
+        """Serve methods of a service by name. Generated code calls this."""
         self._handlers |= {f"/{service}/{method}".encode(): handler for method, handler in handlers.items()}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing: generated code tells everything to `add_registered_method_handlers`, too."""
+        """Do nothing: generated code also calls `add_registered_method_handlers`, with the same methods."""
 
     def add_insecure_port(self, address: str) -> int:
-        """Listen in plain text; the port. Raises RuntimeError where the address cannot be had."""
-        return self._listening(address, self._server.add_http2_port(address.encode()))
+        """Listen in plain text. Return the port. Raises RuntimeError if the address is not available."""
+        return self._check_port(address, self._server.add_http2_port(address.encode()))
 
     def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
-        """Listen with TLS; the port. Raises RuntimeError where the address cannot be had."""
+        """Listen with TLS. Return the port. Raises RuntimeError if the address is not available."""
         internal = credentials._credentials  # type: ignore[attr-defined]
-        return self._listening(address, self._server.add_http2_port(address.encode(), internal))
+        return self._check_port(address, self._server.add_http2_port(address.encode(), internal))
 
     @staticmethod
-    def _listening(address: str, port: int) -> int:
+    def _check_port(address: str, port: int) -> int:
         if port == 0:
             raise RuntimeError(f"cannot listen on {address}")
         return port
 
     def start(self) -> None:
-        """Take calls."""
+        """Begin to accept calls."""
         self._started = True
         self._server.start()
         self._ask_for_call()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls; let those in flight end for `grace_s`, then cancel what is left of them.
+        """Accept no more calls, wait `grace_s` for calls in flight, then cancel the rest.
 
-        To be done before its completions end. Whoever stops it once more waits for the same end.
+        Call it before its completions end. A second call waits for the same end.
         """
         if self._started and self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(grace_s))
@@ -129,7 +130,7 @@ class Server:
             rpc.begin()
 
     def _on_shutdown(self, _: core.Event) -> None:
-        """All calls have ended and nothing listens any more."""
+        """The tag of the shutdown: all calls have ended, and all ports are closed."""
         self._closed.set()
 
     def _note_stream_end(self, rpc: object) -> None:

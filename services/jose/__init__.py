@@ -1,10 +1,8 @@
-"""Keys and tokens of JOSE (RFC 7515, 7517, 7519), read strictly: P-256 keys, compact tokens. Pure: no I/O, no clock.
+"""Keys and tokens of JOSE (RFC 7515, 7517, 7519), parsed strictly: P-256 keys, compact tokens. Pure: no I/O, no clock.
 
-`public_keys` turns PEM or JWK into a `PublicKey`; `compact_jws` reads a token
-cheaply and then verifies its signature; `claims` takes values out of what was
-signed; `strict_json` reads what all of them are written in. What is refused raises
-`KeyRefused`, `TokenRefused` or `NotStrict`, whose messages a caller may see: they
-name the rule, never the input.
+`public_keys` turns PEM or JWK into a `PublicKey`. `compact_jws` parses a token cheaply and then verifies its signature.
+`claims` reads typed values out of the claims. `strict_json` parses JSON and base64url. All raise `KeyRefused`,
+`TokenRefused` or `NotStrict`. A caller may see their messages: they name the broken rule, never the input.
 """
 
 from services.jose.claims import (

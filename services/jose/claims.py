@@ -1,4 +1,4 @@
-"""Values of claims, taken out with their type and bounds checked."""
+"""Read values of claims, with their type and bounds checked."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from services.jose.refusals import TokenRefused
 from vyris.device_keys import base64url
 
 TEXT_CLAIM_LIMIT: Final = 512
-"""Characters. Such a claim is stored and indexed: with four bytes each it still fits into a page of an index."""
+"""Limit in characters. Such a claim is stored and indexed: with four bytes each it still fits into an index page."""
 REPLAY_ID_LIMIT: Final = 128
-"""Characters of a replay id, as the schema has it."""
+"""Limit of a replay id in characters; the schema has the same."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DIGEST_PREFIX: Final = "sha256:"
 NUMERIC_DATE_LIMIT: Final = 253_402_300_799  # The end of the year 9999, the last that a timestamp can show.
@@ -28,7 +28,7 @@ def numeric_date(claims: Mapping[str, Any], name: str) -> float:
 
 
 def optional_numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
-    """Like `numeric_date`; None where the claim is absent."""
+    """Like `numeric_date`, but None if the claim is absent."""
     if name not in claims:
         return None
     value = claims[name]
@@ -50,7 +50,7 @@ def audiences(claims: Mapping[str, Any]) -> list[str]:
 
 
 def names_audience(claims: Mapping[str, Any], us: str) -> bool:
-    """Whether the claim aud names us. False where it is missing or malformed."""
+    """Whether the claim aud names us. False if it is missing or malformed."""
     try:
         return us in audiences(claims)
     except TokenRefused:
@@ -58,7 +58,7 @@ def names_audience(claims: Mapping[str, Any], us: str) -> bool:
 
 
 def text_claim(claims: Mapping[str, Any], name: str) -> str:
-    """A string claim of 1 to 512 printable characters, to be stored and shown. Raises `TokenRefused`."""
+    """A string claim of 1 to 512 printable characters, safe to store and show. Raises `TokenRefused`."""
     value = _string_claim(claims, name)
     if len(value) > TEXT_CLAIM_LIMIT:
         raise TokenRefused(f"The claim {name} is longer than {TEXT_CLAIM_LIMIT} characters")
@@ -68,10 +68,10 @@ def text_claim(claims: Mapping[str, Any], name: str) -> str:
 
 
 def replay_id(claims: Mapping[str, Any]) -> str:
-    """What the claim jti is remembered by, 1 to 128 printable characters. Raises `TokenRefused`.
+    """The id that is stored for the claim jti, 1 to 128 printable characters. Raises `TokenRefused`.
 
-    RFC 7519 section 4.1.7 allows any string. A short printable one is its own replay id, any other one has its SHA-256.
-    U+0000 and halves of a surrogate pair are refused, as everywhere.
+    RFC 7519 section 4.1.7 allows any string. A short printable jti is its own replay id; any other is replaced by its
+    SHA-256. U+0000 and lone surrogates are refused, as everywhere.
     """
     value = _string_claim(claims, "jti")
     if "\x00" in value or _SURROGATE.search(value):

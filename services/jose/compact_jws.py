@@ -1,9 +1,8 @@
-"""Compact tokens (RFC 7515), read cheaply first and verified last; ES256 (RFC 7518, 3.4) unless others are named.
+"""Compact tokens (RFC 7515): parse cheaply first, verify last. ES256 (RFC 7518, 3.4), unless others are allowed.
 
-`read_token` costs microseconds and refuses everything that is wrong in form;
-what it returns is *not yet proven*. `verify_token` costs about 80 µs of CPU.
-The twin signature (r, n-s) of a genuine token verifies too, so what guards
-against replay is the key with `jti`, never the token's text.
+`read_token` costs microseconds and refuses a wrong form; its result is *not yet verified*. `verify_token` costs about
+80 µs of CPU. The twin signature (r, n-s) of a genuine token is valid too, so replay protection uses the key with `jti`,
+never the token's text.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from services.jose.strict_json import NotStrict, decode_base64url, read_object
 
 ES256: Final = "ES256"
 PLAIN_JWT: Final[frozenset[str | None]] = frozenset({None, "jwt"})
-"""The header's `typ` of a token that has no type of its own."""
+"""The header's `typ` of a token without a specific type."""
 ES256_ALONE: Final = frozenset({ES256})
 SIGNATURE_BYTES: Final = 64
 SEGMENTS: Final = 3
-# Extensions that are understood. The payload of a JWT is always encoded (RFC 7797 section 7), so b64 says what is so.
+# Supported extensions. The payload of a JWT is always encoded (RFC 7797 section 7), so b64 changes nothing.
 _UNDERSTOOD: Final = frozenset({"b64"})
 _DER_SEQUENCE: Final = 0x30
 _ES256: Final = ECAlgorithm(ECAlgorithm.SHA256)
@@ -32,7 +31,7 @@ _ES256: Final = ECAlgorithm(ECAlgorithm.SHA256)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that is well formed and whose signature nobody has checked yet."""
+    """A well-formed token. Its signature is not verified yet."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -41,7 +40,7 @@ class Token:
 
     @property
     def kid(self) -> str | None:
-        """Key id of the header, None where there is none."""
+        """The header's key id, or None."""
         kid = self.header.get("kid")
         return kid if isinstance(kid, str) else None
 
@@ -53,11 +52,10 @@ def read_token(
     max_bytes: int,
     algorithms: frozenset[str] = ES256_ALONE,
 ) -> Token:
-    """Take a compact token apart. Raises `TokenRefused`.
+    """Parse a compact token. Raises `TokenRefused`.
 
-    `typ` lists the media types accepted in the header, in lower case and
-    without `application/`; None in it means that `typ` may be absent. A token
-    that names another of `algorithms` than ES256 is not for `verify_token`.
+    `typ` lists the accepted media types of the header, in lower case and without `application/`; None in it means that
+    `typ` may be absent. `verify_token` verifies only ES256, not the other `algorithms`.
     """
     if len(text) > max_bytes:
         raise TokenRefused(f"The token is longer than {max_bytes} bytes")
@@ -65,7 +63,7 @@ def read_token(
     if len(segments) != SEGMENTS or not text.isascii():
         raise TokenRefused("The token is not a compact JWS of three parts")
     header = _header(segments[0], typ, algorithms)
-    signature = _decoded(segments[2], "signature")
+    signature = _decode(segments[2], "signature")
     if header["alg"] == ES256:
         _check_signature_form(signature)
     claims = _object(segments[1], "payload")
@@ -73,13 +71,13 @@ def read_token(
 
 
 def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
-    """The token's claims, now proven to be signed by `key`. Raises `TokenRefused`."""
+    """Verify that `key` signed the token, and return its claims. Raises `TokenRefused`."""
     if token.header["alg"] != ES256 or not _ES256.verify(token.signing_input, key.key, token.signature):
         raise TokenRefused("The token's signature is not by the expected key")
     return token.claims
 
 
-@lru_cache(maxsize=64)  # One signer's tokens share a header; one that brings certificates is 5 kB. Nobody changes it.
+@lru_cache(maxsize=64)  # One signer's tokens share a header; with certificates it has 5 kB. No caller may change it.
 def _header(segment: str, typ: frozenset[str | None], algorithms: frozenset[str]) -> dict[str, Any]:
     header = _object(segment, "header")
     _check_header(header, typ, algorithms)
@@ -98,7 +96,7 @@ def _check_header(header: dict[str, Any], typ: frozenset[str | None], algorithms
 
 
 def _check_extensions(header: dict[str, Any]) -> None:
-    """RFC 7515 section 4.1.11: what crit lists must be there and understood. What it does not list is ignored."""
+    """RFC 7515 section 4.1.11: members that crit lists must be present and supported. Others are ignored."""
     if header.get("b64", True) is not True:
         raise TokenRefused("The token's payload is not encoded (b64)")
     if "crit" not in header:
@@ -130,12 +128,12 @@ def _check_signature_form(signature: bytes) -> None:
 
 def _object(segment: str, name: str) -> dict[str, Any]:
     try:
-        return read_object(_decoded(segment, name))
+        return read_object(_decode(segment, name))
     except NotStrict as refusal:
         raise TokenRefused(f"The token's {name} {refusal}") from None
 
 
-def _decoded(segment: str, name: str) -> bytes:
+def _decode(segment: str, name: str) -> bytes:
     try:
         return decode_base64url(segment)
     except NotStrict as refusal:

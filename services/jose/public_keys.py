@@ -1,7 +1,7 @@
-"""P-256 public keys: read from PEM or JWK, checked, named by thumbprint, stored in one form.
+"""P-256 public keys: parsed from PEM or JWK, checked, named by thumbprint, stored in one form.
 
-The stored form is the key's canonical JWK (RFC 7638 section 3), so that the
-SHA-256 of the stored text is the key's thumbprint.
+The stored form is the key's canonical JWK (RFC 7638 section 3), so the SHA-256 of the stored text is the key's
+thumbprint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PRIVATE_MESSAGE: Final = "This is a private key; send the public one, and never
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A checked P-256 public key. `canonical` is what is stored; `thumbprint` is its name, base64url."""
+    """A checked P-256 public key. `canonical`: the stored form. `thumbprint`: its name, 43 characters of base64url."""
 
     key: ec.EllipticCurvePublicKey
     canonical: str
@@ -43,7 +43,7 @@ class PublicKey:
 
 
 def kid_of(jwk: Mapping[str, Any]) -> str | None:
-    """The name that a JWK gives itself: any string (RFC 7517 section 4.5). Raises `KeyRefused`."""
+    """The `kid` of a JWK, any string or None (RFC 7517 section 4.5). Raises `KeyRefused`."""
     kid = jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
         raise KeyRefused("A kid is not a string")
@@ -57,7 +57,7 @@ def is_for_signatures(jwk: Mapping[str, Any]) -> bool:
 
 
 def public_key_from_text(text: str) -> PublicKey:
-    """Read a caller's key: PEM (SubjectPublicKeyInfo) or JWK as JSON text. Raises `KeyRefused`."""
+    """Parse a caller's key: PEM (SubjectPublicKeyInfo) or JWK as JSON text. Raises `KeyRefused`."""
     if not text.strip():
         raise KeyRefused("The public key is missing")
     if len(text) > KEY_TEXT_LIMIT:
@@ -76,8 +76,8 @@ def public_key_from_text(text: str) -> PublicKey:
 def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
     """Check a JWK (RFC 7517, RFC 7518 section 6.2.1). Raises `KeyRefused`.
 
-    Members that say nothing about the key itself (`kid`, `x5c` and the like)
-    are ignored; `use`, `alg` and `key_ops` must agree with ES256 if present.
+    Ignores members that are not about the key itself (`kid`, `x5c` and the like). `use`, `alg` and `key_ops` must allow
+    ES256 if present.
     """
     if PRIVATE_MEMBERS & jwk.keys():
         raise KeyRefused(_PRIVATE_MESSAGE)
@@ -88,17 +88,17 @@ def public_key_from_jwk(jwk: Mapping[str, Any]) -> PublicKey:
     return _from_point(_coordinate(jwk, "x"), _coordinate(jwk, "y"))
 
 
-@lru_cache(maxsize=8192)  # About 1 kB each; a device's key is parsed once, not once a call.
+@lru_cache(maxsize=8192)  # About 1 kB each. A device's key is parsed once, not with each call.
 def _from_point(x: int, y: int) -> PublicKey:
     try:
-        return _checked(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
+        return _public_key(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
     except ValueError:
         raise KeyRefused("The JWK's point is not on the curve P-256") from None
 
 
 @lru_cache(maxsize=8192)
 def stored_public_key(canonical: str) -> PublicKey:
-    """Key from its stored form. Raises `KeyRefused` if that was tampered with."""
+    """Parse a key's stored form. Raises `KeyRefused` if it was changed."""
     key = public_key_from_text(canonical)
     if key.canonical != canonical:
         raise KeyRefused("The stored key is not in canonical form")
@@ -118,10 +118,10 @@ def _from_pem(text: str) -> PublicKey:
         raise KeyRefused("The public key is not a P-256 key")
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
         raise KeyRefused("The PEM block holds more than an uncompressed P-256 key")
-    return _checked(key)
+    return _public_key(key)
 
 
-def _checked(key: ec.EllipticCurvePublicKey) -> PublicKey:
+def _public_key(key: ec.EllipticCurvePublicKey) -> PublicKey:
     canonical = canonical_jwk(public_jwk(key))
     return PublicKey(key, canonical, thumbprint(canonical))
 

@@ -1,4 +1,4 @@
-"""Why a key or a token was refused, in words that a caller may see."""
+"""The errors for a refused key or token. A caller may see their messages."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class TokenRefused(ValueError):
 
     @property
     def clause(self) -> str:
-        """The message as the end of another sentence: it begins with a small letter."""
+        """The message with a small first letter, for the end of another sentence."""
         return self.message[:1].lower() + self.message[1:]

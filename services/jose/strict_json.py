@@ -1,4 +1,4 @@
-"""JSON objects and base64url as RFC 7515 wants them: one spelling for each meaning."""
+"""JSON objects and base64url as RFC 7515 requires them: each value has one spelling."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
 
 class NotStrict(ValueError):
-    """The text is not the one accepted spelling; the message says which rule it breaks."""
+    """The text is not the one accepted spelling. The message names the broken rule."""
 
 
 def decode_base64url(text: str) -> bytes:
-    """Bytes of `text`: no padding, no other characters, no stray bits at the end. Raises `NotStrict`."""
+    """Decode base64url: no padding, no other characters, no stray bits at the end. Raises `NotStrict`."""
     if not _ALPHABET.fullmatch(text):
         raise NotStrict("is not base64url without padding")
     if len(text) % 4 == 1:
@@ -31,13 +31,13 @@ def decode_base64url(text: str) -> bytes:
 
 
 def read_object(raw: bytes | str) -> dict[str, Any]:
-    """The JSON object in `raw`: UTF-8, no duplicate names, finite numbers. Raises `NotStrict`."""
+    """Parse a JSON object: UTF-8, no duplicate names, finite numbers. Raises `NotStrict`."""
     try:
         text = raw if isinstance(raw, str) else raw.decode("utf-8")
         value = _DECODER(text)
     except NotStrict:
         raise
-    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors.
+    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are subclasses of ValueError.
         raise NotStrict("is not a JSON object") from None
     if not isinstance(value, dict):
         raise NotStrict("is not a JSON object")

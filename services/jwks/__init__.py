@@ -1,4 +1,4 @@
-"""Public keys of parties outside: read from where they publish them, kept for a while, bounded in every way."""
+"""Public keys that other parties publish: read from their source, cached, with limits on size, time and callers."""
 
 from services.jwks.key_set import KeySet, KeySetUnreadable, read_key_set
 from services.jwks.published_keys import PublishedKeys, opened_keys, p256_key

@@ -1,7 +1,7 @@
-"""A JWK set (RFC 7517): the keys that can be used here, and what was ignored.
+"""A JWK set (RFC 7517): its usable keys, and why the others were ignored.
 
-Others publish these sets, for others too. Section 5 says to ignore keys whose type is not understood, that miss
-members, or whose values are out of bounds: one unusable key never costs the others.
+Other parties publish these sets, and not only for us. Section 5 says to ignore keys of an unknown type, with missing
+members, or with values out of bounds. So one unusable key does not make the others unusable.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ from services.jose import PRIVATE_MEMBERS, KeyRefused, is_for_signatures, kid_of
 
 SET_LIMIT_BYTES: Final = 262_144
 KEYS_LIMIT: Final = 128
-"""Usable keys that are kept; further ones are ignored."""
+"""The most keys that are kept; further ones are ignored."""
 CANDIDATES_LIMIT: Final = 4
-"""Keys that a token may be verified with: those of one name, or those without a name. Further ones are ignored."""
+"""The most keys to verify a token with: those of one name, or those without a name. Further ones are ignored."""
 
 K = TypeVar("K")
-# Turns a JWK into a key, or None for one of a kind that is not accepted. Raises KeyRefused for one that is broken.
+# Turns a JWK into a key. Returns None for a kind that is not accepted. Raises KeyRefused for a broken key.
 ReadKey = Callable[[dict[str, Any]], K | None]
 
 
 class KeySetUnreadable(Exception):
-    """The message says what is wrong with the set or its source."""
+    """The set is unreadable. The message says what is wrong with it or with its source."""
 
 
 @dataclass(frozen=True)
 class KeySet(Generic[K]):
-    """Usable keys by `kid` (None: keys without a name), and why others were ignored."""
+    """Usable keys by `kid` (None: keys without a name), and the reasons why others were ignored."""
 
     keys: dict[str | None, tuple[K, ...]]
     ignored: tuple[str, ...] = ()
 
     @property
     def is_unusable(self) -> bool:
-        """Whether keys are published and none can be used. An empty set is different: it withdraws all keys."""
+        """Whether keys are published and none is usable. An empty set is different: it withdraws all keys."""
         return bool(self.ignored) and not self.keys
 
     def candidates(self, kid: str | None) -> Sequence[K]:
-        """The keys that may have signed a token of this `kid`.
+        """The keys that may have signed a token with this `kid`; at most four.
 
-        Without a `kid` these are the keys that have none either, else all, where they are few enough to try.
+        Without a `kid` these are the keys without a name. If all keys have a name, these are all, or none if there are
+        more than four.
         """
         if kid is not None or None in self.keys:
             return self.keys.get(kid, ())
@@ -52,13 +53,13 @@ class KeySet(Generic[K]):
 
 
 def read_key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:
-    """The set in `raw`, with the keys that `read_key` takes. Raises KeySetUnreadable for what is no JWK set."""
+    """Parse a JWK set, with the keys that `read_key` accepts. Raises KeySetUnreadable if `raw` is not a JWK set."""
     keys: dict[str | None, tuple[K, ...]] = {}
     ignored: list[str] = []
     kept = 0
-    for jwk in _listed(raw):
+    for jwk in _parse_set(raw):
         try:
-            kid, key = _usable(jwk, read_key)
+            kid, key = _parse_key(jwk, read_key)
             named = keys.get(kid, ())
             if key in named:
                 continue
@@ -72,7 +73,7 @@ def read_key_set(raw: bytes, read_key: ReadKey[K]) -> KeySet[K]:
     return KeySet(keys, tuple(ignored))
 
 
-def _usable(jwk: object, read_key: ReadKey[K]) -> tuple[str | None, K]:
+def _parse_key(jwk: object, read_key: ReadKey[K]) -> tuple[str | None, K]:
     if not isinstance(jwk, dict):
         raise KeyRefused("An element of the set is not a JSON object with unique names")
     if PRIVATE_MEMBERS & jwk.keys():
@@ -85,11 +86,11 @@ def _usable(jwk: object, read_key: ReadKey[K]) -> tuple[str | None, K]:
     return kid_of(jwk), key
 
 
-def _listed(raw: bytes) -> list[object]:
+def _parse_set(raw: bytes) -> list[object]:
     if len(raw) > SET_LIMIT_BYTES:
         raise KeySetUnreadable(f"the set is larger than {SET_LIMIT_BYTES} bytes")
     try:
-        # No member of a key that is read here is a number, so that none is too large to be one.
+        # No key member that we read is a number. Parsing integers as floats avoids the limit on their digits.
         members = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique_members, parse_int=float)
     except (ValueError, RecursionError):
         raise KeySetUnreadable("the set is not a JSON object") from None
@@ -100,6 +101,6 @@ def _listed(raw: bytes) -> list[object]:
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
-    """None for an object that names a member twice (RFC 7517 section 4): it alone is lost."""
+    """Return None for an object that names a member twice (RFC 7517 section 4), so that only this key is ignored."""
     members = dict(pairs)
     return members if len(members) == len(pairs) else None

@@ -1,8 +1,8 @@
-"""Keys that somebody else publishes: a JWK set (RFC 7517) from a file or an https URL, kept and refreshed.
+"""Keys that another party publishes: a JWK set (RFC 7517) from a file or an https URL, cached and refreshed.
 
-One background task reads the source, and no caller can cancel it. A caller whose key is known never waits for it. A
-caller with an unknown `kid` waits for a bounded time, so that a new key works at once; the source is read again for
-unknown names only every few seconds. While the source is away the last set serves, up to a limit.
+One background task reads the source, and no caller can cancel it. A caller with a known key never waits. A caller with
+an unknown `kid` waits for a limited time, so that a new key works at once. For unknown names the source is read again
+only every few seconds. If the source does not answer, the last set stays valid for a day.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ REFRESH_S: Final = 300.0
 READ_AGAIN_S: Final = 5.0
 STALE_LIMIT_S: Final = 24 * 3600.0
 WAITING_LIMIT: Final = 256
-"""Callers that wait for one reading; further ones get Retryable at once."""
+"""The most callers that wait for one read; further ones get Retryable at once."""
 
 IGNORED_KEYS: Final = Gauge("vyris_published_keys_ignored", "Unusable keys in the set that was read last", ["owner"])
-READS: Final = Counter("vyris_published_key_reads", "Readings of published key sets", ["owner", "outcome"])
+READS: Final = Counter("vyris_published_key_reads", "Reads of published key sets", ["owner", "outcome"])
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +39,12 @@ K = TypeVar("K")
 
 
 class PublishedKeys(Generic[K]):
-    """Keys by `kid`, as their owner publishes them."""
+    """The keys that one owner publishes, found by `kid`."""
 
     def __init__(
         self, source: str, owner: str, read_key: ReadKey[K], clock_s: Callable[[], float] = time.monotonic
     ) -> None:
-        """`source` is a path or an http(s) URL; `owner` says whose keys they are, as in "the merchant"."""
+        """`source`: a path or an http(s) URL. `owner`: the owner of the keys for messages, such as "the merchant"."""
         self._owner = owner
         self._source = source
         self._read_key = read_key
@@ -58,7 +58,7 @@ class PublishedKeys(Generic[K]):
         self._client: httpx.AsyncClient | None = None
 
     async def aclose(self) -> None:
-        """End a reading that is under way, and close what it opened."""
+        """Cancel a running read, and close the HTTP client."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -66,37 +66,37 @@ class PublishedKeys(Generic[K]):
             await self._client.aclose()
 
     async def candidates(self, kid: str | None) -> Sequence[K]:
-        """The keys, at most four, that a token of this `kid` may be signed with; none where the name is unknown.
+        """The keys that may have signed a token with this `kid`; at most four, none if the name is unknown.
 
-        Raises Retryable where there is no set that counts, or an unknown name could not be looked for.
+        Raises Retryable if there is no valid set, or if the set could not be read to look for an unknown name.
         """
-        found = self._known(kid)
+        found = self._find(kid)
         if found:
             self.refresh_if_due()
             return found
         await self._read_for_caller()
-        found = self._known(kid)
+        found = self._find(kid)
         if not found and (self._is_older_than(STALE_LIMIT_S) or self._last_read_failed or self._set.is_unusable):
             raise self._unreadable()
         return found
 
     def refresh_if_due(self) -> None:
-        """Begin to read the set in the background, where it is old and no reading was begun within some seconds."""
+        """Start to read the set in the background if it is old and no read began within the last seconds."""
         if self._is_older_than(REFRESH_S):
             self._begin_reading()
 
     async def keep_fresh(self) -> None:
-        """Refresh for ever, so that a withdrawn key ends although nobody calls."""
+        """Refresh for ever, so that a withdrawn key stops working even without calls."""
         while True:
             self.refresh_if_due()
             await asyncio.sleep(READ_AGAIN_S)
 
     async def read(self) -> None:
-        """Read the set now. Raises KeySetUnreadable; the set stays as it was then."""
+        """Read the set now. Raises KeySetUnreadable and keeps the old set."""
         self._tried_at_s = self._clock_s()
         self._last_read_failed = True
         try:
-            found = read_key_set(await self._fetched(), self._read_key)
+            found = read_key_set(await self._read_source(), self._read_key)
         except KeySetUnreadable:
             READS.labels(self._owner, "unreadable").inc()
             raise
@@ -108,14 +108,14 @@ class PublishedKeys(Generic[K]):
         self._last_read_failed = False
         self._read_at_s = self._clock_s()
 
-    def _known(self, kid: str | None) -> Sequence[K]:
+    def _find(self, kid: str | None) -> Sequence[K]:
         return () if self._is_older_than(STALE_LIMIT_S) else self._set.candidates(kid)
 
     def _is_older_than(self, age_s: float) -> bool:
         return self._read_at_s is None or self._clock_s() - self._read_at_s >= age_s
 
     def _begin_reading(self) -> None:
-        """One reading at a time, and at most one every few seconds."""
+        """Start a read, one at a time, and at most one every few seconds."""
         if self._reading is not None and not self._reading.done():
             return
         if self._tried_at_s is None or self._clock_s() - self._tried_at_s >= READ_AGAIN_S:
@@ -123,19 +123,19 @@ class PublishedKeys(Generic[K]):
             self._reading = asyncio.create_task(self._read_in_background())
 
     async def _read_in_background(self) -> None:
-        """A failure is logged and leaves the set as it was."""
+        """Log a failure and keep the old set."""
         try:
             await self.read()
         except KeySetUnreadable as failure:
             log.warning("keys_unreadable", owner=self._owner, problem=str(failure))
         except Exception:
-            # Of one reading: the next one may succeed.
+            # Only this read failed; the next one may succeed.
             log.exception("keys_unreadable", owner=self._owner)
 
     async def _read_for_caller(self) -> None:
-        """Wait for the reading under way, or for a new one where it may begin. Raises Retryable for too many callers.
+        """Wait for the running read, or for a new one if it may begin. Raises Retryable if too many callers wait.
 
-        `asyncio.wait` neither cancels the reading with its caller nor waits longer than a reading may take.
+        `asyncio.wait` does not cancel the read with its caller, and waits no longer than a read may take.
         """
         self._begin_reading()
         if self._reading is None or self._reading.done():
@@ -153,7 +153,7 @@ class PublishedKeys(Generic[K]):
     def _unreadable(self) -> Retryable:
         return Retryable(f"The keys of {self._owner} cannot be read; send the same request again")
 
-    async def _fetched(self) -> bytes:
+    async def _read_source(self) -> bytes:
         if self._source.startswith(("https://", "http://")):
             if self._client is None:
                 self._client = await asyncio.to_thread(_client)
@@ -168,15 +168,15 @@ class PublishedKeys(Generic[K]):
 async def opened_keys(
     setting: str, source: str, owner: str, read_key: ReadKey[K], *, production: bool
 ) -> AsyncIterator[PublishedKeys[K]]:
-    """The keys of a process: read at its start, kept fresh, closed at its end.
+    """Read the keys at a process's start, keep them fresh, and close them at its end.
 
-    A host that is away, or publishes no usable key, delays nobody's start: who needs the keys gets Retryable until they
-    come. `setting` names where `source` was set. Raises WrongSetting for a file that cannot be read; in production also
-    for a source that comes without protection.
+    A host that does not answer, or publishes no usable key, does not delay the start: callers that need the keys get
+    Retryable until they come. `setting`: the name of the setting for messages. Raises WrongSetting for an unreadable
+    file, and in production for a URL without TLS.
     """
     is_remote = source.startswith(("http://", "https://"))
     if production and source.startswith("http://"):
-        raise WrongSetting(f"{setting} must be an https URL or a file: who forges it speaks for {owner}")
+        raise WrongSetting(f"{setting} must be an https URL or a file: anyone who forges it can sign for {owner}")
     keys = PublishedKeys(source, owner, read_key)
     try:
         await keys.read()
@@ -195,7 +195,7 @@ async def opened_keys(
 
 
 def p256_key(jwk: dict[str, Any]) -> PublicKey | None:
-    """A P-256 key, which signs with ES256; None for any other. Raises KeyRefused."""
+    """Parse a P-256 key, for ES256. Return None for another kind of key. Raises KeyRefused for a broken one."""
     return public_key_from_jwk(jwk) if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" else None
 
 
@@ -205,7 +205,7 @@ def _read_file(path: Path) -> bytes:
 
 
 async def _fetch(client: httpx.AsyncClient, url: str) -> bytes:
-    """The body of a 200, at most little more than the limit."""
+    """Fetch the body of a 200. Stop reading above the limit."""
     body = b""
     try:
         async with asyncio.timeout(FETCH_LIMIT_S), client.stream("GET", url) as answer:
@@ -221,7 +221,10 @@ async def _fetch(client: httpx.AsyncClient, url: str) -> bytes:
 
 
 def _client() -> httpx.AsyncClient:
-    """Reads the machine's trusted certificates, which takes a tenth of a second: for a thread."""
+    """Make the HTTP client.
+
+    Call it in a thread: reading the machine's trusted certificates takes a tenth of a second.
+    """
     return httpx.AsyncClient(
         follow_redirects=False,
         timeout=FETCH_LIMIT_S,

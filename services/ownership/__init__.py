@@ -1,6 +1,6 @@
-"""Who may act for a membership, in the contract's order: it is there, the caller owns it, it was not revoked.
+"""Who may act for a membership. The contract's order of checks: it exists, the caller owns it, it is not revoked.
 
-The same facts in the same words, whichever service is asked.
+All services give the same messages.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ UNKNOWN: Final = "There is no such membership"
 
 
 def known_membership_id(text: str) -> UUID:
-    """The id that a caller sent. Raises NotFound: what is no UUID is no membership."""
+    """Parse a membership's id. Raises NotFound, because a text that is not a UUID names no membership."""
     return known_uuid(text, unknown_membership())
 
 
 def unknown_membership() -> NotFound:
-    """What is said of a membership that is not there."""
+    """The error for an unknown membership."""
     return NotFound(UNKNOWN)
 
 
 def require_owner(owner_id: str, user_id: str, *, revoked: bool) -> None:
-    """`user_id` must be the owner's, and the membership a live one. Raises Unauthorized."""
+    """Check that `user_id` is the owner and the membership is live. Raises Unauthorized."""
     if owner_id != user_id:
         raise Unauthorized("This membership belongs to another user")
     require_live(revoked=revoked)
 
 
 def require_live(*, revoked: bool) -> None:
-    """Raises Unauthorized."""
+    """Check that the membership is not revoked. Raises Unauthorized."""
     if revoked:
         raise Unauthorized("This membership was revoked")

@@ -1,12 +1,12 @@
-"""What `VYRIS_ENV=production` asks of every service, in one place; a process asks before it does anything else.
+"""The rules of `VYRIS_ENV=production` for all services. A process checks them before everything else.
 
-A rule belongs to a group of settings, and holds for each service whose settings have that group. What production asks
-of one service alone (its own keys, its mail server, the receipts it accepts) is asked where that service is built.
+A rule belongs to a group of settings, and applies to each service with that group. Rules for one service (its own keys,
+its mail server, its kinds of receipts) are checked where that service is built.
 
-| settings | production refuses |
+| services | production refuses |
 |---|---|
-| every service | `FAILPOINTS_FILE` |
-| whose requests name a user | to start without `USER_JWT_ISSUER` and `USER_JWT_AUDIENCE` |
+| all | `FAILPOINTS_FILE` |
+| with a user in their requests | to start without `USER_JWT_ISSUER` and `USER_JWT_AUDIENCE` |
 | that verify device proofs | `DEVICE_PROOF=off`, and a `PUBLIC_BASE_URL` without TLS |
 """
 
@@ -20,7 +20,7 @@ from services.user_tokens import UserTokenSettings
 
 
 def refuse_development(settings: ServiceSettings) -> None:
-    """Raises WrongSetting, with a sentence for each thing that production refuses."""
+    """Check the rules of production. Raises WrongSetting, with one sentence for each broken rule."""
     if settings.production:
         problems = list(_problems(settings))
         if problems:
@@ -40,7 +40,7 @@ def _problems(settings: ServiceSettings) -> Iterator[str]:
 
 
 def _without_user_tokens(settings: UserTokenSettings) -> Iterator[str]:
-    """A token for another app of the same provider names the same user, so the audience is asked for as well."""
+    """The audience is required too, because a token for another app of the same provider names the same user."""
     wanted = {"USER_JWT_ISSUER": settings.user_jwt_issuer, "USER_JWT_AUDIENCE": settings.user_jwt_audience}
     missing = [name for name, value in wanted.items() if not value.strip()]
     if missing:

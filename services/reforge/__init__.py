@@ -1,1 +1,1 @@
-"""Reforge: a membership moves to a new device, and to nobody else. See README.md for what is promised."""
+"""Reforge moves a membership to a new device, if its owner confirms. README.md lists the promises."""

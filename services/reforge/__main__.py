@@ -29,7 +29,7 @@ from services.reforge.tokens import TokenKey
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
-from services.runtime.tls import listed_names
+from services.runtime.tls import parse_names
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from vyris.reforge.v1 import operator_pb2, reforge_pb2
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
-    """Everything that the reforge process serves, and its end."""
+    """Build the reforge process, and stop its tasks at the end."""
     settings.refuse_conveniences()
     keys = token_key(settings)
     async with (
@@ -96,8 +96,8 @@ def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, ma
 
 
 def _operators(settings: ReforgeSettings) -> frozenset[str] | None:
-    """Production serves the operators that it names and nobody else."""
-    names = listed_names(settings.reforge_operator_names)
+    """The certificate names of operators. None (development only): every caller counts as an operator."""
+    names = parse_names(settings.reforge_operator_names)
     return names if names or settings.production else None
 
 

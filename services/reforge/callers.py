@@ -1,4 +1,4 @@
-"""Where a call came from, in a mail's words."""
+"""The caller's network address, as mails show it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ UNKNOWN: Final = "an unknown address"
 
 
 def network_address(call: Call) -> str:
-    """The caller's IP address as the gateway resolved it; words where there is none."""
+    """The caller's IP address as the gateway resolved it, or `UNKNOWN`."""
     return call.caller_address() or UNKNOWN

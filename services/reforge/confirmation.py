@@ -1,12 +1,12 @@
-"""Confirming a move: one transaction retires the old device, activates the new one, and tells everybody.
+"""Confirm a move: one transaction retires the old device, activates the new one, and writes the notices.
 
-What happens to a token, in order:
+The checks, in order:
 
-1. unknown: 404
-2. used, refused, superseded, past its time, or the device changed meanwhile: 410
-3. the request asks for a code: 422 for what is not six digits, in any script; 401 without a code or with a wrong one;
-   the fifth wrong one ends the request
-4. otherwise the membership moves, and every other pending request for it is superseded
+1. The token is unknown: 404.
+2. The request is used, refused, superseded or expired, or the device has changed since: 410.
+3. The request needs a code. Not six digits (of any script): 422. No code, or a wrong one: 401. The fifth wrong code
+   ends the request.
+4. Otherwise the membership moves, and every other pending request for it is superseded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import asyncpg
 
 from services.reforge import metrics
 from services.reforge.delays import Delays
-from services.reforge.lookups import locked_request, request_named_by
+from services.reforge.lookups import find_request, lock_request
 from services.reforge.mail_facts import request_facts, shown_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
@@ -40,7 +40,7 @@ ENDED: Final = {
 
 
 class CodeVerdict(Enum):
-    """What became of the code that was typed."""
+    """The result of comparing the typed code."""
 
     RIGHT = auto()
     MISSING = auto()
@@ -48,34 +48,38 @@ class CodeVerdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """The membership has moved."""
+class ConfirmedMove:
+    """A membership that has moved."""
 
     membership_id: UUID
     new_device_id: str
 
 
 class Confirmation:
-    """Carries out moves."""
+    """Confirms moves."""
 
     def __init__(self, database: Database, keys: TokenKey, delays: Delays) -> None:
         self._database = database
         self._keys = keys
         self._delays = delays
 
-    async def confirm(self, token: str, code: str) -> Moved:
-        """Carry out the request that `token` names. Raises NotFound, Expired, Unauthorized, InvalidRequest."""
-        found = await request_named_by(self._database, Purpose.MOVE, token)
-        refuse_ended(found)  # Without a lock: of many copies all but the first few need none.
+    async def confirm(self, token: str, code: str) -> ConfirmedMove:
+        """Move the membership of the request that `token` belongs to.
 
-        async def work(connection: Connection) -> Moved | CodeVerdict:
-            request = await locked_request(connection, found)
+        `code` is the code that the person typed; it may be empty. Raises NotFound (unknown token), Expired (the request
+        has ended), InvalidRequest (not six digits), Unauthorized (no code, or a wrong one).
+        """
+        found = await find_request(self._database, Purpose.MOVE, token)
+        refuse_ended(found)  # First without a lock, because most copies of a request come after its end.
+
+        async def work(connection: Connection) -> ConfirmedMove | CodeVerdict:
+            request = await lock_request(connection, found)
             refuse_ended(request)
             verdict = self._judge_code(request, code)
             if verdict is CodeVerdict.WRONG:
                 await connection.execute(QUERIES["count_wrong_code"], request["id"], WRONG_CODES_LIMIT)
             if verdict is not CodeVerdict.RIGHT:
-                return verdict  # and not raised: the count must be committed
+                return verdict  # Do not raise here: the count must be committed.
             return await self._move(connection, request)
 
         outcome = await self._database.in_transaction(work)
@@ -95,10 +99,10 @@ class Confirmation:
             raise InvalidRequest("confirmation_code must be the six digits that the new device shows")
         return CodeVerdict.RIGHT if self._keys.is_code(request["id"], typed) else CodeVerdict.WRONG
 
-    async def _move(self, connection: Connection, request: asyncpg.Record) -> Moved:
+    async def _move(self, connection: Connection, request: asyncpg.Record) -> ConfirmedMove:
         membership_id: UUID = request["membership_id"]
         times = await connection.fetchrow(QUERIES["mark_confirmed"], request["id"], self._delays.undo_h)
-        if times is None:  # Superseded a moment ago by a change of address.
+        if times is None:  # A change of address has just superseded it.
             raise Expired(ENDED["SUPERSEDED"])
         await connection.execute(QUERIES["retire_device"], membership_id)
         await connection.execute(
@@ -108,7 +112,7 @@ class Confirmation:
             request["new_public_key"],
             request["new_thumbprint"],
         )
-        # The device that asked for it holds the membership no more.
+        # The old device asked for this change, and it no longer has the membership.
         await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
         await connection.execute(QUERIES["extend_email_undo"], membership_id, times["undo_until"])
         await connection.execute(QUERIES["verify_contact"], membership_id, request["email"])
@@ -118,7 +122,7 @@ class Confirmation:
             membership_id,
             "reforge.confirmed",
             reason="confirmed by the link in the owner's mailbox",
-            # No key: the log is for ever, and the request has it for as long as it is kept.
+            # Leave the key out: the log is kept for ever, and the request keeps the key until its retention ends.
             details={"reforge_id": str(request["id"])},
         )
         facts = request_facts(request, request)
@@ -131,12 +135,12 @@ class Confirmation:
             facts=facts,
             useless_after=times["undo_until"],
         )
-        await _tell_addresses_before(connection, membership_id, facts)
-        return Moved(membership_id, request["new_device_id"])
+        await _notify_previous_addresses(connection, membership_id, facts)
+        return ConfirmedMove(membership_id, request["new_device_id"])
 
 
-async def _tell_addresses_before(connection: Connection, membership_id: UUID, facts: dict[str, Any]) -> None:
-    """An address that was replaced a while ago still learns of moves: its owner may have been robbed of it."""
+async def _notify_previous_addresses(connection: Connection, membership_id: UUID, facts: dict[str, Any]) -> None:
+    """Notify recently replaced addresses too, because a thief may have replaced them."""
     for change in await connection.fetch(QUERIES["recent_old_addresses"], membership_id):
         await enqueue(
             connection,
@@ -149,7 +153,7 @@ async def _tell_addresses_before(connection: Connection, membership_id: UUID, fa
 
 
 def refuse_ended(request: asyncpg.Record) -> None:
-    """A request that can no longer be carried out. Raises Expired."""
+    """Refuse a request that can no longer be confirmed. Raises Expired."""
     if request["state"] in ENDED:
         raise Expired(ENDED[request["state"]])
     if request["past_expiry"]:

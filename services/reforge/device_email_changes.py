@@ -1,11 +1,11 @@
-"""A device asks for another address. A device alone can only ask.
+"""A device asks for another address. A device alone cannot change it.
 
 1. The device asks, with a proof. The new address gets a link that confirms it, the old one a link that refuses it.
-2. The new address confirms. Without that the change lapses.
-3. After the delay the change takes effect. The old address learns of it, and can take it back for as long again.
+2. The new address confirms. Without confirmation the change expires.
+3. After the delay the change takes effect. The old address gets a notice, and can undo the change for as long again.
 
-An operator's change is never touched. Without an old address nobody can be warned by mail; the change waits all the
-same, and the device can see and refuse it.
+These changes never replace an operator's change. Without an old address there is no mailbox to warn. The change still
+waits, and the device can list and refuse it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.ownership import require_live
 from services.reforge.delays import Delays
 from services.reforge.device_say import refuse_overruled, require_proof
 from services.reforge.email_application import apply_email_change, notify_old_address
-from services.reforge.lookups import UNKNOWN_TOKEN, subject_named_by
+from services.reforge.lookups import UNKNOWN_TOKEN, find_subject
 from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
@@ -35,14 +35,14 @@ from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, RateLimite
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A well-formed wish for another address."""
+class RequestedChange:
+    """A well-formed request for another address."""
 
     membership_id: UUID
     user_id: str
     email: str
     proof: ClaimedProof
-    # Raises Unauthorized for a caller who is not the user that he names.
+    # Raises Unauthorized if the caller is not the user with this id.
     require_user: Callable[[str], None]
 
 
@@ -58,31 +58,35 @@ class DeviceEmailChanges:
         self._delays = delays
         self._limit_per_hour = limit_per_hour
 
-    async def ask(self, wish: Address) -> datetime:
-        """Record the change and return when it takes effect.
+    async def ask(self, change: RequestedChange) -> datetime:
+        """Record the change and return the time at which it takes effect.
 
-        Raises NotFound, Unauthorized, RateLimited, InvalidRequest, Conflict.
+        Raises NotFound (unknown membership), Unauthorized (not the owner, or no valid proof by the active device),
+        RateLimited, InvalidRequest (the address is on file already), Conflict (an operator's change is open).
         """
 
         async def work(connection: Connection) -> datetime:
-            await lock_membership(connection, wish.membership_id)
-            membership = await read_membership(connection, wish.membership_id)
-            wish.require_user(wish.user_id)
-            refuse_strangers(membership, wish.user_id)
-            proof = self._proofs.verified(wish.proof, thumbprint=membership["thumbprint"])
-            await refuse_overruled(connection, wish.membership_id, proof, window_h=self._delays.email_h)
-            await self._refuse_excess(connection, wish.membership_id)
+            await lock_membership(connection, change.membership_id)
+            membership = await read_membership(connection, change.membership_id)
+            change.require_user(change.user_id)
+            refuse_strangers(membership, change.user_id)
+            proof = self._proofs.verified(change.proof, thumbprint=membership["thumbprint"])
+            await refuse_overruled(connection, change.membership_id, proof, window_h=self._delays.email_h)
+            await self._refuse_excess(connection, change.membership_id)
             await spend(connection, proof)
-            if membership["email"] == wish.email:
+            if membership["email"] == change.email:
                 raise InvalidRequest("This is the address on file already")
-            if await connection.fetchval(QUERIES["has_open_operator_change"], wish.membership_id):
+            if await connection.fetchval(QUERIES["has_open_operator_change"], change.membership_id):
                 raise Conflict("Support is changing this address already")
-            return await self._record(connection, membership, wish.email)
+            return await self._record(connection, membership, change.email)
 
         return await self._database.in_transaction(work)
 
     async def refuse(self, membership_id: UUID, proof: ClaimedProof) -> None:
-        """Take back what a device asked for, by the active device. Raises NotFound, Unauthorized."""
+        """Refuse the open change that a device asked for, with the active device's proof.
+
+        Raises NotFound, Unauthorized.
+        """
 
         async def work(connection: Connection) -> None:
             await lock_membership(connection, membership_id)
@@ -104,14 +108,14 @@ class DeviceEmailChanges:
 
         await self._database.in_transaction(work)
 
-    async def named_by(self, token: str) -> asyncpg.Record | None:
-        """The change that a token of the new address names, as of now; None for any other token."""
-        named = await subject_named_by(self._database, Purpose.CONFIRM_EMAIL, token)
-        return None if named is None else await self._database.fetchrow(QUERIES["read_email_change"], named["id"])
+    async def find_change(self, token: str) -> asyncpg.Record | None:
+        """Read the change that belongs to a token sent to the new address; None for any other token."""
+        found = await find_subject(self._database, Purpose.CONFIRM_EMAIL, token)
+        return None if found is None else await self._database.fetchrow(QUERIES["read_email_change"], found["id"])
 
     async def confirm(self, token: str) -> None:
-        """The new address says yes. Raises NotFound, Expired."""
-        found = await self.named_by(token)
+        """Confirm the change with the token sent to the new address. Raises NotFound, Expired."""
+        found = await self.find_change(token)
         if found is None:
             raise NotFound(UNKNOWN_TOKEN)
 
@@ -176,7 +180,7 @@ class DeviceEmailChanges:
 
 
 def refuse_unconfirmable(change: asyncpg.Record) -> None:
-    """A change that the new address can no longer confirm. Raises Expired."""
+    """Refuse a change that the new address can no longer confirm. Raises Expired."""
     if change["confirmed_at"] is not None:
         raise Expired("This address was confirmed already")
     if not change["open"]:

@@ -1,4 +1,4 @@
-"""What a device's proof counts for: which device proved the call, and whether mailbox and operator overrule it."""
+"""Which device proofs count: by the right device, and not overruled by mailbox and operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING = "A proof by the membership's device is required (header DPoP), or the 
 
 
 def require_proof(proofs: DeviceProofs, proof: ClaimedProof, thumbprint: str | None) -> VerifiedProof:
-    """A proof by this key, also where `DEVICE_PROOF` is off. Raises Unauthorized."""
+    """Verify a proof by this key. The proof is required even with `DEVICE_PROOF=off`. Raises Unauthorized."""
     if proof.text is None or thumbprint is None:
         raise Unauthorized(MISSING)
     return proofs.verified(proof, thumbprint=thumbprint)
@@ -23,10 +23,11 @@ def require_proof(proofs: DeviceProofs, proof: ClaimedProof, thumbprint: str | N
 async def refuse_overruled(
     connection: Connection, membership_id: UUID, proof: VerifiedProof, *, window_h: int, moment: datetime | None = None
 ) -> None:
-    """After an operator's change of address, the device that was there before has no say for `window_h` hours.
+    """Refuse a device that mailbox and operator overrule. Raises Unauthorized.
 
-    The old mailbox could have refused that change and did not: that is two against one. `moment` is when what the
-    device objects to was decided, by default now. Raises Unauthorized.
+    For `window_h` hours after an operator's change of address, a device that was enrolled before it has no say: the old
+    mailbox could have refused the change and did not, so two factors are against one. `moment` is the time of the
+    decision that the device objects to; by default now.
     """
     if await connection.fetchval(QUERIES["is_overruled"], membership_id, proof.thumbprint, moment, window_h):
         raise Unauthorized(

@@ -1,4 +1,4 @@
-"""A change of address takes effect: the address is written, and both addresses learn of it."""
+"""Apply a change of address: write the address, and notify both addresses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from services.storage.connections import Connection
 
 
 async def apply_email_change(connection: Connection, change_id: UUID, delays: Delays) -> bool:
-    """Whether the change took effect. Call it under the membership's lock."""
+    """Apply the change if it is due. Return whether it took effect. Call it under the membership's lock."""
     change = await connection.fetchrow(QUERIES["apply_email_change"], change_id, delays.email_undo_h)
     if change is None:
         return False
     if change["old_email"] is not None:
         await notify_old_address(connection, change, recipient=change["old_email"], applied=True)
         if not change["by_device"] and change["effective_at"] > change["created_at"]:
-            await _tell_new_address(connection, change, delays)
+            await _notify_new_address(connection, change, delays)
     return True
 
 
 async def notify_old_address(connection: Connection, change: asyncpg.Record, *, recipient: str, applied: bool) -> None:
-    """Tell the address before, which alone knows whether this is right. The mail holds the link that keeps it.
+    """Notify the old address, because only its owner knows whether the change is right. The mail has a link to keep it.
 
     `change` has the columns of `apply_email_change` or `read_email_change`.
     """
@@ -48,8 +48,8 @@ async def notify_old_address(connection: Connection, change: asyncpg.Record, *, 
     )
 
 
-async def _tell_new_address(connection: Connection, change: asyncpg.Record, delays: Delays) -> None:
-    """After an operator's change, mailbox and operator together overrule the device for a while."""
+async def _notify_new_address(connection: Connection, change: asyncpg.Record, delays: Delays) -> None:
+    """Tell the new address that, after an operator's change, its mailbox overrules the device for a while."""
     await enqueue(
         connection,
         MailKind.RECOVERED,

@@ -1,6 +1,7 @@
-"""An operator changes where the owner can be reached: after a delay, with a notice that lets the owner refuse.
+"""An operator changes the owner's address: after a delay, with a notice that lets the owner refuse.
 
-At once only where there is no address yet that could be warned. What devices ask for: `device_email_changes`.
+If no address is on file, there is no mailbox to warn, and the change applies at once. For changes by devices see
+`device_email_changes`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 from vyris.errors import InvalidRequest
 
-# What asked_by begins with for an operator's change. An operator may be called "device".
+# Prefix of `asked_by` for an operator's change. Without it an operator named "device" would look like a device.
 OPERATOR: Final = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class EmailChange:
-    """A change as recorded."""
+    """A recorded change. `applied`: it took effect at once."""
 
     change_id: UUID
     effective_at: datetime
@@ -45,9 +46,9 @@ class EmailChanges:
     async def change_by_operator(
         self, membership_id: UUID, email: str, *, operator: str, reason: str, delay_h: int
     ) -> EmailChange:
-        """Change by the operator, `delay_h` hours from now where an address is on file.
+        """Record an operator's change. It applies after `delay_h` hours, or at once if no address is on file.
 
-        Raises NotFound, InvalidRequest.
+        Raises NotFound (unknown membership), InvalidRequest (the address is on file already).
         """
 
         async def work(connection: Connection) -> EmailChange:
@@ -98,7 +99,7 @@ class EmailChanges:
         )
         assert row is not None  # noqa: S101 - RETURNING of one inserted row
         if row["due"]:
-            # Nobody had the time to refuse it: it counts for no longer than it waited.
+            # The owner had no time to refuse this change, so it overrules the device only for as long as it waited.
             await apply_email_change(connection, change_id, Delays(undo_h=0, email_h=delay_h))
         elif old_email is not None:
             change = await connection.fetchrow(QUERIES["read_email_change"], change_id)

@@ -1,4 +1,4 @@
-"""Asking for a move: one transaction that judges, counts, supersedes, records, and writes the mail."""
+"""Ask for a move: one transaction checks it, counts it, supersedes older requests, records it, and writes the mail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vyris.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedMove:
     """A well-formed request to move a membership."""
 
     membership_id: UUID
@@ -35,13 +35,13 @@ class Wish:
     new_key: PublicKey
     asked_from: str
     proof: ClaimedProof
-    # Raises Unauthorized for a caller who is not the user that he names.
+    # Raises Unauthorized if the caller is not the user with this id.
     require_user: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """The request as recorded; `code` where the confirmation will ask for one."""
+class PendingMove:
+    """A recorded request. `code` is the code that the confirmation needs, or None."""
 
     reforge_id: UUID
     expires_at: datetime
@@ -57,34 +57,41 @@ class Initiation:
         self._keys = keys
         self._proofs = proofs
 
-    async def begin(self, wish: Wish) -> Begun:
-        """Record `wish` and have its mail sent. Raises NotFound, Unauthorized, InvalidRequest, RateLimited."""
+    async def begin(self, move: RequestedMove) -> PendingMove:
+        """Record `move` and enqueue its mail.
 
-        async def work(connection: Connection) -> Begun:
-            await lock_membership(connection, wish.membership_id)
-            membership = await read_membership(connection, wish.membership_id)
-            proof = await self._prove(connection, wish, membership)
-            _refuse_impossible(wish, membership)
+        Raises NotFound (unknown membership or device), Unauthorized (not the owner, revoked, or a wrong proof),
+        InvalidRequest (the move makes no sense), RateLimited.
+        """
+
+        async def work(connection: Connection) -> PendingMove:
+            await lock_membership(connection, move.membership_id)
+            membership = await read_membership(connection, move.membership_id)
+            proof = await self._verify_proof(connection, move, membership)
+            _refuse_impossible(move, membership)
             await self._refuse_excess(connection, membership, proven=proof is not None)
             await spend(connection, proof)
-            return await self._record(connection, wish, membership, proven=proof is not None)
+            return await self._record(connection, move, membership, proven=proof is not None)
 
         begun = await self._database.in_transaction(work)
         metrics.MOVES.labels("asked").inc()
         return begun
 
-    async def _prove(self, connection: Connection, wish: Wish, membership: asyncpg.Record) -> VerifiedProof | None:
-        """Owner and revocation, then the proof. A proof makes the request a proven one.
+    async def _verify_proof(
+        self, connection: Connection, move: RequestedMove, membership: asyncpg.Record
+    ) -> VerifiedProof | None:
+        """Check owner and revocation, then the proof. Return None for a request without a proof.
 
-        None is required, because the old device may be lost, unless that device has just objected to a move.
+        A proof is optional, because the old device may be lost, unless that device has recently refused or undone a
+        move.
         """
-        wish.require_user(wish.user_id)
-        refuse_strangers(membership, wish.user_id)
+        move.require_user(move.user_id)
+        refuse_strangers(membership, move.user_id)
         thumbprint, delay_h = membership["thumbprint"], self._settings.reforge_email_delay_h
-        proof = None if wish.proof.text is None else self._proofs.required(wish.proof, enrolled_thumbprint=thumbprint)
+        proof = None if move.proof.text is None else self._proofs.required(move.proof, enrolled_thumbprint=thumbprint)
         if proof is not None:
-            await refuse_overruled(connection, wish.membership_id, proof, window_h=delay_h)
-        elif await connection.fetchval(QUERIES["device_objects_until"], wish.membership_id, thumbprint, delay_h):
+            await refuse_overruled(connection, move.membership_id, proof, window_h=delay_h)
+        elif await connection.fetchval(QUERIES["device_objects_until"], move.membership_id, thumbprint, delay_h):
             raise Unauthorized(
                 "The membership's device has refused a move, so a new one needs its proof (header DPoP); "
                 "if the device is not in your hands, tell our support"
@@ -105,22 +112,24 @@ class Initiation:
         if seconds is not None:
             raise RateLimited("Too many requests to move this membership", retry_after_s=max(1, seconds))
 
-    async def _record(self, connection: Connection, wish: Wish, membership: asyncpg.Record, *, proven: bool) -> Begun:
+    async def _record(
+        self, connection: Connection, move: RequestedMove, membership: asyncpg.Record, *, proven: bool
+    ) -> PendingMove:
         reforge_id = uuid4()
         code_required = self._settings.code_required and not proven
-        await connection.execute(QUERIES["supersede_pending"], wish.membership_id, proven)
+        await connection.execute(QUERIES["supersede_pending"], move.membership_id, proven)
         times = await connection.fetchrow(
             QUERIES["insert_request"],
             reforge_id,
-            wish.membership_id,
+            move.membership_id,
             proven,
             membership["device_id"],
             membership["thumbprint"],
-            wish.new_device_id,
-            wish.new_key.canonical,
-            wish.new_key.thumbprint,
+            move.new_device_id,
+            move.new_key.canonical,
+            move.new_key.thumbprint,
             membership["email"],
-            wish.asked_from,
+            move.asked_from,
             digest(self._keys.token(Purpose.MOVE, reforge_id)),
             digest(self._keys.token(Purpose.UNDO, reforge_id)),
             code_required,
@@ -128,9 +137,9 @@ class Initiation:
         )
         assert times is not None  # noqa: S101 - RETURNING of one inserted row
         request = {
-            "new_device_id": wish.new_device_id,
-            "new_thumbprint": wish.new_key.thumbprint,
-            "asked_from": wish.asked_from,
+            "new_device_id": move.new_device_id,
+            "new_thumbprint": move.new_key.thumbprint,
+            "asked_from": move.asked_from,
             "proven": proven,
             "code_required": code_required,
             "created_at": times["created_at"],
@@ -144,17 +153,17 @@ class Initiation:
             facts=request_facts(request, membership),
             useless_after=times["expires_at"],
         )
-        return Begun(reforge_id, times["expires_at"], self._keys.code(reforge_id) if code_required else None)
+        return PendingMove(reforge_id, times["expires_at"], self._keys.code(reforge_id) if code_required else None)
 
 
-def _refuse_impossible(wish: Wish, membership: asyncpg.Record) -> None:
-    """What belongs to the membership: the named device exists (404), and the move makes sense (422)."""
+def _refuse_impossible(move: RequestedMove, membership: asyncpg.Record) -> None:
+    """Refuse an unknown old device (404) and a move that makes no sense for this membership (422)."""
     active = membership["device_id"]
-    if wish.old_device_id and wish.old_device_id != active:
+    if move.old_device_id and move.old_device_id != active:
         raise NotFound("old_device_id is not the membership's active device")
-    if active is not None and not wish.old_device_id:
+    if active is not None and not move.old_device_id:
         raise InvalidRequest("old_device_id is required, because the membership has an enrolled device")
-    if wish.new_device_id == active or wish.new_key.thumbprint == membership["thumbprint"]:
+    if move.new_device_id == active or move.new_key.thumbprint == membership["thumbprint"]:
         raise InvalidRequest("The new device is the one that holds the membership already")
     if membership["email"] is None:
         raise InvalidRequest("There is no e-mail address on file for this membership")

@@ -1,4 +1,4 @@
-"""From a token or an id to the request that it names."""
+"""Find a request by its token or its id."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _BY_TOKEN: Final = {
 UNKNOWN_TOKEN: Final = "There is no such link; the newest mail has the right one"  # noqa: S105 - a sentence
 
 
-async def subject_named_by(database: Database, purpose: Purpose, token: str) -> asyncpg.Record | None:
-    """The row that a token of `purpose` names; its digest is compared in constant time."""
+async def find_subject(database: Database, purpose: Purpose, token: str) -> asyncpg.Record | None:
+    """Find the row of a token, or None. The digest is compared in constant time."""
     wanted = digest(pasted_token(token))
     row = await database.fetchrow(QUERIES[_BY_TOKEN[purpose]], wanted)
     return row if row is not None and same_digest(row["digest"], wanted) else None
 
 
-async def request_named_by(database: Database, purpose: Purpose, token: str) -> asyncpg.Record:
-    """The request that a token names, as of now and not locked. Raises NotFound."""
-    named = await subject_named_by(database, purpose, token)
-    if named is None:
+async def find_request(database: Database, purpose: Purpose, token: str) -> asyncpg.Record:
+    """Find a request by its token, without a lock. Raises NotFound."""
+    found = await find_subject(database, purpose, token)
+    if found is None:
         raise NotFound(UNKNOWN_TOKEN)
-    return await _read(database, named["id"])
+    return await _read(database, found["id"])
 
 
-async def request_with_id(database: Database, reforge_id: str) -> asyncpg.Record:
-    """The request with this id, as of now and not locked. Raises NotFound."""
+async def find_request_by_id(database: Database, reforge_id: str) -> asyncpg.Record:
+    """Find a request by its id, without a lock. Raises NotFound."""
     return await _read(database, known_uuid(reforge_id, NotFound("There is no such request")))
 
 
-async def locked_request(connection: Connection, found: asyncpg.Record) -> asyncpg.Record:
-    """The same request once more, while nothing else can change its membership's device."""
+async def lock_request(connection: Connection, found: asyncpg.Record) -> asyncpg.Record:
+    """Lock the membership and read the request again, so that its device cannot change. Raises NotFound."""
     await lock_membership(connection, found["membership_id"])
     row = await connection.fetchrow(QUERIES["read_request"], found["id"])
     if row is None:

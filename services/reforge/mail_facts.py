@@ -1,8 +1,7 @@
-"""What mails and pages say about a request, in the words of its owner rather than of its sender.
+"""The facts about a request that mails and pages show, safe to read for its owner.
 
-A device's name is whatever the asking side chose, perhaps an address that a mail
-program would turn into a link: only letters, digits, spaces and `'(),+_-` are shown
-as they are, and 48 of them.
+The caller chooses a device's name. It could be a URL that a mail program turns into a link. So only letters, digits,
+spaces and `'(),+_-` are shown unchanged, and at most 48 characters.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")
 
 
 def shown_name(device_id: str) -> str:
-    """A device's name as it is safe to show."""
+    """A device's name in a form that is safe to show."""
     name = _LINKABLE.sub("·", device_id)
     return name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…"
 
@@ -37,7 +36,7 @@ def shown_membership(row: asyncpg.Record) -> str:
 
 
 def request_facts(request: Any, membership: asyncpg.Record) -> dict[str, Any]:
-    """What a mail or page tells about a request to move `membership`."""
+    """The template values for a request to move `membership`."""
     return {
         "membership": shown_membership(membership),
         "device": shown_name(request["new_device_id"]),

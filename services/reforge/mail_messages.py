@@ -33,7 +33,7 @@ SUBJECTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A path below the base URL and the purpose of the token that it carries."""
+    """A path below the base URL, and the purpose of its token."""
 
     path: str
     purpose: Purpose
@@ -56,7 +56,7 @@ LINKS: Final[dict[MailKind, dict[str, Link]]] = {
 
 
 class MailWriter:
-    """Writes mails. Tokens come into being here and go into the mail alone."""
+    """Writes mails. Computes the tokens, which appear only in the mail."""
 
     def __init__(self, keys: TokenKey, *, base_url: str, sender: Address) -> None:
         self._keys = keys
@@ -72,13 +72,13 @@ class MailWriter:
         )
 
     def write(self, mail: Mail) -> EmailMessage:
-        """The mail, ready to be sent. Raises NotSent for an address that no mail can carry."""
+        """Render the mail, ready to send. Raises NotSent if the recipient is not a valid mail address."""
         facts = {**mail.facts, **self._links(mail), "subject": SUBJECTS[mail.kind]}
         message = EmailMessage()
         message["From"] = self._sender
         try:
             message["To"] = Address(addr_spec=typed_address(mail.recipient))
-        except Exception:  # The standard library raises several kinds for what is no address.
+        except Exception:  # The standard library raises several classes for an invalid address.
             raise NotSent("address cannot be written", permanent=True, about=About.RECIPIENT, stage="rcpt") from None
         message["Subject"] = SUBJECTS[mail.kind]
         message["Date"] = format_datetime(mail.written_at)

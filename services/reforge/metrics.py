@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-MOVES = Counter("vyris_reforge_moves", "Moves of memberships by what happened", ["event"])
+MOVES = Counter("vyris_reforge_moves", "Moves of memberships by event", ["event"])
 MAILS = Counter("vyris_mails", "Mails by outcome of an attempt", ["kind", "outcome"])
 MAIL_FAILURES = Counter(
     "vyris_mail_failures",
-    "Mails that the mail server did not take: the command it refused, and whom its answer is about",
+    "Mails that the mail server refused, by the refused command and by what its answer is about",
     ["stage", "about"],
 )
 MAIL_WAITING = Gauge("vyris_mail_outbox_waiting", "Mails in the outbox that are not yet sent")

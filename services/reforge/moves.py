@@ -1,7 +1,7 @@
-"""A membership's moves and changes of address, told to its device, so that an app can warn its owner.
+"""List a membership's moves and changes of address for its device, so that an app can warn the owner.
 
-The device that holds the membership may ask, and so may one that held it before a move that can still be taken back:
-its owner has to see the thief's move.
+The active device may list them. A previous device may, too, while the move away from it can be undone: its owner must
+see a thief's move.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Moves:
         self._database = database
         self._proofs = proofs
 
-    async def listed(self, membership_id: UUID, proof: ClaimedProof) -> reforge_pb2.ListMovesResponse:
-        """Raises NotFound, Unauthorized."""
+    async def list_moves(self, membership_id: UUID, proof: ClaimedProof) -> reforge_pb2.ListMovesResponse:
+        """The newest moves and changes of address, at most 50 each, newest first. Raises NotFound, Unauthorized."""
 
         async def read(connection: Connection) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
             membership = await read_membership(connection, membership_id)
@@ -56,7 +56,7 @@ class Moves:
 
 
 def move_status(request: asyncpg.Record) -> str:
-    """The state as its link would tell it: nothing changes a request's row when time or a revocation ends it."""
+    """The state of a request. The row stays PENDING when time or a revocation ends the request, so check both."""
     state: str = request["state"]
     return "EXPIRED" if state == "PENDING" and (request["past_expiry"] or request["revoked"]) else state
 
@@ -79,7 +79,7 @@ def _move(row: asyncpg.Record) -> reforge_pb2.Move:
 def _email_change(row: asyncpg.Record) -> reforge_pb2.EmailChange:
     return reforge_pb2.EmailChange(
         status=_change_status(row),
-        email=_masked(row["new_email"]),
+        email=_mask_email(row["new_email"]),
         asked_by="DEVICE" if row["by_device"] else "OPERATOR",
         asked_at=rfc3339(row["created_at"]),
         effective_at=rfc3339(row["applied_at"] or row["effective_at"]),
@@ -97,7 +97,7 @@ def _change_status(row: asyncpg.Record) -> str:
     return "PENDING" if row["by_device"] and row["confirmed_at"] is None else "SCHEDULED"
 
 
-def _masked(email: str) -> str:
-    """Enough for an owner to know his own address by, too little for a thief to learn one."""
+def _mask_email(email: str) -> str:
+    """Show enough for an owner to recognise the address, but not enough for a thief to learn it."""
     name, _, domain = email.rpartition("@")
     return f"{name[:1]}***@{domain}"

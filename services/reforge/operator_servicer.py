@@ -1,4 +1,4 @@
-"""What operators ask of reforge: it alone holds the key that the links in mails are derived from."""
+"""Calls by operators. They need reforge, because only reforge has the key of the links in mails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.reforge.mail_worker import MailWorker
 from services.runtime.call import Call
 from services.runtime.fields import email_address, refuse_nul
 from services.runtime.times import rfc3339
-from services.runtime.tls import has_a_name_of
+from services.runtime.tls import has_name_of
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import operator_pb2
 
@@ -19,12 +19,12 @@ ACTOR_LIMIT: Final = 64
 
 
 class OperatorServicer:
-    """`vyris.reforge.v1.OperatorService`. The gateway routes nobody here."""
+    """`vyris.reforge.v1.OperatorService`. The gateway does not route it."""
 
     def __init__(
         self, email_changes: EmailChanges, mail: MailWorker, *, delay_h: int, operators: frozenset[str] | None
     ) -> None:
-        """`operators` are the names of the certificates that may call; with None every caller of this port may."""
+        """`operators`: names of the client certificates that may call; None: every caller of this port may."""
         self._email_changes = email_changes
         self._mail = mail
         self._delay_h = delay_h
@@ -36,7 +36,7 @@ class OperatorServicer:
         call: Call,
     ) -> operator_pb2.ChangeOwnerEmailResponse:
         """Change an owner's address. Raises Unauthorized, InvalidRequest, NotFound."""
-        if self._operators is not None and not has_a_name_of(self._operators, call):
+        if self._operators is not None and not has_name_of(self._operators, call):
             raise Unauthorized(
                 "Reforge serves operators over mutual TLS alone: name their certificates in REFORGE_OPERATOR_NAMES"
             )
@@ -44,8 +44,8 @@ class OperatorServicer:
         change = await self._email_changes.change_by_operator(
             known_membership_id(request.membership_id),
             email_address(request.email),
-            operator=_bounded("actor", request.actor, ACTOR_LIMIT),
-            reason=_bounded("reason", request.reason, REASON_LIMIT),
+            operator=_parse_text("actor", request.actor, ACTOR_LIMIT),
+            reason=_parse_text("reason", request.reason, REASON_LIMIT),
             delay_h=self._delay_h,
         )
         self._mail.wake()
@@ -54,7 +54,7 @@ class OperatorServicer:
         )
 
 
-def _bounded(name: str, text: str, limit: int) -> str:
+def _parse_text(name: str, text: str, limit: int) -> str:
     stripped = text.strip()
     if not stripped or len(stripped) > limit or not stripped.isprintable():
         raise InvalidRequest(f"{name} must be 1 to {limit} printable characters")

@@ -1,4 +1,4 @@
-"""The methods behind the links in mails: a GET shows, a POST does, and every failure is a page too."""
+"""The pages behind the links in mails: GET shows a form, POST acts, and every error is a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from services.reforge.confirmation import Confirmation, refuse_ended
 from services.reforge.device_email_changes import DeviceEmailChanges, refuse_unconfirmable
-from services.reforge.lookups import UNKNOWN_TOKEN, request_named_by, subject_named_by
+from services.reforge.lookups import UNKNOWN_TOKEN, find_request, find_subject
 from services.reforge.mail_facts import request_facts, shown_membership, shown_time
 from services.reforge.mail_worker import MailWorker
 from services.reforge.pages import Page, Pages
@@ -32,7 +32,7 @@ Work = Callable[[str], Awaitable[Page]]
 
 
 class PageServicer:
-    """Pages. What they show and do is what the API's methods tell and do."""
+    """Serves the pages. They show and do the same as the API's methods."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class PageServicer:
         self._mail = mail
 
     async def show_confirm_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
-        """Show what is about to be confirmed. Changes nothing, however often a mail scanner opens it."""
+        """Show the form that confirms. Changes nothing, so mail scanners may open it."""
         return await self._answer(call, request.token, self._confirm_form)
 
     async def submit_confirm_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
-        """Confirm."""
+        """Confirm a move or a change of address."""
 
         async def confirm(token: str) -> Page:
-            change = await self._email_changes.named_by(token)
+            change = await self._email_changes.find_change(token)
             if change is not None:
                 await self._email_changes.confirm(token)
                 self._mail.wake()
@@ -77,11 +77,11 @@ class PageServicer:
         return await self._answer(call, form.get("token", ""), confirm)
 
     async def show_refuse_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
-        """Show what is about to be refused. Changes nothing."""
+        """Show the form that refuses. Changes nothing."""
         return await self._answer(call, request.token, self._refuse_form)
 
     async def submit_refuse_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
-        """Refuse."""
+        """Refuse a move or a change of address."""
 
         async def refuse(token: str) -> Page:
             await self._reversal.refuse_by_token(token)
@@ -92,11 +92,11 @@ class PageServicer:
         return await self._answer(call, form.get("token", ""), refuse)
 
     async def show_undo_page(self, request: reforge_pb2.ShowPageRequest, call: Call) -> HttpBody:
-        """Show what is about to be taken back. Changes nothing."""
+        """Show the form that undoes a move. Changes nothing."""
         return await self._answer(call, request.token, self._undo_form)
 
     async def submit_undo_page(self, request: reforge_pb2.SubmitPageRequest, call: Call) -> HttpBody:
-        """Take the move back."""
+        """Undo the move."""
 
         async def undo(token: str) -> Page:
             await self._reversal.undo_by_token(token)
@@ -107,34 +107,34 @@ class PageServicer:
         return await self._answer(call, form.get("token", ""), undo)
 
     async def _confirm_form(self, token: str, problem: str = "") -> Page:
-        change = await self._email_changes.named_by(token)
+        change = await self._email_changes.find_change(token)
         if change is not None:
             refuse_unconfirmable(change)
             return Page("confirm_email", {**_change_facts(change), "token": token})
-        request = await request_named_by(self._database, Purpose.MOVE, token)
+        request = await find_request(self._database, Purpose.MOVE, token)
         refuse_ended(request)
         return Page("confirm", {**request_facts(request, request), "token": token, "problem": problem})
 
     async def _refuse_form(self, token: str) -> Page:
-        named = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
-        if named is not None:
-            change = await self._database.fetchrow(QUERIES["read_email_change"], named["id"])
+        found = await find_subject(self._database, Purpose.REFUSE_EMAIL, token)
+        if found is not None:
+            change = await self._database.fetchrow(QUERIES["read_email_change"], found["id"])
             if change is None:
                 raise NotFound(UNKNOWN_TOKEN)
             refuse_settled_change(change)
             return Page("keep_email", {**_change_facts(change), "token": token})
-        request = await request_named_by(self._database, Purpose.MOVE, token)
+        request = await find_request(self._database, Purpose.MOVE, token)
         refuse_ended(request)
         return Page("refuse", {**request_facts(request, request), "token": token})
 
     async def _undo_form(self, token: str) -> Page:
-        request = await request_named_by(self._database, Purpose.UNDO, token)
+        request = await find_request(self._database, Purpose.UNDO, token)
         refuse_settled(request)
         facts = {**request_facts(request, request), "undo_until": shown_time(request["undo_until"]), "token": token}
         return Page("undo", facts)
 
     def _form(self, request: reforge_pb2.SubmitPageRequest) -> dict[str, str]:
-        """Fields of the posted form; empty for what is no form, which then names no link."""
+        """Parse the posted form. A body that is not a form gives no fields, and so no token."""
         form: Any = request.form
         if form.content_type.split(";")[0].strip().lower() != FORM_TYPE or len(form.data) > FORM_LIMIT_BYTES:
             return {}

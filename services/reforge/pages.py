@@ -1,4 +1,4 @@
-"""The pages as HTML. They load nothing, run nothing, may be framed by nobody, and tell nobody where one came from."""
+"""Render the pages as HTML. The headers forbid them to load or run anything, to be framed, and to send a referrer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which template, what it tells, and the HTTP status."""
+    """A template's name, its values, and the HTTP status."""
 
     template: str
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Page:
 
 
 class Pages:
-    """Renders pages; the one style sheet stands inside and is allowed by its hash."""
+    """Renders pages. The style sheet is inline, and the policy allows it by its hash."""
 
     def __init__(self) -> None:
         folder = TEMPLATES / "pages"

@@ -1,5 +1,5 @@
 -- name: read_membership
--- What decides about a membership: its owner, its active device, its address and whether somebody confirmed by it.
+-- A membership with its owner, its active device, its address, and whether the address is verified.
 SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, p.tier, p.year, m.sequence_num,
        d.device_id, d.thumbprint, c.email, c.verified_at IS NOT NULL AS verified
 FROM memberships m
@@ -9,9 +9,10 @@ LEFT JOIN contacts c ON c.membership_id = m.id
 WHERE m.id = $1;
 
 -- name: seconds_limited
--- How long the limits refuse a request, NULL where they do not. Counted over one hour. Each membership has its own share;
--- the address' share is counted over the memberships that verified the address, and limits those alone.
--- $1 membership, $2 address, $3 proven, $4 limit for the membership, $5 limit for the address, $6 the address is verified
+-- Seconds until the limits allow a request; NULL if they allow it now. Counted over one hour. Each membership has its
+-- own limit. The address' limit counts, and applies to, only memberships that verified the address.
+-- $1 membership, $2 address, $3 proven, $4 limit for the membership, $5 limit for the address, $6 the address is
+-- verified
 SELECT ceil(extract(epoch FROM max(limiting.created_at) + interval '1 hour' - now()))::int AS seconds
 FROM (
   (SELECT created_at FROM reforge_requests
@@ -26,12 +27,12 @@ FROM (
 ) AS limiting;
 
 -- name: supersede_pending
--- A newer request takes the place of the older ones; an unproven one leaves proven ones alone.
+-- A newer request supersedes older ones; an unproven request does not supersede proven ones.
 UPDATE reforge_requests SET state = 'SUPERSEDED', decided_at = now()
 WHERE membership_id = $1 AND state = 'PENDING' AND (NOT proven OR $2::boolean);
 
 -- name: insert_request
--- Records a request. Its times are Postgres'.
+-- Records a request. Postgres' clock sets its times.
 INSERT INTO reforge_requests (
   id, membership_id, proven, old_device_id, old_thumbprint, new_device_id, new_public_key, new_thumbprint,
   email, asked_from, token_digest, undo_digest, code_required, expires_at
@@ -39,15 +40,15 @@ INSERT INTO reforge_requests (
 RETURNING created_at, expires_at;
 
 -- name: find_by_token
--- Which request a link's token names; the caller compares the digest once more.
+-- The request of a link's token; the caller compares the digest again, in constant time.
 SELECT id, membership_id, token_digest AS digest FROM reforge_requests WHERE token_digest = $1;
 
 -- name: find_by_undo_token
--- Which request a notice's token names.
+-- The request of a notice's token.
 SELECT id, membership_id, undo_digest AS digest FROM reforge_requests WHERE undo_digest = $1;
 
 -- name: read_request
--- A request with everything that decides about it, as of now.
+-- A request with everything that its checks need.
 SELECT r.id, r.membership_id, r.state::text AS state, r.proven, r.old_device_id, r.old_thumbprint,
        r.new_device_id, r.new_public_key, r.new_thumbprint, r.email, r.asked_from,
        r.code_required, r.code_attempts, r.created_at, r.expires_at, r.decided_at, r.undo_until,
@@ -65,7 +66,7 @@ LEFT JOIN devices d ON d.membership_id = r.membership_id AND d.retired_at IS NUL
 WHERE r.id = $1;
 
 -- name: count_wrong_code
--- One more wrong code; at the limit the request is refused for good.
+-- Counts one more wrong code; at the limit the request is refused for good.
 UPDATE reforge_requests
 SET code_attempts = code_attempts + 1,
     state = CASE WHEN code_attempts + 1 >= $2::int THEN 'REFUSED'::reforge_state ELSE state END,
@@ -73,24 +74,24 @@ SET code_attempts = code_attempts + 1,
 WHERE id = $1 AND state = 'PENDING';
 
 -- name: retire_device
--- The active device, if there is one, is active no more.
+-- Retires the active device, if there is one.
 UPDATE devices SET retired_at = now() WHERE membership_id = $1 AND retired_at IS NULL;
 
 -- name: activate_device
--- A device becomes the active one; the partial unique index refuses a second.
+-- Makes a device the active one; the partial unique index refuses a second.
 INSERT INTO devices (membership_id, device_id, public_key, thumbprint) VALUES ($1, $2, $3, $4);
 
 -- name: reactivate_device
--- The device that a request had retired becomes the active one again.
+-- Makes the device that a request retired the active one again.
 INSERT INTO devices (membership_id, device_id, public_key, thumbprint)
 SELECT membership_id, device_id, public_key, thumbprint FROM devices
 WHERE membership_id = $1 AND thumbprint = $2
 ORDER BY enrolled_at DESC LIMIT 1;
 
 -- name: mark_confirmed
--- The request is carried out; $2 hours to take it back, or as long as a recent change of address can be taken back. By
--- the clock and not by when the transaction began, which may have waited for another move: a membership's moves are in
--- the order of decided_at.
+-- Marks the request as carried out. It can be undone for $2 hours, or for as long as a recent change of address can be
+-- undone. Uses the clock, not the start of the transaction, which may have waited for another move: decided_at must
+-- give the order of a membership's moves.
 UPDATE reforge_requests r
 SET state = 'CONFIRMED', decided_at = clock_timestamp(),
     undo_until = greatest(clock_timestamp() + make_interval(hours => $2), (
@@ -100,7 +101,7 @@ WHERE r.id = $1 AND r.state = 'PENDING'
 RETURNING r.decided_at, r.undo_until;
 
 -- name: mark_refused
--- The owner said no. $2 by what: device or mailbox
+-- Marks the request as refused. $2 by what: device or mailbox
 UPDATE reforge_requests SET state = 'REFUSED', decided_at = now(), ended_by = $2 WHERE id = $1 AND state = 'PENDING'
 RETURNING id;
 
@@ -111,19 +112,19 @@ WHERE membership_id = $1 AND state = 'PENDING' AND expires_at > clock_timestamp(
 ORDER BY created_at DESC LIMIT 1;
 
 -- name: newest_move_from
--- The newest move away from a device. One that was not taken back comes first. $1 membership, $2 the device's thumbprint
+-- The newest move away from a device; moves that are not undone come first. $1 membership, $2 the device's thumbprint
 SELECT id FROM reforge_requests
 WHERE membership_id = $1 AND old_thumbprint = $2 AND state IN ('CONFIRMED', 'UNDONE')
 ORDER BY state = 'CONFIRMED' DESC, decided_at DESC LIMIT 1;
 
 -- name: first_move_since
--- The first of the moves that would be taken back with what happened at $2.
+-- The first of the moves that are undone together with a change that took effect at $2.
 SELECT id, old_thumbprint FROM reforge_requests
 WHERE membership_id = $1 AND state = 'CONFIRMED' AND decided_at >= $2
 ORDER BY decided_at LIMIT 1;
 
 -- name: list_moves
--- A membership's moves, newest first. $2 at most so many
+-- A membership's moves, newest first. $2 limit
 SELECT r.id, r.state::text AS state, r.proven, r.old_device_id, r.new_device_id, r.asked_from,
        r.created_at, r.expires_at, r.decided_at, r.undo_until,
        r.expires_at <= clock_timestamp() AS past_expiry, m.revoked_at IS NOT NULL AS revoked
@@ -131,14 +132,14 @@ FROM reforge_requests r JOIN memberships m ON m.id = r.membership_id
 WHERE r.membership_id = $1 ORDER BY r.created_at DESC LIMIT $2;
 
 -- name: may_list
--- Whether a device holds the membership, or held it before a move that can still be taken back. $2 thumbprint
+-- Whether a device is the active one, or was before a move that can still be undone. $2 thumbprint
 SELECT EXISTS (SELECT FROM devices WHERE membership_id = $1 AND thumbprint = $2 AND retired_at IS NULL)
     OR EXISTS (SELECT FROM reforge_requests WHERE membership_id = $1 AND old_thumbprint = $2
                AND state = 'CONFIRMED' AND undo_until > clock_timestamp()) AS allowed;
 
 -- name: device_objects_until
--- Until when what the active device refused or took back binds the mailbox; NULL where it does not. An operator's change
--- of address since then ends it. $1 membership, $2 the active device's thumbprint, $3 hours
+-- Until when the mailbox needs the device's proof, because the active device refused or undid a move; NULL if it needs
+-- none. An operator's change of address since then ends it. $1 membership, $2 the active device's thumbprint, $3 hours
 SELECT max(r.decided_at) + make_interval(hours => $3) AS until FROM reforge_requests r
 WHERE r.membership_id = $1 AND r.old_thumbprint = $2 AND r.ended_by = 'device'
   AND (r.state = 'UNDONE' OR NOT r.proven)
@@ -160,7 +161,7 @@ SELECT EXISTS (
     AND coalesce($3::timestamptz, now()) < c.applied_at + make_interval(hours => $4)) AS overruled;
 
 -- name: mark_undone
--- A confirmed request was taken back, and with it every move that went on from there. $2 by what: device or mailbox
+-- Marks a confirmed request and every later move as undone. $2 by what: device or mailbox
 UPDATE reforge_requests r SET state = 'UNDONE', decided_at = now(), undo_until = NULL, ended_by = $2
 FROM reforge_requests taken_back
 WHERE taken_back.id = $1 AND taken_back.state = 'CONFIRMED'
@@ -168,11 +169,11 @@ WHERE taken_back.id = $1 AND taken_back.state = 'CONFIRMED'
 RETURNING r.id;
 
 -- name: append_moved_event
--- Tells the other services that a membership's device changed.
+-- Appends the event that a membership's device changed, for the other services.
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'moved');
 
 -- name: undo_hold
--- Until when a move of the membership can still be undone; NULL where none can.
+-- Until when a move of the membership can still be undone; NULL if none can.
 SELECT max(undo_until) AS until FROM reforge_requests
 WHERE membership_id = $1 AND state = 'CONFIRMED' AND undo_until > now();
 
@@ -180,7 +181,7 @@ WHERE membership_id = $1 AND state = 'CONFIRMED' AND undo_until > now();
 applied_at IS NULL AND refused_at IS NULL
 
 -- name: drop_open_email_change
--- A change of address that is on its way does not arrive. $2 a device's alone, and never an operator's
+-- Cancels an open change of address. $2 cancel only a device's change, never an operator's
 UPDATE email_changes SET refused_at = now()
 WHERE membership_id = $1 AND {open_change} AND (asked_by = 'device' OR NOT $2::boolean);
 
@@ -191,8 +192,8 @@ VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(hours => $7))
 RETURNING created_at, effective_at, effective_at <= now() AS due;
 
 -- name: insert_device_change
--- Records a device's change of address: it takes effect $8 hours from now, or when no move can be undone any more if
--- that is later, and only if the new address confirms it before. A day for that at least.
+-- Records a device's change of address. It takes effect $8 hours from now, or later, when no move can be undone any
+-- more. The new address must confirm it before that, and has a day at least.
 INSERT INTO email_changes (
   id, membership_id, old_email, new_email, refuse_digest, confirm_digest, asked_by, effective_at, confirm_until)
 SELECT $1, $2, $3, $4, $5, $6, 'device', times.effective_at, greatest(times.effective_at, now() + interval '1 day')
@@ -200,29 +201,29 @@ FROM (SELECT greatest(now() + make_interval(hours => $8), $7) AS effective_at) A
 RETURNING created_at, effective_at, confirm_until;
 
 -- name: seconds_until_email_change
--- How long the limit refuses a device's change of address, NULL where it does not. $1 membership, $2 changes an hour
+-- Seconds until the limit allows a device's change of address; NULL if it does now. $1 membership, $2 changes an hour
 SELECT ceil(extract(epoch FROM created_at + interval '1 hour' - now()))::int AS seconds FROM email_changes
 WHERE membership_id = $1 AND asked_by = 'device' AND created_at > now() - interval '1 hour'
 ORDER BY created_at DESC OFFSET $2::int - 1 LIMIT 1;
 
 -- name: has_open_operator_change
--- Whether an operator's change of address is on its way.
+-- Whether an operator's change of address is open.
 SELECT EXISTS (SELECT FROM email_changes WHERE membership_id = $1 AND asked_by <> 'device' AND {open_change});
 
 -- name: list_email_changes
--- A membership's changes of address, newest first. $2 at most so many
+-- A membership's changes of address, newest first. $2 limit
 SELECT id, new_email, asked_by = 'device' AS by_device, created_at, effective_at, confirm_until, confirmed_at,
        applied_at, refused_at, undone_at, CASE WHEN undone_at IS NULL THEN undo_until END AS undo_until
 FROM email_changes WHERE membership_id = $1 ORDER BY created_at DESC LIMIT $2;
 
 -- name: due_email_changes
--- Changes of address whose time has come. $1 at most so many
+-- Changes of address that are due. $1 limit
 SELECT id, membership_id FROM email_changes
 WHERE {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
 ORDER BY effective_at LIMIT $1;
 
 -- name: drop_lapsed_email_changes
--- Changes of address that the new address did not confirm in time come to nothing. $1 at most so many
+-- Cancels changes of address that the new address did not confirm in time. $1 limit
 UPDATE email_changes SET refused_at = now() WHERE id IN (
   SELECT id FROM email_changes
   WHERE {open_change} AND asked_by = 'device' AND confirmed_at IS NULL
@@ -231,15 +232,16 @@ UPDATE email_changes SET refused_at = now() WHERE id IN (
 );
 
 -- name: apply_email_change
--- A change of address whose time has come takes effect; links sent to the old address die. Under the membership's lock:
--- a request that is just being made would send one more. $2 hours for which the old address can take back a device's
+-- Applies a change of address that is due; links sent to the old address stop working. Runs under the membership's
+-- lock, or a concurrent request could send one more. $2 hours for which the old address can undo a device's change
 WITH applied AS (
   UPDATE email_changes
   SET applied_at = clock_timestamp(),
       undo_until = CASE WHEN asked_by = 'device' AND old_email IS NOT NULL
                    THEN clock_timestamp() + make_interval(hours => $2) END
   WHERE id = $1 AND {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
-  RETURNING id, membership_id, old_email, new_email, asked_by, confirmed_at, created_at, effective_at, applied_at, undo_until
+  RETURNING id, membership_id, old_email, new_email, asked_by, confirmed_at, created_at, effective_at, applied_at,
+  undo_until
 ), written AS (
   INSERT INTO contacts (membership_id, email, verified_at) SELECT membership_id, new_email, confirmed_at FROM applied
   ON CONFLICT (membership_id) DO UPDATE
@@ -251,13 +253,15 @@ WITH applied AS (
   INSERT INTO audit_log (actor, action, subject, reason)
   SELECT asked_by, 'email.changed', membership_id::text, 'change ' || id::text FROM applied
 )
-SELECT a.id, a.membership_id, a.old_email, a.new_email, a.asked_by = 'device' AS by_device, a.created_at, a.effective_at,
+SELECT a.id, a.membership_id, a.old_email, a.new_email, a.asked_by = 'device' AS by_device, a.created_at,
+a.effective_at,
        a.applied_at, a.undo_until, p.tier, p.year, m.sequence_num
 FROM applied a JOIN memberships m ON m.id = a.membership_id JOIN drops p ON p.id = m.drop_id;
 
 -- name: read_email_change
--- A change of address with what decides about it, as of now.
-SELECT c.id, c.membership_id, c.old_email, c.new_email, c.asked_by = 'device' AS by_device, c.created_at, c.effective_at,
+-- A change of address with everything that its checks need.
+SELECT c.id, c.membership_id, c.old_email, c.new_email, c.asked_by = 'device' AS by_device, c.created_at,
+c.effective_at,
        c.confirm_until, c.confirmed_at, c.applied_at, c.undo_until, c.effective_at <= now() AS due,
        c.applied_at IS NULL AND c.refused_at IS NULL AS open,
        coalesce(c.confirm_until <= clock_timestamp(), true) AS past_confirmation,
@@ -267,30 +271,30 @@ FROM email_changes c JOIN memberships m ON m.id = c.membership_id JOIN drops p O
 WHERE c.id = $1;
 
 -- name: find_email_confirmation
--- Which change of address the new address' token names.
+-- The change of address of a token that was sent to the new address.
 SELECT id, membership_id, confirm_digest AS digest FROM email_changes WHERE confirm_digest = $1;
 
 -- name: confirm_email_change
--- The new address works, and belongs to somebody who wants the change.
+-- Marks a change as confirmed: the new address works, and its reader wants the change.
 UPDATE email_changes SET confirmed_at = now() WHERE id = $1;
 
 -- name: verify_contact
--- Somebody confirmed by a link in a mail to this address.
+-- Marks the address as verified: its reader confirmed by a link.
 UPDATE contacts SET verified_at = now() WHERE membership_id = $1 AND email = $2 AND verified_at IS NULL;
 
 -- name: recent_old_addresses
--- Addresses that a device's change replaced a while ago and that can still take it back.
+-- Addresses that a device's change replaced and that can still undo the change.
 SELECT id, old_email, undo_until FROM email_changes
 WHERE membership_id = $1 AND undone_at IS NULL AND undo_until > clock_timestamp();
 
 -- name: extend_email_undo
--- What was confirmed at a new address can be taken back from the old one for as long. $1 membership, $2 until
+-- Lets the old address undo a change for as long as a move that the new address confirmed. $1 membership, $2 until
 UPDATE email_changes SET undo_until = greatest(undo_until, $2)
 WHERE membership_id = $1 AND undone_at IS NULL AND undo_until > clock_timestamp();
 
 -- name: undo_email_changes
--- A device's changes of address that took effect at $2 or later are taken back; an operator's are not. Where one of an
--- operator came later, its address stays.
+-- Undoes a device's changes of address that took effect at $2 or later, but no operator's. If an operator's change came
+-- later, its address stays.
 WITH undone AS (
   UPDATE email_changes SET undone_at = clock_timestamp()
   WHERE membership_id = $1 AND asked_by = 'device' AND applied_at >= $2 AND undone_at IS NULL
@@ -306,7 +310,7 @@ WHERE k.membership_id = $1 AND first.old_email IS NOT NULL
 RETURNING k.email;
 
 -- name: find_email_change
--- Which change of address a notice's token names.
+-- The change of address of a notice's token.
 SELECT id, membership_id, refuse_digest AS digest FROM email_changes WHERE refuse_digest = $1;
 
 -- name: refuse_email_change
@@ -314,7 +318,7 @@ SELECT id, membership_id, refuse_digest AS digest FROM email_changes WHERE refus
 UPDATE email_changes SET refused_at = now() WHERE id = $1 AND {open_change} RETURNING membership_id;
 
 -- name: refuse_device_change
--- A device takes back what a device asked for. $1 membership
+-- A device refuses a device's open change. $1 membership
 UPDATE email_changes SET refused_at = now()
 WHERE membership_id = $1 AND asked_by = 'device' AND {open_change}
 RETURNING id;
@@ -325,8 +329,8 @@ INSERT INTO mail_outbox (id, kind, subject_id, recipient, facts, useless_after)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 
 -- name: take_mail
--- Takes mail that is due, for the length of a lease: a worker that dies with it loses it to the next. What expires first
--- goes first, so that a link which lives for minutes does not wait behind notices that are good for days.
+-- Takes mail that is due, for the length of a lease: a worker that dies with it loses it to the next. What expires
+-- first goes first, so that a link which lives for minutes does not wait behind notices that are good for days.
 UPDATE mail_outbox o
 SET attempts = o.attempts + 1, due_at = now() + make_interval(secs => $2)
 FROM (
@@ -335,7 +339,8 @@ FROM (
   ORDER BY useless_after, due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) AS taken
 WHERE o.id = taken.id
-RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS useless;
+RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS
+useless;
 
 -- name: mark_sent
 -- The mail server took it.
@@ -358,7 +363,7 @@ SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at))
 FROM mail_outbox WHERE sent_at IS NULL AND gave_up_at IS NULL;
 
 -- name: purge_mail
--- Forgets mail that is done with.
+-- Deletes mail that is sent or given up.
 DELETE FROM mail_outbox WHERE id IN (
   SELECT id FROM mail_outbox
   WHERE (sent_at IS NOT NULL OR gave_up_at IS NOT NULL) AND created_at < now() - make_interval(days => $1)
@@ -366,7 +371,7 @@ DELETE FROM mail_outbox WHERE id IN (
 );
 
 -- name: purge_requests
--- Forgets requests that nobody asks about any more; undo ends days before.
+-- Deletes requests after their retention; undo ends days before.
 DELETE FROM reforge_requests WHERE id IN (
   SELECT id FROM reforge_requests
   WHERE created_at < now() - make_interval(days => $1) AND coalesce(undo_until, '-infinity') < now()
@@ -374,7 +379,7 @@ DELETE FROM reforge_requests WHERE id IN (
 );
 
 -- name: purge_email_changes
--- Forgets changes of address that took effect or came to nothing and that nobody can take back.
+-- Deletes closed changes of address that can no longer be undone.
 DELETE FROM email_changes WHERE id IN (
   SELECT id FROM email_changes
   WHERE NOT ({open_change}) AND created_at < now() - make_interval(days => $1)

@@ -1,7 +1,7 @@
-"""Saying no to a move or to a change of address, and taking one back.
+"""Refuse or undo a move or a change of address.
 
-Order of checks for a device, as the contract has it: the membership is there (404), it is not revoked (401), the proof
-is good and counts (401), the move is there (404), the move is in the right state (410).
+For a device the contract sets the order of checks: the membership exists (404), it is not revoked (401), the proof is
+valid and counts (401), the move exists (404), the move is in the right state (410).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from services.reforge.delays import Delays
 from services.reforge.device_say import MISSING, refuse_overruled, require_proof
 from services.reforge.lookups import (
     UNKNOWN_TOKEN,
-    locked_request,
-    request_named_by,
-    request_with_id,
-    subject_named_by,
+    find_request,
+    find_request_by_id,
+    find_subject,
+    lock_request,
 )
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
@@ -38,8 +38,8 @@ from vyris.errors import Expired, NotFound, Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The move that a device means: one by its id, or the newest one of a membership."""
+class NamedMove:
+    """The move that a device names: by its id, or (with None) the newest one of the membership."""
 
     membership_id: UUID
     reforge_id: UUID | None
@@ -53,35 +53,35 @@ class Reversal:
         self._proofs = proofs
         self._delays = delays
 
-    async def named(self, *, reforge_id: str, membership_id: str) -> Named:
-        """What a device's call names, by one of the two. Raises NotFound."""
+    async def find_move(self, *, reforge_id: str, membership_id: str) -> NamedMove:
+        """Find the move that a device names. Exactly one of the two ids is not empty. Raises NotFound."""
         if membership_id:
-            return Named(known_membership_id(membership_id), None)
-        found = await request_with_id(self._database, reforge_id)
-        return Named(found["membership_id"], found["id"])
+            return NamedMove(known_membership_id(membership_id), None)
+        found = await find_request_by_id(self._database, reforge_id)
+        return NamedMove(found["membership_id"], found["id"])
 
     async def refuse_by_token(self, token: str) -> None:
-        """Refuse what the token of a mail names: a move or a change of address. Raises NotFound, Expired."""
-        change = await subject_named_by(self._database, Purpose.REFUSE_EMAIL, token)
+        """Refuse the move or the change of address that a mail's token belongs to. Raises NotFound, Expired."""
+        change = await find_subject(self._database, Purpose.REFUSE_EMAIL, token)
         if change is not None:
             return await self._keep_email(change["id"], change["membership_id"])
-        found = await request_named_by(self._database, Purpose.MOVE, token)
+        found = await find_request(self._database, Purpose.MOVE, token)
 
         async def work(connection: Connection) -> None:
-            await _refuse(connection, await locked_request(connection, found), "mailbox")
+            await _refuse(connection, await lock_request(connection, found), "mailbox")
 
         await self._database.in_transaction(work)
         return metrics.MOVES.labels("refused").inc()
 
-    async def refuse_by_device(self, named: Named, proof: ClaimedProof) -> None:
-        """Refuse a pending move by the membership's active device. Raises NotFound, Unauthorized, Expired."""
+    async def refuse_by_device(self, move: NamedMove, proof: ClaimedProof) -> None:
+        """Refuse a pending move with the active device's proof. Raises NotFound, Unauthorized, Expired."""
 
         async def work(connection: Connection) -> None:
-            membership = await _locked_live(connection, named.membership_id)
+            membership = await _lock_live_membership(connection, move.membership_id)
             verified = require_proof(self._proofs, proof, membership["thumbprint"])
-            await refuse_overruled(connection, named.membership_id, verified, window_h=self._delays.email_h)
+            await refuse_overruled(connection, move.membership_id, verified, window_h=self._delays.email_h)
             await spend(connection, verified)
-            move_id = named.reforge_id or await connection.fetchval(QUERIES["newest_pending"], named.membership_id)
+            move_id = move.reforge_id or await connection.fetchval(QUERIES["newest_pending"], move.membership_id)
             if move_id is None:
                 raise NotFound("No request to move this membership is pending")
             await _refuse(connection, await _request(connection, move_id), "device")
@@ -90,23 +90,26 @@ class Reversal:
         metrics.MOVES.labels("refused").inc()
 
     async def undo_by_token(self, token: str) -> UUID:
-        """Take back the move that a notice's token names. Raises NotFound, Expired."""
-        found = await request_named_by(self._database, Purpose.UNDO, token)
+        """Undo the move that a notice's token belongs to. Return the membership's id. Raises NotFound, Expired."""
+        found = await find_request(self._database, Purpose.UNDO, token)
 
         async def work(connection: Connection) -> UUID:
-            return await _undo(connection, await locked_request(connection, found), "mailbox")
+            return await _undo(connection, await lock_request(connection, found), "mailbox")
 
-        return await self._counted_undo(work)
+        return await self._run_undo(work)
 
-    async def undo_by_device(self, named: Named, proof: ClaimedProof) -> UUID:
-        """Take back a move by the device that held the membership before. Raises NotFound, Unauthorized, Expired."""
+    async def undo_by_device(self, move: NamedMove, proof: ClaimedProof) -> UUID:
+        """Undo a move with the previous device's proof. Return the membership's id.
+
+        Raises NotFound, Unauthorized, Expired.
+        """
 
         async def work(connection: Connection) -> UUID:
-            membership = await _locked_live(connection, named.membership_id)
-            verified, request = await self._move_from(connection, named, membership["thumbprint"], proof)
+            membership = await _lock_live_membership(connection, move.membership_id)
+            verified, request = await self._move_from(connection, move, membership["thumbprint"], proof)
             await refuse_overruled(
                 connection,
-                named.membership_id,
+                move.membership_id,
                 verified,
                 window_h=self._delays.email_h,
                 moment=request["decided_at"],
@@ -114,25 +117,25 @@ class Reversal:
             await spend(connection, verified)
             return await _undo(connection, request, "device")
 
-        return await self._counted_undo(work)
+        return await self._run_undo(work)
 
     async def _move_from(
-        self, connection: Connection, named: Named, active: str | None, proof: ClaimedProof
+        self, connection: Connection, move: NamedMove, active: str | None, proof: ClaimedProof
     ) -> tuple[VerifiedProof, asyncpg.Record]:
-        """The move that a device means, which must be a move away from it."""
-        if named.reforge_id is not None:
-            request = await _request(connection, named.reforge_id)
+        """Verify the proof and find the move, which must be a move away from the device."""
+        if move.reforge_id is not None:
+            request = await _request(connection, move.reforge_id)
             return require_proof(self._proofs, proof, request["old_thumbprint"]), request
         if proof.text is None:
             raise Unauthorized(MISSING)
         thumbprint = named_thumbprint(proof.text)
-        move_id = await connection.fetchval(QUERIES["newest_move_from"], named.membership_id, thumbprint)
+        move_id = await connection.fetchval(QUERIES["newest_move_from"], move.membership_id, thumbprint)
         if move_id is None:
             self._proofs.verified(proof, thumbprint=active)
             raise NotFound("No move of this membership away from this device can be taken back")
         return self._proofs.verified(proof, thumbprint=thumbprint), await _request(connection, move_id)
 
-    async def _counted_undo(self, work: Callable[[Connection], Awaitable[UUID]]) -> UUID:
+    async def _run_undo(self, work: Callable[[Connection], Awaitable[UUID]]) -> UUID:
         undone = await self._database.in_transaction(work)
         metrics.MOVES.labels("undone").inc()
         return undone
@@ -160,7 +163,7 @@ class Reversal:
         await self._database.in_transaction(work)
 
 
-async def _locked_live(connection: Connection, membership_id: UUID) -> asyncpg.Record:
+async def _lock_live_membership(connection: Connection, membership_id: UUID) -> asyncpg.Record:
     await lock_membership(connection, membership_id)
     membership = await read_membership(connection, membership_id)
     require_live(revoked=membership["revoked"])
@@ -205,19 +208,19 @@ async def _undo(connection: Connection, request: asyncpg.Record, by: EndedBy) ->
 
 
 def refuse_settled(request: asyncpg.Record) -> None:
-    """A move that can no longer be taken back. Raises Expired."""
+    """Refuse to undo a move that can no longer be undone. Raises Expired."""
     if request["state"] == "UNDONE":
         raise Expired("This move was taken back already")
     if request["state"] != "CONFIRMED":
         raise Expired("There is no move that could be taken back")
     if not request["can_be_undone"]:
         raise Expired("The time in which this move could be taken back is over")
-    # Moves that went on from there are taken back with it: otherwise the thief moves the membership once more.
+    # Undoing a move also undoes the later ones. Otherwise a thief could keep the membership by a second move.
     if request["revoked"] or request["active_thumbprint"] != request["moved_to"]:
         raise Expired("The membership has changed since, so this move cannot be taken back")
 
 
 def refuse_settled_change(change: asyncpg.Record) -> None:
-    """A change of address that can neither be refused nor taken back any more. Raises Expired."""
+    """Refuse a change of address that can no longer be refused or undone. Raises Expired."""
     if not change["open"] and not change["can_be_undone"]:
         raise Expired("This change of address can no longer be refused")

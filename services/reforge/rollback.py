@@ -1,7 +1,7 @@
-"""What taking something back restores: the device and the address as they were before it.
+"""Undo a move or a change of address: restore the device and the address from before.
 
-Everything that followed goes with it: moves, and changes of address that devices asked for. Otherwise the one who took
-a membership keeps it by one more step. An operator's changes stay: they have a link of their own.
+Later moves, and later changes of address by devices, are undone too. Otherwise a thief could keep a membership by one
+more step. An operator's changes stay: they have their own link.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ EndedBy = Literal["device", "mailbox"]
 
 
 async def take_back_move(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
-    """The device before, if there was one, holds the membership again. Call it under the membership's lock."""
+    """Undo a move: the previous device, if any, is active again. Call it under the membership's lock."""
     membership_id: UUID = request["membership_id"]
     reason = "undone by the old device" if by == "device" else "undone by the link in the owner's mailbox"
     await _restore_device(connection, membership_id, request["id"], request["old_thumbprint"], by, reason)
     restored = await connection.fetchval(QUERIES["undo_email_changes"], membership_id, request["decided_at"])
-    await _drop_what_waits(connection, membership_id)
+    await _drop_open_requests(connection, membership_id)
     for recipient in {request["email"], restored or request["email"]}:
         await enqueue(
             connection,
@@ -39,9 +39,9 @@ async def take_back_move(connection: Connection, request: asyncpg.Record, by: En
 
 
 async def take_back_email_change(connection: Connection, change: asyncpg.Record) -> None:
-    """The old address is on file again, and what was confirmed at the new one is undone.
+    """Restore the old address, and undo the moves that were confirmed at the new one.
 
-    Call it under the membership's lock. Raises Expired where an operator has changed the address since.
+    Call it under the membership's lock. Raises Expired if an operator has changed the address since.
     """
     membership_id: UUID = change["membership_id"]
     if await connection.fetchval(QUERIES["undo_email_changes"], membership_id, change["applied_at"]) is None:
@@ -50,7 +50,7 @@ async def take_back_email_change(connection: Connection, change: asyncpg.Record)
     if move is not None:
         reason = "undone with a change of address by the link in the old mailbox"
         await _restore_device(connection, membership_id, move["id"], move["old_thumbprint"], "mailbox", reason)
-    await _drop_what_waits(connection, membership_id)
+    await _drop_open_requests(connection, membership_id)
     await enqueue(
         connection,
         MailKind.EMAIL_UNDONE,
@@ -72,6 +72,6 @@ async def _restore_device(
     await append_moved(connection, membership_id, "reforge.undone", reason=reason, details=details)
 
 
-async def _drop_what_waits(connection: Connection, membership_id: UUID) -> None:
+async def _drop_open_requests(connection: Connection, membership_id: UUID) -> None:
     await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
     await connection.execute(QUERIES["supersede_pending"], membership_id, True)

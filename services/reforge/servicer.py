@@ -1,4 +1,4 @@
-"""The reforge service's methods: shape first, then the transaction, then the mail is woken."""
+"""The reforge service's methods: check the shape, run the transaction, wake the mail worker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from services.jose import KeyRefused, PublicKey, public_key_from_text
 from services.ownership import known_membership_id
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
-from services.reforge.device_email_changes import Address, DeviceEmailChanges
-from services.reforge.initiation import Initiation, Wish
-from services.reforge.lookups import request_named_by, request_with_id
+from services.reforge.device_email_changes import DeviceEmailChanges, RequestedChange
+from services.reforge.initiation import Initiation, RequestedMove
+from services.reforge.lookups import find_request, find_request_by_id
 from services.reforge.mail_worker import MailWorker
 from services.reforge.moves import Moves, move_status
 from services.reforge.page_servicer import PageServicer
@@ -46,8 +46,8 @@ class ReforgeServicer(PageServicer):
         self, request: reforge_pb2.InitReforgeRequest, call: Call
     ) -> reforge_pb2.InitReforgeResponse:
         """Ask for a move."""
-        wish = _wish(request, call)
-        begun = await self._initiation.begin(wish)
+        move = _parse_move(request, call)
+        begun = await self._initiation.begin(move)
         self._mail.wake()
         return reforge_pb2.InitReforgeResponse(
             status="PENDING",
@@ -59,7 +59,7 @@ class ReforgeServicer(PageServicer):
     async def confirm_reforge(
         self, request: reforge_pb2.ConfirmReforgeRequest, call: Call
     ) -> reforge_pb2.ConfirmReforgeResponse:
-        """Carry a move out."""
+        """Confirm a move."""
         refuse_nul(request.token, request.confirmation_code)
         if not request.token:
             raise InvalidRequest("token is required")
@@ -70,13 +70,13 @@ class ReforgeServicer(PageServicer):
         )
 
     async def get_reforge(self, request: reforge_pb2.GetReforgeRequest, call: Call) -> reforge_pb2.GetReforgeResponse:
-        """Tell what became of a request."""
+        """Return the state of a request."""
         refuse_nul(request.reforge_id, request.token)
         _exactly_one(reforge_id=request.reforge_id, token=request.token)
         if request.token:
-            found = await request_named_by(self._database, Purpose.MOVE, request.token)
+            found = await find_request(self._database, Purpose.MOVE, request.token)
         else:
-            found = await request_with_id(self._database, request.reforge_id)
+            found = await find_request_by_id(self._database, request.reforge_id)
         return reforge_pb2.GetReforgeResponse(
             status=move_status(found),
             reforge_id=str(found["id"]),
@@ -88,28 +88,28 @@ class ReforgeServicer(PageServicer):
     async def refuse_reforge(
         self, request: reforge_pb2.RefuseReforgeRequest, call: Call
     ) -> reforge_pb2.RefuseReforgeResponse:
-        """Say no to a move."""
+        """Refuse a move."""
         refuse_nul(request.reforge_id, request.token, request.membership_id)
         _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
         if request.token:
             await self._reversal.refuse_by_token(request.token)
         else:
-            named = await self._reversal.named(reforge_id=request.reforge_id, membership_id=request.membership_id)
-            await self._reversal.refuse_by_device(named, claimed_proof(call, request))
+            move = await self._reversal.find_move(reforge_id=request.reforge_id, membership_id=request.membership_id)
+            await self._reversal.refuse_by_device(move, claimed_proof(call, request))
         self._mail.wake()
         return reforge_pb2.RefuseReforgeResponse(status="REFUSED")
 
     async def undo_reforge(
         self, request: reforge_pb2.UndoReforgeRequest, call: Call
     ) -> reforge_pb2.UndoReforgeResponse:
-        """Take a move back."""
+        """Undo a move."""
         refuse_nul(request.reforge_id, request.token, request.membership_id)
         _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
         if request.token:
             membership_id = await self._reversal.undo_by_token(request.token)
         else:
-            named = await self._reversal.named(reforge_id=request.reforge_id, membership_id=request.membership_id)
-            membership_id = await self._reversal.undo_by_device(named, claimed_proof(call, request))
+            move = await self._reversal.find_move(reforge_id=request.reforge_id, membership_id=request.membership_id)
+            membership_id = await self._reversal.undo_by_device(move, claimed_proof(call, request))
         self._mail.wake()
         return reforge_pb2.UndoReforgeResponse(status="UNDONE", membership_id=str(membership_id))
 
@@ -119,28 +119,28 @@ class ReforgeServicer(PageServicer):
         """Ask for another address."""
         refuse_nul(request.membership_id, request.user_id, request.email)
         user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
-        wish = Address(
+        change = RequestedChange(
             known_membership_id(request.membership_id), user_id, email, claimed_proof(call, request), call.require_user
         )
-        effective_at = await self._email_changes.ask(wish)
+        effective_at = await self._email_changes.ask(change)
         self._mail.wake()
         return reforge_pb2.ChangeEmailResponse(status="PENDING", effective_at=rfc3339(effective_at))
 
     async def refuse_email_change(
         self, request: reforge_pb2.RefuseEmailChangeRequest, call: Call
     ) -> reforge_pb2.RefuseEmailChangeResponse:
-        """Take back what a device asked for."""
+        """Refuse the change of address that a device asked for."""
         refuse_nul(request.membership_id)
         await self._email_changes.refuse(known_membership_id(request.membership_id), claimed_proof(call, request))
         return reforge_pb2.RefuseEmailChangeResponse(status="REFUSED")
 
     async def list_moves(self, request: reforge_pb2.ListMovesRequest, call: Call) -> reforge_pb2.ListMovesResponse:
-        """Tell a device what happens to its membership."""
+        """List the moves and changes of address of a device's membership."""
         refuse_nul(request.membership_id)
-        return await self._moves.listed(known_membership_id(request.membership_id), claimed_proof(call, request))
+        return await self._moves.list_moves(known_membership_id(request.membership_id), claimed_proof(call, request))
 
 
-def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
+def _parse_move(request: reforge_pb2.InitReforgeRequest, call: Call) -> RequestedMove:
     """Check the request's shape. Raises InvalidRequest; NotFound for an id that is no UUID."""
     refuse_nul(
         request.membership_id, request.user_id, request.new_device_id, request.new_public_key, request.old_device_id
@@ -151,7 +151,7 @@ def _wish(request: reforge_pb2.InitReforgeRequest, call: Call) -> Wish:
         opaque_id("old_device_id", request.old_device_id)
     if request.old_device_id == request.new_device_id:
         raise InvalidRequest("new_device_id must differ from old_device_id")
-    return Wish(
+    return RequestedMove(
         new_key=_public_key(request.new_public_key),
         membership_id=known_membership_id(request.membership_id),
         user_id=request.user_id,

@@ -16,21 +16,21 @@ from services.runtime.settings import Secret, ServiceSettings, WrongSetting, bas
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
 
-# The shortest time in which the owner can be expected to open the mailbox: a day has a morning and an evening in every
-# time zone. With less, a change that somebody talked an operator into takes effect while the owner sleeps.
+# The owner needs time to open the mailbox: a day has a morning and an evening in every time zone. With less, an
+# attacker who persuades an operator can get a change that takes effect while the owner sleeps.
 EMAIL_DELAY_FLOOR_H: Final = 24
 
 
 class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, ServiceSettings):
-    """What the reforge process needs to know."""
+    """Settings of the reforge process."""
 
     reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
     reforge_base_url: str = Field(
         default_factory=lambda data: data["public_base_url"],
-        description="what the links in mails begin with; by default PUBLIC_BASE_URL; https in production",
+        description="base URL of the links in mails; by default PUBLIC_BASE_URL; https in production",
     )
     reforge_from_email: str = Field(
-        "VYRIS <no-reply@vyris.localhost>", description="who the mails are from: address, or name <address>"
+        "VYRIS <no-reply@vyris.localhost>", description="sender of the mails: address, or name <address>"
     )
     reforge_token_key: Secret = Field(
         SecretStr(""),
@@ -48,8 +48,9 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     reforge_operator_names: str = Field(
         "",
         pattern=r"^[\x21-\x7e ]*$",
-        description="DNS names and URIs, separated by commas: whose certificates may change an owner's address as an "
-        "operator. SERVER_TLS_CLIENT_NAMES lists them too. Empty: nobody in production, everybody elsewhere",
+        description="names of client certificates (DNS names and URIs, separated by commas) that may change an owner's "
+        "address as an operator; list them in SERVER_TLS_CLIENT_NAMES too. Empty: no caller in production, every "
+        "caller elsewhere",
     )
     reforge_code: Literal["", "on", "off"] = Field(
         "", description="whether unproven requests need the new device's code; by default on in production"
@@ -71,10 +72,10 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
     smtp_url: str = Field(
         "", description="smtps://, smtp+starttls:// or smtp:// with user:password@host:port; empty: mail waits"
     )
-    mail_poll_ms: int = Field(1_000, ge=50, le=60_000, description="how often the outbox is looked at")
-    mail_timeout_ms: int = Field(20_000, ge=500, le=60_000, description="time for handing over one mail")
+    mail_poll_ms: int = Field(1_000, ge=50, le=60_000, description="how often the outbox is polled")
+    mail_timeout_ms: int = Field(20_000, ge=500, le=60_000, description="time limit for sending one mail")
     mail_lease_ms: int = Field(
-        60_000, ge=1_000, le=600_000, description="a mail taken by a process that died is taken again after this"
+        60_000, ge=1_000, le=600_000, description="after this, a mail claimed by a dead process is claimed again"
     )
     mail_retry_ms: int = Field(1_000, ge=50, le=60_000, description="pause after a first failure; doubles each time")
     mail_retry_limit_ms: int = Field(60_000, ge=100, le=3_600_000, description="longest pause between attempts")
@@ -82,30 +83,30 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 
     @field_validator("reforge_base_url")
     @classmethod
-    def _links_begin_with_a_base_url(cls, value: str) -> str:
+    def _check_base_url(cls, value: str) -> str:
         return base_url(value)
 
     @field_validator("reforge_from_email")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _check_sender(cls, value: str) -> str:
         sender_of(value)
         return value
 
     @field_validator("smtp_url")
     @classmethod
-    def _is_a_mail_server(cls, value: str) -> str:
+    def _check_smtp_url(cls, value: str) -> str:
         if value and not is_smtp_url(value):
             raise ValueError("must be smtps://host, smtp+starttls://host or smtp://host, with a port where not usual")
         return value
 
     @model_validator(mode="after")
-    def _lease_outlasts_an_attempt(self) -> Self:
+    def _check_lease(self) -> Self:
         if self.mail_lease_ms <= self.mail_timeout_ms:
             raise ValueError("MAIL_LEASE_MS must be longer than MAIL_TIMEOUT_MS, or mails are sent twice")
         return self
 
     @model_validator(mode="after")
-    def _retention_outlasts_the_delays(self) -> Self:
+    def _check_retention(self) -> Self:
         if self.reforge_retention_d * 24 < 2 * self.reforge_email_delay_h:
             raise ValueError(
                 "REFORGE_RETENTION_D must be at least twice REFORGE_EMAIL_DELAY_H, or recoveries are forgotten"
@@ -118,7 +119,7 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         return self.reforge_code == "on" or (self.reforge_code == "" and self.production)
 
     def refuse_conveniences(self) -> None:
-        """What production asks of this service besides `services.production`. Raises `WrongSetting`."""
+        """Check production's rules for this service, besides `services.production`. Raises `WrongSetting`."""
         if not self.production:
             return
         if not self.reforge_token_key.get_secret_value():
@@ -137,7 +138,7 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 
 
 def token_key(settings: ReforgeSettings) -> TokenKey:
-    """The key that tokens are derived from; made on first run in development, demanded in production."""
+    """The key that tokens are derived from. Development makes it on the first run; production requires it."""
     secret = settings.reforge_token_key.get_secret_value()
     if secret:
         return TokenKey(secret.encode())
@@ -146,14 +147,14 @@ def token_key(settings: ReforgeSettings) -> TokenKey:
 
 
 def sender_of(text: str) -> Address:
-    """`name <address>` or `address`, a domain in another script as IDNA. Raises ValueError for what mail cannot carry.
+    """Parse `name <address>` or `address`; a domain in another script becomes IDNA. Raises ValueError.
 
-    With a sender that servers refuse no mail would ever arrive: it must be noticed at start.
+    Mail servers refuse all mail with an invalid sender, so the process must not start with one.
     """
     wrong = "must be an address in ASCII that every mail server takes, or a name <address>"
     whole = text.strip()
     name, written = parseaddr(whole)
-    # The library reads more than the two forms: of a list the first, and comments.
+    # The library accepts more than the two forms: the first address of a list, and comments.
     if not whole.isprintable() or not (whole == written or whole.endswith(f"<{written}>")):
         raise ValueError(wrong)
     try:

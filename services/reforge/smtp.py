@@ -1,8 +1,8 @@
-"""Handing a mail to the mail server, and telling what its answers are about.
+"""Send a mail to the mail server, and classify its answers.
 
-A mail is given up for good only where the server says no to the recipient or to this mail. What it says about us (the
-greeting, EHLO, TLS, the login, MAIL FROM, its policy) and what it says for now (4xx) may be different in a minute: the
-mail is tried again until it is of no use.
+A mail is given up only if the server refuses its recipient or its content for good. A refusal of us (greeting, EHLO,
+TLS, login, MAIL FROM, policy) or a temporary one (4xx) may be different in a minute, so the mail is retried until it
+expires.
 
 Sources: RFC 5321 sections 3.1 and 4.2 (replies), RFC 3463 (enhanced codes), RFC 4954 section 6 (login), RFC 6531
 (addresses that are not ASCII).
@@ -23,18 +23,19 @@ import aiosmtplib
 
 _PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PERMANENT: Final = 500
-# Wherever they come, these are about our commands, our login or the server itself. 521, 556: it takes no mail at all.
+# At every stage these codes are about our commands, our login or the server itself. 521, 556: it accepts no mail at
+# all.
 _ABOUT_THE_SESSION: Final = frozenset({500, 501, 502, 503, 504, 521, 523, 530, 534, 535, 538, 555, 556})
 _ENHANCED: Final = re.compile(r"\s*5\.(\d{1,3})\.(\d{1,3})\b")
-# Subjects of RFC 3463 in answers that are about the mail: addresses, mailboxes, content. The others tell of the server
-# (3), the network (4), the protocol (5), or of its policy towards us (7).
+# Subjects of RFC 3463 that are about the mail: addresses, mailboxes, content. The others are about the server (3), the
+# network (4), the protocol (5), or its policy for us (7).
 _ADDRESS, _MAILBOX, _CONTENT = 1, 2, 6
 # X.1.7 and X.1.8 are about the sender's address.
 _SENDER_DETAILS: Final = frozenset({7, 8})
 
 
 class About(StrEnum):
-    """Whom or what a failure is about."""
+    """The cause of a failure."""
 
     RECIPIENT = "recipient"
     CONTENT = "content"
@@ -44,9 +45,10 @@ class About(StrEnum):
 
 
 class NotSent(Exception):
-    """The server did not take the mail. `failure` is a word or a code; `permanent` if it never will.
+    """The server did not accept the mail.
 
-    `stage` is the command that was refused, in lower case; empty where there was none.
+    `failure`: a word or a code for the log. `permanent`: a retry cannot succeed. `about`: the cause. `stage`: the
+    refused command in lower case, or empty.
     """
 
     def __init__(self, failure: str, *, permanent: bool, about: About = About.CONNECTION, stage: str = "") -> None:
@@ -58,7 +60,7 @@ class NotSent(Exception):
 
 
 def is_smtp_url(url: str) -> bool:
-    """Whether it names a mail server in one of the three ways."""
+    """Whether `url` is a valid URL of a mail server, with one of the three schemes."""
     try:
         parts = urlsplit(url)
         return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
@@ -68,16 +70,16 @@ def is_smtp_url(url: str) -> bool:
 
 @dataclass(frozen=True)
 class MailServer:
-    """`smtps://` speaks TLS from the start, `smtp+starttls://` demands STARTTLS, `smtp://` takes it if offered."""
+    """`smtps://` uses TLS from the start, `smtp+starttls://` requires STARTTLS, `smtp://` uses it if offered."""
 
     url: str
     timeout_s: float  # for a whole mail
 
     async def send(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
-        """Hand over one mail. Raises NotSent."""
+        """Send one mail. Raises NotSent."""
         parts = urlsplit(self.url)
         try:
-            # The library's own limit is for each command of a mail.
+            # The library's own limit applies to each command, not to the whole mail.
             async with asyncio.timeout(self.timeout_s):
                 await aiosmtplib.send(
                     message,
@@ -93,29 +95,29 @@ class MailServer:
                     timeout=self.timeout_s,
                 )
         except aiosmtplib.SMTPRecipientsRefused as refusal:
-            raise _refused_recipient(refusal) from None
+            raise _recipient_refusal(refusal) from None
         except aiosmtplib.SMTPResponseException as answer:
-            raise _refused(answer) from None
+            raise _refusal(answer) from None
         except aiosmtplib.SMTPNotSupported:
-            # SMTPUTF8, which an address that is not ASCII needs. Without such an address it is STARTTLS or the login.
+            # For an address that is not ASCII this is SMTPUTF8; otherwise STARTTLS or the login.
             unwritable = not recipient.isascii()
             about = About.RECIPIENT if unwritable else About.US
             failure = "server carries ASCII addresses alone" if unwritable else "SMTPNotSupported"
             raise NotSent(failure, permanent=unwritable, about=about, stage="rcpt" if unwritable else "ehlo") from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as problem:
             raise NotSent(type(problem).__name__, permanent=False) from None
-        except ValueError:  # An address that no mail can carry; the sender's is checked at start.
+        except ValueError:  # An invalid recipient address; the sender's is checked at start.
             raise NotSent("address cannot be written", permanent=True, about=About.RECIPIENT, stage="rcpt") from None
 
 
-def _refused_recipient(refusal: aiosmtplib.SMTPRecipientsRefused) -> NotSent:
+def _recipient_refusal(refusal: aiosmtplib.SMTPRecipientsRefused) -> NotSent:
     answer = refusal.recipients[0] if refusal.recipients else None
     code, text = (answer.code, answer.message) if answer else (_PERMANENT + 50, "")
     about = _about(code, text, {_ADDRESS, _MAILBOX}, About.RECIPIENT)
     return NotSent(f"recipient refused ({code})", permanent=about is About.RECIPIENT, about=about, stage="rcpt")
 
 
-def _refused(answer: aiosmtplib.SMTPResponseException) -> NotSent:
+def _refusal(answer: aiosmtplib.SMTPResponseException) -> NotSent:
     if isinstance(answer, aiosmtplib.SMTPDataError):
         about = _about(answer.code, answer.message, {_ADDRESS, _MAILBOX, _CONTENT}, About.CONTENT)
         return NotSent(f"server answered {answer.code}", permanent=about is About.CONTENT, about=about, stage="data")
@@ -124,7 +126,7 @@ def _refused(answer: aiosmtplib.SMTPResponseException) -> NotSent:
 
 
 def _about(code: int, text: str, subjects: set[int], mail: About) -> About:
-    """Whom an answer to RCPT or DATA is about: `mail`, us, or the server for now."""
+    """The cause of an answer to RCPT or DATA: `mail`, us, or a temporary state of the server."""
     if code < _PERMANENT:
         return About.SERVER
     if code in _ABOUT_THE_SESSION:
@@ -133,7 +135,7 @@ def _about(code: int, text: str, subjects: set[int], mail: About) -> About:
     if enhanced is None:
         return mail
     subject, detail = int(enhanced[1]), int(enhanced[2])
-    if subject == 0:  # "other": it says no more than the code
+    if subject == 0:  # "other": no additional information
         return mail
     if subject not in subjects or (subject == _ADDRESS and detail in _SENDER_DETAILS):
         return About.US

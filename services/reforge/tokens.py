@@ -1,7 +1,7 @@
-"""Tokens of links and codes of devices: derived, never stored.
+"""Tokens of links, and codes of devices: derived, never stored.
 
-A link's token is HMAC-SHA-256(REFORGE_TOKEN_KEY, reforge_id) in base64url, 43
-characters; other purposes prefix the id. The database keeps the SHA-256 of a token.
+A link's token is HMAC-SHA-256(REFORGE_TOKEN_KEY, reforge_id) in base64url, 43 characters. Other purposes put a prefix
+before the id. The database stores the SHA-256 of a token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import kept_secret
+from services.development_keys import read_or_make_secret
 from services.runtime.typed import typed_digits
 from vyris.device_keys import base64url
 
@@ -22,7 +22,7 @@ KEY_FILE: Final = "reforge_token_key"
 
 
 class Purpose(StrEnum):
-    """What a token may do; the prefix of what it is derived from."""
+    """What a token may do. The value is the prefix of the text that the token is derived from."""
 
     MOVE = ""
     UNDO = "undo:"
@@ -31,7 +31,7 @@ class Purpose(StrEnum):
 
 
 def has_code_form(typed: str) -> bool:
-    """Whether it can be a code at all. Only what can be one is a guess."""
+    """Whether the text has the form of a code. Only such a text counts as a guess."""
     return len(typed_digits(typed)) == CODE_DIGITS
 
 
@@ -42,16 +42,16 @@ class TokenKey:
         self._secret = secret
 
     def token(self, purpose: Purpose, subject_id: UUID) -> str:
-        """The token of one purpose for one request or change."""
+        """Derive the token for one purpose and one request or change: 43 characters of base64url."""
         return base64url(self._mac(f"{purpose}{subject_id}"))
 
     def code(self, reforge_id: UUID) -> str:
-        """The six digits that the new device shows."""
+        """Derive the six digits that the new device shows."""
         number = int.from_bytes(self._mac(f"code:{reforge_id}")[:8], "big") % 10**CODE_DIGITS
         return f"{number:0{CODE_DIGITS}d}"
 
     def is_code(self, reforge_id: UUID, typed: str) -> bool:
-        """Whether somebody typed the code, in whatever digits, blanks and hyphens aside; in constant time."""
+        """Whether `typed` is the code. Accepts digits of any script, blanks and hyphens. Takes constant time."""
         return hmac.compare_digest(typed_digits(typed).encode(), self.code(reforge_id).encode())
 
     def _mac(self, message: str) -> bytes:
@@ -59,15 +59,15 @@ class TokenKey:
 
 
 def digest(token: str) -> bytes:
-    """What is stored of a token and what it is found by."""
+    """The SHA-256 of a token: the database stores it and finds rows by it."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def same_digest(stored: bytes, computed: bytes) -> bool:
-    """Compare in constant time."""
+    """Compare two digests in constant time."""
     return hmac.compare_digest(stored, computed)
 
 
 def development_secret(keys: Path) -> bytes:
-    """The secret in `keys/reforge_token_key` (0600), made by whichever process comes first."""
-    return kept_secret(keys, KEY_FILE).encode()
+    """Read the secret in `keys/reforge_token_key` (mode 0600). The first process makes it."""
+    return read_or_make_secret(keys, KEY_FILE).encode()

@@ -1,1 +1,1 @@
-"""What every service process is made of: settings, logs, metrics, the call boundary, health, start and stop."""
+"""The common parts of all service processes: settings, logs, metrics, the call boundary, health, start and stop."""

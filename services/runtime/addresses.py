@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 
 def ip_address_of(text: str) -> str:
-    """The address in its usual form, an IPv4 address inside IPv6 as IPv4; empty where `text` is none."""
+    """The address in its usual form, an IPv4 address inside IPv6 as IPv4; empty if `text` is not an address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -17,7 +17,7 @@ def ip_address_of(text: str) -> str:
 
 
 def peer_address(peer: str) -> str:
-    """The address of gRPC's name for a peer (`ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`); empty for a socket's."""
+    """The address in gRPC's name of a peer (`ipv4:192.0.2.7:51000`, `ipv6:%5B::1%5D:51000`); empty for a socket."""
     _, _, place = peer.partition(":")
     host, _, _ = unquote(place).rpartition(":")
     return ip_address_of(host.removeprefix("[").removesuffix("]"))

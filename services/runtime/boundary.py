@@ -1,10 +1,9 @@
-"""The call boundary: what stands between gRPC and a service's own method.
+"""The call boundary: the code between gRPC and a service's own method.
 
-Outermost first: the exception shield, metrics and a span, authentication, the method. A stream, which
-lasts as long as its caller likes, has neither metrics nor a span. How much time is left,
-a method asks of its `Call` where it is about to wait. All is composed once for each
-method when the server is built, instead of as gRPC interceptors, which cost an await
-each for every call.
+From the outside to the inside: exceptions become refusals, metrics and a span, authentication, the method. A stream has
+neither metrics nor a span, because it lasts as long as its caller likes. Before a method waits, it asks its `Call` for
+the remaining time. All is composed once for each method when the server is built. gRPC interceptors would cost one more
+await each for every call.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ from vyris.error_wire import trailing_metadata
 from vyris.errors import REQUEST_LIMIT_BYTES, InvalidRequest
 
 OK: Final = "OK"
-# Stand for a request whose bytes are no valid message (text that is not UTF-8, say), or too many.
+# Placeholders for a request with bytes that are not a valid message (for example not UTF-8), or with too many bytes.
 _UNREADABLE: Final = object()
 _TOO_LARGE: Final = object()
 
 Method = Callable[[Any, Call], Awaitable[Message]]
 StreamMethod = Callable[[Any, Call], AsyncGenerator[Message, None]]
-# Looks at a request before its method does: says who the caller is (`Call.identity`), or raises Unauthorized.
+# Runs before the method: sets the caller's identity (`Call.identity`), or raises Unauthorized.
 Authenticate = Callable[[Message, Call], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A gRPC service and the object whose methods serve it.
+    """A gRPC service and the object that serves it.
 
-    Each RPC `DoThing` is served by the coroutine method `do_thing(request, call)`, a
-    server stream by an async generator method of the same shape.
+    The coroutine method `do_thing(request, call)` serves the RPC `DoThing`; an async generator method of the same shape
+    serves a server stream.
     """
 
     descriptor: ServiceDescriptor
@@ -82,7 +81,7 @@ def _method_handler(
 
 
 def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]:
-    """Reads a request inside the boundary's words."""
+    """Make a deserializer that returns a placeholder for an unreadable request, so that the boundary refuses it."""
 
     def read(raw: bytes) -> Message | object:
         if len(raw) > REQUEST_LIMIT_BYTES:  # JSON of this length makes a shorter message

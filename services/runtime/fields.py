@@ -1,4 +1,4 @@
-"""The forms of fields that several services share, as they come in and as they are shown. Bounds are the contract's."""
+"""Parse and show fields that several services share. The contract sets their bounds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ YEAR_FORM: Final = r"^(20[0-9]{2}|2100)$"
 _TIER: Final = re.compile(TIER_FORM)
 _YEAR: Final = re.compile(YEAR_FORM)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# What every mail server takes: RFC 5321's dot-atoms in ASCII. Quoted names, comments and what looks like an encoded
-# word have two readings, and names in other scripts need servers that speak SMTPUTF8: mail to them is lost, and the
-# owner would learn it on the day the old phone is gone. Whether mail arrives, only mail can tell.
+# Addresses that every mail server accepts: RFC 5321's dot-atoms in ASCII. Quoted names, comments and texts like an
+# encoded word have two readings, and names in other scripts need servers with SMTPUTF8. Mail to such addresses gets
+# lost, and the owner would notice only after losing the phone. Only a mail can show that an address works.
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL: Final = re.compile(rf"(?!.*=\?)(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 EMAIL_LIMIT: Final = 254
-TYPED_EMAIL_LIMIT: Final = 512  # with blanks around it, in another spelling
+TYPED_EMAIL_LIMIT: Final = 512  # as typed: with blanks around it, in another spelling
 
 
 def is_opaque_id(text: str) -> bool:
@@ -31,14 +31,14 @@ def is_opaque_id(text: str) -> bool:
 
 
 def opaque_id(name: str, text: str) -> str:
-    """A `user_id` or `device_id`; raises InvalidRequest."""
+    """Check a `user_id` or `device_id`: 1 to 128 printable ASCII characters. Raises InvalidRequest."""
     if not is_opaque_id(text):
         raise InvalidRequest(f"{name} must be 1 to 128 printable ASCII characters")
     return text
 
 
 def drop_name(tier: str, year: str) -> tuple[str, str]:
-    """A drop's tier and year; raises InvalidRequest."""
+    """Check a drop's tier and year. Raises InvalidRequest."""
     if not _TIER.fullmatch(tier):
         raise InvalidRequest("tier must be 1 to 32 characters of a-z, 0-9 and -")
     if not _YEAR.fullmatch(year):
@@ -52,10 +52,7 @@ def shown_tier(tier: str) -> str:
 
 
 def email_address(text: str) -> str:
-    """An e-mail address that a mail can carry, of at most 254 characters, as `typed_address` spells it.
-
-    Raises InvalidRequest.
-    """
+    """Parse an e-mail address of at most 254 characters; `typed_address` normalises it. Raises InvalidRequest."""
     address = typed_address(text) if len(text) <= TYPED_EMAIL_LIMIT else text
     if len(address) > EMAIL_LIMIT or not _EMAIL.fullmatch(address):
         raise InvalidRequest("email must be an e-mail address of at most 254 ASCII characters")
@@ -63,18 +60,18 @@ def email_address(text: str) -> str:
 
 
 def known_uuid(text: str, unknown: VyrisError | None = None) -> UUID:
-    """One of our ids. What is no UUID is simply unknown: raises NotFound, or what is given."""
+    """Parse one of our ids. Raises `unknown` (by default NotFound), because a text that is not a UUID names nothing."""
     if not _UUID.fullmatch(text):
         raise unknown or NotFound()
     return UUID(text)
 
 
 def is_longer(text: str, limit_bytes: int) -> bool:
-    """Whether it is more than so many bytes of UTF-8."""
+    """Whether `text` has more than `limit_bytes` bytes in UTF-8."""
     return len(text) > limit_bytes or len(text.encode()) > limit_bytes
 
 
 def refuse_nul(*texts: str) -> None:
-    """U+0000 is refused anywhere in a request; Postgres cannot store it. Raises InvalidRequest."""
+    """Refuse U+0000, which Postgres cannot store. Raises InvalidRequest."""
     if any("\x00" in text for text in texts):
         raise InvalidRequest("The request holds a character that is not allowed (U+0000)")

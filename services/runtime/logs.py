@@ -8,17 +8,17 @@ from typing import Final
 
 import structlog
 
-# Writes a header's value that is not UTF-8 into the log, with a traceback. It may be a token, and how often is the
-# caller's choice. The call itself goes on, with the value read as Latin-1.
+# gRPC logs a header's value that is not UTF-8, with a traceback. The value may be a token, and callers could fill the
+# log with it. The call itself goes on, with the value read as Latin-1.
 _GRPC_CORE: Final = "grpc._cython.cygrpc"
-_HEADER_TOLD: Final = "Invalid encoding on "
+_HEADER_MESSAGE: Final = "Invalid encoding on "
 
-# Without the frames' local variables: those hold tokens, keys and addresses.
+# Without the frames' local variables, which contain tokens, keys and addresses.
 TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 def configure(level: str, process: str) -> None:
-    """Send everything, the libraries' own logging included, through one JSON renderer."""
+    """Send all logs, also those of libraries, through one JSON renderer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -48,11 +48,11 @@ def configure(level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger(_GRPC_CORE).addFilter(_tells_no_header)
-    # Libraries that log the addresses or bodies they handle.
+    logging.getLogger(_GRPC_CORE).addFilter(_keep_record)
+    # Libraries that log addresses or bodies.
     for talkative in ("httpx", "httpcore", "hpack", "asyncio", "aiosmtplib"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
-def _tells_no_header(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_HEADER_TOLD)
+def _keep_record(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_HEADER_MESSAGE)

@@ -1,4 +1,4 @@
-"""Prometheus metrics that every service has, and where they are served."""
+"""Prometheus metrics of every service, and their HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 
 
 def by_labels(metric: M) -> Callable[..., M]:
-    """`metric.labels`, remembered: the library's own takes a lock and builds a key at every call."""
+    """Cache `metric.labels`, because the library's own takes a lock and builds a key at every call."""
     return lru_cache(maxsize=1024)(metric.labels)
 
 
 class TracedHistogram(Histogram):
-    """A histogram each of whose buckets names a trace that fell into it (an exemplar), for scrapers of OpenMetrics."""
+    """A histogram with a trace as exemplar in each bucket, for scrapers of OpenMetrics."""
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Count `amount`, with the trace that is open right now unless another is given."""
+        """Count `amount`. The exemplar is the current trace, unless another is given."""
         super().observe(amount, exemplar or tracing.exemplar())
 
 
@@ -36,6 +36,6 @@ RPC_SECONDS = by_labels(
 
 
 def serve(host: str, port: int) -> None:
-    """Serve `/metrics` from a thread of its own; port 0 serves none."""
+    """Serve `/metrics` from a separate thread. Port 0: do not serve."""
     if port:
         start_http_server(port, addr=host)

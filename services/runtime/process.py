@@ -1,8 +1,8 @@
 """A service process from start to stop.
 
-Start: settings, logs, metrics, the server, then readiness as it comes and goes.
-Stop (SIGTERM or SIGINT): not ready, a moment for the gateway to notice, calls in
-flight are answered, everything is closed.
+Start: settings, logs, metrics, the server, then readiness checks.
+Stop (SIGTERM or SIGINT): report not ready, wait until the gateway notices, answer the calls in flight, close
+everything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.production import refuse_development
 from services.runtime import logs, metrics
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN, ServiceSettings, WrongSetting
-from services.runtime.tls import Certificates, certificates, named_callers
+from services.runtime.tls import Certificates, certificates, require_client_names
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +45,11 @@ PING_INTERVAL_MS = 10_000
 
 @dataclass(frozen=True)
 class Hosted:
-    """What a process serves: its endpoints and whether it can serve them right now."""
+    """A process's endpoints, and the check whether it can serve them now."""
 
     endpoints: Sequence[Endpoint]
     ready: Callable[[], Awaitable[bool]]
-    # Services of other processes that reflection describes here too: the gateway asks one process for all.
+    # Services of other processes that reflection also describes, because the gateway asks one process for all.
     described: Sequence[ServiceDescriptor] = ()
     authenticate: Authenticate | None = None
 
@@ -58,7 +58,7 @@ Build = Callable[[S], AbstractAsyncContextManager[Hosted]]
 
 
 def run(name: str, settings: S, port: int, build: Build[S]) -> None:
-    """Serve what `build(settings)` yields on `port` until told to stop."""
+    """Serve what `build(settings)` yields on `port` until SIGTERM or SIGINT."""
     logs.configure(settings.log_level, name)
     try:
         refuse_development(settings)
@@ -79,7 +79,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     try:
         metrics.serve(settings.listen_host, settings.metrics_port)
     except OSError:
-        _end_unheard(name, _address(settings, settings.metrics_port))
+        _exit_port_taken(name, _address(settings, settings.metrics_port))
     with Completions(asyncio.get_running_loop()) as completions:
         async with build(settings) as hosted:
             health_servicer = HealthServicer()
@@ -100,7 +100,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
 
 
 async def _serve_until(stop: asyncio.Event, settings: S, hosted: Hosted, health_servicer: HealthServicer) -> None:
-    """Tell health what is true until told to stop, and then for a moment that it is over."""
+    """Report readiness to health until `stop`; then report not ready for `DRAIN_DELAY_MS`."""
     _spare_collector()
     readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
     await stop.wait()
@@ -112,26 +112,27 @@ async def _serve_until(stop: asyncio.Event, settings: S, hosted: Hosted, health_
 
 
 def _spare_collector() -> None:
-    """Keep what lives as long as the process out of garbage collection.
+    """Keep objects that live as long as the process out of garbage collection.
 
-    Modules and descriptors are hundreds of thousands of objects: a full collection that walks over them stops all calls
-    for tens of milliseconds.
+    Modules and descriptors are hundreds of thousands of objects. A full collection that visits them stops all calls for
+    tens of milliseconds.
     """
     gc.collect()
     gc.freeze()
 
 
 def server_options(calls_limit: int, *, ping_interval_ms: int = PING_INTERVAL_MS) -> list[tuple[str, int]]:
-    """Channel arguments of a service's port. gRPC ignores a name that it does not know.
+    """Channel arguments of a service's port. gRPC ignores unknown names.
 
-    `ping_interval_ms` is the least time between two pings of a silent connection; a third that comes sooner ends it.
+    `ping_interval_ms`: the least time between two pings of a silent connection. The third ping that comes too soon ends
+    the connection.
     """
     return [
-        # A port that is taken is an error, not a second listener.
+        # A port in use is an error, not a second listener.
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", calls_limit),
-        # Calls that wait for the event loop. Between its own bounds, a thousand and three thousand, gRPC refuses at
-        # random, in words that tell a caller nothing.
+        # Limits of the calls that wait for the event loop. Between its own limits, a thousand and three thousand, gRPC
+        # refuses calls at random, without our error.
         ("grpc.server.max_pending_requests", calls_limit),
         ("grpc.server.max_pending_requests_hard_limit", calls_limit),
         ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
@@ -156,7 +157,7 @@ def _server(
             method_handlers(
                 endpoint,
                 limit_s=settings.call_limit_ms / 1000,
-                authenticate=named_callers(settings, hosted.authenticate),
+                authenticate=require_client_names(settings, hosted.authenticate),
             ),
         )
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
@@ -169,14 +170,14 @@ def _server(
 
 
 def _probes(completions: Completions, health_servicer: HealthServicer) -> Server:
-    """Health alone, in plain text: probes that know no TLS ask here."""
+    """A server for health only, in plain text, for probes without TLS."""
     server = Server(completions, options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     return server
 
 
 def _address(settings: ServiceSettings, port: int) -> str:
-    """As gRPC core reads it: an IPv6 address stands in brackets."""
+    """The address in gRPC core's form, with an IPv6 address in brackets."""
     host = settings.listen_host
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
@@ -188,16 +189,16 @@ def _listen(server: Server, address: str, name: str, certificates: Certificates 
         else:
             server.add_secure_port(address, certificates.server_credentials())
     except RuntimeError:
-        _end_unheard(name, address)
+        _exit_port_taken(name, address)
 
 
-def _end_unheard(name: str, address: str) -> NoReturn:
+def _exit_port_taken(name: str, address: str) -> NoReturn:
     sys.stderr.write(f"{name} cannot listen on {address}: the port is taken, or the address is not this machine's\n")
     raise SystemExit(EXIT_PORT_TAKEN) from None
 
 
 async def _keep_readiness(hosted: Hosted, health_servicer: HealthServicer) -> None:
-    """Tell health what is true, again and again. The empty name says that the process is alive."""
+    """Check readiness again and again, and report it to health. The empty name means that the process is alive."""
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     was_ready: bool | None = None
     async for ready in _readiness(hosted):
@@ -214,7 +215,7 @@ async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
         except TimeoutError:
             yield False
         except Exception:
-            # Of one look. Health must go on telling what is true.
+            # Only this check failed. Health must go on with the next.
             log.exception("readiness_unknown")
             yield False
         await asyncio.sleep(READINESS_INTERVAL_S)

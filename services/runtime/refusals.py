@@ -1,4 +1,4 @@
-"""What a caller is told where a call failed, and what only the log is."""
+"""The error that a caller gets for a failed call, and the details that only the log gets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def refusal_of(error: Exception, method: str, rpc: Rpc) -> VyrisError:
-    """The error of the contract that tells `error`, which ended a call of `method` (`/package.Service/Method`)."""
+    """Log `error`, which ended a call of `method` (`/package.Service/Method`). Return the contract's error for it."""
     if isinstance(error, DatabaseFailed):
         log.warning("database_failed", rpc=method, request_id=_request_id(rpc), cause=error.cause)
         return Retryable()

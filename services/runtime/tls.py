@@ -1,8 +1,8 @@
 """Certificates of a service's port, read again when their files change.
 
-SERVER_TLS_CERT_FILE, SERVER_TLS_KEY_FILE   the service's own; its name is mint, encounter, wallet or reforge
-SERVER_TLS_CLIENT_CA_FILE                   a caller must bring a certificate by this authority (mutual TLS)
-SERVER_TLS_CLIENT_NAMES                     and one with such a name, to call anything but health
+SERVER_TLS_CERT_FILE, SERVER_TLS_KEY_FILE   the service's own; issued for the name mint, encounter, wallet or reforge
+SERVER_TLS_CLIENT_CA_FILE                   a caller needs a certificate by this authority (mutual TLS)
+SERVER_TLS_CLIENT_NAMES                     and the certificate needs one of these names, except for health
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ FILE_LIMIT_BYTES: Final = 1 << 20
 
 
 class Certificates:
-    """Key, chain and authority as they lie in their files right now."""
+    """Key, chain and authority, as they are in their files now."""
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
-        """Raises WrongSetting for what cannot be read."""
+        """Read the files. Raises WrongSetting if one is unreadable."""
         self._cert, self._key, self._client_ca = cert, key, client_ca
         self._seen = self._stamps()
         self.key_pem, self.chain_pem, self.ca_pem = self._read()
 
     @property
     def mutual(self) -> bool:
-        """Whether callers must bring a certificate."""
+        """Whether callers need a certificate."""
         return self._client_ca is not None
 
     def renewed(self) -> bool:
-        """Read anew what changed since the last look. A renewal that is half written waits for the next look."""
+        """Read the files again if they have changed; return whether they were.
+
+        Half-written files wait for the next call.
+        """
         try:
             stamps = self._stamps()
             if stamps == self._seen:
@@ -56,7 +59,7 @@ class Certificates:
         return True
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Credentials that serve what the files hold at each handshake."""
+        """Credentials that use the files' content at each handshake."""
 
         def look() -> grpc.ServerCertificateConfiguration | None:
             return self._configuration(self.key_pem, self.chain_pem, self.ca_pem) if self.renewed() else None
@@ -64,7 +67,7 @@ class Certificates:
         first = self._configuration(self.key_pem, self.chain_pem, self.ca_pem)
         return grpc.dynamic_ssl_server_credentials(
             first,
-            look,  # type: ignore[arg-type]  # None says "as before"; the stubs do not know it
+            look,  # type: ignore[arg-type]  # None means unchanged; the stubs do not allow it
             require_client_authentication=self.mutual,
         )
 
@@ -78,7 +81,7 @@ class Certificates:
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
         try:
-            # Kubernetes swaps a symbolic link: what it leads to has another inode.
+            # Kubernetes swaps a symbolic link, so the target's inode changes.
             found = [path.stat() for path in (self._cert, self._key, self._client_ca) if path is not None]
         except OSError as error:
             raise WrongSetting(f"SERVER_TLS files cannot be read: {error.strerror}") from None
@@ -103,7 +106,7 @@ def _pem(setting: str, path: Path) -> bytes:
 
 
 def _refuse_unfit(key: bytes, chain: bytes, ca: bytes | None) -> None:
-    """GRPC core would only say that it cannot listen. Raises WrongSetting."""
+    """Check that key and certificate match. gRPC core would only report that it cannot listen. Raises WrongSetting."""
     try:
         own = load_pem_x509_certificates(chain)[0].public_key()
     except ValueError:
@@ -121,7 +124,7 @@ def _refuse_unfit(key: bytes, chain: bytes, ca: bytes | None) -> None:
 
 
 def certificates(settings: ServiceSettings) -> Certificates | None:
-    """What the settings name; None for plain text. Raises WrongSetting."""
+    """Read the certificates of the settings. Return None for plain text. Raises WrongSetting."""
     cert, key, client_ca = (
         settings.server_tls_cert_file,
         settings.server_tls_key_file,
@@ -129,7 +132,7 @@ def certificates(settings: ServiceSettings) -> Certificates | None:
     )
     if (cert is None) != (key is None):
         raise WrongSetting("SERVER_TLS_CERT_FILE and SERVER_TLS_KEY_FILE come together")
-    names = listed_names(settings.server_tls_client_names)
+    names = parse_names(settings.server_tls_client_names)
     if cert is None or key is None:
         if client_ca is not None:
             raise WrongSetting("SERVER_TLS_CLIENT_CA_FILE needs SERVER_TLS_CERT_FILE")
@@ -146,25 +149,25 @@ def certificates(settings: ServiceSettings) -> Certificates | None:
     return Certificates(cert, key, client_ca)
 
 
-def listed_names(text: str) -> frozenset[str]:
-    """Names of certificates out of a setting, separated by commas."""
+def parse_names(text: str) -> frozenset[str]:
+    """Parse a setting with names of certificates, separated by commas."""
     listed = (name.strip() for name in text.split(","))
     return frozenset(_comparable(name) for name in listed if name)
 
 
-def has_a_name_of(names: frozenset[str], call: Call) -> bool:
+def has_name_of(names: frozenset[str], call: Call) -> bool:
     """Whether the caller's certificate has one of these names."""
     return not names.isdisjoint(map(_comparable, call.certificate_names()))
 
 
-def named_callers(settings: ServiceSettings, authenticate: Authenticate | None) -> Authenticate | None:
-    """Refuse callers whose certificate has none of the names that may call, then do `authenticate`."""
-    names = listed_names(settings.server_tls_client_names)
+def require_client_names(settings: ServiceSettings, authenticate: Authenticate | None) -> Authenticate | None:
+    """Make an `Authenticate` that refuses certificates without an allowed name, and then calls `authenticate`."""
+    names = parse_names(settings.server_tls_client_names)
     if not names:
         return authenticate
 
     async def check(request: Message, call: Call) -> None:
-        if not has_a_name_of(names, call):
+        if not has_name_of(names, call):
             raise Unauthorized("The client certificate has no name that may call this service")
         if authenticate is not None:
             await authenticate(request, call)
@@ -173,5 +176,5 @@ def named_callers(settings: ServiceSettings, authenticate: Authenticate | None) 
 
 
 def _comparable(name: str) -> str:
-    """Host names are compared without regard to case (RFC 4343), URIs exactly."""
+    """Normalise a name for a comparison: host names ignore case (RFC 4343), URIs do not."""
     return name if "://" in name else name.lower()

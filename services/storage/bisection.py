@@ -1,4 +1,4 @@
-"""A statement over many rows fails as a whole where Postgres refuses the data of one, and does not say whose."""
+"""Find the rows that Postgres refuses: a statement over many rows fails as a whole, and does not name the row."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 async def around_refused(
     rows: list[R], work: Callable[[list[R]], Awaitable[T]], refused: Callable[[R, DataRejected], Awaitable[None]]
 ) -> list[T]:
-    """What `work` returned: for all rows at once, or for parts of them.
+    """Call `work` with all rows, and return its results.
 
-    Where `work` raises DataRejected it is given both halves, until the rows that are to blame stand alone: `refused`
-    hears of each.
+    If `work` raises DataRejected, call it with each half, until a refused row is alone. `refused` is called for each of
+    these rows.
     """
     try:
         return [await work(rows)]

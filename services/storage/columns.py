@@ -1,4 +1,4 @@
-"""Arrays as arguments of a statement that unnests them into columns."""
+"""Array arguments of a statement that unnests them into columns."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ T = TypeVar("T")
 
 
 def sparse(column: Sequence[T | None]) -> Sequence[T | None]:
-    """Nothing where nothing is set: `unnest` fills up what is short, and an array costs by its elements."""
+    """Return an empty array if all values are None: `unnest` fills it up with NULLs, and it costs less."""
     return column if any(value is not None for value in column) else ()

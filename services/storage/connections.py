@@ -1,4 +1,4 @@
-"""A bounded pool of connections to Postgres, and two that stay out of it between statements."""
+"""A bounded pool of connections to Postgres, and two connections that stay out of it between statements."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from asyncpg.pool import PoolConnectionProxy
 from services.storage.failures import DatabaseUnreachable
 from services.storage.settings import PostgresSettings
 
-# So many connections stay out of the pool between two statements: to take one from it and to return it was a
-# tenth of a lone mint's processor time. One that lay idle for long is not trusted: what stands between may have
-# forgotten it.
+# So many connections stay out of the pool between two statements, because taking one from the pool and returning it was
+# a tenth of a lone mint's CPU time. A connection that was idle for long is not used: a firewall or proxy may have
+# dropped it.
 KEPT_LIMIT: Final = 2
 KEPT_S: Final = 60.0
 CONNECTION_FAILURES: Final = (
@@ -28,12 +28,12 @@ CONNECTION_FAILURES: Final = (
     OSError,
     TimeoutError,
 )
-# Used where the URL names no `target_session_attrs` (libpq, 34.1.2). Postgres reports what it asks for when a session
-# begins, so the check costs no round trip.
+# The default if the URL has no `target_session_attrs` (libpq, 34.1.2). Postgres reports it when a session begins, so
+# the check costs no round trip.
 WRITABLE: Final = "read-write"
 KEEPALIVE_IDLE_S: Final = 5
 KEEPALIVE_INTERVAL_S: Final = 1
-# Generic for the type checker alone.
+# Generic only for the type checker.
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
@@ -41,11 +41,11 @@ class Connections:
     """Connections that are taken and given back; each is opened when it is first needed."""
 
     def __init__(self, settings: PostgresSettings, application_name: str) -> None:
-        """Opens none yet, so that a service starts while Postgres is away."""
+        """Open no connection yet, so that a service starts while Postgres is down."""
         self._connect_timeout_s = settings.postgres_connect_timeout_ms / 1000
-        self._kept: list[tuple[Connection, float]] = []  # and since when
+        self._kept: list[tuple[Connection, float]] = []  # with the time of their return
         self._taken: set[Connection] = set()  # without those that were taken before the last `expire`
-        self._unclaimed: list[tuple[Any, float]] = []  # opened for callers who hung up, and since when
+        self._unclaimed: list[tuple[Any, float]] = []  # opened for callers that hung up, with the time
         self._waiting = 0
         self._is_closing = False
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
@@ -65,10 +65,10 @@ class Connections:
                 "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
                 "transaction_timeout": str(settings.postgres_call_timeout_ms),
                 "jit": "off",
-                # A plan is made while a drop's tables are small and kept while they grow to millions of rows.
+                # A plan is made while a drop's tables are small, and is still used when they have millions of rows.
                 "enable_seqscan": "off",
-                # Batches are small. The planner takes a LIMIT that it does not know for a tenth of the table, and would
-                # sort for a merge what a hash of a few rows joins at once.
+                # Batches are small. The planner assumes that an unknown LIMIT is a tenth of the table, and would sort
+                # for a merge join where a hash of a few rows is enough.
                 "enable_mergejoin": "off",
             },
         )
@@ -78,7 +78,7 @@ class Connections:
         await self._pool
 
     async def close(self, limit_s: float) -> None:
-        """Close all, by force after `limit_s`."""
+        """Close all connections, by force after `limit_s`."""
         self._is_closing = True
         self._discard_unclaimed()
         while self._kept:
@@ -89,13 +89,13 @@ class Connections:
             self._pool.terminate()
 
     async def take(self) -> Connection:
-        """Take a connection that nobody else uses. Raises DatabaseUnreachable."""
+        """Take a connection for exclusive use. Raises DatabaseUnreachable."""
         connection = await self._live_connection()
         self._taken.add(connection)
         return connection
 
     async def give_back(self, connection: Connection) -> None:
-        """Let others have it; one that was terminated or has expired is replaced."""
+        """Return a connection. One that was terminated or has expired is replaced."""
         may_be_kept = connection in self._taken and not self._waiting and not self._is_closing
         self._taken.discard(connection)
         if may_be_kept and _lives(connection) and len(self._kept) < KEPT_LIMIT:
@@ -104,7 +104,7 @@ class Connections:
             await self._return(connection)
 
     async def expire(self) -> None:
-        """Replace every connection that is open now: those in use when they are given back, all others before use."""
+        """Replace every open connection: those in use when they are given back, all others before their next use."""
         self._taken.clear()
         self._discard_unclaimed()
         await self._pool.expire_connections()
@@ -123,7 +123,8 @@ class Connections:
             await self._return(connection)
         self._waiting += 1
         try:
-            # Opening a connection has this limit in any case; where one is idle there is no wait, and no task for it.
+            # Opening a connection has this limit anyway. With an idle connection there is no wait, so avoid the task
+            # for it.
             timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
             return await self._pool.acquire(timeout=timeout_s)
         except CONNECTION_FAILURES as error:
@@ -132,10 +133,11 @@ class Connections:
             self._waiting -= 1
 
     async def _open_session(self, *args: Any, **kwargs: Any) -> Any:
-        """Open a connection for the pool, or take one that a caller did not wait for.
+        """Open a connection for the pool, or take one that was opened for a caller that hung up.
 
-        A caller who is cancelled waits for the end of it. The pool gives the place to the next caller as soon as this
-        one leaves: with thousands of callers who hang up, Postgres would have many more sessions than the pool.
+        A cancelled caller waits until its connection is open. Otherwise the pool would give the place to the next
+        caller at once, and with thousands of callers that hang up, Postgres would have many more sessions than the
+        pool.
         """
         while self._unclaimed:
             connection, since_s = self._unclaimed.pop()
@@ -152,7 +154,7 @@ class Connections:
             raise
 
     def _save(self, opening: asyncio.Future[Any]) -> None:
-        """Save an opened connection for the next caller."""
+        """Keep an opened connection for the next caller."""
         if opening.cancelled() or opening.exception() is not None:
             return
         if self._is_closing:
@@ -165,7 +167,7 @@ class Connections:
             self._unclaimed.pop()[0].terminate()
 
     def _detect_silence(self, opening: asyncio.Future[Any]) -> None:
-        """Have the kernel end a connection whose other end is gone without a word (Linux; tcp(7))."""
+        """Make the kernel close a connection if its other end does not acknowledge any more (Linux; tcp(7))."""
         if opening.cancelled() or opening.exception() is not None:
             return
         own: socket.socket | None = opening.result()._transport.get_extra_info("socket")
@@ -179,14 +181,14 @@ class Connections:
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     async def _return(self, connection: Connection) -> None:
-        # Shielded by asyncpg; a connection that was terminated is replaced by the pool. What it answered
-        # stands, also where it was lost just now and its place in the pool is free already.
+        # asyncpg shields this. The pool replaces a terminated connection. The statement's result stays valid, even if
+        # the connection has just been lost and its place in the pool is free already.
         with suppress(*CONNECTION_FAILURES):
             await self._pool.release(connection, timeout=self._connect_timeout_s)
 
 
 def discard(connection: Connection) -> None:
-    """Close a connection at once. Its holder still gives it back."""
+    """Close a connection at once. Its user must still give it back."""
     with suppress(asyncpg.InterfaceError):  # it was lost, and the pool has taken it back
         connection.terminate()
 
@@ -203,4 +205,4 @@ def _lives(connection: Connection) -> bool:
 
 
 async def _keep_session(_: Any) -> None:
-    """Spare the round trip of a session reset: no statement of ours changes the session."""
+    """Skip the round trip of a session reset, because our statements never change the session."""

@@ -1,15 +1,14 @@
 """Statements and transactions, each within a time limit.
 
-Limits, each inside the next: lock < statement < transaction on the server, as long as a
-call on this side. A call that passes its limit is abandoned by closing its connection,
-never by a cancel request: Postgres answers a cancelled COMMIT that waits for a
-synchronous standby by committing locally, and the caller would not know.
+The limits: lock < statement < transaction on the server = call on this side. A call that exceeds its limit is abandoned
+by closing its connection, never by a cancel request: if a COMMIT that waits for a synchronous standby is cancelled,
+Postgres commits locally, and the caller would not know.
 
-A caller who is cancelled leaves; what was begun ends by itself within the same limits, and only then is the connection
-free. Closing it would leave its session behind on the server, beside the one that replaces it.
+A cancelled caller leaves. Its statement ends by itself within the same limits, and only then the connection is free.
+Closing the connection would leave its session on the server, in addition to the one that replaces it.
 
-A connection that answers can still be unable to do its work: its server became a standby, its role lost a right, the
-schema moved. So an error keeps its connection only where it speaks of data, locks or time.
+A connection can answer and still be unusable: its server became a standby, its role lost a right, the schema changed.
+So a connection is kept after an error only if the error is about data, locks or time.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from services.storage.settings import PostgresSettings
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 LONG_TRANSACTION_S: Final = 600.0
-# Shorter than the time between two looks (services/runtime/process.py), so that a look ends what hangs itself.
+# Shorter than the time between two health checks (services/runtime/process.py), so that one ends before the next.
 LOOK_LIMIT_S: Final = 0.7
-# The server's own limits are shorter than ours. So after this many calls in a row without an answer no connection is
-# trusted: the server is gone, or what stands between has forgotten us.
+# The server's own limits are shorter than ours. So after this many calls in a row without an answer all connections are
+# replaced: the server is gone, or a firewall or proxy has dropped them.
 SILENCES_LIMIT: Final = 2
-# After these a connection is as good as before: data, constraints, conflicts with others, resources, limits, our own
-# functions' refusals (classes of SQLSTATE: PostgreSQL's manual, appendix A), and a statement that ran out of time.
+# Errors that keep the connection (classes of SQLSTATE: PostgreSQL's manual, appendix A): data, constraints, conflicts,
+# resources, limits, refusals by our own functions; and a statement's time limit.
 HARMLESS_CLASSES: Final = frozenset({"21", "22", "23", "40", "53", "54", "55", "P0"})
 STATEMENT_TIMED_OUT: Final = "57014"
 READ_ONLY: Final = "25006"  # a standby, a primary that was demoted, default_transaction_read_only
@@ -49,48 +48,48 @@ SELECT current_setting('transaction_read_only') = 'off' AS is_writable,
 
 
 class Database:
-    """Postgres as a service uses it.
+    """A service's access to Postgres.
 
-    Every method raises DatabaseUnavailable or DataRejected and nothing else of Postgres'.
+    For errors of Postgres every method raises DatabaseUnavailable or DataRejected, and no other class.
     """
 
     def __init__(self, connections: Connections, call_timeout_s: float) -> None:
         self._connections = connections
         self._call_timeout_s = call_timeout_s
         self._silences = 0
-        self._left_alone: set[asyncio.Task[None]] = set()  # the event loop holds tasks weakly
+        self._abandoned: set[asyncio.Task[None]] = set()  # the event loop holds tasks weakly
 
     @classmethod
     def open(cls, settings: PostgresSettings, application_name: str) -> Database:
-        """To be entered before its first use."""
+        """Make a database from settings. Enter it before its first use."""
         return cls(Connections(settings, application_name), settings.postgres_call_timeout_ms / 1000)
 
     async def __aenter__(self) -> Database:
-        """Make ready; opens no connection yet."""
+        """Initialise the pool. Opens no connection yet."""
         await self._connections.open()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close the connections, by force after the call limit; at once where the process is interrupted."""
+        """Close the connections, by force after the call limit; at once if the process is interrupted."""
         interrupted = kind is not None and issubclass(kind, asyncio.CancelledError)
         await self._connections.close(0 if interrupted else self._call_timeout_s)
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
-        """Run one statement as its own transaction; returns its rows."""
+        """Run one statement as its own transaction. Return its rows."""
         return await self._call(lambda connection: connection.fetch(query, *args), statement=query)
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
-        """Run one statement as its own transaction; returns its first row."""
+        """Run one statement as its own transaction. Return its first row, or None."""
         return await self._call(lambda connection: connection.fetchrow(query, *args), statement=query)
 
     async def execute(self, query: str, *args: object) -> str:
-        """Run one statement as its own transaction; returns its command tag."""
+        """Run one statement as its own transaction. Return its command tag."""
         return await self._call(lambda connection: connection.execute(query, *args), statement=query)
 
     async def holds(self, table: str) -> bool:
-        """Whether Postgres can be written to, has this table, and lets this role insert into it.
+        """Whether Postgres accepts writes, has this table, and lets this role insert into it.
 
-        Where it cannot, all connections are replaced: the next look may meet another server, or see other rights.
+        If not, all connections are replaced, because the next check may reach another server or see other rights.
         """
         try:
             row = await self._call(lambda connection: connection.fetchrow(LOOK, table), LOOK_LIMIT_S)
@@ -107,10 +106,10 @@ class Database:
         return await self._call(lambda connection: _transaction(connection, work))
 
     async def in_long_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """The same for work over millions of rows: minutes instead of seconds."""
+        """Like `in_transaction`, for work over millions of rows: minutes instead of seconds."""
 
         async def run(connection: Connection) -> T:
-            await connection.execute("SET LOCAL transaction_timeout = 0")  # one that runs already cannot be prolonged
+            await connection.execute("SET LOCAL transaction_timeout = 0")  # a running one cannot be extended
             limit_ms = int(LONG_TRANSACTION_S * 1000)
             for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
                 await connection.execute(f"SET LOCAL {limit} = {limit_ms}")
@@ -120,9 +119,9 @@ class Database:
             connection = await self._connections.take()
             working = asyncio.ensure_future(_transaction(connection, run))
             try:
-                await _ended(working, LONG_TRANSACTION_S)
+                await _wait_for(working, LONG_TRANSACTION_S)
             except asyncio.CancelledError:
-                # An operator who interrupts minutes of work wants its end, not its result.
+                # An operator who interrupts minutes of work wants to end it at once.
                 _abandon(connection, working)
                 await self._connections.give_back(connection)
                 raise
@@ -132,31 +131,31 @@ class Database:
         self, work: Callable[[Connection], Awaitable[T]], timeout_s: float | None = None, statement: str = ""
     ) -> T:
         with tracing.step_span("postgres", "postgresql", statement_name(statement)):
-            return await self._timed(work, timeout_s or self._call_timeout_s)
+            return await self._run_timed(work, timeout_s or self._call_timeout_s)
 
-    async def _timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
+    async def _run_timed(self, work: Callable[[Connection], Awaitable[T]], timeout_s: float) -> T:
         connection = await self._connections.take()
         working = asyncio.ensure_future(work(connection))
         until_s = time.monotonic() + timeout_s
         try:
-            await _ended(working, timeout_s)
+            await _wait_for(working, timeout_s)
         except asyncio.CancelledError:
-            alone = asyncio.create_task(self._end_alone(connection, working, until_s))
-            self._left_alone.add(alone)
-            alone.add_done_callback(self._left_alone.discard)
+            abandoned = asyncio.create_task(self._finish_abandoned(connection, working, until_s))
+            self._abandoned.add(abandoned)
+            abandoned.add_done_callback(self._abandoned.discard)
             raise
         return await self._outcome(connection, working)
 
-    async def _end_alone(self, connection: Connection, working: asyncio.Future[Any], until_s: float) -> None:
-        """What `_timed` does at the end of a call, for a caller who has left."""
+    async def _finish_abandoned(self, connection: Connection, working: asyncio.Future[Any], until_s: float) -> None:
+        """Finish a call like `_run_timed`, for a caller that has left."""
         try:
-            await _ended(working, until_s - time.monotonic())
+            await _wait_for(working, until_s - time.monotonic())
             await self._outcome(connection, working)
         except Exception as error:
             log.info("nobody_waited", problem=str(error) if isinstance(error, DatabaseFailed) else type(error).__name__)
 
     async def _outcome(self, connection: Connection, working: asyncio.Future[T]) -> T:
-        """What `working` returned or raised, once its time is over; the connection is given back."""
+        """Return or raise the result of `working` once its time is over, and give the connection back."""
         try:
             if not working.done():
                 _abandon(connection, working)
@@ -171,7 +170,7 @@ class Database:
             await self._connections.give_back(connection)
 
     async def _judge(self, connection: Connection, error: BaseException | None) -> None:
-        """Close a connection that would be handed out again and not work."""
+        """Close a connection that would no longer work."""
         if isinstance(error, asyncpg.InternalClientError):
             discard(connection)
         elif isinstance(error, asyncpg.PostgresError) and not _is_harmless(error):
@@ -181,10 +180,10 @@ class Database:
                 await self._connections.expire()
 
 
-async def _ended(running: asyncio.Future[Any], timeout_s: float) -> None:
-    """Wait until `running` is done or the time is over; it goes on where the caller is cancelled.
+async def _wait_for(running: asyncio.Future[Any], timeout_s: float) -> None:
+    """Wait until `running` is done or the time is over. If the caller is cancelled, `running` goes on.
 
-    `asyncio.wait` for one future, at a third of its cost: a batch pays for it twice.
+    Like `asyncio.wait` for one future, at a third of its cost; each batch pays for it twice.
     """
     loop = asyncio.get_running_loop()
     over = loop.create_future()
@@ -221,8 +220,8 @@ def _result(finished: asyncio.Future[T]) -> T:
         return finished.result()
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "")[:2] in {"22", "23"}:
-            raise DataRejected(f"SQLSTATE {error.sqlstate}") from None  # its text holds the data
+            raise DataRejected(f"SQLSTATE {error.sqlstate}") from None  # its text contains the data
         raise DatabaseUnavailable(f"SQLSTATE {error.sqlstate}") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        # InternalClientError: the server ended the session while nothing was asked, and asyncpg is still reading that.
+        # InternalClientError: the server ended an idle session, and asyncpg is still reading that.
         raise DatabaseUnavailable(type(error).__name__) from error

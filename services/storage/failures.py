@@ -1,4 +1,4 @@
-"""What a statement may fail with. What Postgres itself says stays inside `services/storage`."""
+"""The errors of a statement. Postgres' own errors stay inside `services/storage`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from vyris.errors import Retryable
 
 
 class DatabaseFailed(Retryable):
-    """A statement failed. `cause`, which is also its text, is for the log: never a value that was in the statement.
+    """A statement failed. `cause` is also its text; it is for the log and never contains a value of the statement.
 
-    The caller hears what every Retryable says.
+    The caller gets Retryable's usual message.
     """
 
     def __init__(self, cause: str) -> None:
@@ -20,11 +20,11 @@ class DatabaseFailed(Retryable):
 
 
 class DatabaseUnavailable(DatabaseFailed):
-    """Postgres could not be reached, refused, or did not answer in time; what it did is not known."""
+    """Postgres was not reachable, refused, or did not answer in time; the outcome is unknown."""
 
 
 class DatabaseUnreachable(DatabaseUnavailable):
-    """There is no connection to Postgres: nothing was asked of it."""
+    """There was no connection to Postgres, so no statement was sent."""
 
 
 class DataRejected(DatabaseFailed):

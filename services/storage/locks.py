@@ -1,7 +1,7 @@
-"""Advisory locks of Postgres: the registry of their keys, and the functions that take them.
+"""Postgres' advisory locks: the registry of their keys, and the functions that take them.
 
-Each lock is held to the end of the transaction. All processes over one database share the keys, also those of another
-release during an upgrade: a key that was released never changes.
+Each lock is held until the end of the transaction. All processes of one database share the keys, also processes of
+another release during an upgrade. So a released key never changes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from services.storage.connections import Connection
 from services.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)
-# The object of a lock that has but one.
+# The object of a lock with only one object.
 WHOLE: Final = 0
 
 
 @unique
 class LockClass(IntEnum):
-    """First half of a key; the second is an object of 32 bits (Postgres, 9.28.10)."""
+    """The first half of a key; the second half is an object of 32 bits (Postgres, 9.28.10)."""
 
     MINT_RECOUNT = 0x56595231  # "VYR1"; object: a drop, or WHOLE for all of them
     MINT_REAPER = 0x56595232  # "VYR2"
@@ -33,7 +33,7 @@ class LockClass(IntEnum):
 
 @dataclass(frozen=True)
 class LockKey:
-    """A key of 64 bits, hashed from a text. Postgres never confuses it with a key of two halves."""
+    """A key of 64 bits, hashed from a text. In Postgres it is separate from keys with two halves."""
 
     prefix: str
     seed: int
@@ -44,7 +44,7 @@ REFORGE_MEMBERSHIP: Final = LockKey("vyris.reforge:", 0)
 
 
 async def try_lock(connection: Connection, lock_class: LockClass, lock_object: int = WHOLE) -> bool:
-    """Take a lock unless another transaction holds it; tells whether it was taken."""
+    """Take a lock unless another transaction holds it. Return whether it was taken."""
     return bool(await connection.fetchval(QUERIES["try_lock"], lock_class, lock_object))
 
 
@@ -54,7 +54,7 @@ async def wait_for_lock(connection: Connection, lock_class: LockClass, lock_obje
 
 
 async def wait_for_hashed_locks(connection: Connection, lock_class: LockClass, objects: Iterable[str]) -> None:
-    """Take a lock for each text, in one order everywhere, so that two transactions never wait for each other."""
+    """Take a lock for each text, always in the same order, so that transactions cannot deadlock."""
     await connection.execute(QUERIES["wait_for_hashed_locks"], lock_class, sorted(objects))
 
 

@@ -1,7 +1,7 @@
-"""Loads named statements from a `queries.sql` file.
+"""Load named statements from a `queries.sql` file.
 
-Each statement begins with `-- name: snake_case` and a comment that says what it is for. What several of them need
-stands once, under `-- part: snake_case`, and each has it where it says `{snake_case}`.
+Each statement begins with `-- name: snake_case` and a comment with its purpose. A text that several statements share is
+written once, under `-- part: snake_case`, and replaces `{snake_case}` in them.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# What a statement is called, for traces: its text, which is code of ours, belongs into none.
+# The name of each statement's text. Traces contain names instead of texts.
 _NAMES: dict[str, str] = {}
 _HEAD = re.compile(r"^-- (?P<kind>name|part): (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 _PART = re.compile(r"\{(?P<part>[a-z0-9_]+)\}")
 
 
 def statement_name(statement: str) -> str:
-    """The name of a statement out of a `queries.sql`; empty for any other."""
+    """The name of a statement from a `queries.sql`; empty for any other."""
     return _NAMES.get(statement, "")
 
 
@@ -34,10 +34,10 @@ class Queries:
         _NAMES.update((statement, name) for name, statement in self._statements.items())
 
     def __getitem__(self, name: str) -> str:
-        """The SQL of a statement; KeyError if the file has none of that name."""
+        """The SQL of a statement. Raises KeyError for an unknown name."""
         return self._statements[name]
 
     @classmethod
     def beside(cls, module_file: str) -> Queries:
-        """The `queries.sql` in the folder of `module_file` (a module's `__file__`)."""
+        """Load the `queries.sql` in the folder of `module_file` (a module's `__file__`)."""
         return cls(Path(module_file).with_name("queries.sql"))

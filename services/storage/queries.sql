@@ -1,9 +1,9 @@
 -- name: try_lock
--- Takes an advisory lock to the end of the transaction, if nobody has it. $1 class, $2 object
+-- Takes an advisory lock to the end of the transaction, if no other transaction has it. $1 class, $2 object
 SELECT pg_try_advisory_xact_lock($1::int, $2::int);
 
 -- name: wait_for_lock
--- The same, but waits its turn, up to the lock timeout. $1 class, $2 object
+-- The same, but waits for it, up to the lock timeout. $1 class, $2 object
 SELECT pg_advisory_xact_lock($1::int, $2::int);
 
 -- name: wait_for_hashed_locks

@@ -1,4 +1,4 @@
-"""How a process uses Postgres."""
+"""Settings of a process's connections to Postgres."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/?#\[\]@]*)(:[0-9]{1,5})?")
 
 
 def postgres_url(text: str) -> str:
-    """A libpq URI (PostgreSQL's manual, 34.1.1.2), several hosts divided by commas. Raises ValueError."""
+    """Check a libpq URI (PostgreSQL's manual, 34.1.1.2); several hosts are separated by commas. Raises ValueError."""
     parts = urlsplit(text)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     sound = parts.scheme in {"postgres", "postgresql"} and not parts.fragment and all(map(_HOST.fullmatch, hosts))
@@ -33,10 +33,10 @@ def postgres_url(text: str) -> str:
 
 
 class PostgresSettings(BaseSettings):
-    """Where Postgres is, how many connections a process holds, and how long anything may take."""
+    """Postgres' address, the most connections of a process, and the time limits."""
 
     database_url: str = Field(description="libpq URI of the Postgres database that all services share")
-    postgres_pool_size: int = Field(8, ge=2, le=100, description="connections a process holds at most")
+    postgres_pool_size: int = Field(8, ge=2, le=100, description="most connections of a process")
     postgres_connect_timeout_ms: int = Field(2_000, ge=100, le=30_000, description="time to open a connection")
     postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
     postgres_statement_timeout_ms: int = Field(3_000, ge=20, le=20_000, description="time for one statement")
@@ -44,11 +44,11 @@ class PostgresSettings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_postgres(cls, value: str) -> str:
+    def _check_url(cls, value: str) -> str:
         return postgres_url(value)
 
     @model_validator(mode="after")
-    def _each_inside_the_next(self) -> Self:
+    def _check_limits(self) -> Self:
         limits = (self.postgres_lock_timeout_ms, self.postgres_statement_timeout_ms, self.postgres_call_timeout_ms)
         if not limits[0] < limits[1] < limits[2]:
             raise ValueError(

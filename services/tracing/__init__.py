@@ -1,8 +1,7 @@
-"""OpenTelemetry traces: off unless a collector is named, and then next to free when a request is not sampled.
+"""OpenTelemetry traces: off unless a collector is set. A request that is not sampled costs almost nothing.
 
-A call is a span whose parent is the gateway's (W3C `traceparent`); a batch is a trace of its own that links the calls
-it works for; what is asked of Postgres and Redis are spans inside either. Names are constants: no span says what a
-request held.
+A call is a span with the gateway's span as its parent (W3C `traceparent`). A batch is a separate trace that links its
+calls. Calls to Postgres and Redis are spans inside of both. Span names are constants and contain no data of a request.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class _State:
 
 
 def switch_on(endpoint: str, process: str) -> Callable[[], None]:
-    """Send spans to `endpoint` (`http://host:4317` or `host:4317`, OTLP over gRPC); call the answer at the end.
+    """Send spans to `endpoint` (`http://host:4317` or `host:4317`, OTLP over gRPC). Do nothing if it is empty.
 
-    It sends what still waits. Nothing happens for an empty endpoint. The SDK is imported only here: it is not needed
-    otherwise.
+    Return a function to call at the process's end; it sends the remaining spans. The SDK is imported only here, because
+    it is not needed without traces.
     """
     if not endpoint:
         return lambda: None
@@ -50,12 +49,12 @@ def switch_on(endpoint: str, process: str) -> Callable[[], None]:
 
 
 def is_on() -> bool:
-    """Whether spans go anywhere."""
+    """Whether traces are switched on."""
     return _State.tracer is not None
 
 
 def call_span(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> AbstractContextManager[trace.Span | None]:
-    """The span of one RPC, `method` being `/package.Service/Method`; a child of what its metadata names."""
+    """Start the span of one RPC, as a child of the span in its metadata. `method`: `/package.Service/Method`."""
     if _State.tracer is None:
         return _NOTHING
     carrier = {key: value for key, value in metadata if key in {"traceparent", "tracestate"} and isinstance(value, str)}
@@ -66,14 +65,14 @@ def call_span(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Abstr
         parent,
         kind=trace.SpanKind.SERVER,
         attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
-        # An exception's text may hold what a request held.
+        # An exception's text may contain data of a request.
         record_exception=False,
         set_status_on_exception=False,
     )
 
 
 def current() -> trace.SpanContext | None:
-    """What a batch links: the context of the span that is open right now, if it is sampled."""
+    """The context of the open span, for a batch to link; None if it is not sampled."""
     if _State.tracer is None:
         return None
     context = trace.get_current_span().get_span_context()
@@ -81,13 +80,13 @@ def current() -> trace.SpanContext | None:
 
 
 def exemplar() -> dict[str, str] | None:
-    """What a measurement keeps to find this trace again; None where nothing is traced."""
+    """The labels that link a measurement to the current trace; None if there is none."""
     context = current()
     return None if context is None else {"trace_id": trace.format_trace_id(context.trace_id)}
 
 
 def batch_span(name: str, calls: Sequence[trace.SpanContext]) -> AbstractContextManager[trace.Span | None]:
-    """A trace of its own for work on many calls, which it links; none where no call is sampled."""
+    """Start a separate trace for work on many calls, with links to them; no trace if no call is sampled."""
     if _State.tracer is None or not calls:
         return _NOTHING
     return _State.tracer.start_as_current_span(
@@ -100,9 +99,9 @@ def batch_span(name: str, calls: Sequence[trace.SpanContext]) -> AbstractContext
 
 
 def step_span(name: str, system: str, asked: str = "") -> AbstractContextManager[trace.Span | None]:
-    """One question to a database (`postgresql`, `redis`) inside a call or batch; none outside of both.
+    """Start the span of one request to a database, inside a call or batch; no span outside of both.
 
-    `asked` is the name of the statement, where it has one.
+    `system`: `postgresql` or `redis`. `asked`: the name of the statement, or empty.
     """
     if _State.tracer is None or not trace.get_current_span().get_span_context().is_valid:
         return _NOTHING

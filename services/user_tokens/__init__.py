@@ -1,4 +1,4 @@
-"""Bearer tokens of an identity provider: a call that names a `user_id` is made by that user, and can show it."""
+"""Bearer tokens of an identity provider: they prove that a call with a `user_id` comes from that user."""
 
 from services.user_tokens.settings import UserTokenSettings
 from services.user_tokens.verification import UserTokens, opened_user_tokens

@@ -1,8 +1,8 @@
-"""The keys of an identity provider, each with the one algorithm that it verifies.
+"""The keys of an identity provider, each with its one algorithm.
 
-Which algorithm that is follows from the key: P-256 is ES256, RSA is RS256 (what providers sign unless told otherwise),
-Ed25519 is EdDSA, which RFC 9864 spells Ed25519. A token's header is compared with it and never asked, so neither `none`
-nor an HMAC keyed with what the provider publishes (RFC 8725 section 2.1) can be meant.
+The key decides the algorithm: P-256 is ES256, RSA is RS256 (the providers' default), Ed25519 is EdDSA, which RFC 9864
+calls Ed25519. The token's own `alg` is only compared with it. So a token cannot choose `none`, or an HMAC keyed with
+the published key (RFC 8725 section 2.1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.jose import PRIVATE_MEMBERS, KeyRefused, Token, TokenRefused, publ
 
 ALGORITHMS: Final = frozenset({"ES256", "RS256", "EdDSA", "Ed25519"})
 _SPELLINGS: Final = {"Ed25519": "EdDSA"}
-# NIST SP 800-131A asks for 2048 at least; beyond 4096 a verification costs more than it proves.
+# NIST SP 800-131A requires 2048 at least; above 4096 a verification is too expensive.
 RSA_BITS: Final = range(2_048, 4_096 + 1)
 RSA_EXPONENT: Final = 65_537
 
@@ -40,7 +40,7 @@ class IssuerKey:
     key: Any
 
     def verify(self, token: Token) -> dict[str, Any]:
-        """The token's claims, now proven to be signed by this key. Raises TokenRefused."""
+        """Verify that this key signed the token, and return its claims. Raises TokenRefused."""
         algorithm = token.header["alg"]
         if _SPELLINGS.get(algorithm, algorithm) != self.algorithm:
             raise TokenRefused("The token's alg is not the one of the key that its kid names")
@@ -50,10 +50,10 @@ class IssuerKey:
 
 
 def verify_by_any(token: Token, keys: Sequence[IssuerKey]) -> dict[str, Any]:
-    """The token's claims, now proven to be signed by one of `keys`, of which there is at least one.
+    """Verify that one of `keys` (at least one) signed the token, and return its claims.
 
-    A provider may publish two keys of one `kid` with different algorithms (RFC 7517 section 4.5). Raises TokenRefused,
-    of the last key that has the token's algorithm.
+    A provider may publish two keys with one `kid` and different algorithms (RFC 7517 section 4.5). Raises TokenRefused
+    with the refusal of the last key that has the token's algorithm.
     """
     refusal: TokenRefused | None = None
     for key in sorted(keys, key=lambda key: key.algorithm == token.header["alg"]):
@@ -65,7 +65,7 @@ def verify_by_any(token: Token, keys: Sequence[IssuerKey]) -> dict[str, Any]:
 
 
 def issuer_key(jwk: dict[str, Any]) -> IssuerKey | None:
-    """A key of a provider's set; None for one of a kind that is not accepted. Raises KeyRefused."""
+    """Parse a key of a provider's set. Return None for a kind that is not accepted. Raises KeyRefused."""
     if PRIVATE_MEMBERS & jwk.keys():
         raise KeyRefused("The set publishes a private key")
     match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):

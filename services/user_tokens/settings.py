@@ -1,4 +1,4 @@
-"""Settings of user tokens, to be inherited by the settings of a service whose calls name a `user_id`."""
+"""Settings of user tokens. A service with a `user_id` in its requests inherits them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class UserTokenSettings(BaseSettings):
     user_jwt_audience: str = Field(
         "",
         max_length=512,
-        description="what the claim aud of a user's bearer token must name; required in production, "
-        "elsewhere empty means that it is not looked at",
+        description="name that the claim aud of a user's bearer token must contain; required in production, "
+        "elsewhere empty means that aud is not checked",
     )

@@ -1,14 +1,15 @@
-"""Who a caller is, as the identity provider says.
+"""Authenticate a caller by the identity provider's bearer token.
 
-A token is a JWT (RFC 7519, RFC 9068 for access tokens) in `authorization: Bearer …`, over JSON and gRPC alike, signed
-with ES256, RS256 or EdDSA, as the key that its `kid` names demands (`issuer_keys.py`):
+A token is a JWT (RFC 7519, RFC 9068 for access tokens) in `authorization: Bearer …`, over JSON and gRPC. Its signature
+is ES256, RS256 or EdDSA; the key of its `kid` decides which (`issuer_keys.py`). Its claims:
 
 iss   USER_JWT_ISSUER        exp   required, at most a day ahead
 sub   the user_id            nbf   optional
-aud   where USER_JWT_AUDIENCE is set
+aud   required if USER_JWT_AUDIENCE is set
 
-Whether it is in time is judged by this process' clock with a minute of leeway: no transaction has begun yet, and
-nothing is recorded by a token. The outcome is kept with the call and spoken where the contract has the owner's check.
+This process's clock decides whether the token is valid now, with a minute of leeway, because no transaction has begun
+yet and a token records nothing. The result is stored in the call. The service raises it at its check of the owner,
+whose place the contract sets.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ _NEEDED: Final = "A bearer token of the user is required (header Authorization)"
 
 
 class UserTokens:
-    """Finds out who calls. An `Authenticate` of the call boundary."""
+    """Authenticates callers. It is an `Authenticate` of the call boundary."""
 
     def __init__(
         self, keys: PublishedKeys[IssuerKey], issuer: str, audience: str, clock_s: Callable[[], float] = time.time
     ) -> None:
-        """`audience` may be empty: then aud is not looked at."""
+        """`audience`: the required name in aud; empty: aud is not checked."""
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._clock_s = clock_s
 
     async def __call__(self, request: Message, call: Call) -> None:
-        """Keep with a call that names a user who its caller is. Raises nothing."""
+        """Set the identity of a call with a `user_id`: the proven user, or the error for a check. Raises nothing."""
         if USER_FIELD not in request.DESCRIPTOR.fields_by_name:
             return
         try:
@@ -62,19 +63,19 @@ class UserTokens:
             call.identity = Identity(refusal)
 
     async def subject(self, authorization: list[str]) -> str:
-        """The user whom the one bearer token proves. Raises Unauthorized, Retryable."""
+        """Return the user that the bearer token proves. Raises Unauthorized (also for several tokens), Retryable."""
         try:
             return _subject(await self._claims(authorization))
         except TokenRefused as refusal:
             raise Unauthorized(f"Bearer token: {refusal.message}") from None
 
     async def _claims(self, authorization: list[str]) -> Mapping[str, Any]:
-        """The claims of the one bearer token. Raises Unauthorized, TokenRefused, Retryable."""
+        """Verify the only bearer token and return its claims. Raises Unauthorized, TokenRefused, Retryable."""
         if len(authorization) != 1 or not authorization[0].lower().startswith(_SCHEME):
             raise Unauthorized(_NEEDED)
-        return await self._proven(authorization[0][len(_SCHEME) :].strip())
+        return await self._verify(authorization[0][len(_SCHEME) :].strip())
 
-    async def _proven(self, text: str) -> Mapping[str, Any]:
+    async def _verify(self, text: str) -> Mapping[str, Any]:
         token = read_token(text, typ=_TYP, max_bytes=TOKEN_LIMIT_BYTES, algorithms=ALGORITHMS)
         self._check(token.claims)
         keys = await self._keys.candidates(token.kid)
@@ -102,14 +103,14 @@ def _subject(claims: Mapping[str, Any]) -> str:
 
 
 def _verified_email(claims: Mapping[str, Any]) -> str:
-    """OpenID Connect Core 5.1: `email` counts where `email_verified` is true; some providers write it as a string."""
+    """OpenID Connect Core 5.1: `email` counts if `email_verified` is true. Some providers write "true" as a string."""
     email = claims.get("email")
     return email if isinstance(email, str) and claims.get("email_verified") in (True, "true") else ""
 
 
 @asynccontextmanager
 async def opened_user_tokens(settings: UserTokenSettings, *, production: bool) -> AsyncIterator[UserTokens | None]:
-    """What authenticates users; None where the settings name no identity provider. Raises WrongSetting."""
+    """Open the authentication of users; None if the settings name no identity provider. Raises WrongSetting."""
     issuer, source = settings.user_jwt_issuer, settings.user_jwt_jwks
     if bool(issuer) != bool(source):
         raise WrongSetting("USER_JWT_ISSUER and USER_JWT_JWKS come together")

@@ -1,1 +1,1 @@
-"""Wallet: a signed pass for a membership, kept true on the phone that holds it. See README.md for what is promised."""
+"""Wallet issues a signed pass for a membership and keeps it up to date on phones. README.md lists the promises."""

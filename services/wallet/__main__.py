@@ -29,7 +29,7 @@ from services.wallet.web_service import PassWebService
 
 @asynccontextmanager
 async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
-    """Everything that the wallet process serves, and its end."""
+    """Build the wallet process, and stop its tasks at the end."""
     credentials = credentials_from(settings)
     announce_expiry(credentials)
     tokens = tokens_from(settings)

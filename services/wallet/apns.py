@@ -24,27 +24,27 @@ from services.wallet.signing import SigningCredentials
 TIMEOUT_S: Final = 10.0
 CONNECTIONS_LIMIT: Final = 2
 KEPT_FOR_S: Final = 24 * 3600  # How long Apple keeps a push for a phone that is off.
-# About the device. All else is about us or Apple. DeviceTokenNotForTopic, for one, comes for every phone if our topic
-# is another than the one that the passes name, and no phone may be forgotten for that.
+# Reasons about the device. All others are about us or Apple. DeviceTokenNotForTopic, for example, comes for every phone
+# if our topic differs from the passes' topic, and must not delete any phone.
 _GONE_REASONS: Final = {"BadDeviceToken", "Unregistered", "ExpiredToken"}
-# Not worth another attempt in a minute, and no fault of the device: our certificate, topic, headers or payload.
+# Errors about our certificate, topic, headers or payload. A retry within a minute does not help.
 _ABOUT_US: Final = frozenset({400, 403, 404, 405, 413})
 
 
 class PushOutcome(enum.Enum):
-    """What is to be done after an attempt."""
+    """The outcome of an attempt, which decides the next step."""
 
     DELIVERED = "delivered"
     GONE = "gone"  # the token is dead: unregister it
-    RETRY = "retry"  # Apple or the network could not
-    REFUSED = "refused"  # Apple refuses us: somebody must mend the certificate or the topic, and until then it waits
+    RETRY = "retry"  # a failure of Apple or the network
+    REFUSED = "refused"  # Apple refuses us: an operator must fix the certificate or the topic; the push waits
     GAVE_UP = "gave_up"  # the last attempt of a push failed as well
-    SKIPPED = "skipped"  # there is no APNs to push to
+    SKIPPED = "skipped"  # APNs is not configured
 
 
 @dataclass(frozen=True, slots=True)
 class PushAnswer:
-    """How an attempt ended. `gone_since_s` is seconds since 1970 where Apple says since when a token is dead."""
+    """An attempt's result. `gone_since_s`: since when the token is dead, in seconds since 1970, if Apple says so."""
 
     outcome: PushOutcome
     reason: str
@@ -55,7 +55,7 @@ class ApnsClient:
     """One HTTP/2 client with the pass certificate. Use as a context manager."""
 
     def __init__(self, origin: str, credentials: SigningCredentials, topic: str, *, trusted: Path | None) -> None:
-        """`trusted` is a file of certificates to trust instead of the system's."""
+        """`trusted`: a file of CA certificates that replace the system's."""
         self._topic = topic
         self._client = httpx.AsyncClient(
             base_url=origin,
@@ -75,7 +75,7 @@ class ApnsClient:
         await self._client.aclose()
 
     async def push(self, token: str) -> PushAnswer:
-        """Tell the device that something changed. Raises nothing of HTTP's."""
+        """Send one push to the device with this token. HTTP errors become a `PushAnswer`; none is raised."""
         headers = {
             "apns-topic": self._topic,
             "apns-push-type": "background",
@@ -90,22 +90,22 @@ class ApnsClient:
 
 
 def _path(token: str) -> str:
-    """The token is opaque: whatever it holds stays one segment of the path (dots too, or `..` would be resolved)."""
+    """Quote the token, so that it stays one segment of the path. Dots too, or `..` would be resolved."""
     return "/3/device/" + quote(token, safe="").replace(".", "%2E")
 
 
 def _answer(response: httpx.Response) -> PushAnswer:
     if response.status_code == httpx.codes.OK:
         return PushAnswer(PushOutcome.DELIVERED, "ok")
-    reason, since_s = _told(response)
+    reason, since_s = _parse_reason(response)
     if response.status_code == httpx.codes.GONE or reason in _GONE_REASONS:
         return PushAnswer(PushOutcome.GONE, reason, since_s)
     outcome = PushOutcome.REFUSED if response.status_code in _ABOUT_US else PushOutcome.RETRY
     return PushAnswer(outcome, f"{response.status_code} {reason}".strip())
 
 
-def _told(response: httpx.Response) -> tuple[str, float | None]:
-    """Apple's reason, bounded, and since when the token is dead (milliseconds in the answer)."""
+def _parse_reason(response: httpx.Response) -> tuple[str, float | None]:
+    """Apple's reason (at most 64 characters), and since when the token is dead, in seconds (Apple: milliseconds)."""
     try:
         document = response.json()
         reason, since_ms = str(document.get("reason", ""))[:64], document.get("timestamp")
@@ -117,11 +117,11 @@ def _told(response: httpx.Response) -> tuple[str, float | None]:
 def _tls_context(credentials: SigningCredentials, trusted: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(trusted) if trusted else None)
-    except OSError as problem:  # an SSLError is one, too
+    except OSError as problem:  # SSLError is a subclass
         raise WrongSetting(f"APNS_CA cannot be used: {problem.strerror or 'it holds no certificate'}") from None
     key = credentials.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = b"".join(part.public_bytes(Encoding.PEM) for part in (credentials.certificate, credentials.intermediate))
-    # Python's ssl reads keys from files only; this one is private to us and gone at once.
+    # Python's ssl reads keys only from files; this file is private to us and deleted at once.
     with tempfile.NamedTemporaryFile() as pem:
         pem.write(key + chain)
         pem.flush()

@@ -1,7 +1,7 @@
-"""Reads what passes are signed with, and says what is wrong with it.
+"""Read the certificates and the key that sign passes, and check them.
 
-A certificate that does not belong to the pass type is the commonest reason that
-a pass silently does not open, so everything is compared at start.
+The most common reason why a pass silently does not open is a certificate for another pass type. So everything is
+compared at start.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ WWDR_EXTENSION: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.2.1")
 COMMON_NAME_PREFIX: Final = "Pass Type ID: "
 WWDR_COMMON_NAME: Final = "Apple Worldwide Developer Relations Certification Authority"
 WWDR_GENERATION: Final = "G4"
-# Stands in the intermediate that we make ourselves for development, and in none of Apple's.
+# The mark of our own development intermediate; Apple's certificates never have it.
 DEVELOPMENT_QUALIFIER: Final = "VYRIS development"
 
 _STRING_TAGS: Final = (b"\x0c", b"\x16")  # UTF8String, IA5String
 
 
 class CertificateProblem(Exception):
-    """The signing certificate, key or intermediate cannot be used; the text says which and what to do."""
+    """The signing certificate, key or intermediate is unusable. The text names the setting and what to do."""
 
 
 def read_setting(name: str, value: str) -> bytes:
-    r"""Return what setting `name` holds: PEM text (its newlines may be written `\n`) or a file's content."""
+    r"""Return the content of setting `name`: PEM text (its newlines may be written `\n`), or the file that it names."""
     text = value.replace("\\n", "\n").strip()
     if text.startswith("-----BEGIN"):
         return text.encode() + b"\n"
@@ -50,7 +50,7 @@ def read_setting(name: str, value: str) -> bytes:
 def load_credentials(
     *, certificate: bytes, private_key: bytes, passphrase: str | None, intermediate: bytes
 ) -> SigningCredentials:
-    """Parse PEM or DER. Raises CertificateProblem that names the setting."""
+    """Parse PEM or DER. Raises CertificateProblem, which names the setting."""
     return SigningCredentials(
         certificate=_certificate("PKPASS_CERTIFICATE", certificate),
         private_key=_private_key(private_key, passphrase),
@@ -66,7 +66,7 @@ def check_credentials(
     now: datetime,
     allow_development: bool,
 ) -> None:
-    """Raise CertificateProblem that lists every field that differs from the settings."""
+    """Compare the credentials with the settings. Raises CertificateProblem, which lists every field that differs."""
     problems = [
         *_identity_problems(credentials.certificate, pass_type_identifier, team_identifier),
         *_chain_problems(credentials, allow_development),
@@ -141,7 +141,7 @@ def is_development(intermediate: x509.Certificate) -> bool:
 
 
 def subject_value(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str | None:
-    """Return the first value of `oid` in the subject; None where there is none."""
+    """Return the first value of `oid` in the subject, or None."""
     attributes = certificate.subject.get_attributes_for_oid(oid)
     return str(attributes[0].value) if attributes else None
 

@@ -1,8 +1,7 @@
-"""A throw-away certificate chain for development: Apple's names and extensions, our keys.
+"""A throw-away certificate chain for development, with Apple's names and extensions and our keys.
 
-Written into the keys folder on first use: `pass_root.pem` (what a check trusts),
-`pass_wwdr.pem`, `pass_certificate.pem`, `pass_key.pem`. The keys of the root and
-of the intermediate are never stored, so nothing else can be issued under them.
+Written into the keys folder on first use: `pass_root.pem` (the trusted root), `pass_wwdr.pem`, `pass_certificate.pem`,
+`pass_key.pem`. The keys of the root and of the intermediate are not stored, so they cannot issue other certificates.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.development_keys import held
+from services.development_keys import lock_key
 from services.runtime.whole_file import write_whole
 from services.wallet.certificates import (
     COMMON_NAME_PREFIX,
@@ -42,8 +41,8 @@ _ASN1_NULL: Final = b"\x05\x00"
 
 
 def development_credentials(keys: Path, *, pass_type_identifier: str, team_identifier: str) -> SigningCredentials:
-    """Return the credentials in folder `keys`; make them where there are none for this pass type and team."""
-    with held(keys, "pass_keys"):  # Replicas that start together share one chain.
+    """Return the credentials in folder `keys`; make them if there are none for this pass type and team."""
+    with lock_key(keys, "pass_keys"):  # Replicas that start at the same time share one chain.
         try:
             credentials = _read(keys)
             check_credentials(

@@ -1,4 +1,4 @@
-"""What devices complain of, into our log: few lines, short ones, nothing secret."""
+"""Write the errors that phones report into our log: few lines, short, without secrets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LINE_LIMIT: Final = 500
 LINES_PER_SECOND: Final = 10.0
 BURST: Final = 100.0
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# Wallet quotes requests with their tokens; serials and tokens are long runs of these characters.
+# Apple Wallet quotes requests with their tokens; serials and tokens are long runs of these characters.
 _SECRET: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 
 
-def presentable(line: str) -> str:
-    """One printable line without anything that could be a token."""
+def clean_line(line: str) -> str:
+    """Make one printable line, without any text that could be a token."""
     return _SECRET.sub("[removed]", _UNPRINTABLE.sub(" ", line[: 4 * LINE_LIMIT]))[:LINE_LIMIT]
 
 
 class DeviceLogs:
-    """Lets so many lines a second through, for all devices together; the rest is counted."""
+    """Logs at most `LINES_PER_SECOND`, for all devices together, and counts the rest."""
 
     def __init__(self) -> None:
         self._tokens = BURST
@@ -34,18 +34,18 @@ class DeviceLogs:
         self._dropped = 0
 
     def record(self, lines: Sequence[str]) -> int:
-        """Log what the limits allow; returns how many lines that was."""
+        """Log as many lines as the limits allow. Return their number."""
         written = 0
         for line in lines[:LINES_PER_CALL]:
-            if not self._allowed():
+            if not self._take_token():
                 break
-            log.info("pass_device_log", line=presentable(line), dropped_before=self._dropped)
+            log.info("pass_device_log", line=clean_line(line), dropped_before=self._dropped)
             self._dropped = 0
             written += 1
         self._dropped += len(lines) - written
         return written
 
-    def _allowed(self) -> bool:
+    def _take_token(self) -> bool:
         now_s = time.monotonic()
         self._tokens = min(BURST, self._tokens + (now_s - self._seen_s) * LINES_PER_SECOND)
         self._seen_s = now_s

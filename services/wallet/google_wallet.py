@@ -1,8 +1,7 @@
-"""A link that saves the membership's card to Google Wallet: one signed JWT that carries the whole card.
+"""A link that saves the membership's card to Google Wallet: one signed JWT that contains the whole card.
 
-Source: Google Wallet API, "Generic pass" and "JWT" (`typ: savetowallet`, RS256,
-`aud: google`). Nothing is called at Google; the card is created when the owner
-opens the link.
+Source: Google Wallet API, "Generic pass" and "JWT" (`typ: savetowallet`, RS256, `aud: google`). We do not call Google:
+it creates the card when the owner opens the link.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SAVE_URL: Final = "https://pay.google.com/gp/v/save/"
 
 @dataclass(frozen=True)
 class GoogleIssuer:
-    """A service account with its key, parsed, and the class that its cards belong to."""
+    """A service account with its parsed key, and the class of its cards."""
 
     issuer_id: str
     class_suffix: str
@@ -56,9 +55,9 @@ class GoogleIssuer:
             "id": f"{self.issuer_id}.{facts.public_id}",
             "classId": self._class_id,
             "state": "ACTIVE",
-            "cardTitle": _localized(self.organization_name),
-            "header": _localized(f"{shown_tier(facts.tier)} {facts.year}"),
-            "subheader": _localized("MEMBER NO."),
+            "cardTitle": _localize(self.organization_name),
+            "header": _localize(f"{shown_tier(facts.tier)} {facts.year}"),
+            "subheader": _localize("MEMBER NO."),
             "hexBackgroundColor": "#{:02x}{:02x}{:02x}".format(*palette_for(facts.tier).background),
             "textModulesData": [
                 {"id": "number", "header": "MEMBER NO.", "body": str(facts.sequence_num)},
@@ -73,7 +72,7 @@ class GoogleIssuer:
 
 
 def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
-    """The issuer that the settings name; None where they name none. Raises WrongSetting."""
+    """The issuer of the settings, or None if they name none. Raises WrongSetting."""
     account = settings.google_wallet_service_account.get_secret_value().strip()
     if not account and not settings.google_wallet_issuer_id:
         return None
@@ -96,7 +95,7 @@ def google_issuer(settings: WalletSettings) -> GoogleIssuer | None:
     )
 
 
-def _localized(phrase: str) -> dict[str, Any]:
+def _localize(phrase: str) -> dict[str, Any]:
     translations = {language: translate(phrase, language) for language in LANGUAGES[1:]}
     localized: dict[str, Any] = {"defaultValue": {"language": LANGUAGES[0], "value": phrase}}
     if any(value != phrase for value in translations.values()):

@@ -1,4 +1,4 @@
-"""Judges a pass with an engine that did not make it: OpenSSL's `cms -verify`."""
+"""Verify a pass with a second implementation: OpenSSL's `cms -verify`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ VERIFY_TIMEOUT_S: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a signature holds. `holds` is None where nothing could judge it."""
+    """Whether a signature is valid. `holds` is None if it could not be checked."""
 
     holds: bool | None
     reason: str
 
 
 def judge_signature(opened: OpenedPass, root: Path | None) -> Verdict:
-    """Verify the signature over the manifest up to the certificate in `root`, or without a chain where None."""
+    """Verify the manifest's signature, with the chain up to the certificate in `root`, or (None) without the chain."""
     openssl = shutil.which("openssl")
     if openssl is None:
         return Verdict(None, "openssl is not installed, so nothing judged the signature")
@@ -49,7 +49,7 @@ def judge_signature(opened: OpenedPass, root: Path | None) -> Verdict:
 
 
 def signers(opened: OpenedPass) -> list[x509.Certificate]:
-    """Return the certificates inside the signature; empty where it cannot be read."""
+    """Return the certificates inside the signature; empty if it cannot be read."""
     try:
         return pkcs7.load_der_pkcs7_certificates(opened.files["signature"])
     except (KeyError, ValueError):

@@ -1,8 +1,7 @@
-"""Who may have which pass: the order of checks of IssuePass, and the issue of a first pass.
+"""Issue passes: the checks of IssuePass in their order, and the insert of a first pass.
 
-A membership has one pass at a time. Its serial is the one told at mint until the
-membership moves to another device; then the old pass is over and a new one, with
-a new serial, is issued at the next wish.
+A membership has one pass at a time. Its first serial is the one in the answer to the mint. When the membership moves to
+another device, the old pass is void, and the next request issues a new pass with a new serial.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from vyris.errors import Retryable
 
 PUBLIC_ID_BYTES: Final = 16
 
-# Given the active device's thumbprint, the proof to be spent; raises Unauthorized.
+# Takes the active device's thumbprint, returns the verified proof to spend. Raises Unauthorized.
 AskForProof = Callable[[str | None], VerifiedProof | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """A membership as one snapshot shows it, with its current pass where one was issued."""
+class _Membership:
+    """A membership in one snapshot, with its current pass, if any."""
 
     user_id: str
     revoked: bool
@@ -69,62 +68,63 @@ async def issue_pass(
     require_user: Callable[[str], None],
     ask_for_proof: AskForProof,
 ) -> PassFacts:
-    """The facts of the owner's current pass, issued if need be.
+    """Return the facts of the owner's current pass; issue the pass if there is none.
 
-    Raises NotFound, Unauthorized (another's, revoked, proof missing or bad), Retryable.
+    `require_user` raises Unauthorized if the caller is not this user. `ask_for_proof` verifies the caller's device
+    proof. Raises NotFound, Unauthorized (another user's or revoked membership, missing or wrong proof), Retryable.
     """
-    standing = await _read(database, membership_id)
+    membership = await _read(database, membership_id)
     require_user(user_id)
-    require_owner(standing.user_id, user_id, revoked=standing.revoked)
-    proof = ask_for_proof(standing.thumbprint)
-    if proof is None and standing.serial is not None and standing.public_id is not None:
-        return standing.facts(standing.serial, standing.public_id)
+    require_owner(membership.user_id, user_id, revoked=membership.revoked)
+    proof = ask_for_proof(membership.thumbprint)
+    if proof is None and membership.serial is not None and membership.public_id is not None:
+        return membership.facts(membership.serial, membership.public_id)
 
     async def work(connection: Connection) -> PassFacts:
         await spend(connection, proof)
-        return await _issue(connection, membership_id, standing)
+        return await _issue(connection, membership_id, membership)
 
     return await database.in_transaction(work)
 
 
 async def issue_to_operator(database: Database, membership_id: UUID, actor: Actor) -> PassFacts:
-    """The same for an operator, who need not be the owner; with an entry in the audit log.
+    """Issue a pass to an operator, who need not be the owner, with an entry in the audit log.
 
-    Raises NotFound, Unauthorized.
+    Raises NotFound (unknown membership), Unauthorized (revoked membership).
     """
-    standing = await _read(database, membership_id)
-    require_live(revoked=standing.revoked)
+    membership = await _read(database, membership_id)
+    require_live(revoked=membership.revoked)
 
     async def work(connection: Connection) -> PassFacts:
-        facts = await _issue(connection, membership_id, standing)
+        facts = await _issue(connection, membership_id, membership)
         await actor.note(connection, "pass.build", str(membership_id), serial=facts.serial_number)
         return facts
 
     return await audited(database, work)
 
 
-async def _issue(connection: Connection, membership_id: UUID, seen: _Standing) -> PassFacts:
-    """Read again under the lock that keeps the membership's events away, then insert what is missing."""
+async def _issue(connection: Connection, membership_id: UUID, seen: _Membership) -> PassFacts:
+    """Read again under the lock that excludes the event follower, then insert the pass if it is missing."""
     await wait_for_hashed_locks(connection, LockClass.WALLET_MEMBERSHIP, [str(membership_id)])
-    standing = _standing(await connection.fetchrow(QUERIES["read_membership"], membership_id))
-    require_live(revoked=standing.revoked)
-    if (standing.thumbprint, standing.generation) != (seen.thumbprint, seen.generation):
-        # It moved a moment ago: who was allowed then needs not be now.
+    membership = _parse_membership(await connection.fetchrow(QUERIES["read_membership"], membership_id))
+    require_live(revoked=membership.revoked)
+    if (membership.thumbprint, membership.generation) != (seen.thumbprint, seen.generation):
+        # It has just moved, so the proof that we checked may be of the old device.
         raise Retryable("The membership has just changed; send the same request again")
-    if standing.serial is not None and standing.public_id is not None:
-        return standing.facts(standing.serial, standing.public_id)
+    if membership.serial is not None and membership.public_id is not None:
+        return membership.facts(membership.serial, membership.public_id)
     public_id = secrets.token_urlsafe(PUBLIC_ID_BYTES)
-    row = await connection.fetchrow(QUERIES["insert_pass"], membership_id, standing.generation, public_id)
+    row = await connection.fetchrow(QUERIES["insert_pass"], membership_id, membership.generation, public_id)
     if row is None:
         raise unknown_membership()
-    return standing.facts(row["serial"], row["public_id"])
+    return membership.facts(row["serial"], row["public_id"])
 
 
-async def _read(database: Database, membership_id: UUID) -> _Standing:
-    return _standing(await database.fetchrow(QUERIES["read_membership"], membership_id))
+async def _read(database: Database, membership_id: UUID) -> _Membership:
+    return _parse_membership(await database.fetchrow(QUERIES["read_membership"], membership_id))
 
 
-def _standing(row: asyncpg.Record | None) -> _Standing:
+def _parse_membership(row: asyncpg.Record | None) -> _Membership:
     if row is None:
         raise unknown_membership()
-    return _Standing(**{name: row[name] for name in _Standing.__slots__})
+    return _Membership(**{name: row[name] for name in _Membership.__slots__})

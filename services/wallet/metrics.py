@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge
 
 PASSES_SIGNED = Counter("vyris_wallet_passes_signed", "Passes that were signed")
 PASSES_WAITING = Gauge("vyris_wallet_passes_waiting", "Passes that wait for their signature")
-PUSHES = Counter("vyris_wallet_pushes", "Attempts to push, by how they ended", ["outcome"])
+PUSHES = Counter("vyris_wallet_pushes", "Attempts to push, by outcome", ["outcome"])
 PUSHES_OWED = Gauge("vyris_wallet_pushes_owed", "Pushes that wait, retries included")
 OLDEST_PUSH_S = Gauge("vyris_wallet_oldest_push_seconds", "Age of the push that waits longest")
 CERTIFICATE_EXPIRY = Gauge(

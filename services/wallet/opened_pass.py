@@ -1,4 +1,4 @@
-"""A `.pkpass` as somebody else finds it: its files, its text, and whether they agree with its manifest."""
+"""Read a `.pkpass`: its files, its text, and whether they match its manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STRING_LINE: Final = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*=\s*"((?:[^"\\]|\\.)*)
 
 
 class NotAPass(Exception):
-    """The bytes are no pass; the text says why."""
+    """The bytes are not a pass. The text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,15 @@ class OpenedPass:
     document: dict[str, Any]
 
     def translate(self, phrase: str, language: str) -> str:
-        """Return `phrase` as this pass says it in `language`."""
+        """Return this pass's translation of `phrase` into `language`."""
         return self._strings(language).get(phrase, phrase)
 
     def languages(self) -> list[str]:
-        """Return the languages that this pass speaks."""
+        """Return the languages of this pass."""
         return sorted(name.split(".")[0] for name in self.files if name.endswith(".lproj/pass.strings"))
 
     def problems(self) -> list[str]:
-        """Return what differs from the manifest; empty where every sum agrees."""
+        """Return the differences from the manifest; empty if every sum matches."""
         try:
             sums = json.loads(self.files["manifest.json"])
         except (KeyError, ValueError):
@@ -56,7 +56,7 @@ class OpenedPass:
 
     def _strings(self, language: str) -> dict[str, str]:
         text = self.files.get(f"{language}.lproj/pass.strings", b"").decode("utf-8", "replace")
-        return {_unquoted(key): _unquoted(value) for key, value in _STRING_LINE.findall(text)}
+        return {_unquote(key): _unquote(value) for key, value in _STRING_LINE.findall(text)}
 
 
 def open_pass(package: bytes) -> OpenedPass:
@@ -75,5 +75,5 @@ def open_pass(package: bytes) -> OpenedPass:
     return OpenedPass(files, document)
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     return text.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")

@@ -1,8 +1,7 @@
-"""Puts a pass together: files, manifest of their SHA-1 sums, signature, zip.
+"""Build a pass: files, manifest of their SHA-1 sums, signature, zip.
 
-Source: Apple, "Building a Pass". The images and translations of a design are
-hashed and laid out once; what is left for each pass is its text, two hashes,
-one signature and one join.
+Source: Apple, "Building a Pass". The images and translations of a design are hashed and laid out once. Each pass then
+needs only its text, two hashes, one signature and one join.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ MEDIA_TYPE: Final = "application/vnd.apple.pkpass"
 
 
 def sha1_hex(content: bytes) -> str:
-    """Return the sum that Apple's manifest format prescribes; trust rests on the signature's SHA-256."""
+    """Return the SHA-1 that Apple's manifest format requires. The security comes from the signature's SHA-256."""
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
@@ -40,7 +39,7 @@ class PassDesign:
         self._archive = StoredZip(files)
 
     def manifest(self, pass_text: bytes) -> bytes:
-        """Return `manifest.json`: the SHA-1 of every file but itself and the signature."""
+        """Return `manifest.json`: the SHA-1 of every file except itself and the signature."""
         return b"{\n" + self._manifest_start + _manifest_line("pass.json", pass_text) + b"\n}\n"
 
     def package(self, pass_text: bytes, credentials: SigningCredentials) -> bytes:
@@ -52,7 +51,7 @@ class PassDesign:
 
 
 class PassPress:
-    """Makes signed passes. Holds every design in memory (about 400 KB each)."""
+    """Makes signed passes. Keeps every design in memory (about 400 KB each)."""
 
     def __init__(self, issuer: PassIssuer, credentials: SigningCredentials) -> None:
         """Read all designs."""
@@ -62,6 +61,6 @@ class PassPress:
         self._designs = {palette.name: PassDesign(images_for(palette) | words) for palette in PALETTES}
 
     def press(self, facts: PassFacts, authentication_token: str) -> bytes:
-        """Return the signed pass that tells `facts`; the same bytes every time but for the signing time."""
+        """Return the signed pass for `facts`. The same facts give the same bytes, except for the signing time."""
         design = self._designs[palette_for(facts.tier).name]
         return design.package(pass_json(facts, self._issuer, authentication_token), self._credentials)

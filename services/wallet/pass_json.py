@@ -1,7 +1,6 @@
 """The text of a pass: `pass.json` in Apple's `storeCard` style.
 
-Source: Apple, "Wallet Passes" (Pass, PassFields, Pass.Barcodes). The same facts
-give the same bytes.
+Source: Apple, "Wallet Passes" (Pass, PassFields, Pass.Barcodes). The same facts give the same bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ FORMAT_VERSION: Final = 1
 
 
 class PassState(enum.StrEnum):
-    """What a pass says of its membership. Every state but ACTIVE is voided."""
+    """The membership's state on the pass. Every state except ACTIVE is voided."""
 
     ACTIVE = "ACTIVE"  # -> REVOKED, MOVED
     REVOKED = "REVOKED"  # -> ACTIVE (the revocation was reversed)
-    MOVED = "MOVED"  # final: the membership lives on another device, under another serial
+    MOVED = "MOVED"  # final: the membership is on another device, with another serial
 
 
 STATE_PHRASES: Final = {PassState.ACTIVE: "Active", PassState.REVOKED: "Revoked", PassState.MOVED: "Moved"}
@@ -32,7 +31,7 @@ STATE_PHRASES: Final = {PassState.ACTIVE: "Active", PassState.REVOKED: "Revoked"
 
 @dataclass(frozen=True, slots=True)
 class PassIssuer:
-    """Who issues passes, and where they are kept up to date.
+    """The issuer of passes, and the web service that updates them.
 
     `web_service_url` is https, or None for passes that are never updated.
     """
@@ -45,7 +44,7 @@ class PassIssuer:
 
 @dataclass(frozen=True, slots=True)
 class PassFacts:
-    """What one pass tells. `public_id` is random and stands for the membership in the QR code."""
+    """The content of one pass. `public_id` is random and identifies the membership in the QR code."""
 
     serial_number: str
     public_id: str
@@ -54,11 +53,11 @@ class PassFacts:
     sequence_num: int
     minted_at: datetime
     state: PassState = PassState.ACTIVE
-    is_test: bool = False  # a test purchase (sandbox): nothing was paid
+    is_test: bool = False  # a test purchase (sandbox), not paid
 
 
 def file_name(facts: PassFacts) -> str:
-    """Return the name under which the pass is offered for download."""
+    """Return the file name of the download."""
     return f"vyris-{facts.tier}-{facts.sequence_num}.pkpass"
 
 
@@ -126,7 +125,7 @@ def _store_card(facts: PassFacts) -> dict[str, list[dict[str, Any]]]:
 
 
 def _test_mark(facts: PassFacts) -> list[dict[str, Any]]:
-    """In the header, which is seen also where passes lie in a stack."""
+    """The test mark goes into the header, which stays visible in a stack of passes."""
     return [{"key": "sandbox", "label": NOT_PAID, "value": SANDBOX}] if facts.is_test else []
 
 

@@ -1,6 +1,6 @@
-"""The secret inside a pass, by which its holder is known to the web service: HMAC-SHA-256(key, serial).
+"""The secret inside a pass, which the web service requires: HMAC-SHA-256(key, serial).
 
-Nothing is stored, and a token can no more change than its serial can.
+It is derived, not stored. A token changes only with its serial.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import kept_secret
+from services.development_keys import read_or_make_secret
 from vyris.device_keys import base64url
 
 SCHEME: Final = "ApplePass"
@@ -30,7 +30,7 @@ class PassTokens:
         return base64url(digest)
 
     def admits(self, authorization: str | None, serial: UUID) -> bool:
-        """Whether an `Authorization` header carries the token of this pass; in constant time."""
+        """Whether an `Authorization` header contains the token of this pass. Takes constant time."""
         scheme, _, presented = (authorization or "").partition(" ")
         right = hmac.compare_digest(presented.strip().encode("utf-8", "replace"), self.token(serial).encode())
         return right and scheme.lower() == SCHEME.lower()
@@ -38,4 +38,4 @@ class PassTokens:
 
 def development_key(keys: Path) -> str:
     """The key in folder `keys`, made on first use."""
-    return kept_secret(keys, KEY_FILE)
+    return read_or_make_secret(keys, KEY_FILE)

@@ -1,7 +1,7 @@
-"""What stands on a pass, in every language that it speaks.
+"""The phrases on a pass, in all its languages.
 
-The English phrase is itself the key, so a phone set to a language that is not
-here shows English. Apple: a pass's `<language>.lproj/pass.strings`.
+The English phrase is the key, so a phone with another language shows English. Apple: a pass's
+`<language>.lproj/pass.strings`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Language(StrEnum):
-    """The languages that passes speak; phrases are kept under the first."""
+    """The languages of passes. Phrases are keyed by the first one."""
 
     EN = "en"
     DE = "de"
@@ -50,7 +50,7 @@ ABOUT: Final = next(phrase for phrase in _TRANSLATIONS if phrase.startswith("Thi
 
 
 def translate(phrase: str, language: str) -> str:
-    """Return `phrase` in `language`; a phrase or language that is not known stays as it is."""
+    """Translate `phrase` into `language`. Return `phrase` itself if the phrase or the language is unknown."""
     if language not in LANGUAGES or phrase not in _TRANSLATIONS:
         return phrase
     return (phrase, *_TRANSLATIONS[phrase])[LANGUAGES.index(language)]
@@ -60,12 +60,12 @@ def strings_files() -> dict[str, bytes]:
     """Return the `pass.strings` of every language: path in the pass to UTF-8 bytes."""
     return {
         f"{language}.lproj/pass.strings": "".join(
-            f"{_quoted(phrase)} = {_quoted(translate(phrase, language))};\n" for phrase in _TRANSLATIONS
+            f"{_quote(phrase)} = {_quote(translate(phrase, language))};\n" for phrase in _TRANSLATIONS
         ).encode()
         for language in LANGUAGES
     }
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -1,6 +1,6 @@
 -- name: read_membership
--- What IssuePass must know: the membership, its drop, its active device, and its pass where one was issued since it
--- last moved. $1 membership
+-- What IssuePass needs: the membership, its drop, its active device, and the pass issued since its last move, if any.
+-- $1 membership
 SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequence_num, d.tier, d.year, d.environment,
        moved.times AS generation, v.thumbprint, p.serial, p.public_id
 FROM memberships m
@@ -13,7 +13,7 @@ LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
 WHERE m.id = $1;
 
 -- name: insert_pass
--- The first pass has the serial that was told at mint; a membership that moved gets a new one.
+-- The first pass has the serial from the answer to the mint; a membership that moved gets a new serial.
 -- $1 membership, $2 generation, $3 public id
 INSERT INTO passes (serial, membership_id, generation, public_id)
 SELECT CASE WHEN $2 = 0 THEN m.pass_serial ELSE gen_random_uuid() END, m.id, $2, $3
@@ -21,13 +21,13 @@ FROM memberships m WHERE m.id = $1
 RETURNING serial, public_id;
 
 -- name: read_pass
--- A pass as its holder fetches it, voided or not. $1 serial
-SELECT p.serial, p.public_id, p.state::text AS state, p.modified_at, m.minted_at, m.sequence_num, d.tier, d.year, d.environment
-FROM passes p JOIN memberships m ON m.id = p.membership_id JOIN drops d ON d.id = m.drop_id
+-- A pass as phones fetch it, voided or not. $1 serial
+SELECT p.serial, p.public_id, p.state::text AS state, p.modified_at, m.minted_at, m.sequence_num, d.tier, d.year,
+d.environment FROM passes p JOIN memberships m ON m.id = p.membership_id JOIN drops d ON d.id = m.drop_id
 WHERE p.serial = $1;
 
 -- name: register_device
--- Returns no row for an unknown serial. The follower gives a new registration its tag, and a new push token another.
+-- Returns no row for an unknown serial. The follower later sets the tag of a new registration or a new push token.
 -- $1 device library, $2 serial, $3 push token
 INSERT INTO pass_registrations AS r (device_library_id, serial, push_token)
 SELECT $1, serial, $3 FROM passes WHERE serial = $2
@@ -37,7 +37,7 @@ SET push_token = EXCLUDED.push_token, registered_at = now(),
 RETURNING xmax = 0 AS created;
 
 -- name: forget_oldest_registrations
--- Keeps the devices of one pass bounded: the newest stay. $1 serial, $2 how many may stay
+-- Limits the devices of one pass: the newest stay. $1 serial, $2 limit
 DELETE FROM pass_registrations
 WHERE serial = $1 AND device_library_id IN (
   SELECT device_library_id FROM pass_registrations WHERE serial = $1
@@ -48,8 +48,8 @@ WHERE serial = $1 AND device_library_id IN (
 DELETE FROM pass_registrations WHERE device_library_id = $1 AND serial = $2;
 
 -- name: list_updated
--- The device's passes that changed after a tag, or that it registered after the tag and after they had changed. A tag
--- that was never given (of a database before a restore) lists all. $1 device library, $2 tag (-1: all), $3 at most so many
+-- The device's passes that changed after a tag, or that it registered after the tag and after they had changed. An
+-- unknown tag (from a database before a restore) lists all. $1 device library, $2 tag (-1: all), $3 limit
 SELECT serial, tag
 FROM (
   SELECT p.serial, greatest(p.update_tag, r.tag) AS tag

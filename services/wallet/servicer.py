@@ -48,37 +48,37 @@ class WalletServicer:
         self._logs = DeviceLogs()
 
     async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
-        """Raises what the contract says of POST /issue-pass."""
+        """POST /issue-pass. Raises the errors that the contract lists."""
         with self._room.place():
-            facts = await self._owned(request, call)
-            package = await self._signed(facts)
+            facts = await self._issue_to_owner(request, call)
+            package = await self._sign(facts)
         await call.answer_headers(_disposition(facts))
         return HttpBody(content_type=MEDIA_TYPE, data=package)
 
     async def issue_google_pass(
         self, request: wallet_pb2.IssueGooglePassRequest, call: Call
     ) -> wallet_pb2.IssueGooglePassResponse:
-        """Raises what POST /issue-pass raises; NotFound too where there is no issuer account."""
+        """POST /issue-pass/google. Raises the same errors, and NotFound if Google Wallet is not configured."""
         if self._google is None:
-            _user_named_in(request)  # what is no request is told so first
+            _parse_user_id(request)  # INVALID_REQUEST comes before NOT_FOUND
             raise NotFound("Google Wallet is not configured")
-        facts = await self._owned(request, call)
+        facts = await self._issue_to_owner(request, call)
         return wallet_pb2.IssueGooglePassResponse(save_url=self._google.save_url(facts))
 
     async def register_pass_device(self, request: wallet_pb2.RegisterPassDeviceRequest, call: Call) -> HttpBody:
-        """201 for a new registration, 200 for one that is known. Raises Unauthorized, InvalidRequest."""
-        serial = self._admitted(request, call)
+        """201 for a new registration, 200 for a known one. Raises Unauthorized, InvalidRequest."""
+        serial = self._admit(request, call)
         created = await self._web_service.register(serial, request.device_library_id, request.push_token)
         return await _empty(call, 201 if created else 200)
 
     async def unregister_pass_device(self, request: wallet_pb2.UnregisterPassDeviceRequest, call: Call) -> HttpBody:
-        """200. Raises Unauthorized, InvalidRequest."""
-        serial = self._admitted(request, call)
+        """Always 200. Raises Unauthorized, InvalidRequest."""
+        serial = self._admit(request, call)
         await self._web_service.unregister(serial, request.device_library_id)
         return await _empty(call, 200)
 
     async def list_updated_passes(self, request: wallet_pb2.ListUpdatedPassesRequest, call: Call) -> HttpBody:
-        """200 with the list, 204 without one. Raises InvalidRequest."""
+        """200 with the list, or 204 if nothing changed. Raises InvalidRequest."""
         listed = await self._web_service.updated_passes(
             request.device_library_id, request.pass_type_identifier, request.passes_updated_since
         )
@@ -88,26 +88,26 @@ class WalletServicer:
 
     async def get_latest_pass(self, request: wallet_pb2.GetLatestPassRequest, call: Call) -> HttpBody:
         """200 with the pass, or 304. Raises Unauthorized."""
-        stored = await self._web_service.read(self._admitted(request, call))
+        stored = await self._web_service.read(self._admit(request, call))
         last_modified = ("last-modified", stored.last_modified)
         if stored.unchanged_since(call.metadata("if-modified-since")):
             return await _empty(call, 304, last_modified)
         with self._room.place():
-            package = await self._signed(stored.facts)
+            package = await self._sign(stored.facts)
         await call.answer_headers(last_modified, _disposition(stored.facts))
         return HttpBody(content_type=MEDIA_TYPE, data=package)
 
     async def record_pass_logs(self, request: wallet_pb2.RecordPassLogsRequest, call: Call) -> HttpBody:
-        """200, whatever of it was worth keeping."""
+        """Always 200, also for lines that are dropped."""
         refuse_nul(*request.logs)
         self._logs.record(request.logs)
         return await _empty(call, 200)
 
-    async def _owned(
+    async def _issue_to_owner(
         self, request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest, call: Call
     ) -> PassFacts:
-        """The pass of the owner who asks, and proves that he may."""
-        user_id = _user_named_in(request)
+        """Check the caller and issue the owner's pass."""
+        user_id = _parse_user_id(request)
         membership_id = known_membership_id(request.membership_id)
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
@@ -121,7 +121,7 @@ class WalletServicer:
             ask_for_proof=ask_for_proof,
         )
 
-    def _admitted(
+    def _admit(
         self,
         request: wallet_pb2.RegisterPassDeviceRequest
         | wallet_pb2.UnregisterPassDeviceRequest
@@ -132,11 +132,11 @@ class WalletServicer:
             request.pass_type_identifier, request.serial_number, call.metadata("authorization")
         )
 
-    async def _signed(self, facts: PassFacts) -> bytes:
+    async def _sign(self, facts: PassFacts) -> bytes:
         return await self._room.press(facts, self._tokens.token(UUID(facts.serial_number)))
 
 
-def _user_named_in(request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest) -> str:
+def _parse_user_id(request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest) -> str:
     refuse_nul(request.membership_id, request.user_id)
     return opaque_id("user_id", request.user_id)
 

@@ -11,7 +11,7 @@ from services.user_tokens import UserTokenSettings
 
 
 class PassSigningSettings(ServiceSettings):
-    r"""What passes are signed with. The PKPASS files are PEM text (newlines may be written `\n`) or paths."""
+    r"""The certificates and the key that sign passes: PEM text (newlines may be written `\n`) or paths."""
 
     pkpass_certificate: str = Field("", description="certificate of the pass type, from Apple")
     pkpass_key: SecretStr = Field(SecretStr(""), description="private key of that certificate")
@@ -23,26 +23,26 @@ class PassSigningSettings(ServiceSettings):
         description="pass type, as registered with Apple",
     )
     pass_team_identifier: str = Field(
-        "VYRISDEV01", pattern=r"^[A-Za-z0-9]{1,32}$", description="team at Apple that the pass type belongs to"
+        "VYRISDEV01", pattern=r"^[A-Za-z0-9]{1,32}$", description="id of the Apple team that owns the pass type"
     )
     pass_organization_name: str = Field("VYRIS", min_length=1, max_length=64, description="issuer's name on the pass")
 
 
 class PushSettings(PassSigningSettings):
-    """How phones are told that a pass has changed."""
+    """Settings of the pushes to phones."""
 
     apns_url: str = Field(
         "",
         pattern=r"^(https://[^/?#:]+(:[0-9]{1,5})?)?$",
         description="APNs origin; empty: Apple's, or none while passes are signed by the development chain",
     )
-    apns_ca: str = Field("", description="file of certificates to trust for APNS_URL instead of the system's")
-    push_interval_ms: int = Field(500, ge=10, le=60_000, description="how often owed pushes are looked for")
+    apns_ca: str = Field("", description="file of CA certificates for APNS_URL, instead of the system's")
+    push_interval_ms: int = Field(500, ge=10, le=60_000, description="how often the outbox of pushes is polled")
     push_attempt_limit: int = Field(20, ge=1, le=30, description="attempts before a push is given up")
 
 
 class GoogleWalletSettings(ServiceSettings):
-    """Google Wallet's issuer account. Without the first two there are no Google links."""
+    """Google Wallet's issuer account. Without the first two settings there are no Google links."""
 
     google_wallet_issuer_id: str = Field("", pattern=r"^[0-9]{0,20}$", description="issuer id of the Google account")
     google_wallet_service_account: SecretStr = Field(
@@ -54,16 +54,16 @@ class GoogleWalletSettings(ServiceSettings):
 
 
 class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, GoogleWalletSettings, PushSettings):
-    """What the wallet process needs to know."""
+    """Settings of the wallet process."""
 
     wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
     pass_auth_key: Secret = Field(
-        SecretStr(""), description="secret of 32 characters or more; the tokens inside passes come from it"
+        SecretStr(""), description="secret of 32 characters or more that the tokens in passes are derived from"
     )
     pass_web_service: bool = Field(
-        True, description="whether passes name their web service; they do only if PUBLIC_BASE_URL is https"
+        True, description="whether passes name their web service; only if PUBLIC_BASE_URL is https"
     )
     pass_queue_limit: int = Field(
-        256, ge=1, le=4_096, description="passes under way, most of them waiting to be signed, before shedding"
+        256, ge=1, le=4_096, description="passes that are being issued, before shedding; most wait for their signature"
     )
     event_interval_ms: int = Field(500, ge=10, le=60_000, description="how often membership_events is read")

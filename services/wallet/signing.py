@@ -1,4 +1,4 @@
-"""Signs a pass's manifest: detached PKCS#7 (RFC 2315) in DER, as Wallet expects it."""
+"""Sign a pass's manifest: detached PKCS#7 (RFC 2315) in DER, as Apple Wallet expects it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-# Without Binary every LF of the manifest becomes CRLF before it is signed, and the signature is worth nothing.
-# Attributes stay: Wallet wants the signing time.
+# Without Binary every LF of the manifest becomes CRLF before it is signed, and the signature is invalid.
+# Keep the attributes: Apple Wallet needs the signing time.
 _OPTIONS: Final = (PKCS7Options.DetachedSignature, PKCS7Options.Binary)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningCredentials:
-    """A pass certificate, its key and the WWDR intermediate above it, parsed."""
+    """A pass certificate, its key, and the WWDR intermediate that issued it, parsed."""
 
     certificate: x509.Certificate
     private_key: RSAPrivateKey
     intermediate: x509.Certificate
 
     def sign(self, manifest: bytes) -> bytes:
-        """Return the signature over exactly these bytes, with both certificates and the signing time inside."""
+        """Return the signature of these bytes, in DER, with both certificates and the signing time."""
         return (
             PKCS7SignatureBuilder()
             .set_data(manifest)

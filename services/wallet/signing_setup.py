@@ -1,4 +1,4 @@
-"""From settings to what signs passes: Apple's certificate, or in development one of our own."""
+"""Read the signing credentials from the settings: Apple's certificate, or in development our own."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from services.wallet.signing import SigningCredentials
 
 
 def keys_folder(settings: PassSigningSettings) -> Path:
-    """Where the development keys lie."""
+    """The folder of the development keys."""
     return settings.vyris_state_dir / "keys"
 
 
 def credentials_from(settings: PassSigningSettings) -> SigningCredentials:
-    """What passes are signed with, checked against pass type and team. Raises WrongSetting that names the field."""
+    """The signing credentials, checked against pass type and team. Raises WrongSetting, which names the field."""
     given = {
         "PKPASS_CERTIFICATE": settings.pkpass_certificate,
         "PKPASS_KEY": settings.pkpass_key.get_secret_value(),
@@ -67,7 +67,7 @@ def _from_apple(settings: PassSigningSettings, given: dict[str, str]) -> Signing
 
 
 def tokens_from(settings: WalletSettings) -> PassTokens:
-    """What makes the passes' tokens. Raises WrongSetting."""
+    """The maker of the passes' tokens. Raises WrongSetting."""
     key = settings.pass_auth_key.get_secret_value()
     if not key and settings.production:
         raise WrongSetting("PASS_AUTH_KEY is not set; production generates no keys")
@@ -75,14 +75,14 @@ def tokens_from(settings: WalletSettings) -> PassTokens:
 
 
 def web_service_url(settings: WalletSettings) -> str | None:
-    """What passes name as their web service: Wallet takes only https."""
+    """The URL of the web service in passes. Apple Wallet accepts only https, so None for other URLs."""
     if settings.pass_web_service and settings.public_base_url.startswith("https://"):
         return settings.public_base_url + "/"
     return None
 
 
 def issuer_from(settings: WalletSettings) -> PassIssuer:
-    """In whose name passes are issued."""
+    """The issuer that passes name."""
     return PassIssuer(
         pass_type_identifier=settings.pass_type_identifier,
         team_identifier=settings.pass_team_identifier,
@@ -92,13 +92,13 @@ def issuer_from(settings: WalletSettings) -> PassIssuer:
 
 
 def announce_expiry(credentials: SigningCredentials) -> None:
-    """Tell the metrics when passes can no longer be signed, so that somebody renews in time."""
+    """Set the metric of the certificates' expiry, so that an operator renews them in time."""
     until = min(credentials.certificate.not_valid_after_utc, credentials.intermediate.not_valid_after_utc)
     metrics.CERTIFICATE_EXPIRY.set(until.timestamp())
 
 
 def apns_origin(settings: WalletSettings, credentials: SigningCredentials) -> str | None:
-    """Where pushes go; None where nobody would take them, as Apple knows nothing of the development chain."""
+    """The origin of the push service. None for the development chain, which Apple does not accept."""
     if settings.apns_url:
         return settings.apns_url
     return None if is_development(credentials.intermediate) else "https://api.push.apple.com"

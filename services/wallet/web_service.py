@@ -1,7 +1,7 @@
-"""Apple's PassKit web service: who is told of a pass's updates, and the pass as it is now.
+"""Apple's PassKit web service: phones register for a pass's updates and fetch the current pass.
 
-Source: Apple, "Adding a Web Service to Update Passes". Each method says
-what became of the call; the servicer makes a status of it.
+Source: Apple, "Adding a Web Service to Update Passes". Each method returns a result; the servicer turns it into an HTTP
+status.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from vyris.errors import InvalidRequest, Unauthorized
 DEVICES_PER_PASS_LIMIT: Final = 32
 LISTED_LIMIT: Final = 1_000
 ALL: Final = -1
-# Apple's identifiers have no documented form ("treat as opaque"; today they are 64 hexadecimal digits). The bound is a
-# multiple of any so far, and the longest that an index entry of Postgres holds with room to spare.
+# Apple's identifiers have no documented form ("treat as opaque"; today they are 64 hexadecimal digits). The limit is
+# far above any so far, and still fits into an index entry of Postgres.
 DEVICE_ID_LIMIT_BYTES: Final = 2_048
 _TAG: Final = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPass:
-    """A pass as its holder fetches it. `modified_at` is a whole second."""
+    """A pass as phones fetch it. `modified_at` is a whole second."""
 
     facts: PassFacts
     modified_at: datetime
 
     @property
     def last_modified(self) -> str:
-        """The header of that name (RFC 9110)."""
+        """The header `Last-Modified` (RFC 9110)."""
         return format_datetime(self.modified_at.astimezone(UTC), usegmt=True)
 
     def unchanged_since(self, if_modified_since: str | None) -> bool:
-        """Whether the holder's copy is the newest. A date that cannot be read does not count (RFC 9110)."""
+        """Whether the phone's copy is current. An unreadable date counts as no date (RFC 9110)."""
         if if_modified_since is None:
             return False
         try:
@@ -63,21 +63,21 @@ class PassWebService:
         self._pass_type_identifier = pass_type_identifier
 
     def admit(self, pass_type_identifier: str, serial_number: str, authorization: str | None) -> UUID:
-        """The serial, if the caller holds that pass. Raises Unauthorized for everything else alike."""
-        serial = known_uuid(serial_number, _not_its_own())
+        """Return the serial if the caller has the pass's token. Otherwise raises Unauthorized, with one message."""
+        serial = known_uuid(serial_number, _unauthorized())
         if pass_type_identifier != self._pass_type_identifier or not self._tokens.admits(authorization, serial):
-            raise _not_its_own()
+            raise _unauthorized()
         return serial
 
     async def register(self, serial: UUID, device_library_id: str, push_token: str) -> bool:
-        """Whether the registration is new. Raises InvalidRequest, Unauthorized."""
-        _apples_id("device_library_id", device_library_id)
-        _apples_id("pushToken", push_token)
+        """Register a device. Return whether the registration is new. Raises InvalidRequest, Unauthorized."""
+        _check_identifier("device_library_id", device_library_id)
+        _check_identifier("pushToken", push_token)
 
         async def work(connection: Connection) -> bool:
             created = await connection.fetchval(QUERIES["register_device"], device_library_id, serial, push_token)
             if created is None:
-                raise _not_its_own()
+                raise _unauthorized()
             if created:
                 await connection.execute(QUERIES["forget_oldest_registrations"], serial, DEVICES_PER_PASS_LIMIT)
             return bool(created)
@@ -85,19 +85,19 @@ class PassWebService:
         return await self._database.in_transaction(work)
 
     async def unregister(self, serial: UUID, device_library_id: str) -> None:
-        """Forget a device. One that was never known is no error."""
-        _apples_id("device_library_id", device_library_id)
+        """Delete a registration. An unknown one is not an error."""
+        _check_identifier("device_library_id", device_library_id)
         await self._database.execute(QUERIES["unregister_device"], device_library_id, serial)
 
     async def updated_passes(
         self, device_library_id: str, pass_type_identifier: str, updated_since: str
     ) -> bytes | None:
-        """The JSON that lists what changed; None where nothing did. The device's own name is its secret."""
-        _apples_id("device_library_id", device_library_id)
+        """Return the JSON that lists changed passes, or None. Needs no token: the device library id is secret."""
+        _check_identifier("device_library_id", device_library_id)
         refuse_nul(pass_type_identifier, updated_since)
         if pass_type_identifier != self._pass_type_identifier:
             return None
-        # A tag that is not ours lists everything: too much is harmless, too little is a pass that lies.
+        # A tag that is not ours lists everything: a long list is harmless, but a missing pass stays outdated.
         since = int(updated_since) if _TAG.fullmatch(updated_since) else ALL
         rows = await self._database.fetch(QUERIES["list_updated"], device_library_id, since, LISTED_LIMIT)
         if not rows:
@@ -106,10 +106,10 @@ class PassWebService:
         return json.dumps(listed).encode()
 
     async def read(self, serial: UUID) -> StoredPass:
-        """The pass as it is now. Raises Unauthorized."""
+        """Read the current pass. Raises Unauthorized if it is unknown."""
         row = await self._database.fetchrow(QUERIES["read_pass"], serial)
         if row is None:
-            raise _not_its_own()
+            raise _unauthorized()
         facts = PassFacts(
             serial_number=str(row["serial"]),
             public_id=row["public_id"],
@@ -123,11 +123,11 @@ class PassWebService:
         return StoredPass(facts, row["modified_at"])
 
 
-def _not_its_own() -> Unauthorized:
+def _unauthorized() -> Unauthorized:
     return Unauthorized("The pass is not known, or the token is not its own")
 
 
-def _apples_id(name: str, text: str) -> None:
-    """Refuse what no identifier of Apple's can be. Raises InvalidRequest."""
+def _check_identifier(name: str, text: str) -> None:
+    """Check the form of an identifier of Apple's. Raises InvalidRequest."""
     if not text.isprintable() or not text.strip() or is_longer(text, DEVICE_ID_LIMIT_BYTES):
         raise InvalidRequest(f"{name} must be 1 to {DEVICE_ID_LIMIT_BYTES} bytes of printable text")

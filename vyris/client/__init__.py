@@ -3,7 +3,7 @@
     with Client("localhost:3001") as vyris:
         minted = vyris.mint("receipt-1", "ada")
 
-Failures are the classes of `vyris.errors`, with `reason`, `retryable` and `request_id`.
+A failed call raises a class of `vyris.errors`, with `reason`, `retryable` and `request_id`.
 """
 
 from vyris.client.asynchronous import AsyncClient

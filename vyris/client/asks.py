@@ -1,4 +1,4 @@
-"""What can be asked: each function writes one request, for either client."""
+"""The requests of both clients: each function builds one request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DropName = tuple[str, str]
 """Tier and year."""
 Metadata = tuple[tuple[str, str], ...]
 Bearer = str | Callable[[], str]
-"""A user's token, or what hands out one that is in time; it is asked before each call that needs one."""
+"""A user's bearer token, or a function that returns a valid one. It is called before each call that needs a token."""
 
 REQUEST_ID_KEY: Final = "x-request-id"
 USER_FIELD: Final = "user_id"
@@ -31,7 +31,7 @@ USER_FIELD: Final = "user_id"
 
 @dataclass(frozen=True)
 class Ask(Generic[A]):
-    """One request, where it goes, and what answers it."""
+    """One request, its method, the class of its answer, and the device that signs it, if any."""
 
     method: MethodDescriptor
     request: Message
@@ -44,9 +44,9 @@ class Ask(Generic[A]):
         return grpc_target(self.method).htu
 
     def metadata(self, request_id: str, bearer: Bearer | None = None) -> Metadata:
-        """The request's id; where a device signs, a proof that is good for this one request; the user's token.
+        """Build the request's metadata: its id, a device proof if a device signs, and the user's token.
 
-        The token goes with those requests alone that name a user.
+        Only requests with a `user_id` get the token. Raises ValueError if `request_id` is not printable ASCII.
         """
         if not request_id.isascii() or not request_id.isprintable():
             raise ValueError("a request id is printable ASCII")

@@ -1,4 +1,4 @@
-"""How a client connects: limits that match the servers', and which calls are repeated."""
+"""How a client connects: its limits, and the calls that it retries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Final
 import grpc
 
 TIMEOUT_S: Final = 10.0
-"""For one call with its repetitions, where the caller says nothing else. The gateway waits as long."""
+"""The default time limit of one call with its retries. The gateway has the same limit."""
 
-# The servers refuse pings that come more often than every 10 s; the gateway's longest answer is 4 MiB.
+# The servers allow one ping every 10 s; the gateway's longest answer is 4 MiB.
 _KEEPALIVE_MS: Final = 30_000
 _MAX_ANSWER_BYTES: Final = 4 << 20
 _MAX_REQUEST_BYTES: Final = 256 << 10
-# What may be sent twice whatever happened to the first: a receipt mints once, and reading changes nothing.
-# A device proof is good for one request, so calls that may carry one are never repeated behind the
-# caller's back; nor are those where a repetition has another answer (an encounter, a link's token).
-_REPEATED: Final = (
+# Calls that are always safe to repeat: a receipt mints once, and a read changes nothing. Calls that may have a device
+# proof are not retried here, because a proof works once. Nor are calls with another answer the second time (an
+# encounter, a link's token).
+_RETRIED: Final = (
     ("vyris.mint.v1.MintService", "Mint"),
     ("vyris.mint.v1.MintService", "GetDrop"),
     ("vyris.mint.v1.MintService", "WatchDrop"),
@@ -28,23 +28,23 @@ _REPEATED: Final = (
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS towards the gateway. Each is PEM; what is None is the system's or not sent."""
+    """Certificates for TLS, each as PEM. None: the system's authorities, and no client certificate."""
 
     root_certificates: bytes | None = None
     private_key: bytes | None = None
     certificate_chain: bytes | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """As gRPC takes them."""
+        """Make gRPC's credentials."""
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
 
 
 def service_config() -> dict[str, Any]:
-    """What gRPC calls the service config: repetitions inside the call's deadline, fewer when most calls fail."""
+    """GRPC's service config: retries inside the call's deadline, and fewer retries when most calls fail."""
     return {
         "methodConfig": [
             {
-                "name": [{"service": service, "method": method} for service, method in _REPEATED],
+                "name": [{"service": service, "method": method} for service, method in _RETRIED],
                 "retryPolicy": {
                     "maxAttempts": 4,
                     "initialBackoff": "0.1s",
@@ -59,7 +59,7 @@ def service_config() -> dict[str, Any]:
 
 
 def channel_options() -> list[tuple[str, Any]]:
-    """Options of either kind of channel."""
+    """The channel options of both clients."""
     return [
         ("grpc.service_config", json.dumps(service_config())),
         ("grpc.enable_retries", 1),
@@ -77,7 +77,7 @@ def channel_options() -> list[tuple[str, Any]]:
 
 
 def native_target(target: str) -> str:
-    """Give back `target`. Raises ValueError for an HTTP URL, which gRPC would look up as a host name."""
+    """Check and return `target`. Raises ValueError for an HTTP URL, which gRPC would look up as a host name."""
     if target.lower().startswith(("http://", "https://")):
         raise ValueError(
             "the target is host:port of the gateway's native gRPC, for example localhost:3001, and not a URL; "
@@ -87,7 +87,7 @@ def native_target(target: str) -> str:
 
 
 def credentials(tls: Tls | bool) -> grpc.ChannelCredentials | None:
-    """None for plain text."""
+    """Make gRPC's credentials. Return None for plain text."""
     if tls is False:
         return None
     return (Tls() if tls is True else tls).credentials()

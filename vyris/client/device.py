@@ -1,4 +1,4 @@
-"""A device: a name and the private key that signs for it."""
+"""A device: its id and its private key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 @dataclass(frozen=True)
 class Device:
-    """Holds a membership once it is enrolled, and then proves each request that the owner's device must make."""
+    """A device that can hold a membership.
+
+    Once enrolled, it signs the requests that need a proof by the owner's device.
+    """
 
     device_id: str
     """1 to 128 printable ASCII characters."""
@@ -31,7 +34,7 @@ class Device:
 
     @classmethod
     def from_pem(cls, device_id: str, pem: bytes, password: bytes | None = None) -> Self:
-        """Read a device's key. Raises ValueError for what is no P-256 private key."""
+        """Read a device's private key from PEM. Raises ValueError if it is not a P-256 private key."""
         key = load_pem_private_key(pem, password)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("the key is not P-256")
@@ -39,10 +42,10 @@ class Device:
 
     @property
     def public_key_pem(self) -> str:
-        """What is enrolled (SubjectPublicKeyInfo)."""
+        """The public key as PEM (SubjectPublicKeyInfo), for the enrolment."""
         return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     @property
     def private_key_pem(self) -> bytes:
-        """What `from_pem` reads (PKCS #8, not encrypted): to be kept where nobody else reads it."""
+        """The private key as PEM (PKCS #8, not encrypted), for `from_pem`. Store it where only you can read it."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

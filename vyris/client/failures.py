@@ -1,4 +1,4 @@
-"""A failed call as one of `vyris.errors`."""
+"""Turn a failed call into an error of `vyris.errors`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _TOO_LARGE: Final = "larger than max"
 
 
 class FailedCall(Protocol):
-    """What `grpc.RpcError` has where it is a call, and `grpc.aio.AioRpcError`."""
+    """The methods of a failed call: `grpc.RpcError` (if it is a call) and `grpc.aio.AioRpcError`."""
 
     def code(self) -> grpc.StatusCode:
         """The status."""
 
     def details(self) -> str | None:
-        """The status' words."""
+        """The status's message."""
 
     def trailing_metadata(self) -> Iterable[Any] | None:
         """The trailers."""
 
 
-def told(failure: FailedCall, request_id: str) -> VyrisError:
-    """The error that `failure` is, with the id under which the servers' logs know the call."""
+def to_vyris_error(failure: FailedCall, request_id: str) -> VyrisError:
+    """Make the error for `failure`, with the call's id in the servers' logs."""
     error = _from_details(failure) or _from_code(failure.code(), failure.details() or "")
     error.request_id = request_id
     return error
@@ -47,7 +47,7 @@ def _from_code(code: grpc.StatusCode, details: str) -> VyrisError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotFound("This address serves no such call (the local stack listens for clients at localhost:3001)")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # gRPC itself says so of a message beyond its own limit, before anybody reads it.
+        # gRPC itself refuses a message above its own limit, before a service reads it.
         return InvalidRequest.too_large() if _TOO_LARGE in details else RateLimited()
-    # Told anew: whoever gets it may hang something on it.
+    # Copy it, because the caller may change the error (add notes, a traceback).
     return copy(ERRORS_BY_BARE_CODE.get(code, Retryable()))

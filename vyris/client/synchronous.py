@@ -1,4 +1,4 @@
-"""The client for ordinary code."""
+"""The client for synchronous code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vyris.client import asks
 from vyris.client.asks import Ask, Bearer, DropName
 from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
-from vyris.client.failures import told
+from vyris.client.failures import to_vyris_error
 from vyris.client.wallet_pass import WalletPass, wallet_pass
 from vyris.encounter.v1 import encounter_pb2
 from vyris.holds.v1 import holds_pb2
@@ -25,10 +25,12 @@ A = TypeVar("A", bound=Message)
 
 
 class Client:
-    """Calls the suite at `target` (`host:port` of the gateway's native gRPC). May be shared between threads.
+    """Calls the suite over the gateway's native gRPC. Threads may share a client.
 
-    Every method raises the errors of `vyris.errors` that the contract names for its call, and `Retryable` for what
-    did not finish. `timeout_s` bounds one call, repetitions included; `request_id` is what the servers' logs call it.
+    A failed call raises a class of `vyris.errors`. Each method lists its errors; in addition, every method can raise
+    `Retryable` (the call did not finish; sending it again is safe) and `RateLimited`. Parameters of every method:
+    `timeout_s` limits the call with its retries, in seconds (None: the client's limit). `request_id` identifies the
+    call in the servers' logs, printable ASCII (None: a random UUID).
     """
 
     def __init__(
@@ -40,9 +42,12 @@ class Client:
         timeout_s: float = TIMEOUT_S,
         options: tuple[tuple[str, Any], ...] = (),
     ) -> None:
-        """`tls` True trusts the system's authorities; `options` are gRPC's own, after the client's.
+        """`target`: `host:port` of the gateway's native gRPC.
 
-        `bearer` is the user's token where the servers want one (`USER_JWT_ISSUER`), or a function that hands it out.
+        `tls`: True trusts the system's authorities; a `Tls` sets its own certificates; False is plain text. `bearer`:
+        the user's token if the servers need one (`USER_JWT_ISSUER`), or a function that returns it. `timeout_s`: time
+        limit of one call with its retries, in seconds. `options`: gRPC channel options, appended to the client's.
+        Raises ValueError if `target` is a URL.
         """
         target = native_target(target)
         chosen = [*channel_options(), *options]
@@ -54,17 +59,17 @@ class Client:
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
-        """Connects when the first call is made."""
+        """Return the client. It connects at the first call."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the client."""
         self.close()
 
     def close(self) -> None:
-        """Cancel what is under way and disconnect."""
+        """Cancel calls in flight and disconnect."""
         self._channel.close()
 
     def mint(
@@ -79,9 +84,16 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> mint_pb2.MintResponse:
-        """Turn a receipt into a membership, once; sent again, it answers with the same one.
+        """Turn a receipt into a membership, once. The same receipt from the same user gets the same membership again.
 
-        `device` is enrolled, and signs the request.
+        `receipt_data`: proof of purchase, 1 to 49,152 bytes of UTF-8. `user_id`: the buyer's id, 1 to 128 printable
+        ASCII characters. `email`: the owner's address, at most 254 ASCII characters. `drop`: tier and year; None: the
+        configured drop. `device`: the device to enrol; it signs the request. `original_transaction_id`: the purchase's
+        id at its store, at most 1,024 bytes; it must match the receipt.
+
+        Returns the membership, and `replayed`: whether the receipt was fulfilled before. Raises SoldOut, HeldOut,
+        HoldExpired, HoldRequired, LimitReached, ReceiptUsed, InvalidReceipt, DropNotOpen, NotFound, InvalidRequest,
+        Unauthorized.
         """
         return self._send(
             asks.mint(receipt_data, user_id, email, drop, device, original_transaction_id), timeout_s, request_id
@@ -95,7 +107,10 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> mint_pb2.GetDropResponse:
-        """What a drop holds, at most one second old."""
+        """Read a drop's state; it is at most one second old.
+
+        `tier`: 1 to 32 characters of a-z, 0-9 and -. `year`: 2000 to 2100. Raises NotFound, InvalidRequest.
+        """
         return self._send(asks.get_drop(tier, year), timeout_s, request_id)
 
     def watch_drop(
@@ -106,7 +121,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> Iterator[mint_pb2.GetDropResponse]:
-        """The drop at once, then whenever it changed, at most once a second; without end unless `timeout_s` is set."""
+        """Stream a drop's state: at once, and then after each change, at most once a second.
+
+        `tier`, `year`: as in `get_drop`. `timeout_s`: ends the stream, with Retryable; None: it has no end. Raises
+        NotFound, InvalidRequest.
+        """
         ask = asks.watch_drop(tier, year)
         name = request_id or str(uuid.uuid4())
         send = self._channel.unary_stream(
@@ -119,7 +138,7 @@ class Client:
             for message in call:
                 yield message.drop
         except grpc.RpcError as failure:
-            raise told(failure, name) from failure
+            raise to_vyris_error(failure, name) from failure
         finally:
             call.cancel()
 
@@ -134,25 +153,43 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> holds_pb2.TakeHoldResponse:
-        """Keep a number for a user while he pays; asked again, it answers with the same hold. `device` signs."""
+        """Reserve a number for a user who pays. The same user gets the same hold again.
+
+        `tier`, `year`: as in `get_drop`. `user_id`: the buyer's id, as in `mint`. `device`: counts in a drop that
+        limits devices; it signs the request. `app_transaction`: an AppTransaction signed by the App Store (JWS), at
+        most 49,152 bytes; counts in a drop that limits store accounts.
+
+        Returns the hold, and `replayed`: whether the user had it before. Raises HeldOut, SoldOut, DropNotOpen,
+        LimitReached, NotOffered, Unauthorized, NotFound, InvalidRequest.
+        """
         return self._send(asks.take_hold(tier, year, user_id, device, app_transaction), timeout_s, request_id)
 
     def release_hold(
         self, hold_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
     ) -> None:
-        """Give a hold's number back."""
+        """Give a hold's number back. Repeating it changes nothing.
+
+        `hold_id`: UUID. `user_id`: the hold's owner. Raises HoldExpired, Unauthorized, NotFound, InvalidRequest.
+        """
         self._send(asks.release_hold(hold_id, user_id), timeout_s, request_id)
 
     def extend_hold(
         self, hold_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
     ) -> holds_pb2.Hold:
-        """Prolong a hold by one more period."""
+        """Extend a hold by one more period.
+
+        `hold_id`: UUID. `user_id`: the hold's owner. Returns the hold with its new `expires_at` (RFC 3339). Raises
+        LimitReached, HoldExpired, Unauthorized, NotFound, InvalidRequest.
+        """
         return self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id).hold
 
     def get_hold(
         self, hold_id: str, *, timeout_s: float | None = None, request_id: str | None = None
     ) -> holds_pb2.HoldStatus:
-        """What became of a hold."""
+        """Read a hold's state: `HELD`, `USED` (then with its `membership_id`), `RELEASED` or `LAPSED`.
+
+        `hold_id`: UUID. Raises NotFound.
+        """
         return self._send(asks.get_hold(hold_id), timeout_s, request_id).hold
 
     def issue_pass(
@@ -164,7 +201,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> WalletPass:
-        """The membership's signed pass; `device` signs where one is enrolled."""
+        """Get the membership's signed pass for Apple Wallet.
+
+        `membership_id`: UUID. `user_id`: the owner's id. `device`: the enrolled device, if there is one; it signs the
+        request. Returns the `.pkpass`. Raises Unauthorized, NotFound, InvalidRequest.
+        """
         return wallet_pass(*self._exchange(asks.issue_pass(membership_id, user_id, device), timeout_s, request_id))
 
     def issue_google_pass(
@@ -176,7 +217,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> str:
-        """A link that saves the membership's card to Google Wallet."""
+        """Get a link that saves the membership's card to Google Wallet.
+
+        Parameters as in `issue_pass`. Returns an https URL for the owner only. Raises Unauthorized, InvalidRequest,
+        NotFound (also if Google Wallet is not configured).
+        """
         return self._send(asks.issue_google_pass(membership_id, user_id, device), timeout_s, request_id).save_url
 
     def verify_encounter(
@@ -187,9 +232,13 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> encounter_pb2.Encounter:
-        """Record the encounter that `token` proves, once. `device` is the receiver's, for tokens that a device signed.
+        """Record the encounter that a signed token proves. A token works once.
 
-        After `Retryable`, sending it again may answer `Conflict`: then the first one was recorded.
+        `token`: compact ES256 JWS (RFC 7515), at most 8 KiB. `device`: the receiver's device, for a token that the
+        initiator's device signed; it signs the request.
+
+        Returns the recorded encounter. Raises Unauthorized, Conflict, InvalidRequest. After Retryable, a repetition may
+        raise Conflict: then the first call recorded the encounter.
         """
         return self._send(asks.verify_encounter(token, device), timeout_s, request_id).encounter
 
@@ -203,11 +252,19 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> encounter_pb2.ListEncountersResponse:
-        """A page of a membership's encounters, newest first; `device` holds the membership."""
+        """Read one page of a membership's encounters, newest first.
+
+        `membership_id`: UUID. `device`: the membership's device; it signs the request. `page_size`: 1 to 100; 0 means
+        50. `page_token`: `next_page_token` of the page before; empty for the first page. Raises Unauthorized, NotFound,
+        InvalidRequest.
+        """
         return self._send(asks.list_encounters(membership_id, device, page_size, page_token), timeout_s, request_id)
 
     def encounters(self, membership_id: str, device: Device) -> Iterator[encounter_pb2.Encounter]:
-        """All of a membership's encounters, newest first, fetched page by page."""
+        """Read all encounters of a membership, newest first, page by page.
+
+        Parameters and errors as in `list_encounters`.
+        """
         page_token = ""
         while True:
             page = self.list_encounters(membership_id, device, page_token=page_token)
@@ -227,9 +284,13 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.InitReforgeResponse:
-        """Ask to move a membership to `new_device`; a link goes to the owner's mailbox.
+        """Ask to move a membership to `new_device`. The owner gets a mail with a link that confirms it.
 
-        `old_device`, where it is at hand, signs; else `old_device_id` names the one that is enrolled.
+        `membership_id`: UUID. `user_id`: the owner's id. `old_device`: the enrolled device, if you have it; it signs
+        the request. `old_device_id`: the enrolled device's id, if you do not.
+
+        Returns the request's id, its expiry (RFC 3339), and a `confirmation_code` of six digits if the confirmation
+        needs one. Raises Unauthorized, NotFound, InvalidRequest, RateLimited.
         """
         return self._send(
             asks.init_reforge(membership_id, user_id, new_device, old_device, old_device_id), timeout_s, request_id
@@ -243,9 +304,10 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.ConfirmReforgeResponse:
-        """Carry out what the mailed link's token names, once.
+        """Confirm the move that a mailed link's token belongs to. A token works once.
 
-        After `Retryable`, `get_reforge(token=…)` tells whether it happened.
+        `confirmation_code`: the six digits on the new device, if the request has a code. Raises NotFound, Expired,
+        InvalidRequest, Unauthorized. After Retryable, `get_reforge(token=…)` returns whether the membership has moved.
         """
         return self._send(asks.confirm_reforge(token, confirmation_code), timeout_s, request_id)
 
@@ -257,7 +319,10 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.GetReforgeResponse:
-        """What became of a request, named by exactly one of the two."""
+        """Read the state of a request to move a membership, by exactly one of `reforge_id` (UUID) and `token`.
+
+        Raises NotFound, InvalidRequest.
+        """
         return self._send(asks.get_reforge(reforge_id, token), timeout_s, request_id)
 
     def refuse_reforge(
@@ -270,9 +335,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Say no to a pending request: by the link's `token`, or with the enrolled `device` by `reforge_id`.
+        """Refuse a pending request to move a membership. Name it by exactly one of the three.
 
-        `membership_id` in place of `reforge_id` means the newest pending request.
+        `token`: the link's token; needs no device. `reforge_id`: the request's UUID. `membership_id`: the membership's
+        UUID, for its newest pending request. `device`: the active device; it signs the request. Raises Unauthorized,
+        NotFound, Expired, InvalidRequest.
         """
         self._send(asks.refuse_reforge(reforge_id, token, membership_id, device), timeout_s, request_id)
 
@@ -286,9 +353,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Take a move back: by the notice's `token`, or with the old `device` by `reforge_id`.
+        """Undo a confirmed move. Name it by exactly one of the three.
 
-        `membership_id` in place of `reforge_id` means the newest move away from `device`.
+        `token`: the token in the notice's link; needs no device. `reforge_id`: the request's UUID. `membership_id`: the
+        membership's UUID, for the newest move away from `device`. `device`: the old device; it signs the request.
+        Raises Unauthorized, NotFound, Expired, InvalidRequest.
         """
         self._send(asks.undo_reforge(reforge_id, token, membership_id, device), timeout_s, request_id)
 
@@ -302,9 +371,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.ChangeEmailResponse:
-        """Ask to change where the owner can be reached, by the enrolled `device`.
+        """Ask for another e-mail address of the owner. The new address must confirm it, and the old one can refuse it.
 
-        It waits: the new address confirms it by a link, the old one can refuse it.
+        `membership_id`: UUID. `user_id`: the owner's id. `email`: at most 254 ASCII characters. `device`: the active
+        device; it signs the request. Returns the time at which the change takes effect (RFC 3339). Raises Unauthorized,
+        NotFound, Conflict, InvalidRequest, RateLimited.
         """
         return self._send(asks.change_email(membership_id, user_id, email, device), timeout_s, request_id)
 
@@ -316,7 +387,11 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Take back a change of address that a device asked for, by the enrolled `device`."""
+        """Refuse the open change of address that a device asked for.
+
+        `membership_id`: UUID. `device`: the active device; it signs the request. Raises Unauthorized, NotFound,
+        InvalidRequest.
+        """
         self._send(asks.refuse_email_change(membership_id, device), timeout_s, request_id)
 
     def list_moves(
@@ -327,9 +402,10 @@ class Client:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> reforge_pb2.ListMovesResponse:
-        """What happens to a membership, so that an app can warn its owner.
+        """List a membership's newest moves and changes of address, at most 50 each, so that an app can warn its owner.
 
-        `device` holds the membership, or held it before a move that can still be taken back.
+        `membership_id`: UUID. `device`: the active device, or a previous one while the move away from it can be undone;
+        it signs the request. Raises Unauthorized, NotFound, InvalidRequest.
         """
         return self._send(asks.list_moves(membership_id, device), timeout_s, request_id)
 
@@ -350,5 +426,5 @@ class Client:
         try:
             answer, call = send.with_call(ask.request, timeout=limit_s, metadata=ask.metadata(name, self._bearer))
         except grpc.RpcError as failure:
-            raise told(failure, name) from failure
+            raise to_vyris_error(failure, name) from failure
         return answer, list(call.initial_metadata())

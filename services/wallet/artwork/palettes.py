@@ -36,7 +36,7 @@ GENESIS: Final = Palette(
     twist=0.62,
 )
 
-# A tier without a design of its own gets one of these, always the same for the same name.
+# A tier without its own design gets one of these, always the same for the same name.
 FALLBACKS: Final = (
     Palette(
         "tide", (7, 20, 38), (12, 54, 92), (86, 172, 232), (224, 246, 255), (240, 248, 255), (128, 190, 232), 7, 0.5

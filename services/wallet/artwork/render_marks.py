@@ -1,6 +1,6 @@
 """Draws the wordmark and the icon from straight strokes and arcs, so that no font is needed.
 
-Letters stand on a grid of 100 units of cap height. Everything is drawn eight
+Letters are on a grid of 100 units of cap height. Everything is drawn eight
 times too large and reduced, which gives clean edges at 29 pixels too.
 """
 

@@ -1,6 +1,6 @@
 """Draws a tier's strip: a guilloche rosette, as engraved on banknotes, over a soft glow.
 
-A guilloche is a family of closed curves r(angle) whose phase advances from one
+A guilloche is a family of closed curves r(angle) with a phase that advances from one
 curve to the next. Points are sampled along every curve and counted per pixel;
 where curves cross the count adds up, and the tone curve turns it into light.
 Left of the rosette the picture stays calm, because Wallet writes the number there.
@@ -113,7 +113,7 @@ def _tone(field: Field) -> Field:
 
 
 def _around(width: int, height: int) -> Field:
-    """How strongly the waves show: faint where the number stands, not at all inside the rosette."""
+    """How strongly the waves show: faint behind the number, not at all inside the rosette."""
     ramp = np.clip((np.linspace(0, 1, width) - 0.05) / 0.5, 0, 1) ** 1.2
     outside = np.clip((_distance(width, height) - 0.42) / 0.5, 0, 1) ** 1.5
     strength: Field = (0.30 + 0.70 * ramp)[np.newaxis, :] * outside

@@ -1,4 +1,1 @@
-"""How a pass looks, for people without a phone at hand: as a page (`html`) and as a picture (`png`).
-
-Both draw what is inside the given `.pkpass`, not what was meant to be inside.
-"""
+"""Show a pass without a phone: as a page (`html`) and as a picture (`png`). Both read the given `.pkpass`."""

@@ -1,4 +1,4 @@
-"""What a phone shows of a pass, in one language: the common ground of page and picture."""
+"""The parts of a pass that a phone shows, in one language. Page and picture both use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preview as one HTML page that needs nothing else: images inside, no script."""
+"""The preview as one HTML page: images inline, no script."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _field(
     pen: ImageDraw.ImageDraw, field: FaceField, face: Face, at_pt: tuple[float, float], anchor: str = "l"
 ) -> None:
     x, y = at_pt
-    # By their baselines, so that typefaces of different heights stand level.
+    # By their baselines, so that typefaces of different heights are level.
     pen.text(_px(x, y + 9), field.label, _rgb(face.label), _font(field.label, 10.5), anchor=anchor + "s")
     pen.text(_px(x, y + 28), field.value, _rgb(face.foreground), _font(field.value, 17), anchor=anchor + "s")
 

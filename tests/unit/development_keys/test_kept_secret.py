@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.development_keys import kept_secret
+from services.development_keys import read_or_make_secret
 from services.runtime.settings import WrongSetting
 from services.runtime.whole_file import write_whole
 
@@ -16,7 +16,7 @@ from services.runtime.whole_file import write_whole
 def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
     keys = tmp_path / "state" / "keys"
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: kept_secret(keys, "some_key"), range(32)))
+        secrets = set(pool.map(lambda _: read_or_make_secret(keys, "some_key"), range(32)))
     assert len(secrets) == 1
     assert len(secrets.pop()) == 64
     assert stat.S_IMODE((keys / "some_key").stat().st_mode) == 0o600
@@ -26,14 +26,14 @@ def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
 
 def test_a_secret_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "some_key").write_text("chosen by the owner of this machine\n")
-    assert kept_secret(tmp_path, "some_key") == "chosen by the owner of this machine"
+    assert read_or_make_secret(tmp_path, "some_key") == "chosen by the owner of this machine"
 
 
 @pytest.mark.parametrize("content", ["", "\n", "too short"])
 def test_a_file_without_a_secret_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "some_key").write_text(content)
     with pytest.raises(WrongSetting, match=f"^{tmp_path}/some_key holds no secret of 32 characters or more: remove it"):
-        kept_secret(tmp_path, "some_key")
+        read_or_make_secret(tmp_path, "some_key")
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ async def test_a_withdrawn_key_ends_although_nobody_calls(shop: Shop, monkeypatc
         async with asyncio.timeout(5):
             while shop.requests < read + 2:
                 await asyncio.sleep(0.01)
-        assert not keys._known("key-1")
+        assert not keys._find("key-1")
 
 
 @pytest.mark.parametrize("text", ["<html>", "[]", '{"keys": 1}', None])

@@ -57,5 +57,5 @@ def test_two_stacks_do_not_start_in_one_folder_at_once(tmp_path: Path) -> None:
 def test_damaged_ports_are_a_sentence_that_says_what_to_do(tmp_path: Path, content: str) -> None:
     state = StateFolder(tmp_path)
     state.ports_file.write_text(content, encoding="utf-8")
-    with pytest.raises(StackRefused, match=r"ports\.json is damaged: `make down` and `make up` write it anew\.$"):
+    with pytest.raises(StackRefused, match=r"ports\.json is damaged: `make down` and `make up` write it again\.$"):
         state.read_ports()

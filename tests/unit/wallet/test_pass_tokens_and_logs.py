@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.wallet.device_logs import BURST, LINE_LIMIT, LINES_PER_CALL, DeviceLogs, presentable
+from services.wallet.device_logs import BURST, LINE_LIMIT, LINES_PER_CALL, DeviceLogs, clean_line
 from services.wallet.pass_tokens import PassTokens
 
 TOKENS = PassTokens("k" * 32)
@@ -32,7 +32,7 @@ def test_any_other_header_admits_to_nothing(header: str | None) -> None:
 
 def test_a_logged_line_is_short_printable_and_without_tokens() -> None:
     token = TOKENS.token(SERIAL)
-    line = presentable(f"GET failed\nAuthorization: ApplePass {token} for {SERIAL}\x1b[31m" + " no" * 1000)
+    line = clean_line(f"GET failed\nAuthorization: ApplePass {token} for {SERIAL}\x1b[31m" + " no" * 1000)
     assert token not in line
     assert str(SERIAL) not in line
     assert "\n" not in line

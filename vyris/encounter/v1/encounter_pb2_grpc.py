@@ -52,9 +52,9 @@ class EncounterServiceServicer:
     """
 
     def VerifyEncounter(self, request, context):
-        """Records the encounter that a signed token proves. A token works once.
-        One that the initiator's device signed counts only with a device proof
-        (`dpop`) by the receiver's device.
+        """Records the encounter that a signed token proves. A token works once. A token
+        that the initiator's device signed counts only with a device proof (`dpop`) by
+        the receiver's device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

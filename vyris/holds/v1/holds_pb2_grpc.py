@@ -62,8 +62,8 @@ class HoldServiceServicer:
     """
 
     def TakeHold(self, request, context):
-        """Takes a number out of the sale and keeps it for the user. The same user hears of
-        the same hold again. Which number it is, only the mint tells.
+        """Reserves a number for the user. The same user gets the same hold again. Only the
+        answer to the mint contains the number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,14 +77,14 @@ class HoldServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExtendHold(self, request, context):
-        """Prolongs a hold by one more period.
+        """Extends a hold by one more period.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetHold(self, request, context):
-        """What became of a hold. Its id, which is random, is all that is needed.
+        """Returns a hold's state. The id is enough to ask, because it is random.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

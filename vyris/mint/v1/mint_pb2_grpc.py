@@ -67,8 +67,8 @@ class MintServiceServicer:
     """
 
     def Mint(self, request, context):
-        """Turns a receipt into a membership, at most once per receipt. Sent again by
-        the same user, the same receipt answers with the same membership. A request
+        """Turns a receipt into a membership, at most once per receipt. If the same user
+        sends the same receipt again, the answer is the same membership. A request
         that names a device needs a device proof (header DPoP) by that device's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -76,30 +76,31 @@ class MintServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def NotifyAppStore(self, request, context):
-        """Apple's server tells about a purchase (App Store Server Notifications V2). A
-        refund or revocation revokes the membership, a reversal restores it.
+        """Receives a notification of Apple's server about a purchase (App Store Server
+        Notifications V2). A refund or revocation revokes the membership, a reversal
+        restores it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def NotifyMerchant(self, request, context):
-        """The seller's own shop tells that an order was refunded, revoked, or paid again.
+        """Receives a notification of the seller's own shop: an order was refunded, revoked, or paid again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDrop(self, request, context):
-        """What a drop holds, at most one second old.
+        """Returns a drop's state, at most one second old.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchDrop(self, request, context):
-        """The same as a stream: one message at once, then one whenever something
-        changed, at most one a second.
+        """The same as a stream: one message at once, then one after each change, at
+        most one a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class OperatorServiceStub:
-    """For operators. The gateway does not route it: it is served on the process' own
-    port, in production over mutual TLS alone.
+    """For operators. The gateway does not route it. The process serves it on its own
+    port, in production only over mutual TLS.
     """
 
     def __init__(self, channel):
@@ -44,13 +44,13 @@ class OperatorServiceStub:
 
 
 class OperatorServiceServicer:
-    """For operators. The gateway does not route it: it is served on the process' own
-    port, in production over mutual TLS alone.
+    """For operators. The gateway does not route it. The process serves it on its own
+    port, in production only over mutual TLS.
     """
 
     def ChangeOwnerEmail(self, request, context):
-        """Changes where an owner can be reached, after a delay. The old address gets a
-        notice with a link that stops the change. Without an address on file it takes
+        """Changes an owner's e-mail address, after a delay. The old address gets a notice
+        with a link that stops the change. Without an address on file the change takes
         effect at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -74,8 +74,8 @@ def add_OperatorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperatorService:
-    """For operators. The gateway does not route it: it is served on the process' own
-    port, in production over mutual TLS alone.
+    """For operators. The gateway does not route it. The process serves it on its own
+    port, in production only over mutual TLS.
     """
 
     @staticmethod

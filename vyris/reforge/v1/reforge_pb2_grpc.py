@@ -113,72 +113,71 @@ class ReforgeServiceServicer:
     """
 
     def InitReforge(self, request, context):
-        """Asks to move a membership to a new device; a link goes to the owner's
-        mailbox. A device proof (header DPoP) by the old device, where it is at
-        hand, makes the request a proven one: an unproven request never supersedes it.
+        """Asks to move a membership to a new device; the owner gets a link by e-mail. A
+        device proof (header DPoP) by the old device, if it is available, makes the
+        request a proven one: an unproven request never supersedes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmReforge(self, request, context):
-        """Carries out the request that the link's token names. A token works once.
+        """Confirms the request that the link's token belongs to. A token works once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetReforge(self, request, context):
-        """What became of a request, for a caller whose answer was lost.
+        """Returns a request's state, for a caller that lost the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefuseReforge(self, request, context):
-        """Says no to a pending request: by the link's token, or by the membership's
-        active device (a device proof). A device need not know the request: named
-        by the membership, it refuses the newest one. What a device refuses binds
-        the mailbox for REFORGE_EMAIL_DELAY_H hours: until then a request needs a proof.
+        """Refuses a pending request: by the link's token, or by the membership's active
+        device (a device proof). A device need not know the request's id: with the
+        membership's id it refuses the newest one. For REFORGE_EMAIL_DELAY_H hours after
+        a device has refused, a new request needs its proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndoReforge(self, request, context):
-        """Takes a confirmed move back, for some hours after it: by the token of the
-        notice that was mailed, or by the old device (a device proof), which need
-        not know the request: named by the membership, it takes back the newest move
-        away from it. Moves and a device's changes of address that followed are
-        taken back with it.
+        """Undoes a confirmed move, for some hours after it: by the token in the notice's
+        link, or by the old device (a device proof). The old device need not know the
+        request's id: with the membership's id it undoes the newest move away from it.
+        Later moves, and later changes of address by devices, are undone too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeEmail(self, request, context):
-        """Asks to change where the owner can be reached, by a proof of the membership's
+        """Asks to change the owner's e-mail address, with a proof by the membership's
         active device. The change waits REFORGE_EMAIL_DELAY_H hours, and until no move
-        can be undone. The new address must confirm it by a link; the old one gets a
-        link that refuses it, and that takes it back for as long again. A newer request
-        of a device takes the place of an older one, never of an operator's.
+        can be undone. The new address must confirm it by a link. The old address gets a
+        link that refuses it, and that undoes it for as long again. A newer request by a
+        device replaces an older one, but never an operator's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefuseEmailChange(self, request, context):
-        """Takes back a change of address that a device asked for and that has not
-        taken effect, by a proof of the membership's active device.
+        """Refuses a change of address that a device asked for and that has not taken
+        effect, with a proof by the membership's active device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMoves(self, request, context):
-        """A membership's moves and changes of address, newest first, so that an app can
-        warn its owner. By a proof of the membership's active device, or of a device
-        that held it before a move that can still be undone.
+        """Lists a membership's moves and changes of address, newest first, so that an app
+        can warn its owner. Needs a proof by the membership's active device, or by a
+        previous device while the move away from it can be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,8 +198,8 @@ class ReforgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShowRefusePage(self, request, context):
-        """The page for saying no, to a move or to a change of address, also to one that
-        took effect a while ago. Changes nothing.
+        """The page that refuses a move or a change of address, also one that took effect
+        recently. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +220,7 @@ class ReforgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitUndoPage(self, request, context):
-        """That page's button: takes the move back.
+        """That page's button: undoes the move.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

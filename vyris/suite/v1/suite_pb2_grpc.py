@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class SuiteServiceStub:
-    """Answered by the mint process, which asks the other three.
+    """Served by the mint process, which asks the other three.
     """
 
     def __init__(self, channel):
@@ -44,11 +44,11 @@ class SuiteServiceStub:
 
 
 class SuiteServiceServicer:
-    """Answered by the mint process, which asks the other three.
+    """Served by the mint process, which asks the other three.
     """
 
     def GetHealth(self, request, context):
-        """`{"status":"ok"}`, `"degraded"` while Redis is away, or UNAVAILABLE (503
+        """`{"status":"ok"}`, `"degraded"` while Redis is down, or UNAVAILABLE (503
         `{"status":"unhealthy"}`) while any of the four services cannot serve.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -72,7 +72,7 @@ def add_SuiteServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SuiteService:
-    """Answered by the mint process, which asks the other three.
+    """Served by the mint process, which asks the other three.
     """
 
     @staticmethod

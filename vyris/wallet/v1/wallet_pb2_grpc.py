@@ -27,9 +27,9 @@ if _version_not_supported:
 
 
 class WalletServiceStub:
-    """Owns passes and their registrations. The methods below `/v1` are Apple's
-    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
-    they take `Authorization: ApplePass <token>` from the pass itself.
+    """Owns passes and their registrations. The methods below `/v1` are exactly Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"). They need
+    `Authorization: ApplePass <token>`, with the token in the pass.
     """
 
     def __init__(self, channel):
@@ -76,55 +76,55 @@ class WalletServiceStub:
 
 
 class WalletServiceServicer:
-    """Owns passes and their registrations. The methods below `/v1` are Apple's
-    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
-    they take `Authorization: ApplePass <token>` from the pass itself.
+    """Owns passes and their registrations. The methods below `/v1` are exactly Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"). They need
+    `Authorization: ApplePass <token>`, with the token in the pass.
     """
 
     def IssuePass(self, request, context):
-        """The membership's signed pass for Apple Wallet. Where a device is enrolled it takes a device proof.
+        """Returns the membership's signed pass for Apple Wallet. If a device is enrolled, the call needs its proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IssueGooglePass(self, request, context):
-        """A link that saves the membership's card to Google Wallet. NOT_FOUND where no issuer account is configured.
+        """Returns a link that saves the membership's card to Google Wallet. NOT_FOUND if no issuer account is configured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterPassDevice(self, request, context):
-        """A device wants to hear of a pass's updates: 201 the first time, 200 again.
+        """Registers a device for a pass's updates: 201 the first time, 200 again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnregisterPassDevice(self, request, context):
-        """A device no longer wants to hear of a pass: 200.
+        """Ends a device's registration for a pass: 200.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUpdatedPasses(self, request, context):
-        """The device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, 204 for none.
+        """Lists the device's passes that changed since a tag: 200 `{"serialNumbers": [...], "lastUpdated": "<tag>"}`, or 204.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLatestPass(self, request, context):
-        """The pass as it is now: 200 with `Last-Modified`, 304 for one that has not changed since `If-Modified-Since`.
+        """Returns the current pass: 200 with `Last-Modified`, or 304 if it has not changed since `If-Modified-Since`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordPassLogs(self, request, context):
-        """What a device has to complain of; goes to the log, within bounds. 200.
+        """Writes a device's error messages to the log, within limits. 200.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,9 +177,9 @@ def add_WalletServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
-    """Owns passes and their registrations. The methods below `/v1` are Apple's
-    PassKit web service ("Adding a Web Service to Update Passes"), to the letter;
-    they take `Authorization: ApplePass <token>` from the pass itself.
+    """Owns passes and their registrations. The methods below `/v1` are exactly Apple's
+    PassKit web service ("Adding a Web Service to Update Passes"). They need
+    `Authorization: ApplePass <token>`, with the token in the pass.
     """
 
     @staticmethod
