@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,10 +18,11 @@ from services.mint.notifications import Notifications
 from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.application import Refunds
-from services.mint.refunds.reconciliation import Reconciler
+from services.mint.refunds.reconciliation import ROUND_LIMIT_S, Reconciler
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
-from services.mint.suite_health import PeersProbe, SuiteHealth
+from services.mint.suite_health import INTERVAL_S, PeersProbe, SuiteHealth
+from services.runtime.background import Loop
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
@@ -62,10 +62,10 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             return await database.holds("receipt_ledger")
 
         health = SuiteHealth({"mint": can_serve, **peers}, bouncer.reachable)
+        reconcile_interval_s = settings.app_store_reconcile_interval_s
         reconciler = Reconciler(
-            database, kinds.app_store_notices, kinds.app_store_histories, settings.app_store_reconcile_interval_s
+            database, kinds.app_store_notices, kinds.app_store_histories, interval_s=reconcile_interval_s
         )
-        beside = [asyncio.create_task(work.run()) for work in (health, reconciler)]
         drops, keys = DropDirectory(database), PersonKeys(database)
         proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
         servicer = MintServicer(
@@ -89,11 +89,16 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 ready=can_serve,
                 authenticate=user_tokens,
                 described=list(PEERS.values()),
+                background=[
+                    *engine.background,
+                    *holds.background,
+                    Loop("suite_health", run=health.look, every_s=INTERVAL_S),
+                    Loop(
+                        "reconciliation", run=reconciler.once, every_s=reconcile_interval_s, limit_s=3 * ROUND_LIMIT_S
+                    ),
+                ],
             )
         finally:
-            for work in beside:
-                work.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
             for peer in peers.values():
                 peer.close()
 

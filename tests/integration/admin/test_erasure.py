@@ -142,8 +142,8 @@ async def let_wallet_forget(connection: asyncpg.Connection, database_url: str) -
     """What wallet does within a day."""
     settings = PostgresSettings(database_url=database_url)
     async with Database.open(settings, "test") as database:
-        await EventFollower(database, 1).follow()
-        await PushOutbox(database, None, interval_s=1, attempt_limit=1).send_due()
+        await EventFollower(database).follow()
+        await PushOutbox(database, None, attempt_limit=1).send_due()
         await Housekeeping(database).once()
         await connection.execute("UPDATE pass_registrations SET forget_after = now() - interval '1 second'")
         await Housekeeping(database).once()
