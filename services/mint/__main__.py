@@ -29,18 +29,12 @@ from services.runtime.settings import load
 from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
-from vyris.encounter.v1 import encounter_pb2
+from suite import peers_of
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
-from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
-from vyris.wallet.v1 import wallet_pb2
 
-PEERS: Final = {
-    "encounter": encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
-    "wallet": wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
-    "reforge": reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
-}
+PEERS: Final = peers_of("mint")
 
 
 @asynccontextmanager
@@ -53,10 +47,8 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         running_engine(database, settings) as (engine, bouncer),
         running_holds(database, bouncer, DropDirectory(database), engine.recount, settings) as holds,
     ):
-        peers = {
-            name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
-            for name, addresses in settings.peer_addresses().items()
-        }
+        addresses = settings.peer_addresses()
+        peers = {peer.name: PeersProbe(addresses[peer.name], peer.full_name, certificates(settings)) for peer in PEERS}
 
         async def can_serve() -> bool:
             return await database.holds("receipt_ledger")
@@ -88,7 +80,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 ],
                 ready=can_serve,
                 authenticate=user_tokens,
-                described=list(PEERS.values()),
+                described=[peer.descriptor for peer in PEERS],
                 background=[
                     *engine.background,
                     *holds.background,

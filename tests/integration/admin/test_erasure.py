@@ -19,6 +19,7 @@ from services.storage.settings import PostgresSettings
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.push_outbox import PushOutbox
+from suite import NAMES
 from tests.integration.mint.receipts.notices import mint_of, notice, told
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
@@ -193,7 +194,7 @@ async def test_the_audit_log_keeps_what_names_nobody(make_mint: MintMaker, datab
 
 async def test_no_service_may_redact_the_audit_log(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    for service in ("mint", "encounter", "wallet", "reforge"):
+    for service in NAMES:
         may = "SELECT has_function_privilege($1, 'redact_audit_log(text[], text[])', 'EXECUTE')"
         assert not await connection.fetchval(may, f"vyris_{service}")
     await connection.execute(
