@@ -1,4 +1,4 @@
-"""The images of a pass, and the colours that go with them. `render` draws them."""
+"""The images of a pass, and the colours that go with them. `tools/artwork` draws them."""
 
 from __future__ import annotations
 
