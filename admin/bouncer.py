@@ -45,5 +45,5 @@ async def rebuild_counts(database: Database, bouncer: Bouncer, actor: Actor) -> 
 
 async def write_counts(database: Database, bouncer: Bouncer) -> bool:
     """The same after a change that has its own entry in the audit log."""
-    await Recounter(database, bouncer, interval_s=0).rebuild()
+    await Recounter(database, bouncer).rebuild()
     return await bouncer.reachable()

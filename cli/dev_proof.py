@@ -20,15 +20,12 @@ from cli.console import fail
 from cli.dev_keys import DeviceName, device_private_key
 from services.device_proof.settings import DeviceProofSettings
 from services.runtime.settings import load
+from suite import SUITE
 from vyris.device_proof import Target, build_proof, grpc_target, http_target
-from vyris.encounter.v1 import encounter_pb2
-from vyris.holds.v1 import holds_pb2
 from vyris.http_rules import VARIABLE, bindings
-from vyris.mint.v1 import mint_pb2
-from vyris.reforge.v1 import reforge_pb2
-from vyris.wallet.v1 import wallet_pb2
 
-_FILES: Final = (mint_pb2, holds_pb2, encounter_pb2, wallet_pb2, reforge_pb2)
+# Health takes no device proof.
+_SERVICES: Final = [d for service in SUITE for d in service.descriptors if d.name != "SuiteService"]
 
 
 class _Settings(DeviceProofSettings):
@@ -84,9 +81,8 @@ def _http_calls() -> Iterator[str]:
 
 
 def _methods() -> Iterator[MethodDescriptor]:
-    for file in _FILES:
-        for service in file.DESCRIPTOR.services_by_name.values():
-            yield from service.methods
+    for service in _SERVICES:
+        yield from service.methods
 
 
 def _parse(rpc: MethodDescriptor, body: str) -> Message:

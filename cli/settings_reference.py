@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -17,18 +18,21 @@ from pydantic_settings import BaseSettings
 
 from admin.settings import NewHoldSettings, OperatorSettings
 from gateway.settings import GatewaySettings
-from services.encounter.settings import EncounterSettings
-from services.mint.settings import MintSettings
-from services.reforge.settings import ReforgeSettings
-from services.wallet.settings import WalletSettings
 from stack.settings import StackSettings
+from suite import NAMES
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+
+
+def _service_settings(name: str) -> type[BaseSettings]:
+    """`services/wallet/settings.py` has `WalletSettings`, and so on."""
+    module = import_module(f"services.{name}.settings")
+    settings_class: type[BaseSettings] = getattr(module, f"{name.capitalize()}Settings")
+    return settings_class
+
+
 READERS: Final[dict[str, type[BaseSettings]]] = {
-    "mint": MintSettings,
-    "encounter": EncounterSettings,
-    "wallet": WalletSettings,
-    "reforge": ReforgeSettings,
+    **{name: _service_settings(name) for name in NAMES},
     "gateway": GatewaySettings,
     "local stack": StackSettings,
     "vyris command": OperatorSettings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
@@ -63,13 +62,6 @@ def _overload_manager(settings: GatewaySettings) -> Any:
     )
 
 
-def _health_services(services: Iterable[RpcService]) -> dict[str, str]:
-    """The full service name for health checks of each process: the service with the process's name."""
-    return {
-        service.cluster: service.name for service in services if service.name.startswith(f"vyris.{service.cluster}.")
-    }
-
-
 def _json_listener(settings: GatewaySettings, descriptors: FileDescriptorSet) -> Any:
     routes = http_routes(descriptors)
     scripts = route_tables.json_scripts(routes)
@@ -107,9 +99,7 @@ def bootstrap(settings: GatewaySettings, descriptors: FileDescriptorSet) -> Any:
     return Bootstrap(
         node=Node(id="vyris-gateway", cluster="vyris-gateway"),
         admin=Admin(address=socket_address("127.0.0.1", settings.envoy_admin_port)),
-        static_resources=Bootstrap.StaticResources(
-            listeners=listeners, clusters=all_clusters(settings, _health_services(services))
-        ),
+        static_resources=Bootstrap.StaticResources(listeners=listeners, clusters=all_clusters(settings)),
         overload_manager=_overload_manager(settings),
         layered_runtime=bounds.door_connections(settings),
     )

@@ -20,8 +20,9 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from envoy.type.v3.percent_pb2 import Percent
 
 from gateway.messages import flag, number, pack, seconds, socket_address
-from gateway.settings import SERVICES, Endpoint, GatewaySettings
+from gateway.settings import Endpoint, GatewaySettings
 from gateway.tls import upstream_tls
+from suite import SUITE
 
 HEALTH_REQUESTS_LIMIT = 64
 # Most Health/Watch streams at one service. The sum of all limits is 4,096, the limit of one process of a service.
@@ -210,11 +211,11 @@ def collector_cluster(collector: Endpoint) -> Any:
     return cluster
 
 
-def all_clusters(settings: GatewaySettings, health_services: dict[str, str]) -> list[Any]:
-    """The clusters of the four services, and those that the settings add. `health_services`: process to full name."""
-    clusters = [service_cluster(settings, service, health_services[service]) for service in SERVICES]
-    clusters += [native_cluster(settings, service, health_services[service]) for service in SERVICES]
-    clusters += [streams_cluster(settings, service, health_services[service]) for service in SERVICES]
+def all_clusters(settings: GatewaySettings) -> list[Any]:
+    """The clusters of the four services, and those that the settings add."""
+    clusters = [service_cluster(settings, service.name, service.full_name) for service in SUITE]
+    clusters += [native_cluster(settings, service.name, service.full_name) for service in SUITE]
+    clusters += [streams_cluster(settings, service.name, service.full_name) for service in SUITE]
     if settings.gateway_metrics_port is not None:
         clusters.append(admin_cluster(settings))
     if settings.otlp_collector is not None:

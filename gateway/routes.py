@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto
 
-from gateway.settings import SERVICES
+from suite import PROCESS_OF_PACKAGE
 from vyris.gateway.v1 import http_policy_pb2
 from vyris.http_rules import VARIABLE, bindings
 
@@ -18,9 +18,6 @@ DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 
 # The only route with the same body for every failure; it is never refused because of callers' traffic.
 HEALTH_PATH: Final = "/health"
-
-# Packages that another service's process serves.
-HOSTED_BY: Final = {"suite": "mint", "holds": "mint"}
 
 
 class Unroutable(ValueError):
@@ -114,11 +111,9 @@ def is_internal(service: ServiceDescriptorProto) -> bool:
 
 
 def _cluster_of(package: str) -> str:
-    word = package.split(".")[1]
-    cluster = HOSTED_BY.get(word, word)
-    if cluster not in SERVICES:
-        raise Unroutable(f"no process answers for package {package}")
-    return cluster
+    if package not in PROCESS_OF_PACKAGE:
+        raise Unroutable(f"no process answers for package {package}: suite.py names none")
+    return PROCESS_OF_PACKAGE[package]
 
 
 def _routes_of(service: str, cluster: str, method: MethodDescriptorProto) -> Iterator[HttpRoute]:

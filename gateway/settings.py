@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SERVICES: Final = ("mint", "encounter", "wallet", "reforge")
+import suite
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -44,6 +44,7 @@ def parse_endpoints(text: str) -> list[Endpoint]:
     return endpoints
 
 
+@suite.with_addresses()
 class GatewaySettings(BaseSettings):
     """Settings of the gateway. Each is an environment variable of the same name in capitals."""
 
@@ -63,17 +64,6 @@ class GatewaySettings(BaseSettings):
     """Port of the Prometheus statistics at `/metrics`. Unset: no such listener."""
     envoy_admin_port: Port = 9901
     """Envoy's admin interface, always on the loopback address."""
-
-    mint_port: Port = 50051
-    encounter_port: Port = 50052
-    wallet_port: Port = 50053
-    reforge_port: Port = 50054
-    mint_address: str = ""
-    """`host:port`, several separated by commas. A DNS name is resolved every few seconds, and each of its
-    addresses is an endpoint (a headless Kubernetes Service). Empty: `127.0.0.1:$MINT_PORT`."""
-    encounter_address: str = ""
-    wallet_address: str = ""
-    reforge_address: str = ""
 
     gateway_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     """Worker threads of Envoy: one for each of its own cores.
@@ -150,7 +140,7 @@ class GatewaySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for service in SERVICES:
+        for service in suite.NAMES:
             self.endpoints(service)
         try:
             _ = self.otlp_collector
@@ -175,9 +165,8 @@ class GatewaySettings(BaseSettings):
 
     def endpoints(self, service: str) -> list[Endpoint]:
         """The addresses of `service` (mint, encounter, wallet, reforge)."""
-        text = getattr(self, f"{service}_address") or f"127.0.0.1:{getattr(self, f'{service}_port')}"
         try:
-            return parse_endpoints(text)
+            return parse_endpoints(suite.address_of(self, service))
         except ValueError as error:
             raise ValueError(f"{service.upper()}_ADDRESS: {error}") from None
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.command_line import envoy_arguments
-from gateway.settings import SERVICES
 from stack import mail, postgres, valkey
 from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
 from stack.processes import ProcessSpec, Tier
 from stack.settings import StackSettings
 from stack.state import StateFolder
+from suite import NAMES, SUITE, Service
 
 # Environment variables that a process needs besides its own settings.
 SYSTEM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
@@ -45,7 +45,7 @@ class Graph:
 class ServiceAddress:
     """One service process and the ports it gets."""
 
-    service: str
+    service: Service
     name: str
     port: int
     metrics_port: int
@@ -94,12 +94,12 @@ def _storage(
 def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress]:
     """All replicas of all services: the first at the known port, the others at free ports."""
     addresses = []
-    for service in SERVICES:
-        known = settings.fixed_ports()[f"{service.upper()}_PORT"]
-        addresses.append(ServiceAddress(service, service, known, ports.free_port()))
+    for service in SUITE:
+        known = settings.fixed_ports()[f"{service.name.upper()}_PORT"]
+        addresses.append(ServiceAddress(service, service.name, known, ports.free_port()))
         addresses += [
-            ServiceAddress(service, f"{service}-{number}", ports.free_port(), ports.free_port())
-            for number in range(2, settings.replicas(service) + 1)
+            ServiceAddress(service, f"{service.name}-{number}", ports.free_port(), ports.free_port())
+            for number in range(2, settings.replicas(service.name) + 1)
         ]
     return addresses
 
@@ -107,23 +107,22 @@ def _addresses(settings: StackSettings, ports: PortTaker) -> list[ServiceAddress
 def _address_lists(addresses: list[ServiceAddress]) -> dict[str, str]:
     """`MINT_ADDRESS=127.0.0.1:50051,127.0.0.1:23456` and so on, for the callers of services."""
     return {
-        f"{service.upper()}_ADDRESS": ",".join(f"127.0.0.1:{a.port}" for a in addresses if a.service == service)
-        for service in SERVICES
+        f"{name.upper()}_ADDRESS": ",".join(f"127.0.0.1:{a.port}" for a in addresses if a.service.name == name)
+        for name in NAMES
     }
 
 
 def _service(address: ServiceAddress, environment: Mapping[str, str]) -> ProcessSpec:
-    full_name = f"vyris.{address.service}.v1.{address.service.capitalize()}Service"
     return ProcessSpec(
         name=address.name,
         tier=Tier.SERVICES,
-        argv=(sys.executable, "-m", f"services.{address.service}"),
+        argv=(sys.executable, "-m", f"services.{address.service.name}"),
         environment={
             **environment,
-            f"{address.service.upper()}_PORT": str(address.port),
+            f"{address.service.name.upper()}_PORT": str(address.port),
             "METRICS_PORT": str(address.metrics_port),
         },
-        is_ready=lambda: serves_grpc(address.port, full_name),
+        is_ready=lambda: serves_grpc(address.port, address.service.full_name),
         listens={address.name: address.port, f"{address.name}_metrics": address.metrics_port},
         stop_limit_s=15,
     )

@@ -13,7 +13,6 @@ from typing import Any, Self
 import psutil
 from dotenv import dotenv_values
 
-from gateway.settings import SERVICES
 from stack import graph, postgres
 from stack.ports import PortTaker, refuse_taken
 from stack.preflight import unfit_reason
@@ -25,6 +24,7 @@ from stack.starting import Start, prepare
 from stack.state import StateFolder
 from stack.supervision import Supervisor
 from stack.welcome import welcome
+from suite import NAMES
 
 DATABASES = frozenset({"postgres", "valkey"})
 
@@ -80,27 +80,22 @@ class Stack:
         `replicas`: the number of processes of each service, by its name; by default one.
         """
         ports = PortTaker(set())
-        processes = dict.fromkeys(SERVICES, 1) | dict(replicas or {})
-        if len(processes) > len(SERVICES):
-            raise ValueError(f"services are {', '.join(SERVICES)}; replicas were given for {', '.join(replicas or ())}")
+        processes = dict.fromkeys(NAMES, 1) | dict(replicas or {})
+        if len(processes) > len(NAMES):
+            raise ValueError(f"services are {', '.join(NAMES)}; replicas were given for {', '.join(replicas or ())}")
+        of_services: dict[str, Any] = {f"{name}_port": ports.free_port() for name in NAMES}
+        of_services |= {f"{name}_replicas": processes[name] for name in NAMES}
         system = {name: os.environ[name] for name in graph.SYSTEM_VARIABLES if name in os.environ}
         settings = StackSettings(
             _env_file=None,
             gateway_port=ports.free_port(),
             gateway_grpc_port=ports.free_port(),
-            mint_port=ports.free_port(),
-            encounter_port=ports.free_port(),
-            wallet_port=ports.free_port(),
-            reforge_port=ports.free_port(),
             vyris_state_dir=state_dir,
             database_url="",
             redis_url=redis_url,
             smtp_url="",
             vyris_env="development",
-            mint_replicas=processes["mint"],
-            encounter_replicas=processes["encounter"],
-            wallet_replicas=processes["wallet"],
-            reforge_replicas=processes["reforge"],
+            **of_services,
         )
         return cls(settings, {**system, **(environment or {})}, only=only, directory=state_dir.absolute())
 

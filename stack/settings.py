@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+import suite
 from services.storage.settings import postgres_url
 
 
@@ -21,29 +22,17 @@ class StateSettings(BaseSettings):
     vyris_state_dir: Path = Path(".vyris")
 
 
+@suite.with_ports()
+@suite.with_replicas
 class StackSettings(StateSettings):
     """The stack's ports and replicas. All other environment variables go to the services unchanged."""
 
     gateway_port: int = Field(default=3000, ge=1, le=65535)
     gateway_grpc_port: int = Field(default=3001, ge=1, le=65535)
-    mint_port: int = Field(default=50051, ge=1, le=65535)
-    encounter_port: int = Field(default=50052, ge=1, le=65535)
-    wallet_port: int = Field(default=50053, ge=1, le=65535)
-    reforge_port: int = Field(default=50054, ge=1, le=65535)
     database_url: str = ""
     redis_url: str = ""
     smtp_url: str = ""
     vyris_env: Literal["development", "production"] = "development"
-    mint_replicas: int = Field(default=1, ge=1, le=16)
-    """Mint processes on the local stack; the second and later ones listen on free ports."""
-    # A signature is checked on the process's one event loop, and takes most of an encounter's time: two processes
-    # verify a fifth more on two cores. Two mint processes do not mint more, because their batches are half as large.
-    encounter_replicas: int = Field(default=2, ge=1, le=16)
-    """As `MINT_REPLICAS`, for encounter."""
-    wallet_replicas: int = Field(default=1, ge=1, le=16)
-    """As `MINT_REPLICAS`, for wallet."""
-    reforge_replicas: int = Field(default=1, ge=1, le=16)
-    """As `MINT_REPLICAS`, for reforge."""
 
     gateway_tls_cert_file: Path | None = None
     server_tls_cert_file: Path | None = None
@@ -62,7 +51,7 @@ class StackSettings(StateSettings):
 
     def fixed_ports(self) -> dict[str, int]:
         """The ports that callers know, by their setting."""
-        names = ("gateway_port", "gateway_grpc_port", "mint_port", "encounter_port", "wallet_port", "reforge_port")
+        names = ("gateway_port", "gateway_grpc_port", *(f"{name}_port" for name in suite.NAMES))
         return {name.upper(): getattr(self, name) for name in names}
 
     def replicas(self, service: str) -> int:

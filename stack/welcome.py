@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.settings import SERVICES
 from stack.settings import StackSettings
 from stack.state import StateFolder
+from suite import NAMES
 
 TEMPLATE = """\
 VYRIS is ready.
@@ -35,7 +35,7 @@ def welcome(
 
     `environment`: the services' environment.
     """
-    services = [name for name in SERVICES if name in listens]
+    services = [name for name in NAMES if name in listens]
     # Production accepts no opaque receipt, so there is none to paste.
     text = TEMPLATE if settings.vyris_env == "production" else TEMPLATE + FIRST_MINT
     return text.format(

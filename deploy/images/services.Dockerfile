@@ -13,6 +13,7 @@ RUN python -m venv /opt/venv \
 FROM ${PYTHON_IMAGE}
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
+COPY suite.py suite.py
 COPY vyris vyris
 COPY services services
 COPY schema schema

@@ -17,6 +17,7 @@ HEIGHT: Final = 7
 COLUMNS: Final = 3
 MINT: Final = 'method="/vyris.mint.v1.MintService/Mint"'
 DROP: Final = "tier, year, environment"
+LOOPS_FAILED: Final = 'sum by (loop, outcome) (increase(vyris_loop_round_seconds_count{outcome!="done"}[5m])) > 0'
 
 # Rows of panels: title, unit, and queries by legend.
 ROWS: Final[dict[str, list[tuple[str, str, dict[str, str]]]]] = {
@@ -104,6 +105,10 @@ ROWS: Final[dict[str, list[tuple[str, str, dict[str, str]]]]] = {
                 "without Redis {{cause}}": "sum by (cause) (increase(vyris_bouncer_bypasses_total[1m]))",
             },
         ),
+    ],
+    "Background work": [
+        ("Rounds that did not succeed", "short", {"{{loop}} {{outcome}}": LOOPS_FAILED}),
+        ("Round under way", "s", {"{{loop}}": "max by (loop) (vyris_loop_busy_seconds)"}),
     ],
     "The services": [
         ("Calls", "reqps", {"{{method}}": "sum by (method) (rate(vyris_rpc_seconds_count[1m]))"}),

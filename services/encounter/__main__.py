@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,11 +11,12 @@ from services.encounter.development_key import development_key, public_pem
 from services.encounter.device_signed import DeviceSignedEncounters
 from services.encounter.encounter_token import TimeLimits
 from services.encounter.history import History
-from services.encounter.location_retention import LocationRetention
+from services.encounter.location_retention import BREATH_S, INTERVAL_S, LocationRetention
 from services.encounter.recording import Recorder
 from services.encounter.register import Register
 from services.encounter.servicer import EncounterServicer
 from services.encounter.settings import EncounterSettings
+from services.runtime.background import Loop
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import WrongSetting, load
@@ -33,7 +33,7 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
     async with Database.open(settings, "vyris-encounter") as database:
         register = Register(settings.encounter_clock_leeway_s, keeps_locations=retention_days > 0)
         recorder = Recorder(database, register, settings)
-        forgetting = asyncio.create_task(LocationRetention(database, retention_days).run())
+        retention = LocationRetention(database, retention_days)
         servicer = EncounterServicer(
             authority,
             TimeLimits(settings.encounter_max_age_s, settings.encounter_max_lifetime_s),
@@ -46,10 +46,9 @@ async def build(settings: EncounterSettings) -> AsyncIterator[Hosted]:
             yield Hosted(
                 endpoints=[Endpoint(encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"], servicer)],
                 ready=lambda: database.holds("encounters"),
+                background=[Loop("location_retention", run=retention.once, every_s=INTERVAL_S, more_s=BREATH_S)],
             )
         finally:
-            forgetting.cancel()
-            await asyncio.gather(forgetting, return_exceptions=True)
             await recorder.close()
 
 

@@ -11,7 +11,6 @@ from services.encounter.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.locks import LockClass, try_lock
-from services.storage.rounds import repeat
 
 ROWS_A_ROUND: Final = 1_000
 INTERVAL_S: Final = 60.0
@@ -28,19 +27,11 @@ class LocationRetention:
         self._database = database
         self._retention_days = retention_days
 
-    async def run(self) -> None:
-        """Forget again and again."""
-        await repeat(
-            self._round_leaves_more,
-            interval_s=INTERVAL_S,
-            breath_s=BREATH_S,
-            failure_event="location_retention_failed",
-        )
+    async def once(self) -> bool:
+        """One round; True where there may be more to forget. Raises Retryable."""
+        return await self.forget() == ROWS_A_ROUND
 
-    async def _round_leaves_more(self) -> bool:
-        return await self.round() == ROWS_A_ROUND
-
-    async def round(self) -> int:
+    async def forget(self) -> int:
         """Forget at most a thousand; returns how many. Another process at it means none. Raises Retryable."""
         forgotten = await self._database.in_transaction(self._forget)
         if forgotten:

@@ -9,6 +9,7 @@ from pydantic import Field
 from services.device_proof import DeviceProofSettings
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
+from suite import port_field
 
 
 class AuthoritySettings(ServiceSettings):
@@ -24,7 +25,7 @@ class AuthoritySettings(ServiceSettings):
 class EncounterSettings(DeviceProofSettings, PostgresSettings, AuthoritySettings):
     """Settings of the encounter process."""
 
-    encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
+    encounter_port: int = port_field("encounter")
     encounter_device_keys: Literal["on", "off"] = Field(
         "off", description="whether enrolled devices may sign encounter tokens, with the receiver's device proof"
     )

@@ -23,7 +23,6 @@ from services.mint.drops import DropDirectory
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.locks import LockClass, try_lock
-from services.storage.rounds import repeat
 from services.supply import Returned, put_back, serve_line
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
 
@@ -56,18 +55,11 @@ async def _put_back(connection: Connection, drop_id: int, ended: Sequence[asyncp
 class Lapses:
     """Takes numbers back whose time and grace are over, and serves the line where numbers are for sale."""
 
-    def __init__(
-        self, database: Database, bouncer: Bouncer, drops: DropDirectory, *, grace_s: float, interval_s: float
-    ) -> None:
+    def __init__(self, database: Database, bouncer: Bouncer, drops: DropDirectory, *, grace_s: float) -> None:
         self._database = database
         self._bouncer = bouncer
         self._drops = drops
         self._grace_s = grace_s
-        self._interval_s = interval_s
-
-    async def run(self) -> None:
-        """Look again and again."""
-        await repeat(self.once, interval_s=self._interval_s, failure_event="lapse_failed", breath_s=0.01)
 
     async def once(self) -> bool:
         """One round; True where there may be more. Raises DatabaseUnavailable."""
@@ -115,10 +107,6 @@ class Forgetting:
     def __init__(self, database: Database, retention_d: int) -> None:
         self._database = database
         self._retention_d = retention_d
-
-    async def run(self) -> None:
-        """Look again and again."""
-        await repeat(self.once, interval_s=FORGET_INTERVAL_S, failure_event="forgetting_failed", breath_s=0.1)
 
     async def once(self) -> bool:
         """One round; True where there may be more. Raises DatabaseUnavailable."""

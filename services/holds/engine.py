@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -14,10 +14,11 @@ import asyncpg
 from services.batching.batcher import Batcher
 from services.holds import metrics
 from services.holds.cycle import HoldCycle, Recount, TakenHold
-from services.holds.ending import Forgetting, Lapses, end_hold
+from services.holds.ending import FORGET_INTERVAL_S, Forgetting, Lapses, end_hold
 from services.holds.register import HoldOrder, HoldRegister
 from services.mint.bouncer import Bouncer
 from services.mint.drops import TALLY_WRITERS, Drop, DropDirectory
+from services.runtime.background import Loop
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.supply import Returned
@@ -32,14 +33,25 @@ BATCHES_AT_ONCE = 2  # as for mints, which share the process
 class HoldEngine:
     """Takes, ends and reads holds."""
 
-    def __init__(self, database: Database, bouncer: Bouncer, recount: Recount, lapses: Lapses) -> None:
+    background: Sequence[Loop]
+    """What takes numbers back, and forgets person keys; it must run while the engine takes holds."""
+
+    def __init__(
+        self, database: Database, bouncer: Bouncer, drops: DropDirectory, recount: Recount, settings: HoldSettings
+    ) -> None:
         self._database = database
         self._register = HoldRegister(database, tally_writer=random.randrange(TALLY_WRITERS))  # noqa: S311 - spreads writers
         self._bouncer = bouncer
         self._recount = recount
-        self._lapses = lapses
+        self._lapses = Lapses(database, bouncer, drops, grace_s=settings.hold_grace_s)
         self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._batchers: dict[int, Batcher[str, HoldOrder, TakenHold]] = {}
+        forgetting = Forgetting(database, settings.person_key_retention_d)
+        lapse_interval_s = settings.hold_lapse_interval_ms / 1000
+        self.background = (
+            Loop("hold_lapses", run=self._lapses.once, every_s=lapse_interval_s, more_s=0.01),
+            Loop("person_key_forgetting", run=forgetting.once, every_s=FORGET_INTERVAL_S, more_s=0.1),
+        )
 
     async def take(self, drop: Drop, order: HoldOrder, deadline_s: float) -> TakenHold:
         """The user's hold. Raises HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
@@ -93,18 +105,9 @@ class HoldEngine:
 async def running_holds(
     database: Database, bouncer: Bouncer, drops: DropDirectory, recount: Recount, settings: HoldSettings
 ) -> AsyncIterator[HoldEngine]:
-    """An engine, with lapsing at work."""
-    lapses = Lapses(
-        database, bouncer, drops, grace_s=settings.hold_grace_s, interval_s=settings.hold_lapse_interval_ms / 1000
-    )
-    engine = HoldEngine(database, bouncer, recount, lapses)
-    rounds = [
-        asyncio.create_task(work.run()) for work in (lapses, Forgetting(database, settings.person_key_retention_d))
-    ]
+    """An engine, and its end. Its caller runs `engine.background`."""
+    engine = HoldEngine(database, bouncer, drops, recount, settings)
     try:
         yield engine
     finally:
-        for one in rounds:
-            one.cancel()
-        await asyncio.gather(*rounds, return_exceptions=True)
         await engine.close()

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge
 
 from services.jose import PublicKey, public_key_from_jwk
 from services.jwks.key_set import SET_LIMIT_BYTES, KeySet, KeySetUnreadable, ReadKey, read_key_set
+from services.runtime.background import Loop, running
 from services.runtime.settings import WrongSetting
 from vyris.errors import Retryable
 
@@ -80,16 +81,14 @@ class PublishedKeys(Generic[K]):
             raise self._unreadable()
         return found
 
+    async def once(self) -> None:
+        """One round of refreshing, so that a withdrawn key ends although nobody calls."""
+        self.refresh_if_due()
+
     def refresh_if_due(self) -> None:
         """Start to read the set in the background if it is old and no read began within the last seconds."""
         if self._is_older_than(REFRESH_S):
             self._begin_reading()
-
-    async def keep_fresh(self) -> None:
-        """Refresh for ever, so that a withdrawn key stops working even without calls."""
-        while True:
-            self.refresh_if_due()
-            await asyncio.sleep(READ_AGAIN_S)
 
     async def read(self) -> None:
         """Read the set now. Raises KeySetUnreadable and keeps the old set."""
@@ -185,12 +184,10 @@ async def opened_keys(
             await keys.aclose()
             raise WrongSetting(f"{setting}: {failure}") from None
         log.warning("keys_unreadable", owner=owner, problem=str(failure))
-    keeping_fresh = asyncio.create_task(keys.keep_fresh())
     try:
-        yield keys
+        async with running([Loop(f"keys of {owner}", run=keys.once, every_s=READ_AGAIN_S)]):
+            yield keys
     finally:
-        keeping_fresh.cancel()
-        await asyncio.gather(keeping_fresh, return_exceptions=True)
         await keys.aclose()
 
 

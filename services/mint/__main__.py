@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,28 +18,23 @@ from services.mint.notifications import Notifications
 from services.mint.receipt_kinds import ready_kinds
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds.application import Refunds
-from services.mint.refunds.reconciliation import Reconciler
+from services.mint.refunds.reconciliation import ROUND_LIMIT_S, Reconciler
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
-from services.mint.suite_health import PeersProbe, SuiteHealth
+from services.mint.suite_health import INTERVAL_S, PeersProbe, SuiteHealth
+from services.runtime.background import Loop
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
 from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
-from vyris.encounter.v1 import encounter_pb2
+from suite import peers_of
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
-from vyris.reforge.v1 import reforge_pb2
 from vyris.suite.v1 import suite_pb2
-from vyris.wallet.v1 import wallet_pb2
 
-PEERS: Final = {
-    "encounter": encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
-    "wallet": wallet_pb2.DESCRIPTOR.services_by_name["WalletService"],
-    "reforge": reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"],
-}
+PEERS: Final = peers_of("mint")
 
 
 @asynccontextmanager
@@ -53,19 +47,17 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
         running_engine(database, settings) as (engine, bouncer),
         running_holds(database, bouncer, DropDirectory(database), engine.recount, settings) as holds,
     ):
-        peers = {
-            name: PeersProbe(addresses, PEERS[name].full_name, certificates(settings))
-            for name, addresses in settings.peer_addresses().items()
-        }
+        addresses = settings.peer_addresses()
+        peers = {peer.name: PeersProbe(addresses[peer.name], peer.full_name, certificates(settings)) for peer in PEERS}
 
         async def can_serve() -> bool:
             return await database.holds("receipt_ledger")
 
         health = SuiteHealth({"mint": can_serve, **peers}, bouncer.reachable)
+        reconcile_interval_s = settings.app_store_reconcile_interval_s
         reconciler = Reconciler(
-            database, kinds.app_store_notices, kinds.app_store_histories, settings.app_store_reconcile_interval_s
+            database, kinds.app_store_notices, kinds.app_store_histories, interval_s=reconcile_interval_s
         )
-        beside = [asyncio.create_task(work.run()) for work in (health, reconciler)]
         drops, keys = DropDirectory(database), PersonKeys(database)
         proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
         servicer = MintServicer(
@@ -88,12 +80,17 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 ],
                 ready=can_serve,
                 authenticate=user_tokens,
-                described=list(PEERS.values()),
+                described=[peer.descriptor for peer in PEERS],
+                background=[
+                    *engine.background,
+                    *holds.background,
+                    Loop("suite_health", run=health.look, every_s=INTERVAL_S),
+                    Loop(
+                        "reconciliation", run=reconciler.once, every_s=reconcile_interval_s, limit_s=3 * ROUND_LIMIT_S
+                    ),
+                ],
             )
         finally:
-            for work in beside:
-                work.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
             for peer in peers.values():
                 peer.close()
 

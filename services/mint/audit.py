@@ -16,7 +16,6 @@ from services.mint import metrics
 from services.mint.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 30.0
 # To count over a drop of ten million keeps a core busy for a second or two: it is done so much more rarely.
@@ -34,10 +33,6 @@ class Audit:
         """`settled_before` tells before when no receipt is PENDING any more, None where that is not known yet."""
         self._database = database
         self._settled_before = settled_before
-
-    async def run(self) -> None:
-        """Count again and again."""
-        await repeat(self.once, interval_s=INTERVAL_S, failure_event="audit_failed", rest=REST)
 
     async def once(self) -> None:
         """Count once. Raises DatabaseUnavailable."""

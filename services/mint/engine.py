@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from services.batching.batcher import Batcher
 from services.mint import metrics
+from services.mint.audit import INTERVAL_S as AUDIT_INTERVAL_S
+from services.mint.audit import REST as AUDIT_REST
 from services.mint.audit import Audit
 from services.mint.bouncer import Bouncer, redis_client
 from services.mint.counted_cycle import CountedMintCycle
 from services.mint.cycle import MintAnswer, MintCycle
 from services.mint.drops import TALLY_WRITERS, Drop
 from services.mint.ledger import CountedLedger, Ledger, MintOrder
-from services.mint.reaper import Reaper
+from services.mint.reaper import CATCHING_UP_S, Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
+from services.runtime.background import Loop
 from services.storage.database import Database
 from vyris.errors import VyrisError
 
@@ -30,15 +33,25 @@ BATCHES_AT_ONCE = 2
 class MintEngine:
     """Turns verified receipts into memberships."""
 
-    def __init__(self, database: Database, bouncer: Bouncer, recounter: Recounter, settings: MintSettings) -> None:
+    background: Sequence[Loop]
+    """The repairs, which must run while the engine mints."""
+
+    def __init__(self, database: Database, bouncer: Bouncer, settings: MintSettings) -> None:
         tally_writer = random.randrange(TALLY_WRITERS)  # noqa: S311 - spreads writers
         self._ledger = Ledger(database, tally_writer)
         self._counted_ledger = CountedLedger(database, tally_writer)
         self._bouncer = bouncer
-        self._recounter = recounter
+        self._recounter = Recounter(database, bouncer)
         self._settings = settings
         self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._batchers: dict[int, Batcher[bytes, MintOrder, MintAnswer]] = {}
+        reaper = Reaper(database, settings.reaper_grace_ms / 1000)
+        audit = Audit(database, lambda: reaper.settled_before)
+        self.background = (
+            Loop("recount", run=self._recounter.once, every_s=settings.recount_interval_ms / 1000),
+            Loop("reaper", run=reaper.once, every_s=settings.reaper_interval_ms / 1000, more_s=CATCHING_UP_S),
+            Loop("audit", run=audit.once, every_s=AUDIT_INTERVAL_S, rest=AUDIT_REST),
+        )
 
     async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer:
         """The membership of a receipt, and whether it was minted before.
@@ -81,18 +94,11 @@ class MintEngine:
 
 @asynccontextmanager
 async def running_engine(database: Database, settings: MintSettings) -> AsyncIterator[tuple[MintEngine, Bouncer]]:
-    """An engine with its recount and reaper at work."""
+    """An engine and its bouncer, and their end. Its caller runs `engine.background`."""
     bouncer = Bouncer(redis_client(settings), settings)
-    recounter = Recounter(database, bouncer, settings.recount_interval_ms / 1000)
-    reaper = Reaper(database, settings.reaper_grace_ms / 1000, settings.reaper_interval_ms / 1000)
-    engine = MintEngine(database, bouncer, recounter, settings)
-    audit = Audit(database, lambda: reaper.settled_before)
-    repairs = [asyncio.create_task(work.run()) for work in (recounter, reaper, audit)]
+    engine = MintEngine(database, bouncer, settings)
     try:
         yield engine, bouncer
     finally:
-        for repair in repairs:
-            repair.cancel()
-        await asyncio.gather(*repairs, return_exceptions=True)
         await engine.close()
         await bouncer.close()

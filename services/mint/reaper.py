@@ -20,7 +20,6 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.failures import DatabaseUnavailable
 from services.storage.locks import LockClass, try_lock
-from services.storage.rounds import repeat
 
 LOOK_BACK: Final = timedelta(days=7)
 RECEIPTS_A_ROUND: Final = 1_000
@@ -52,10 +51,9 @@ class Reaper:
     again: with ten million receipts a week that took a core for seconds, every few seconds.
     """
 
-    def __init__(self, database: Database, grace_s: float, interval_s: float) -> None:
+    def __init__(self, database: Database, grace_s: float) -> None:
         self._database = database
         self._grace_s = grace_s
-        self._interval_s = interval_s
         self._stretch = LOOK_BACK
         self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
         # A suite that was away for longer than the look back left PENDING receipts behind it.
@@ -63,11 +61,8 @@ class Reaper:
         # By Postgres' clock; None until this process has looked.
         self.settled_before: datetime | None = None
 
-    async def run(self) -> None:
-        """Reap again and again."""
-        await repeat(self._round, interval_s=self._interval_s, failure_event="reaper_failed", breath_s=CATCHING_UP_S)
-
-    async def _round(self) -> bool:
+    async def once(self) -> bool:
+        """One round; True where there is more to look at. Raises DatabaseUnavailable."""
         if self._has_looked_at_all and time.monotonic() >= self._look_again_at_s:
             self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
             self.settled_before = None

@@ -18,7 +18,6 @@ from services.mint.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.locks import WHOLE, LockClass, try_lock, wait_for_lock
-from services.storage.rounds import repeat
 
 # The newest; the count of an older one is put right when somebody asks for it and it is in doubt.
 DROPS_LIMIT: Final = 10_000
@@ -27,16 +26,13 @@ DROPS_LIMIT: Final = 10_000
 class Recounter:
     """Keeps the bouncer near the truth."""
 
-    def __init__(self, database: Database, bouncer: Bouncer, interval_s: float) -> None:
+    def __init__(self, database: Database, bouncer: Bouncer) -> None:
         self._database = database
         self._bouncer = bouncer
-        self._interval_s = interval_s
 
-    async def run(self) -> None:
-        """Recount all drops again and again."""
-        await repeat(
-            lambda: self._recount(None, "interval"), interval_s=self._interval_s, failure_event="recount_failed"
-        )
+    async def once(self) -> None:
+        """Recount all drops, unless another process is at it. Raises DatabaseUnavailable."""
+        await self._recount(None, "interval")
 
     async def recount(self, drop: Drop) -> None:
         """Recount one drop, because its count is missing or said no. Raises DatabaseUnavailable."""

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+import suite
 from services.device_proof import DeviceProofSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
@@ -32,32 +33,13 @@ class DefaultDropSettings(BaseSettings):
     )
 
 
+@suite.with_addresses(suite.peers_of("mint"), form=Addresses)
 class PeerSettings(BaseSettings):
     """Where the other services are: `GET /health` tells of all."""
 
-    encounter_port: int = Field(50_052, ge=1, le=65_535, description="gRPC port of the encounter service")
-    encounter_address: Addresses = Field(
-        "",
-        description="host:port of the encounter service, several divided by commas; empty: 127.0.0.1:ENCOUNTER_PORT",
-    )
-    wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
-    wallet_address: Addresses = Field(
-        "",
-        description="host:port of the wallet service, several divided by commas; empty: 127.0.0.1:WALLET_PORT",
-    )
-    reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
-    reforge_address: Addresses = Field(
-        "",
-        description="host:port of the reforge service, several divided by commas; empty: 127.0.0.1:REFORGE_PORT",
-    )
-
     def peer_addresses(self) -> dict[str, str]:
         """`host:port[,host:port…]` of each, by its name."""
-        return {
-            "encounter": self.encounter_address or f"127.0.0.1:{self.encounter_port}",
-            "wallet": self.wallet_address or f"127.0.0.1:{self.wallet_port}",
-            "reforge": self.reforge_address or f"127.0.0.1:{self.reforge_port}",
-        }
+        return {peer.name: suite.address_of(self, peer.name) for peer in suite.peers_of("mint")}
 
 
 class MintSettings(
@@ -73,7 +55,7 @@ class MintSettings(
 ):
     """What the mint process needs to know."""
 
-    mint_port: int = Field(50_051, ge=1, le=65_535, description="gRPC port of the mint service")
+    mint_port: int = suite.port_field("mint")
     mint_queue_limit: int = Field(4_096, ge=1, le=65_536, description="requests that wait for a drop before shedding")
     mint_batch_limit: int = Field(256, ge=1, le=1_024, description="receipts in one batch")
     recount_interval_ms: int = Field(2_000, ge=50, le=60_000, description="how often Redis' counts are put right")

@@ -111,12 +111,6 @@ class SuiteHealth:
         self._serving = dict.fromkeys(services, False)
         self._redis_answers = False
 
-    async def run(self) -> None:
-        """Ask everybody again and again."""
-        while True:
-            await self.look()
-            await asyncio.sleep(INTERVAL_S)
-
     async def look(self) -> None:
         """Ask everybody once."""
         redis, *answers = await asyncio.gather(_asked(self._redis), *map(_asked, self._services.values()))

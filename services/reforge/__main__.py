@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,19 +12,20 @@ from services.reforge.confirmation import Confirmation
 from services.reforge.delays import Delays
 from services.reforge.device_email_changes import DeviceEmailChanges
 from services.reforge.email_changes import EmailChanges
-from services.reforge.housekeeping import Housekeeping
+from services.reforge.housekeeping import INTERVAL_S, Housekeeping
 from services.reforge.initiation import Initiation
 from services.reforge.mail_messages import MailWriter
 from services.reforge.mail_worker import MailWorker
 from services.reforge.moves import Moves
 from services.reforge.operator_servicer import OperatorServicer
-from services.reforge.outbox import Outbox
+from services.reforge.outbox import mail_outbox
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
 from services.reforge.servicer import ReforgeServicer
 from services.reforge.settings import ReforgeSettings, sender_of, token_key
 from services.reforge.smtp import MailServer
 from services.reforge.tokens import TokenKey
+from services.runtime.background import Loop
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
@@ -53,21 +53,18 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
             mail_retention_d=settings.mail_retention_d,
             request_retention_d=settings.reforge_retention_d,
         )
-        tasks = [asyncio.create_task(house.run(), name="housekeeping")]
+        background = [Loop("housekeeping", run=house.once, every_s=INTERVAL_S, hides_errors=True)]
         if settings.smtp_url:
-            tasks.append(asyncio.create_task(mail.run(), name="mail worker"))
+            poll_s = settings.mail_poll_ms / 1000
+            background.append(Loop("mail", run=mail.once, every_s=poll_s, wake=mail.news, hides_errors=True))
         else:
             log.warning("mail_waits", reason="SMTP_URL is not set")
-        try:
-            yield Hosted(
-                endpoints=_endpoints(database, settings, keys, mail),
-                ready=lambda: database.holds("reforge_requests"),
-                authenticate=user_tokens,
-            )
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        yield Hosted(
+            endpoints=_endpoints(database, settings, keys, mail),
+            ready=lambda: database.holds("reforge_requests"),
+            authenticate=user_tokens,
+            background=background,
+        )
 
 
 def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> list[Endpoint]:
@@ -107,18 +104,17 @@ def _delays(settings: ReforgeSettings) -> Delays:
 
 def _mail_worker(database: Database, settings: ReforgeSettings, keys: TokenKey) -> MailWorker:
     sender = sender_of(settings.reforge_from_email)
-    outbox = Outbox(
+    outbox = mail_outbox(
         database,
         lease_s=settings.mail_lease_ms / 1000,
-        retry_s=settings.mail_retry_ms / 1000,
-        retry_limit_s=settings.mail_retry_limit_ms / 1000,
+        first_pause_s=settings.mail_retry_ms / 1000,
+        longest_pause_s=settings.mail_retry_limit_ms / 1000,
     )
     return MailWorker(
         outbox,
         MailWriter(keys, base_url=settings.reforge_base_url, sender=sender),
         MailServer(settings.smtp_url, settings.mail_timeout_ms / 1000),
         sender=sender.addr_spec,
-        poll_s=settings.mail_poll_ms / 1000,
     )
 
 

@@ -11,7 +11,6 @@ from services.reforge.email_application import apply_email_change
 from services.reforge.statements import QUERIES, lock_membership
 from services.storage.connections import Connection
 from services.storage.database import Database
-from services.storage.rounds import repeat
 
 INTERVAL_S: Final = 5.0
 PURGE_LIMIT: Final = 1_000
@@ -26,10 +25,6 @@ class Housekeeping:
         self._delays = delays
         self._mail_retention_d = mail_retention_d
         self._request_retention_d = request_retention_d
-
-    async def run(self) -> None:
-        """Keep house until cancelled."""
-        await repeat(self.once, interval_s=INTERVAL_S, failure_event="housekeeping_failed", hides_errors=True)
 
     async def once(self) -> None:
         """One round; each step is bounded and its own transaction."""

@@ -10,55 +10,45 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import structlog
 
 from services.reforge import metrics
 from services.reforge.mail_messages import MailWriter
-from services.reforge.outbox import BATCH_LIMIT, Mail, Outbox
+from services.reforge.outbox import BATCH_LIMIT, Mail, read_mail
 from services.reforge.smtp import About, MailServer, NotSent
 from services.runtime.typed import typed_address
-from services.storage.rounds import repeat
+from services.storage.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 
 
 class MailWorker:
-    """One task that empties the outbox."""
+    """Empties the outbox. Several processes may run one each."""
 
-    def __init__(self, outbox: Outbox, writer: MailWriter, server: MailServer, *, sender: str, poll_s: float) -> None:
+    def __init__(self, outbox: Outbox, writer: MailWriter, server: MailServer, *, sender: str) -> None:
         self._outbox = outbox
         self._writer = writer
         self._server = server
         self._sender = sender
-        self._poll_s = poll_s
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
 
     def wake(self) -> None:
         """Look at the outbox now: something was committed."""
-        self._news.set()
+        self.news.set()
 
-    async def run(self) -> None:
-        """Send until cancelled."""
-        await repeat(
-            self._send_batch,
-            interval_s=self._poll_s,
-            failure_event="mail_worker_failed",
-            news=self._news,
-            hides_errors=True,
-        )
-
-    async def _send_batch(self) -> bool:
-        """Whether more may be waiting."""
-        mails = await self._outbox.take()
-        await asyncio.gather(*(self._send(mail) for mail in mails))
-        waiting, oldest_s = await self._outbox.waiting()
+    async def once(self) -> bool:
+        """Send a batch; True where more may be waiting. Raises DatabaseFailed."""
+        sent = await self._outbox.send_batch(self._send)
+        waiting, oldest_s = await self._outbox.count()
         metrics.MAIL_WAITING.set(waiting)
         metrics.OLDEST_MAIL_S.set(oldest_s)
-        return len(mails) == BATCH_LIMIT
+        return sent == BATCH_LIMIT
 
-    async def _send(self, mail: Mail) -> None:
+    async def _send(self, row: asyncpg.Record) -> None:
+        mail = read_mail(row)
         if mail.useless:
-            await self._outbox.gave_up(mail, "too late")
+            await self._outbox.give_up(mail.message_id, "too late")
             return self._note(mail, "gave_up", "too late")
         try:
             recipient = typed_address(mail.recipient)
@@ -69,11 +59,11 @@ class MailWorker:
                 # No owner gets mail until somebody mends it: the sender, the login, or our name at that server.
                 log.error("mail_server_refuses_us", stage=problem.stage, failure=problem.failure)
             if problem.permanent:
-                await self._outbox.gave_up(mail, problem.failure)
+                await self._outbox.give_up(mail.message_id, problem.failure)
                 return self._note(mail, "gave_up", problem.failure)
-            await self._outbox.failed(mail, problem.failure)
+            await self._outbox.later(mail.attempts, mail.message_id, problem.failure)
             return self._note(mail, "failed", problem.failure)
-        await self._outbox.sent(mail)
+        await self._outbox.done(mail.message_id)
         return self._note(mail, "sent", "")
 
     def _note(self, mail: Mail, outcome: str, failure: str) -> None:

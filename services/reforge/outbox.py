@@ -1,4 +1,4 @@
-"""The outbox: mail written in the transaction that makes it true, taken by a worker under a lease."""
+"""Mail in the outbox: written in the transaction that makes it true, worked off by `mail_worker.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+import asyncpg
+
 from services.reforge.statements import QUERIES
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.outbox import Outbox, OutboxLimits, OutboxStatements
 
 # Sent side by side, so that a batch takes no longer than its slowest mail and ends inside the lease.
 BATCH_LIMIT: Final = 5
@@ -63,47 +66,27 @@ async def enqueue(
     )
 
 
-class Outbox:
-    """Mail that waits."""
+def mail_outbox(database: Database, *, lease_s: float, first_pause_s: float, longest_pause_s: float) -> Outbox:
+    """The outbox `mail_outbox`. The key of a mail is its id; a failure, a word or a code, stands after it."""
+    statements = OutboxStatements(
+        take=QUERIES["take_mail"],
+        done=QUERIES["finish_mail"],
+        later=QUERIES["postpone_mail"],
+        give_up=QUERIES["give_mail_up"],
+        count=QUERIES["count_mail"],
+    )
+    return Outbox(database, statements, OutboxLimits(BATCH_LIMIT, lease_s, first_pause_s, longest_pause_s))
 
-    def __init__(self, database: Database, *, lease_s: float, retry_s: float, retry_limit_s: float) -> None:
-        self._database = database
-        self._lease_s = lease_s
-        self._retry_s = retry_s
-        self._retry_limit_s = retry_limit_s
 
-    async def take(self) -> list[Mail]:
-        """Mail that is due, at most a batch of it; nobody else takes it during the lease."""
-        rows = await self._database.fetch(QUERIES["take_mail"], BATCH_LIMIT, self._lease_s)
-        return [
-            Mail(
-                message_id=row["id"],
-                kind=MailKind(row["kind"]),
-                subject_id=row["subject_id"],
-                recipient=row["recipient"],
-                facts=json.loads(row["facts"]),
-                written_at=row["created_at"],
-                attempts=row["attempts"],
-                useless=row["useless"],
-            )
-            for row in rows
-        ]
-
-    async def sent(self, mail: Mail) -> None:
-        """The mail server took it."""
-        await self._database.execute(QUERIES["mark_sent"], mail.message_id)
-
-    async def failed(self, mail: Mail, failure: str) -> None:
-        """Try it again after a pause that doubles. `failure` is a word or a code, never a server's text."""
-        await self._database.execute(
-            QUERIES["mark_failed"], mail.message_id, failure, self._retry_s, self._retry_limit_s
-        )
-
-    async def gave_up(self, mail: Mail, failure: str) -> None:
-        """Never try it again."""
-        await self._database.execute(QUERIES["mark_given_up"], mail.message_id, failure)
-
-    async def waiting(self) -> tuple[int, float]:
-        """How much mail waits, and for how many seconds the oldest has."""
-        row = await self._database.fetchrow(QUERIES["count_waiting"])
-        return (row["waiting"], row["oldest_s"]) if row else (0, 0.0)
+def read_mail(row: asyncpg.Record) -> Mail:
+    """A row of `take_mail`."""
+    return Mail(
+        message_id=row["id"],
+        kind=MailKind(row["kind"]),
+        subject_id=row["subject_id"],
+        recipient=row["recipient"],
+        facts=json.loads(row["facts"]),
+        written_at=row["created_at"],
+        attempts=row["attempts"],
+        useless=row["useless"],
+    )

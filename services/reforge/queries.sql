@@ -342,22 +342,19 @@ WHERE o.id = taken.id
 RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS
 useless;
 
--- name: mark_sent
--- The mail server took it.
+-- name: finish_mail
+-- The mail server took it. $1 mail
 UPDATE mail_outbox SET sent_at = now(), last_failure = NULL WHERE id = $1 AND sent_at IS NULL;
 
--- name: mark_failed
--- Try again later: the pause doubles up to a limit, with a little chance in it. $3 and $4 in seconds.
-UPDATE mail_outbox
-SET last_failure = $2,
-    due_at = now() + make_interval(secs => least($3 * 2 ^ least(attempts - 1, 20), $4) * (0.75 + random() / 4))
-WHERE id = $1 AND sent_at IS NULL;
+-- name: postpone_mail
+-- Try again later. $1 pause in seconds, $2 mail, $3 why it failed
+UPDATE mail_outbox SET last_failure = $3, due_at = now() + make_interval(secs => $1) WHERE id = $2 AND sent_at IS NULL;
 
--- name: mark_given_up
--- It will never be sent: too late, or the server will not take it from us at all.
+-- name: give_mail_up
+-- It will never be sent: too late, or the server will not take it from us at all. $1 mail, $2 why
 UPDATE mail_outbox SET gave_up_at = now(), last_failure = $2 WHERE id = $1 AND sent_at IS NULL;
 
--- name: count_waiting
+-- name: count_mail
 -- How much mail waits, and for how long the oldest has.
 SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
 FROM mail_outbox WHERE sent_at IS NULL AND gave_up_at IS NULL;

@@ -15,6 +15,7 @@ from services.runtime.fields import email_address
 from services.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
+from suite import port_field
 
 # The owner needs time to open the mailbox: a day has a morning and an evening in every time zone. With less, an
 # attacker who persuades an operator can get a change that takes effect while the owner sleeps.
@@ -24,7 +25,7 @@ EMAIL_DELAY_FLOOR_H: Final = 24
 class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, ServiceSettings):
     """Settings of the reforge process."""
 
-    reforge_port: int = Field(50_054, ge=1, le=65_535, description="gRPC port of the reforge service")
+    reforge_port: int = port_field("reforge")
     reforge_base_url: str = Field(
         default_factory=lambda data: data["public_base_url"],
         description="base URL of the links in mails; by default PUBLIC_BASE_URL; https in production",

@@ -11,8 +11,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -29,6 +29,7 @@ from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
 from services.production import refuse_development
 from services.runtime import logs, metrics
+from services.runtime.background import Loop, running
 from services.runtime.boundary import Authenticate, Endpoint, method_handlers, service_names
 from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN, ServiceSettings, WrongSetting
 from services.runtime.tls import Certificates, certificates, require_client_names
@@ -52,6 +53,8 @@ class Hosted:
     # Services of other processes that reflection also describes, because the gateway asks one process for all.
     described: Sequence[ServiceDescriptor] = ()
     authenticate: Authenticate | None = None
+    # Run from before the first call until after the last one.
+    background: Sequence[Loop] = ()
 
 
 Build = Callable[[S], AbstractAsyncContextManager[Hosted]]
@@ -81,7 +84,7 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
     except OSError:
         _exit_port_taken(name, _address(settings, settings.metrics_port))
     with Completions(asyncio.get_running_loop()) as completions:
-        async with build(settings) as hosted:
+        async with build(settings) as hosted, running(hosted.background):
             health_servicer = HealthServicer()
             server = _server(completions, settings, hosted, health_servicer)
             probes = _probes(completions, health_servicer)
@@ -102,11 +105,11 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
 async def _serve_until(stop: asyncio.Event, settings: S, hosted: Hosted, health_servicer: HealthServicer) -> None:
     """Report readiness to health until `stop`; then report not ready for `DRAIN_DELAY_MS`."""
     _spare_collector()
-    readiness = asyncio.create_task(_keep_readiness(hosted, health_servicer))
-    await stop.wait()
-    readiness.cancel()
-    with suppress(asyncio.CancelledError):
-        await readiness
+    # The empty name says that the process is alive.
+    await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    readiness = _Readiness(hosted, health_servicer)
+    async with running([Loop("readiness", run=readiness.look, every_s=READINESS_INTERVAL_S)]):
+        await stop.wait()
     await _announce(hosted, health_servicer, ready=False)
     await asyncio.sleep(settings.drain_delay_ms / 1000)
 
@@ -197,28 +200,31 @@ def _exit_port_taken(name: str, address: str) -> NoReturn:
     raise SystemExit(EXIT_PORT_TAKEN) from None
 
 
-async def _keep_readiness(hosted: Hosted, health_servicer: HealthServicer) -> None:
-    """Check readiness again and again, and report it to health. The empty name means that the process is alive."""
-    await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    was_ready: bool | None = None
-    async for ready in _readiness(hosted):
-        if ready != was_ready:
+class _Readiness:
+    """Reports to health whether the process can serve."""
+
+    def __init__(self, hosted: Hosted, health_servicer: HealthServicer) -> None:
+        self._hosted = hosted
+        self._health_servicer = health_servicer
+        self._was_ready: bool | None = None
+
+    async def look(self) -> None:
+        """Check readiness once, and report a change. Raises nothing: the next check must follow."""
+        ready = await self._is_ready()
+        if ready != self._was_ready:
             log.info("readiness", ready=ready)
-            await _announce(hosted, health_servicer, ready=ready)
-            was_ready = ready
+            await _announce(self._hosted, self._health_servicer, ready=ready)
+            self._was_ready = ready
 
-
-async def _readiness(hosted: Hosted) -> AsyncIterator[bool]:
-    while True:
+    async def _is_ready(self) -> bool:
         try:
-            yield await asyncio.wait_for(hosted.ready(), READINESS_INTERVAL_S)
+            return await asyncio.wait_for(self._hosted.ready(), READINESS_INTERVAL_S)
         except TimeoutError:
-            yield False
+            return False
         except Exception:
             # Only this check failed. Health must go on with the next.
             log.exception("readiness_unknown")
-            yield False
-        await asyncio.sleep(READINESS_INTERVAL_S)
+            return False
 
 
 async def _announce(hosted: Hosted, health_servicer: HealthServicer, *, ready: bool) -> None:

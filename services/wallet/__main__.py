@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from services.device_proof import DeviceProofs
+from services.runtime.background import Loop
 from services.runtime.boundary import Endpoint
 from services.runtime.process import Hosted, run
 from services.runtime.settings import load
@@ -15,10 +15,10 @@ from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
-from services.wallet.housekeeping import Housekeeping
+from services.wallet.housekeeping import INTERVAL_S, Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.package import PassPress
-from services.wallet.push_outbox import PushOutbox
+from services.wallet.push_outbox import PAUSE_AFTER_FAILURE_S, PushOutbox
 from services.wallet.servicer import SERVICE, WalletServicer
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
@@ -37,10 +37,9 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
         user_tokens = await closing.enter_async_context(opened_user_tokens(settings, production=settings.production))
         database = await closing.enter_async_context(Database.open(settings, "vyris-wallet"))
         apns = await _apns(settings, credentials, closing)
-        outbox = PushOutbox(
-            database, apns, interval_s=settings.push_interval_ms / 1000, attempt_limit=settings.push_attempt_limit
-        )
-        follower = EventFollower(database, settings.event_interval_ms / 1000)
+        outbox = PushOutbox(database, apns, attempt_limit=settings.push_attempt_limit)
+        follower = EventFollower(database)
+        push_interval_s, event_interval_s = settings.push_interval_ms / 1000, settings.event_interval_ms / 1000
         servicer = WalletServicer(
             database,
             SigningRoom(PassPress(issuer_from(settings), credentials), settings.pass_queue_limit),
@@ -49,18 +48,17 @@ async def build(settings: WalletSettings) -> AsyncIterator[Hosted]:
             PassWebService(database, tokens, settings.pass_type_identifier),
             google_issuer(settings),
         )
-        jobs = (outbox.run(), follower.run(), Housekeeping(database).run())
-        workers = [asyncio.create_task(job) for job in jobs]
-        try:
-            yield Hosted(
-                endpoints=[Endpoint(SERVICE, servicer)],
-                ready=lambda: database.holds("passes"),
-                authenticate=user_tokens,
-            )
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        pause_s = PAUSE_AFTER_FAILURE_S
+        yield Hosted(
+            endpoints=[Endpoint(SERVICE, servicer)],
+            ready=lambda: database.holds("passes"),
+            authenticate=user_tokens,
+            background=[
+                Loop("pushes", run=outbox.once, every_s=push_interval_s, after_failure_s=pause_s),
+                Loop("membership_events", run=follower.once, every_s=event_interval_s, after_failure_s=pause_s),
+                Loop("housekeeping", run=Housekeeping(database).once, every_s=INTERVAL_S, hides_errors=True),
+            ],
+        )
 
 
 async def _apns(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 from services.storage.database import Database
-from services.storage.rounds import repeat
 from services.wallet.statements import QUERIES
 
 INTERVAL_S: Final = 30.0
@@ -21,10 +20,6 @@ class Housekeeping:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def run(self) -> None:
-        """Forget until cancelled."""
-        await repeat(self.once, interval_s=INTERVAL_S, failure_event="housekeeping_failed", hides_errors=True)
 
     async def once(self) -> None:
         """One round; each step is bounded and its own transaction. Raises DatabaseUnavailable."""

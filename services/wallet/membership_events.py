@@ -22,9 +22,7 @@ import structlog
 from services.storage.connections import Connection
 from services.storage.database import Database
 from services.storage.locks import LockClass, wait_for_hashed_locks
-from services.storage.rounds import repeat
 from services.wallet.apns import KEPT_FOR_S
-from services.wallet.push_outbox import PAUSE_AFTER_FAILURE_S
 from services.wallet.statements import QUERIES
 
 log = structlog.get_logger(__name__)
@@ -38,20 +36,11 @@ ERASED_KEPT_S: Final = float(KEPT_FOR_S)
 class EventFollower:
     """Keeps passes true. Several processes may run one each."""
 
-    def __init__(self, database: Database, interval_s: float) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._interval_s = interval_s
 
-    async def run(self) -> None:
-        """Follow until cancelled."""
-        await repeat(
-            self._follow_leaves_more,
-            interval_s=self._interval_s,
-            failure_event="events_not_followed",
-            pause_after_failure_s=PAUSE_AFTER_FAILURE_S,
-        )
-
-    async def _follow_leaves_more(self) -> bool:
+    async def once(self) -> bool:
+        """One round; True where there may be more. Raises DatabaseUnavailable."""
         followed = await self._database.in_transaction(_follow)
         return BATCH_LIMIT in followed
 

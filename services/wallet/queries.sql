@@ -136,12 +136,12 @@ SELECT count(*)::int FROM tagged;
 -- $1 transaction, $2 event
 UPDATE wallet_cursor SET transaction = $1::text::xid8, event_id = $2;
 
--- name: take_due_pushes
--- Takes pushes that are due; whoever takes one has it for the lease. $1 lease in seconds, $2 at most so many
+-- name: take_pushes
+-- Takes pushes that are due, for the length of a lease. $1 at most so many, $2 lease in seconds
 WITH due AS (
-  SELECT push_token FROM pass_pushes WHERE due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+  SELECT push_token FROM pass_pushes WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-UPDATE pass_pushes p SET due_at = now() + make_interval(secs => $1), attempts = attempts + 1
+UPDATE pass_pushes p SET due_at = now() + make_interval(secs => $2), attempts = attempts + 1
 FROM due WHERE p.push_token = due.push_token
 RETURNING p.push_token, p.version, p.attempts;
 
@@ -150,11 +150,8 @@ RETURNING p.push_token, p.version, p.attempts;
 DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
 
 -- name: postpone_push
--- The pause doubles up to a limit, with a little chance in it.
--- $1 push token, $2 version, $3 first pause, $4 longest pause, both in seconds
-UPDATE pass_pushes
-SET due_at = now() + make_interval(secs => least($3 * 2 ^ least(attempts - 1, 20), $4) * (0.75 + random() / 4))
-WHERE push_token = $1 AND version = $2;
+-- Not if it became owed again meanwhile. $1 pause in seconds, $2 push token, $3 version
+UPDATE pass_pushes SET due_at = now() + make_interval(secs => $1) WHERE push_token = $2 AND version = $3;
 
 -- name: forget_push_token
 -- The device is gone, or removed the pass; what it registered later under the same token stays.
@@ -188,7 +185,7 @@ WHERE q.push_token = f.push_token
   AND NOT EXISTS (SELECT FROM pass_registrations r
                   WHERE r.push_token = f.push_token AND coalesce(r.forget_after, 'infinity') >= now());
 
--- name: count_owed_pushes
--- For the metrics.
-SELECT count(*)::int AS owed, coalesce(extract(epoch FROM now() - min(requested_at)), 0)::float8 AS oldest_s
+-- name: count_pushes
+-- How many pushes wait, and for how long the oldest has.
+SELECT count(*)::int AS waiting, coalesce(extract(epoch FROM now() - min(requested_at)), 0)::float8 AS oldest_s
 FROM pass_pushes;

@@ -8,6 +8,7 @@ from services.device_proof import DeviceProofSettings
 from services.runtime.settings import Secret, ServiceSettings
 from services.storage.settings import PostgresSettings
 from services.user_tokens import UserTokenSettings
+from suite import port_field
 
 
 class PassSigningSettings(ServiceSettings):
@@ -56,7 +57,7 @@ class GoogleWalletSettings(ServiceSettings):
 class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, GoogleWalletSettings, PushSettings):
     """Settings of the wallet process."""
 
-    wallet_port: int = Field(50_053, ge=1, le=65_535, description="gRPC port of the wallet service")
+    wallet_port: int = port_field("wallet")
     pass_auth_key: Secret = Field(
         SecretStr(""), description="secret of 32 characters or more that the tokens in passes are derived from"
     )

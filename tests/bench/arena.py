@@ -20,11 +20,12 @@ import psutil
 import redis
 
 from gateway.command_line import envoy_binary
-from stack.graph import SERVICES, SYSTEM_VARIABLES
+from stack.graph import SYSTEM_VARIABLES
 from stack.local import Stack
 from stack.ports import PortTaker
 from stack.probes import answers_http, serves_grpc
 from stack.settings import StackSettings
+from suite import NAMES
 from tests.bench import tools
 from tests.bench.background import background
 from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
@@ -79,7 +80,7 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
 def _as_run() -> dict[str, int]:
     """How many processes `make run` starts of each service."""
     settings = StackSettings.model_construct()  # its defaults: figures do not depend on this machine's `.env`
-    return {service: settings.replicas(service) for service in SERVICES}
+    return {service: settings.replicas(service) for service in NAMES}
 
 
 def storage_processes(stack: Stack) -> list[Watched]:

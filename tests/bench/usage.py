@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import psutil
 
-from gateway.settings import SERVICES
+from suite import NAMES
 
 MIB = 1 << 20
 
 
 def is_service(process: str) -> bool:
     """Whether this is one of a service's processes, by its name in the stack: `encounter`, `encounter-2`."""
-    return process.split("-", maxsplit=1)[0] in SERVICES
+    return process.split("-", maxsplit=1)[0] in NAMES
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 OVERLAYS = ("dev", "prod", "example-databases")
-SERVICES = ("mint", "encounter", "wallet", "reforge")
 # Kinds that an operator brings along; their form is the operator's to judge.
 OPERATORS_KINDS = {"Cluster", "ScheduledBackup", "RedisCluster"}
 

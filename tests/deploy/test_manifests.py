@@ -16,11 +16,11 @@ from cli.settings_reference import settings
 from services.runtime.settings import ServiceSettings
 from services.storage.settings import PostgresSettings
 from stack.ports import PortTaker
+from suite import NAMES, SUITE, peers_of
 from tests.deploy.manifests import (
     DEPLOY,
     OPERATORS_KINDS,
     OVERLAYS,
-    SERVICES,
     built,
     manifests,
     pods,
@@ -58,7 +58,7 @@ def test_compose_uses_known_settings_alone() -> None:
     known = {setting.name for setting in settings()}
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     ours = {name: part for name, part in compose["services"].items() if part.get("image", "").startswith("vyris-")}
-    assert {*SERVICES, "gateway", "migrate", "create-drop"} == set(ours)
+    assert {*NAMES, "gateway", "migrate", "create-drop"} == set(ours)
     for name, part in ours.items():
         assert set(part.get("environment", {})) <= known, name
         assert part["read_only"] is True
@@ -87,14 +87,34 @@ def test_pods_fit_the_restricted_profile(overlay: str) -> None:
 
 @everywhere
 def test_services_are_probed_by_native_grpc(overlay: str) -> None:
-    found = {name: pod for name, pod in pods(overlay) if name in SERVICES}
-    assert set(found) == set(SERVICES)
-    for name, pod in found.items():
-        container = pod["containers"][0]
-        full_name = f"vyris.{name}.v1.{name.capitalize()}Service"
+    found = {name: pod for name, pod in pods(overlay) if name in NAMES}
+    assert set(found) == set(NAMES)
+    for service in SUITE:
+        container = found[service.name]["containers"][0]
         assert "service" not in container["livenessProbe"]["grpc"]  # the empty name: the process is alive
-        assert container["readinessProbe"]["grpc"]["service"] == full_name
-        assert container["readinessProbe"]["grpc"]["port"] == container["ports"][0]["containerPort"]
+        assert container["readinessProbe"]["grpc"]["service"] == service.full_name
+        assert container["readinessProbe"]["grpc"]["port"] == container["ports"][0]["containerPort"] == service.port
+
+
+@everywhere
+def test_every_service_is_asked_at_its_port(overlay: str) -> None:
+    asked = {f"{service.name.upper()}_ADDRESS": f"{service.name}:{service.port}" for service in SUITE}
+    gateway = next(pod for name, pod in pods(overlay) if name == "gateway")
+    told = [variables(overlay, container) for container in (*gateway["initContainers"], *gateway["containers"])]
+    assert any(asked.items() <= values.items() for values in told)
+    mint = variables(overlay, next(pod for name, pod in pods(overlay) if name == "mint")["containers"][0])
+    assert {f"{peer.name.upper()}_ADDRESS" for peer in peers_of("mint")} <= mint.keys()
+    for item in manifests(overlay, "Service"):
+        for service in SUITE:
+            if item["metadata"]["name"] == service.name:
+                assert item["spec"]["ports"][0]["port"] == service.port
+
+
+def test_the_compose_file_runs_every_service_of_the_suite() -> None:
+    file = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert set(NAMES) <= file["services"].keys()
+    for service in SUITE:
+        assert file["x-environment"][f"{service.name.upper()}_ADDRESS"] == f"{service.name}:{service.port}"
 
 
 @everywhere
@@ -102,7 +122,7 @@ def test_a_pod_has_time_to_drain_before_it_is_killed(overlay: str) -> None:
     closing_s = PostgresSettings.model_fields["postgres_call_timeout_ms"].default / 1000
     for name, pod in pods(overlay):
         values = variables(overlay, pod["containers"][0])
-        if name in SERVICES:
+        if name in NAMES:
             drain_s = (int(values["DRAIN_DELAY_MS"] or 0) + int(values["DRAIN_LIMIT_MS"] or 0)) / 1000 + closing_s
             assert int(values["DRAIN_DELAY_MS"] or 0) >= 4_000  # Envoy looks every second and believes three looks
             assert pod["terminationGracePeriodSeconds"] > drain_s, name
@@ -125,7 +145,7 @@ def test_secrets_are_named_and_never_written_down(overlay: str) -> None:
         if variable["name"] == "DATABASE_URL"
     }
     # Each service has a login of its own, and the schema's owner is none of them.
-    assert logins == {"vyris-migrations", *(f"vyris-{name}" for name in SERVICES)}
+    assert logins == {"vyris-migrations", *(f"vyris-{name}" for name in NAMES)}
 
 
 @everywhere
@@ -150,7 +170,7 @@ def test_only_the_gateway_and_mints_health_look_reach_the_services(overlay: str)
 
 @everywhere
 def test_replicas_are_spread_scaled_and_kept(overlay: str) -> None:
-    names = {*SERVICES, "gateway"}
+    names = {*NAMES, "gateway"}
     for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "Service"):
         assert {item["metadata"]["name"] for item in manifests(overlay, kind)} == names, kind
     for item in manifests(overlay, "Deployment"):
@@ -159,7 +179,7 @@ def test_replicas_are_spread_scaled_and_kept(overlay: str) -> None:
         assert item["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
         assert "replicas" not in item["spec"]  # the autoscaler's
     for item in manifests(overlay, "Service"):
-        if item["metadata"]["name"] in SERVICES:
+        if item["metadata"]["name"] in NAMES:
             assert item["spec"]["clusterIP"] == "None"
 
 

@@ -22,6 +22,7 @@ import services.wallet.__main__  # noqa: F401 - what they import registers the m
 from deploy.observability import dashboard
 from deploy.observability.collector import Kept
 from deploy.observability.mint_trace import waterfall
+from suite import NAMES
 from tests.deploy.manifests import DEPLOY
 
 ALERTS = DEPLOY / "observability" / "alerts.yaml"
@@ -54,6 +55,11 @@ def test_every_alert_asks_for_metrics_that_exist_and_says_what_is_wrong() -> Non
         assert rule["labels"]["severity"] in {"page", "ticket"}  # type: ignore[index]
         assert rule["annotations"]["summary"]  # type: ignore[index]
         assert str(rule["expr"]).count("(") == str(rule["expr"]).count(")")
+
+
+def test_every_service_of_the_suite_is_missed_when_it_is_down() -> None:
+    (down,) = (str(rule["expr"]) for rule in rules() if rule["alert"] == "ServiceDown")
+    assert {f'absent(up{{job="vyris-{name}"}})' for name in NAMES} == set(re.findall(r"absent\([^)]*\)", down))
 
 
 def test_an_alert_fires_when_its_rule_breaks_and_none_on_a_quiet_day(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ class MintModel(RuleBasedStateMachine):
     @rule()
     def repairs_run(self) -> None:
         mint = self.processes[0]
-        self.runner.run(Recounter(mint.database, mint.bouncer, 60).recount(mint.drop))
-        self.runner.run(mint.database.in_transaction(Reaper(mint.database, 0.0, 60)._reap))
+        self.runner.run(Recounter(mint.database, mint.bouncer).recount(mint.drop))
+        self.runner.run(mint.database.in_transaction(Reaper(mint.database, 0.0)._reap))
 
     def in_transaction(self, work: Any) -> Any:
         return self.runner.run(self.processes[0].database.in_transaction(work))

@@ -16,10 +16,10 @@ import httpx
 
 from stack.local import Stack
 from stack.ports import PortTaker
+from suite import NAMES
 from tests.chaos.cluster import REPOSITORY, Cluster
 from tests.chaos.valkey_cluster import valkey_cluster
 
-SERVICES: Final = ("mint", "encounter", "wallet", "reforge")
 CAPACITY: Final = 200_000
 # As in deploy/kubernetes/base: Envoy looks every second and believes three looks.
 DRAIN_DELAY_MS: Final = 4_000
@@ -83,7 +83,7 @@ class Suite:
     @property
     def replicas(self) -> list[str]:
         """The service processes, in the order in which they are replaced."""
-        return [name for name in self.stack.processes if name.split("-")[0] in SERVICES]
+        return [name for name in self.stack.processes if name.split("-")[0] in NAMES]
 
     def restart_replica(self, name: str) -> None:
         """Stop one service process and start it again. Its sibling serves alone meanwhile: there is no surge."""
@@ -114,7 +114,7 @@ async def production_suite(folder: Path) -> AsyncIterator[Suite]:
         stack = exits.enter_context(
             Stack.isolated(
                 folder / "state",
-                replicas=dict.fromkeys(SERVICES, 2),
+                replicas=dict.fromkeys(NAMES, 2),
                 redis_url=valkey.url,
                 environment={
                     "REDIS_CLUSTER": "true",

@@ -18,6 +18,7 @@ from services.mint.engine import MintEngine, running_engine
 from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
 from services.mint.settings import MintSettings
+from services.runtime.background import running
 from services.storage.database import Database
 
 _tiers = itertools.count(1)
@@ -102,6 +103,7 @@ class MintMaker:
         changed = self.settings.model_copy(update=settings)
         drop = drop or await self._drop(capacity, opens_at, closes_at)
         engine, bouncer = await self._stack.enter_async_context(running_engine(self.database, changed))
+        await self._stack.enter_async_context(running(engine.background))
         mint = Mint(engine, bouncer, self.database, drop)
         if "redis_url" not in settings:
             await eventually(mint.is_counted)

@@ -25,7 +25,6 @@ from services.mint.refunds.application import IGNORED_LIMIT, Refunds
 from services.mint.refunds.notice import Event, Notice
 from services.mint.refunds.statements import QUERIES
 from services.storage.database import Database
-from services.storage.rounds import repeat
 from vyris.errors import Retryable, Unauthorized
 
 HISTORY: Final = timedelta(days=179)  # Apple keeps 180
@@ -34,7 +33,7 @@ STRETCH: Final = timedelta(days=7)
 OVERLAP: Final = timedelta(hours=1)
 PURCHASES_A_ROUND: Final = 100
 PURCHASES_A_PAGE: Final = 500
-ROUND_LIMIT_S: Final = 900.0
+ROUND_LIMIT_S: Final = 900.0  # for one environment
 READ_ATTEMPTS: Final = 5
 READ_PAUSE_S: Final = 0.5
 IGNORED_ROUNDS: Final = 100
@@ -80,12 +79,11 @@ class Reconciler:
         self._histories = histories
         self._interval_s = interval_s
 
-    async def run(self) -> None:
-        """Reconcile again and again: one process at a time, each time where the last ended."""
-        await repeat(self.once, interval_s=self._interval_s, failure_event="reconciliation_failed")
-
     async def once(self) -> None:
-        """What was forgotten by a version before, then what Apple's histories tell, if it is time. Raises Retryable."""
+        """What was forgotten by a version before, then what Apple's histories tell, if it is time. Raises Retryable.
+
+        One process at a time reconciles, and goes on where the last one ended.
+        """
         await self.apply_ignored()
         for history in self._histories:
             found = Findings(history.environment)

@@ -1,4 +1,4 @@
-"""The images of a pass and their colours. `render` draws them."""
+"""The images of a pass and their colours. `tools/artwork` draws them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours in sRGB, 0 to 255. `petals` and `twist` shape the rosette (see `render_strip`)."""
+    """Colours in sRGB, 0 to 255. `petals` and `twist` shape the rosette (`tools/artwork/render_strip.py`)."""
 
     name: str
     background: Colour

@@ -21,6 +21,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from suite import NAMES
 from tests.ports import free_port
 from tests.stand_ins.authority import Authority
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
@@ -30,7 +31,6 @@ from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 from vyris.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
-SERVICES = ("mint", "encounter", "wallet", "reforge")
 PROBE = shutil.which("grpc_health_probe") or shutil.which("grpc-health-probe")
 SERVING, UNREACHABLE, NOT_SERVING = 0, 2, 4  # the probe's exit statuses
 
@@ -129,7 +129,7 @@ def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path
     with ExitStack() as started:
         processes = [
             started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000"))
-            for service in SERVICES
+            for service in NAMES
         ]
         for process in processes:
             assert process.becomes(process.full_name, SERVING)
@@ -147,7 +147,7 @@ def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path
             assert process.probe("") == UNREACHABLE
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: Path) -> None:
     with running(service, NOWHERE, "redis://127.0.0.1:1", tmp_path) as process:
         assert process.becomes("", SERVING)
@@ -218,7 +218,7 @@ def _answer(process: Running, trust: Trust, method: str = "") -> str:
     return "OK"
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_alone(
     service: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from services.storage.settings import PostgresSettings
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.push_outbox import PushOutbox
+from suite import NAMES
 from tests.integration.mint.receipts.notices import mint_of, notice, told
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
@@ -142,8 +143,8 @@ async def let_wallet_forget(connection: asyncpg.Connection, database_url: str) -
     """What wallet does within a day."""
     settings = PostgresSettings(database_url=database_url)
     async with Database.open(settings, "test") as database:
-        await EventFollower(database, 1).follow()
-        await PushOutbox(database, None, interval_s=1, attempt_limit=1).send_due()
+        await EventFollower(database).follow()
+        await PushOutbox(database, None, attempt_limit=1).send_due()
         await Housekeeping(database).once()
         await connection.execute("UPDATE pass_registrations SET forget_after = now() - interval '1 second'")
         await Housekeeping(database).once()
@@ -193,7 +194,7 @@ async def test_the_audit_log_keeps_what_names_nobody(make_mint: MintMaker, datab
 
 async def test_no_service_may_redact_the_audit_log(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    for service in ("mint", "encounter", "wallet", "reforge"):
+    for service in NAMES:
         may = "SELECT has_function_privilege($1, 'redact_audit_log(text[], text[])', 'EXECUTE')"
         assert not await connection.fetchval(may, f"vyris_{service}")
     await connection.execute(

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from admin.statements import QUERIES
+from suite import NAMES
 
 # Postgres explains no LOCK.
 EXPLAINED = {name: text for name, text in QUERIES._statements.items() if name != "lock_encounters"}
@@ -28,7 +29,7 @@ async def test_an_operator_may_run_every_statement(database_url: str) -> None:
     assert await refused(database_url, "vyris_operator") == []
 
 
-@pytest.mark.parametrize("service", ["mint", "encounter", "wallet", "reforge"])
+@pytest.mark.parametrize("service", NAMES)
 async def test_no_service_may_erase_a_person(database_url: str, service: str) -> None:
     erasure = [name for name in EXPLAINED if name.startswith(("forget_", "unname_"))]
     assert len(erasure) > 5

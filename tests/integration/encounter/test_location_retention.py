@@ -39,14 +39,14 @@ async def test_old_locations_are_forgotten_in_bounded_rounds(storage: Database) 
     await fill(storage, ROWS_A_ROUND + 7, 31)
     await fill(storage, 5, 29)
     retention = LocationRetention(storage, 30)
-    assert [await retention.round() for _ in range(3)] == [ROWS_A_ROUND, 7, 0]
+    assert [await retention.forget() for _ in range(3)] == [ROWS_A_ROUND, 7, 0]
     assert await located(storage) == 5
     assert len(await storage.fetch("SELECT FROM encounters WHERE longitude_hundredths IS NULL")) == ROWS_A_ROUND + 7
 
 
 async def test_no_retention_forgets_all(storage: Database) -> None:
     await fill(storage, 3, 0)
-    await LocationRetention(storage, 0).round()
+    await LocationRetention(storage, 0).forget()
     assert await located(storage) == 0
 
 
@@ -56,7 +56,7 @@ async def test_one_process_forgets_at_a_time(storage: Database, database_url: st
     try:
         async with other.transaction():
             await other.execute("SELECT pg_advisory_xact_lock($1, 0)", LockClass.ENCOUNTER_RETENTION)
-            assert await LocationRetention(storage, 30).round() == 0
-        assert await LocationRetention(storage, 30).round() == 3
+            assert await LocationRetention(storage, 30).forget() == 0
+        assert await LocationRetention(storage, 30).forget() == 3
     finally:
         await other.close()

@@ -19,8 +19,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway.bootstrap import as_json, bootstrap
 from gateway.command_line import envoy_arguments
 from gateway.routes import load_descriptors
-from gateway.settings import SERVICES, GatewaySettings
+from gateway.settings import GatewaySettings
 from gateway.tls import secret_file, secrets
+from suite import NAMES
 from tests.ports import free_port
 from vyris.encounter.v1 import encounter_pb2 as encounter
 from vyris.error_wire import trailing_metadata
@@ -217,7 +218,7 @@ async def running_services(
 ) -> AsyncIterator[Services]:
     """All four servers."""
     services = Services()
-    for name in SERVICES:
+    for name in NAMES:
         await start_service(services, name, rpcs, credentials=credentials)
     try:
         yield services
@@ -272,7 +273,7 @@ async def running_gateway(
     folder: Path,
     settings: GatewaySettings,
     descriptors: FileDescriptorSet | None = None,
-    wait_for: Sequence[str] = SERVICES,
+    wait_for: Sequence[str] = NAMES,
 ) -> AsyncIterator[Gateway]:
     """Envoy with the generated configuration, once the services of `wait_for` are seen healthy."""
     configuration = folder / "envoy.json"

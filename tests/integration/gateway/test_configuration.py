@@ -20,14 +20,15 @@ from gateway.clusters import native_cluster_name, streams_cluster_name
 from gateway.command_line import envoy_binary
 from gateway.launch import UnfitConfiguration, check_with_envoy, write_configuration
 from gateway.routes import load_descriptors
-from gateway.settings import SERVICES, GatewaySettings
+from gateway.settings import GatewaySettings
 from gateway.static_pages import load_pages
+from suite import NAMES
 
 VARIETIES: dict[str, dict[str, Any]] = {
     "as it comes": {},
     "production": {"vyris_env": "production", "gateway_listen_host": "0.0.0.0", "gateway_concurrency": 4},  # noqa: S104
     "statistics": {"gateway_metrics_port": 9902},
-    "names": {f"{name}_address": f"{name}.vyris.svc.cluster.local:50051" for name in SERVICES},
+    "names": {f"{name}_address": f"{name}.vyris.svc.cluster.local:50051" for name in NAMES},
     "lists": {"mint_address": "10.0.0.1:1,10.0.0.2:1,[2001:db8::1]:1"},
     "limits": {"gateway_rate_limit_rps": 5, "gateway_trusted_hops": 1},
     "pages of others": {"gateway_cors_origins": ("https://a.example",)},
@@ -126,7 +127,7 @@ def test_only_what_cannot_have_begun_is_sent_again() -> None:
 
 def test_clusters_look_again_every_second_and_cannot_be_emptied() -> None:
     clusters = {cluster["name"]: cluster for cluster in _generated()["static_resources"]["clusters"]}
-    assert set(clusters) == {*SERVICES, *map(native_cluster_name, SERVICES), *map(streams_cluster_name, SERVICES)}
+    assert set(clusters) == {*NAMES, *map(native_cluster_name, NAMES), *map(streams_cluster_name, NAMES)}
     for name, cluster in clusters.items():
         (check,) = cluster["health_checks"]
         assert {check[key] for key in check if key.endswith("interval")} == {"1s"}

@@ -109,7 +109,7 @@ async def open_shop(make_mint: MintMaker) -> AsyncIterator[OpenShop]:
             settings = HoldSettings(hold_lapse_interval_ms=60_000)
             recount = mint.engine.recount
             holds = await stack.enter_async_context(running_holds(database, mint.bouncer, directory, recount, settings))
-            lapses = Lapses(database, mint.bouncer, directory, grace_s=60, interval_s=60)
+            lapses = Lapses(database, mint.bouncer, directory, grace_s=60)
             return Shop(mint, holds, PersonKeys(database), drop, database, lapses)
 
         yield open_one

@@ -11,6 +11,7 @@ import pytest
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
+from services.runtime.background import Loop, running
 from services.storage.database import Database
 from services.storage.locks import LockClass
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
@@ -59,14 +60,13 @@ async def test_slots_taken_by_a_process_that_died_are_for_sale_again(make_mint: 
 async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint(capacity=7)
     await mint.bouncer.write(mint.count_key, 1)
-    recounter = Recounter(other_database, mint.bouncer, interval_s=0.01)
+    recounter = Recounter(other_database, mint.bouncer)
 
     async def while_locked(connection: object) -> asyncio.Task[None]:
         await connection.execute("SELECT pg_advisory_xact_lock($1::int, 0)", LockClass.MINT_RECOUNT)  # type: ignore[attr-defined]
-        by_interval = asyncio.create_task(recounter.run())
-        by_operator = asyncio.create_task(recounter.rebuild())
-        await asyncio.sleep(0.3)
-        by_interval.cancel()
+        async with running([Loop("recount", run=recounter.once, every_s=0.01)]):
+            by_operator = asyncio.create_task(recounter.rebuild())
+            await asyncio.sleep(0.3)
         assert await mint.bouncer.read(mint.count_key) == 1
         assert not by_operator.done()
         return by_operator
@@ -79,14 +79,13 @@ async def test_an_abandoned_receipt_gets_a_reason_after_the_grace_and_can_still_
     mint = await make_mint()
     await pending(mint, "old", age_s=120)
     await pending(mint, "fresh", age_s=1)
-    reaper = Reaper(mint.database, grace_s=60, interval_s=0.02)
-    task = asyncio.create_task(reaper.run())
+    reaper = Reaper(mint.database, grace_s=60)
 
     async def reaped() -> bool:
         return await mint.ledger() == {"FAILED ABANDONED": 1, "PENDING": 1}
 
-    await eventually(reaped)
-    task.cancel()
+    async with running([Loop("reaper", run=reaper.once, every_s=0.02)]):
+        await eventually(reaped)
     assert (await mint.mint("old"))[1] is False
     assert await mint.ledger() == {"FULFILLED": 1, "PENDING": 1}
 
@@ -95,7 +94,7 @@ async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, 
     mint = await make_mint()
     for n in range(20):
         await pending(mint, f"r{n}", age_s=120)
-    reapers = [Reaper(database, grace_s=60, interval_s=9) for database in (mint.database, other_database)]
+    reapers = [Reaper(database, grace_s=60) for database in (mint.database, other_database)]
     reaped = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
     assert sorted(look.reaped for look in reaped) == [0, 20]
     assert await mint.ledger() == {"FAILED ABANDONED": 20}
@@ -104,14 +103,14 @@ async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, 
 async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: MintMaker) -> None:
     mint = await make_mint()
     await pending(mint, "old", age_s=7_200)
-    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
-    assert not await reaper._round()
+    reaper = Reaper(mint.database, grace_s=60)
+    assert not await reaper.once()
     await pending(mint, "late", age_s=100)  # visible after it was looked for, but soon after
     await pending(mint, "unheard of", age_s=3_600)
-    assert not await reaper._round()
+    assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 2, "PENDING": 1}
     reaper._look_again_at_s = 0.0
-    assert not await reaper._round()
+    assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
 
 
@@ -124,31 +123,31 @@ async def test_what_a_suite_that_was_away_for_a_month_left_behind_is_reaped(
     await pending(mint, "a month ago", age_s=month_s)
     await pending(mint, "three weeks ago", age_s=21 * 86_400)
     await pending(mint, "today", age_s=3_600)
-    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    reaper = Reaper(mint.database, grace_s=60)
     rounds = 1
-    while await reaper._round():
+    while await reaper.once():
         rounds += 1
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
     assert rounds < 12, "a stretch at a time"
     # Later looks are short again.
     await pending(mint, "from another time", age_s=month_s)
     reaper._look_again_at_s = 0.0
-    assert not await reaper._round()
+    assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 3, "PENDING": 1}
 
 
 async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
     await pending(mint, "held", age_s=7_200)
-    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    reaper = Reaper(mint.database, grace_s=60)
 
     async def while_locked(connection: object) -> None:
         await connection.execute("SELECT FROM receipt_ledger FOR UPDATE")  # type: ignore[attr-defined]
-        assert not await reaper._round()
+        assert not await reaper.once()
 
     await other_database.in_transaction(while_locked)
     assert await mint.ledger() == {"PENDING": 1}
-    assert not await reaper._round()
+    assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 1}
 
 
@@ -156,10 +155,10 @@ async def test_a_week_that_is_too_much_for_one_statement_is_read_in_stretches(ma
     mint = await make_mint()
     for hours in (160, 90, 30, 1):
         await pending(mint, f"{hours} h", age_s=hours * 3_600)
-    reaper = Reaper(mint.database, grace_s=60, interval_s=9)
+    reaper = Reaper(mint.database, grace_s=60)
     reaper._stretch = timedelta(hours=20)
     rounds = 1
-    while await reaper._round():
+    while await reaper.once():
         rounds += 1
     assert 3 <= rounds <= 5  # a stretch that was read in time is followed by one twice as long
     assert await mint.ledger() == {"FAILED ABANDONED": 4}

@@ -12,9 +12,9 @@ from schema.migrate import MIGRATIONS
 from services.storage.database import Database
 from services.storage.queries import Queries
 from services.storage.settings import PostgresSettings
+from suite import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SERVICES = ("mint", "encounter", "wallet", "reforge")
 # Who accepts device proofs, as README.md says without naming them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
 # What a service's process runs besides the statements of its own folder.
@@ -28,9 +28,9 @@ def writers() -> dict[str, set[str]]:
     for line in (REPOSITORY / "schema" / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         for table in re.findall(r"`([a-z_]+)`", cells[0]) if line.startswith("| `") else []:
-            named = {service for service in SERVICES if re.search(rf"\b{service}\b", cells[1])}
+            named = {service for service in NAMES if re.search(rf"\b{service}\b", cells[1])}
             if cells[1].startswith("all"):
-                named = set(SERVICES)
+                named = set(NAMES)
             if "every service that accepts device proofs" in cells[1]:
                 named = PROOF_SERVICES
             found[table] = named
@@ -43,7 +43,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
     documented = writers()
     assert set(documented) == tables - {"schema_migrations"}
     for table in tables:
-        for service in SERVICES:
+        for service in NAMES:
             may = {
                 privilege
                 for privilege in WRITES
@@ -54,7 +54,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
             assert bool(may) == (service in documented.get(table, set())), (service, table, may)
             assert "TRUNCATE" not in may
     for table in ("audit_log", "membership_events"):  # append-only, for everybody
-        for service in SERVICES:
+        for service in NAMES:
             for privilege in ("UPDATE", "DELETE"):
                 assert not await connection.fetchval(
                     "SELECT has_table_privilege($1, $2, $3)", f"vyris_{service}", table, privilege
@@ -65,7 +65,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
     await connection.close()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str, database_url: str) -> None:
     """Postgres checks permissions when it explains a statement, whatever the parameters would be."""
     folders = [REPOSITORY / "services" / name for name in (service, *HOSTED.get(service, ()))]
@@ -87,7 +87,7 @@ async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str,
     await connection.close()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 async def test_nothing_is_readable_that_no_statement_of_the_service_names(service: str, database_url: str) -> None:
     names = (service, "device_proof", *HOSTED.get(service, ()))
     folders = [REPOSITORY / "services" / name for name in names]
@@ -112,7 +112,7 @@ async def test_nothing_is_readable_that_no_statement_of_the_service_names(servic
     assert readable <= words
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", NAMES)
 async def test_what_belongs_to_another_cannot_be_written(service: str, database_url: str) -> None:
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
     for table, allowed in writers().items():

@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from schema.migrate import MIGRATIONS
 from stack.ports import PortTaker
+from suite import NAMES
 from tests.signers.encounter import Signer
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
@@ -30,7 +31,6 @@ from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 from vyris.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SERVICES = ("mint", "encounter", "wallet", "reforge")
 # Those that a version has: `admin` came later.
 PACKAGES = ("services", "vyris", "schema", "admin", "cli", "stack", "gateway")
 START_LIMIT_S = 60
@@ -106,10 +106,10 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         assert made.returncode == 0, made.stderr
         ports = PortTaker(set())
         targets = [
-            exits.enter_context(served(code_before, environment, service, ports.free_port())) for service in SERVICES
+            exits.enter_context(served(code_before, environment, service, ports.free_port())) for service in NAMES
         ]
         channels = [exits.enter_context(grpc.insecure_channel(target)) for target in targets]
-        for service, channel in zip(SERVICES, channels, strict=True):
+        for service, channel in zip(NAMES, channels, strict=True):
             wait_serving(channel, service)
         mint = mint_pb2_grpc.MintServiceStub(channels[0])
         minted = [

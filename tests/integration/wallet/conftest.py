@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.grpc_server.completions import Completions
 from services.grpc_server.server import Server
+from services.runtime.background import running
 from services.runtime.boundary import method_handlers
 from services.wallet.__main__ import build
 from services.wallet.settings import WalletSettings
@@ -113,7 +114,7 @@ def settings(database_url: str, state_dir: Path) -> WalletSettings:
 async def running_wallet(settings: WalletSettings) -> AsyncIterator[WalletClient]:
     """The wallet service on a free port, as its process builds it."""
     with Completions(asyncio.get_running_loop()) as completions:
-        async with build(settings) as hosted:
+        async with build(settings) as hosted, running(hosted.background):
             server = Server(completions, options=[], calls_limit=1_000)
             for endpoint in hosted.endpoints:
                 handlers = method_handlers(endpoint, limit_s=8)

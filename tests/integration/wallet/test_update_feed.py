@@ -21,7 +21,7 @@ from tests.integration.wallet.wallet_client import WalletClient
 @pytest.fixture
 async def follower(settings: WalletSettings) -> AsyncIterator[EventFollower]:
     async with Database.open(settings, "test") as database:
-        yield EventFollower(database, 0.01)
+        yield EventFollower(database)
 
 
 async def passed(world: World) -> SeededMembership:

@@ -7,24 +7,16 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
+from cli.settings_reference import READERS
 from services.device_proof import DeviceProofSettings
-from services.encounter.settings import EncounterSettings
-from services.mint.settings import MintSettings
 from services.production import refuse_development
-from services.reforge.settings import ReforgeSettings
 from services.runtime.settings import ServiceSettings, WrongSetting
 from services.user_tokens import UserTokenSettings
-from services.wallet.settings import WalletSettings
-from vyris.encounter.v1 import encounter_pb2
-from vyris.mint.v1 import mint_pb2
-from vyris.reforge.v1 import reforge_pb2
-from vyris.wallet.v1 import wallet_pb2
+from suite import SUITE
 
 SERVICES: dict[str, tuple[type[ServiceSettings], FileDescriptor]] = {
-    "mint": (MintSettings, mint_pb2.DESCRIPTOR),
-    "encounter": (EncounterSettings, encounter_pb2.DESCRIPTOR),
-    "wallet": (WalletSettings, wallet_pb2.DESCRIPTOR),
-    "reforge": (ReforgeSettings, reforge_pb2.DESCRIPTOR),
+    service.name: (READERS[service.name], service.descriptor.file)  # type: ignore[dict-item]
+    for service in SUITE
 }
 NAMING_USERS = {
     name

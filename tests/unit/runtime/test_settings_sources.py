@@ -8,6 +8,7 @@ import pytest
 
 from cli.settings_reference import READERS
 from services.runtime.settings import EXIT_CONFIGURATION, load
+from suite import NAMES
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_settings_come_from_dotenv_and_the_environment_goes_first(
     assert {name: getattr(from_environment, name) for name in read} == {name: expected[name] for name in read}
 
 
-@pytest.mark.parametrize("reader", ["mint", "encounter", "wallet", "reforge"])
+@pytest.mark.parametrize("reader", NAMES)
 def test_a_wrong_setting_names_itself_and_not_its_value(
     reader: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

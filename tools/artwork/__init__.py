@@ -1,0 +1,1 @@
+"""Draws the images of a pass: `python -m tools.artwork.render`."""
