@@ -41,7 +41,7 @@ class Answer:
         return str(self.body.get("error", ""))
 
 
-# rpc, fields, key that signs a device proof
+# rpc, key that signs a device proof, bearer token, fields
 Ask = Callable[..., Awaitable[Answer]]
 
 
@@ -51,12 +51,14 @@ async def json_door(base_url: str) -> AsyncIterator[Ask]:
     named_url = f"http://localhost:{httpx.URL(base_url).port}"
     async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=httpx.Limits(max_connections=64)) as client:
 
-        async def ask(rpc: str, key: ec.EllipticCurvePrivateKey | None = None, **fields: Any) -> Answer:
+        async def ask(
+            rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any
+        ) -> Answer:
             method = METHODS[rpc]
             (rule,) = bindings(method.GetOptions())
             path = VARIABLE.sub(lambda name: str(fields[name[1]]), rule.template)
             body = {name: value for name, value in fields.items() if name not in VARIABLE.findall(rule.template)}
-            headers = {}
+            headers = {"authorization": f"Bearer {token}"} if token else {}
             if key is not None:
                 target = http_target(named_url, method, request_of(method, fields))
                 assert target is not None
@@ -73,7 +75,9 @@ async def json_door(base_url: str) -> AsyncIterator[Ask]:
 async def grpc_door(target: str) -> AsyncIterator[Ask]:
     async with grpc.aio.insecure_channel(target) as channel:
 
-        async def ask(rpc: str, key: ec.EllipticCurvePrivateKey | None = None, **fields: Any) -> Answer:
+        async def ask(
+            rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any
+        ) -> Answer:
             method = METHODS[rpc]
             request = request_of(method, fields)
             where = grpc_target(method)
@@ -82,7 +86,9 @@ async def grpc_door(target: str) -> AsyncIterator[Ask]:
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=GetMessageClass(method.output_type).FromString,
             )
-            metadata = [("dpop", build_proof(key, request, where))] if key else []
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            if key is not None:
+                metadata.append(("dpop", build_proof(key, request, where)))
             try:
                 answer = await call(request, timeout=30, metadata=metadata)
             except grpc.aio.AioRpcError as failure:
