@@ -58,7 +58,7 @@ class Group(Generic[K, R, A]):
     def __init__(self, key: K) -> None:
         self.key = key
         self._begun_at_s: float | None = None
-        self._waiters: list[tuple[R, asyncio.Future[A]]] = []
+        self._waiters: list[tuple[R, asyncio.Future[A | VyrisError]]] = []
         # What the batch's trace links; empty while there are no traces.
         self.calls: list[SpanContext] = []
 
@@ -72,7 +72,7 @@ class Group(Generic[K, R, A]):
         """The request that speaks for the group."""
         return self._waiters[0][0]
 
-    def add(self, request: R, answer: asyncio.Future[A]) -> None:
+    def add(self, request: R, answer: asyncio.Future[A | VyrisError]) -> None:
         """Let one more wait."""
         self._waiters.append((request, answer))
 
@@ -103,7 +103,7 @@ class Group(Generic[K, R, A]):
                 _answer_later(future, answer)
 
 
-def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+def _answer_later(future: asyncio.Future[A | VyrisError], answer: A | VyrisError) -> None:
     """Answer at the loop's next pass: by then the next batch's first statement is on its way to Postgres.
 
     To answer a batch keeps the loop busy for as long as such a statement takes.
@@ -111,12 +111,8 @@ def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
     future.get_loop().call_soon(_answer, future, answer)
 
 
-def _answer(future: asyncio.Future[A], answer: A | VyrisError) -> None:
-    if future.done():
-        return
-    if isinstance(answer, VyrisError):
-        future.set_exception(answer)
-    else:
+def _answer(future: asyncio.Future[A | VyrisError], answer: A | VyrisError) -> None:
+    if not future.done():
         future.set_result(answer)
 
 
@@ -157,10 +153,17 @@ class Batcher(Generic[K, R, A]):
 
     async def submit(self, key: K, request: R, deadline_s: float) -> A:
         """The answer for `request`, within `deadline_s` seconds; raises what the batch decided, or Retryable."""
+        answer = await self.ask(key, request, deadline_s)
+        if isinstance(answer, VyrisError):
+            raise answer
+        return answer
+
+    async def ask(self, key: K, request: R, deadline_s: float) -> A | VyrisError:
+        """As `submit`, but a refusal is returned: a storm of refusals costs no exceptions."""
         if self._requests >= self._waiting_limit or self._wait_s() > WAIT_LIMIT_S:
-            raise Retryable.shed()
+            return Retryable.shed()
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[A] = loop.create_future()
+        answer: asyncio.Future[A | VyrisError] = loop.create_future()
         group = self._waiting.get(key)
         if group is None:
             group = self._waiting[key] = Group(key)
@@ -260,6 +263,6 @@ class Batcher(Generic[K, R, A]):
         self._arrival.set()
 
 
-def _expire(answer: asyncio.Future[A]) -> None:
+def _expire(answer: asyncio.Future[A | VyrisError]) -> None:
     if not answer.done():
-        answer.set_exception(Retryable())
+        answer.set_result(Retryable())

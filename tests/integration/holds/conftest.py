@@ -25,6 +25,7 @@ from services.storage.database import Database
 from services.supply.settings import HoldSettings
 from tests.hold_trials.supply_sum import SUM, check_sum
 from tests.stand_ins.mint_engine import Mint, MintMaker
+from vyris.errors import VyrisError
 
 _tiers = itertools.count(1)
 
@@ -42,7 +43,10 @@ class Shop:
 
     async def take(self, user: str, **proven: str) -> TakenHold:
         keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
-        return await self.holds.take(self.drop, HoldOrder(user, keys), 10)
+        taken = await self.holds.take(self.drop, HoldOrder(user, keys), 10)
+        if isinstance(taken, VyrisError):
+            raise taken
+        return taken
 
     async def pay(
         self,
