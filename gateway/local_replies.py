@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from envoy.config.accesslog.v3.accesslog_pb2 import (
-    AccessLogFilter,
-    ComparisonFilter,
-    ExtensionFilter,
-    ResponseFlagFilter,
-    StatusCodeFilter,
-)
-from envoy.config.core.v3.base_pb2 import DataSource, RuntimeUInt32
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ExtensionFilter, ResponseFlagFilter
+from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -125,9 +119,8 @@ def json_replies(settings: GatewaySettings) -> Any:
     overflow = _json_mapper(_overflow_filter(), OVERFLOW, pages_may_read)
     others = [_json_mapper(_filter(reply.when), reply.error, pages_may_read) for reply in REPLIES]
     # What the gateway answers for a service (lua/shared.lua) stays as it is. Else each of the expressions below would
-    # be asked, for the most frequent of all answers. To compare the status costs less than an expression.
-    below_400 = ComparisonFilter(op=ComparisonFilter.LE, value=RuntimeUInt32(default_value=399, runtime_key="kept"))
-    kept = ResponseMapper(filter=AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=below_400)))
+    # be asked, for the most frequent of all answers.
+    kept = ResponseMapper(filter=_filter("response.code < 400"))
     return LocalReplyConfig(mappers=[overflow, kept, native, unhealthy, *others])
 
 

@@ -89,24 +89,29 @@ HOLDERS = "SELECT user_id FROM holds WHERE drop_id = $1 AND state = 'HELD'"
 async def test_a_process_that_dies_after_the_commit_and_before_the_answer_leaves_the_hold_to_the_retry(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
-    drop = await make_drop(100)
+    drop = await make_drop(5_000)
     faults = stack.state.run / "failpoints-hold.json"
     await asyncio.to_thread(stack.restart, "mint-2", environment={"FAILPOINTS_FILE": str(faults)})
     for name, door in (("json", json_door(stack.gateway_url)), ("grpc", grpc_door(stack.gateway_grpc_target))):
         stack.state.write_private(faults, json.dumps({"hold.committed": {"action": "kill"}}))
-        async with door as ask:
-            for user in (f"{name}-{n}" for n in range(40)):  # until one asks the process that dies
-                unheard = await ask("TakeHold", **drop, user_id=user)
-                if unheard.status != 201:
-                    break
-            assert unheard.error == "RETRYABLE", unheard
-            faults.unlink()
-            committed = await database.fetchval(
-                "SELECT h.id FROM holds h JOIN drops d ON d.id = drop_id WHERE tier = $1 AND user_id = $2",
-                drop["tier"],
-                user,
-            )
-            heard = await insist(ask, "TakeHold", **drop, user_id=user)
+        try:
+            async with door as ask, asyncio.timeout(30):
+                for number in itertools.count():  # until one asks the process that dies
+                    user = f"{name}-{number}"
+                    unheard = await ask("TakeHold", **drop, user_id=user)
+                    if unheard.status != 201:
+                        break
+                    await asyncio.sleep(0.01)
+                faults.unlink()
+                assert unheard.error == "RETRYABLE", unheard
+                committed = await database.fetchval(
+                    "SELECT h.id FROM holds h JOIN drops d ON d.id = drop_id WHERE tier = $1 AND user_id = $2",
+                    drop["tier"],
+                    user,
+                )
+                heard = await insist(ask, "TakeHold", **drop, user_id=user)
+        finally:
+            faults.unlink(missing_ok=True)
         assert (heard.status, heard.body["replayed"]) == (201, True)
         assert heard.body["hold"]["id"] == str(committed)
         await asyncio.to_thread(stack.wait_ready, ["mint-2"])
