@@ -134,16 +134,19 @@ class Batcher(Generic[K, R, A]):
         waiting_limit: int,
         batch_limit: int,
         turns: asyncio.Semaphore | None = None,
+        longest_gathering_s: float | None = None,
     ) -> None:
         """`waiting_limit` bounds requests, waiting or in flight; `batch_limit` groups.
 
-        `turns` bounds the batches that run at once among all batchers that share it.
+        `longest_gathering_s` is what a batch under load leaves the next one to grow. `turns` bounds the batches that
+        run at once among all batchers that share it.
         """
         self._process = process
         self._name = name
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
         self._turns = turns or asyncio.Semaphore(1)
+        self._longest_gathering_s = LONGEST_GATHERING_S if longest_gathering_s is None else longest_gathering_s
         self._waiting: dict[K, Group[K, R, A]] = {}
         self._requests = 0
         self._arrival = asyncio.Event()
@@ -211,7 +214,7 @@ class Batcher(Generic[K, R, A]):
             if groups:
                 if self._pause_s:
                     await asyncio.sleep(self._pause_s)  # without a turn, which another batcher may need
-                await self._gather(began_s + min(GATHERING_S * (groups - 1), LONGEST_GATHERING_S))
+                await self._gather(began_s + min(GATHERING_S * (groups - 1), self._longest_gathering_s))
                 self._batch_s += LAST_BATCH_WEIGHT * (time.monotonic() - waited_from_s - self._batch_s)
 
     async def _gather(self, until_s: float) -> None:

