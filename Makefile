@@ -109,7 +109,7 @@ bench-fair: venv ## Measure refusals, mints and polls of drops that sell by hold
 	@$(BIN)/python -m tests.bench --fair
 
 .PHONY: hold-trials
-hold-trials: venv ## Let crowds of thousands take holds over JSON and gRPC, two minutes
+hold-trials: venv ## Let crowds of thousands take holds over JSON and gRPC, three minutes
 	@$(BIN)/python -m tests.hold_trials
 
 .PHONY: rolling
