@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.error_wire import from_rpc_error
+from vyris.errors import Retryable
 from vyris.holds.v1 import holds_pb2
 from vyris.http_rules import VARIABLE, bindings
 from vyris.mint.v1 import mint_pb2
@@ -94,6 +95,8 @@ async def grpc_door(target: str) -> AsyncIterator[Ask]:
             except grpc.aio.AioRpcError as failure:
                 trailers = tuple((name, value) for name, value in failure.trailing_metadata() or ())
                 error = from_rpc_error(failure.code(), failure.details() or "", trailers)
+                if error is None and failure.code() is grpc.StatusCode.UNAVAILABLE:
+                    error = Retryable()  # the gateway's own word, which carries no details
                 if error is None:
                     raise
                 body = {"error": error.reason, "message": error.message, "retryable": error.retryable}
