@@ -104,6 +104,14 @@ bench: venv ## Measure the suite beside a baseline and its own ceiling, about ei
 bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes about an hour
 	@$(BIN)/python -m tests.bench --full
 
+.PHONY: bench-fair
+bench-fair: venv ## Measure refusals, mints and polls of drops that sell by hold, two minutes
+	@$(BIN)/python -m tests.bench --fair
+
+.PHONY: hold-trials
+hold-trials: venv ## Let crowds of thousands take holds over JSON and gRPC, three minutes
+	@$(BIN)/python -m tests.hold_trials
+
 .PHONY: rolling
 rolling: venv ## Replace every process under 500 mints a second and check that no caller notices, two minutes
 	@$(BIN)/python -m tests.rolling

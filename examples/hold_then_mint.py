@@ -1,6 +1,6 @@
 """A number is kept while its buyer pays: hold, pay, mint.
 
-The drop must sell by hold: `vyris drop create night 2026 --capacity 10 --sale hold`.
+The drop must sell by hold: `vyris drop create night 2026 --capacity 10 --sale hold --if-missing`.
 """
 
 import os
@@ -8,7 +8,7 @@ import sys
 import uuid
 
 from vyris.client import Client
-from vyris.errors import HeldOut, HoldExpired, LimitReached, Retryable, SoldOut
+from vyris.errors import HeldOut, HoldExpired, LimitReached, NotFound, Retryable, SoldOut
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 DROP = ("night", "2026")
@@ -20,6 +20,8 @@ def main() -> None:
     with Client(TARGET) as vyris:
         try:
             hold = vyris.take_hold(*DROP, buyer).hold
+        except NotFound:
+            sys.exit("no such drop: `vyris drop create night 2026 --capacity 10 --sale hold --if-missing` creates it")
         except HeldOut as refusal:
             sys.exit(f"all numbers are held; some may come back in {refusal.retry_after_s} s")
         except SoldOut:

@@ -1,7 +1,11 @@
 -- Routes with the same answer for all callers: it is cached for a moment, so that a crowd costs the service a few calls a
 -- second. Each worker of Envoy has its own cache. Comes after answer.lua and bodiless.lua, and calls their functions.
 
-local KEPT_MS = 400  -- the service's answer is 0.5 s old at most, and a change is visible within a second
+-- The service's answer is 0.5 s old at most, and a change is visible within a second.
+local KEPT_MS = 350
+-- Then one request fetches the next answer. Until it is there, the others get the old one: they would all go to the
+-- service otherwise.
+local FETCHED_MS = 100
 local KEPT_LIMIT, LENGTH_LIMIT = 64, 2048
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
 local MEMORY = "vyris.shared"
@@ -28,11 +32,20 @@ local function keep(path, answer)
   kept[path] = answer
 end
 
+local function is_fresh(answer, now_ms)
+  if now_ms < answer.until_ms then
+    return true
+  end
+  local is_fetched = answer.is_fetched and now_ms < answer.until_ms + FETCHED_MS
+  answer.is_fetched = true
+  return is_fetched
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, tags = headers:get(":path"), headers:get("if-none-match")
   local answer = kept[path]
-  if answer ~= nil and handle:timestamp() < answer.until_ms then
+  if answer ~= nil and is_fresh(answer, handle:timestamp()) then
     if is_known(tags, answer.etag) then
       handle:respond(answer.not_changed, "")
     else

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.openapi.answers import EVERYWHERE, SAID_EVERYWHERE, first_line, retryable_word
 from gateway.openapi.document import PAGES
-from gateway.openapi.examples import MEMBERSHIP, REFORGE
+from gateway.openapi.examples import HOLD, MEMBERSHIP, REFORGE
 from vyris.errors import ERRORS_BY_REASON
 
 Object = dict[str, Any]
@@ -35,13 +35,13 @@ def facts(document: Object) -> Object:
         "tags": [tag for tag in sorted(tags, key=_reading_order) if tag["operations"]],
         "errors": [_error(name) for name in ERRORS_BY_REASON],
         "everywhere": [{"status": status, "words": words} for status, words in SAID_EVERYWHERE.items()],
-        "ids": {"membership": MEMBERSHIP, "reforge": REFORGE},
+        "ids": {"membership": MEMBERSHIP, "reforge": REFORGE, "hold": HOLD},
         "schemes": document["components"]["securitySchemes"],
     }
 
 
 def _reading_order(tag: Object) -> int:
-    order = ("Mint", "Wallet", "Encounter", "Reforge", "Suite", "Pages")
+    order = ("Mint", "Hold", "Wallet", "Encounter", "Reforge", "Suite", "Pages")
     return order.index(tag["name"]) if tag["name"] in order else len(order)
 
 

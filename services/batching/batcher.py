@@ -58,7 +58,7 @@ class Group(Generic[K, R, A]):
     def __init__(self, key: K) -> None:
         self.key = key
         self._begun_at_s: float | None = None
-        self._waiters: list[tuple[R, asyncio.Future[A]]] = []
+        self._waiters: list[tuple[R, asyncio.Future[A | VyrisError]]] = []
         # Spans for the batch's trace to link; empty without traces.
         self.calls: list[SpanContext] = []
 
@@ -72,7 +72,7 @@ class Group(Generic[K, R, A]):
         """The request that represents the group."""
         return self._waiters[0][0]
 
-    def add(self, request: R, answer: asyncio.Future[A]) -> None:
+    def add(self, request: R, answer: asyncio.Future[A | VyrisError]) -> None:
         """Add one more request."""
         self._waiters.append((request, answer))
 
@@ -103,7 +103,7 @@ class Group(Generic[K, R, A]):
                 _answer_later(future, answer)
 
 
-def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
+def _answer_later(future: asyncio.Future[A | VyrisError], answer: A | VyrisError) -> None:
     """Answer at the loop's next pass, after the next batch's first statement is sent to Postgres.
 
     Answering a batch keeps the loop busy for as long as such a statement takes.
@@ -111,12 +111,8 @@ def _answer_later(future: asyncio.Future[A], answer: A | VyrisError) -> None:
     future.get_loop().call_soon(_answer, future, answer)
 
 
-def _answer(future: asyncio.Future[A], answer: A | VyrisError) -> None:
-    if future.done():
-        return
-    if isinstance(answer, VyrisError):
-        future.set_exception(answer)
-    else:
+def _answer(future: asyncio.Future[A | VyrisError], answer: A | VyrisError) -> None:
+    if not future.done():
         future.set_result(answer)
 
 
@@ -160,10 +156,17 @@ class Batcher(Generic[K, R, A]):
 
         Raises the error that the batch decided, or Retryable: at once if too many wait, or after `deadline_s` seconds.
         """
+        answer = await self.ask(key, request, deadline_s)
+        if isinstance(answer, VyrisError):
+            raise answer
+        return answer
+
+    async def ask(self, key: K, request: R, deadline_s: float) -> A | VyrisError:
+        """As `submit`, but return a refusal instead of raising it: a storm of refusals costs no exceptions."""
         if self._requests >= self._waiting_limit or self._wait_s() > WAIT_LIMIT_S:
-            raise Retryable.shed()
+            return Retryable.shed()
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[A] = loop.create_future()
+        answer: asyncio.Future[A | VyrisError] = loop.create_future()
         group = self._waiting.get(key)
         if group is None:
             group = self._waiting[key] = Group(key)
@@ -263,6 +266,6 @@ class Batcher(Generic[K, R, A]):
         self._arrival.set()
 
 
-def _expire(answer: asyncio.Future[A]) -> None:
+def _expire(answer: asyncio.Future[A | VyrisError]) -> None:
     if not answer.done():
-        answer.set_exception(Retryable())
+        answer.set_result(Retryable())

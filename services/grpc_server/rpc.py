@@ -92,13 +92,17 @@ class Rpc:
         return max(self._deadline_s - time.time(), 0.0)
 
     def code(self) -> grpc.StatusCode | None:
-        """The status with which the method has aborted."""
+        """The status that the caller gets instead of an answer."""
         return self._code
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """End the method; the caller gets this status and no answer. Raises AbortError."""
-        self._code, self._details, self._trailing_metadata = code, details, trailing_metadata
+        self.end_with(code, details, trailing_metadata)
         raise grpc.aio.AbortError
+
+    def end_with(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
+        """Give the caller this status instead of an answer, once the method has returned."""
+        self._code, self._details, self._trailing_metadata = code, details, trailing_metadata
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
         """Send headers before the answer; at most once. Raises UsageError."""
@@ -177,14 +181,17 @@ class Rpc:
             self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
 
     async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
-        """Call the method. Return its one message; None for a stream, which is sent message by message."""
+        """Call the method. Return its one message; None for a stream, which is sent message by message, or a refusal."""
         handler = self._handler
         if request is None:
             await self.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
         asked = handler.request_deserializer(request) if isinstance(request, bytes) else request
         if not handler.response_streaming:
             method = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            answer: bytes = handler.response_serializer(await method(asked, self))
+            message = await method(asked, self)
+            if self._code is not None:
+                return None
+            answer: bytes = handler.response_serializer(message)
             return answer
         method = handler.stream_stream if handler.request_streaming else handler.unary_stream
         answers = method(asked, self)

@@ -25,7 +25,7 @@ import structlog
 
 from services import failpoints
 from services.batching.batcher import Group
-from services.holds.register import HoldOrder, HoldRegister, HoldRow, Outcome
+from services.holds.register import HoldOrder, HoldRegister, HoldRow, Outcome, Taken
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.grant import Grant
@@ -96,16 +96,16 @@ class HoldCycle:
 
         async def take_part(groups: Groups) -> Groups:
             began_s = time.monotonic()
-            rows = await self._register.take(
+            taken = await self._register.take(
                 self._drop.id,
                 [group.first for group in groups],
                 limit=max(0, min(limit - grant.used, len(groups))),
                 beyond_sort_order=self._stock.claimed_up_to,
             )
-            grant.used += sum(row.outcome == Outcome.HELD for row in rows.values())
+            grant.used += sum(row.outcome == Outcome.HELD for row in taken.rows)
             await failpoints.reach("hold.committed")
-            self._look_at_stock(rows.values(), began_s)
-            return self._answer(groups, rows)
+            self._look_at_stock(taken.rows, began_s)
+            return self._answer(groups, taken)
 
         async def put_aside(group: HoldGroup, _: DataRejected) -> None:
             raced.append(group)
@@ -123,11 +123,11 @@ class HoldCycle:
         elif claimed:
             self._stock.claimed_up_to = max(claimed)
 
-    def _answer(self, groups: Groups, rows: dict[str, HoldRow]) -> Groups:
+    def _answer(self, groups: Groups, taken: Taken) -> Groups:
         """Step 3. Returns the groups that are still undecided."""
         undecided = []
         for group in groups:
-            row = rows.get(group.key)
+            row = taken.of(group.key)
             if row is None or row.outcome == Outcome.WAITING:
                 undecided.append(group)
             else:

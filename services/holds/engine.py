@@ -53,14 +53,13 @@ class HoldEngine:
             Loop("person_key_forgetting", run=forgetting.once, every_s=FORGET_INTERVAL_S, more_s=0.1),
         )
 
-    async def take(self, drop: Drop, order: HoldOrder, deadline_s: float) -> TakenHold:
-        """The user's hold. Raises HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
-        try:
-            taken = await self._batcher(drop).submit(order.user_id, order, deadline_s)
-        except VyrisError as refusal:
-            metrics.TAKES(refusal.reason).inc()
-            raise
-        metrics.TAKES("REPLAYED" if taken.replayed else "HELD").inc()
+    async def take(self, drop: Drop, order: HoldOrder, deadline_s: float) -> TakenHold | VyrisError:
+        """The user's hold, or why there is none: HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
+        taken = await self._batcher(drop).ask(order.user_id, order, deadline_s)
+        if isinstance(taken, VyrisError):
+            metrics.TAKES(taken.reason).inc()
+        else:
+            metrics.TAKES("REPLAYED" if taken.replayed else "HELD").inc()
         return taken
 
     async def read(self, hold_id: UUID) -> asyncpg.Record | None:

@@ -25,7 +25,9 @@ WITH asked AS (
          EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
   FROM drops WHERE id = $1
 ), live AS (
-  SELECT user_id, id, expires_at FROM holds WHERE drop_id = $1 AND user_id = ANY ($2::text[]) AND state = 'HELD'
+  -- A join, so that each user is looked up: `= ANY` may be planned as a walk over all the drop's holds.
+  SELECT user_id, id, expires_at FROM unnest($2::text[]) AS asked (user_id)
+    JOIN holds h USING (user_id) WHERE h.drop_id = $1 AND h.state = 'HELD'
 ), limited AS (
   SELECT DISTINCT ask FROM keys CROSS JOIN selling WHERE counted OR attempts >= hold_attempts
 ), seeking AS (
@@ -43,7 +45,7 @@ WITH asked AS (
     LIMIT least($6::int, (SELECT count(*) FROM seeking))
     FOR UPDATE SKIP LOCKED) AS free
 ), chosen AS (
-  SELECT user_id, ask, slot, sort_order, sequence_num, gen_random_uuid() AS id FROM seeking JOIN claimed USING (place)
+  SELECT user_id, ask, slot, sort_order, sequence_num, uuidv7() AS id FROM seeking JOIN claimed USING (place)
 ), spare AS (
   -- Keys that nothing counts for right now. The newest state of a row is read, which may be newer than in `keys`.
   SELECT p.kind, p.digest
@@ -86,28 +88,34 @@ FROM asked CROSS JOIN selling
 
 -- name: answer_without_slots
 -- take_holds where nothing was free a moment ago: reads each user's answer, and takes nothing. A crowd that is refused
--- costs a few index look-ups each. $1 to $5 and the rows as in take_holds
+-- costs a few index look-ups each. $1 to $5 as in take_holds
+-- Returns rows as take_holds does for users who have a hold or reached a limit, and one without a user: the answer for
+-- all others.
 WITH selling AS (
   SELECT coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late, hold_attempts,
          EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
          EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
   FROM drops WHERE id = $1
+), live AS (
+  SELECT user_id, id, expires_at FROM unnest($2::text[]) AS asked (user_id)
+    JOIN holds h USING (user_id) WHERE h.drop_id = $1 AND h.state = 'HELD'
 ), limited AS (
-  SELECT DISTINCT ask
+  SELECT DISTINCT ($2::text[])[ask] AS user_id
   FROM unnest($3::bigint[], $4::text[], $5::bytea[]) AS key (ask, kind, digest)
     JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
   WHERE p.held_by IS NOT NULL OR p.attempts >= (SELECT hold_attempts FROM selling)
 )
-SELECT asked.user_id,
-       CASE WHEN h.id IS NOT NULL THEN 'REPLAYED'
-            WHEN early THEN 'NOT_OPEN' WHEN late THEN 'CLOSED'
-            WHEN limited.ask IS NOT NULL THEN 'LIMIT_REACHED'
+SELECT user_id, 'REPLAYED' AS outcome, id, expires_at, NULL::bigint AS sort_order FROM live
+UNION ALL
+SELECT user_id, 'LIMIT_REACHED', NULL, NULL, NULL FROM limited CROSS JOIN selling
+WHERE NOT early AND NOT late AND user_id <> ALL (ARRAY(SELECT user_id FROM live))
+UNION ALL
+SELECT NULL,
+       CASE WHEN early THEN 'NOT_OPEN' WHEN late THEN 'CLOSED'
             WHEN any_free THEN 'WAITING'
-            WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS outcome,
-       h.id, h.expires_at, NULL::bigint AS sort_order
-FROM unnest($2::text[]) WITH ORDINALITY AS asked (user_id, ask) CROSS JOIN selling
-  LEFT JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
-  LEFT JOIN limited USING (ask);
+            WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END,
+       NULL, NULL, NULL
+FROM selling;
 
 -- name: read_hold
 -- $1 hold

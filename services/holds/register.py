@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -44,6 +44,22 @@ class HoldRow(NamedTuple):
     sort_order: int | None  # of the slot that was claimed just now
 
 
+class Taken(NamedTuple):
+    """The rows of one statement."""
+
+    own: dict[str, HoldRow]  # users with a row of their own
+    others: HoldRow | None  # the answer for all others
+
+    def of(self, user_id: str) -> HoldRow | None:
+        """The row of a user."""
+        return self.own.get(user_id, self.others)
+
+    @property
+    def rows(self) -> Iterable[HoldRow]:
+        """Every row."""
+        return self.own.values() if self.others is None else [*self.own.values(), self.others]
+
+
 class HoldRegister:
     """Takes and reads holds. Every method raises DatabaseUnavailable, DataRejected."""
 
@@ -52,10 +68,8 @@ class HoldRegister:
         self._database = database
         self._tally_writer = tally_writer
 
-    async def take(
-        self, drop_id: int, orders: Sequence[HoldOrder], *, limit: int, beyond_sort_order: int
-    ) -> dict[str, HoldRow]:
-        """Take at most `limit` holds for `orders` (sorted by user); a row for each user."""
+    async def take(self, drop_id: int, orders: Sequence[HoldOrder], *, limit: int, beyond_sort_order: int) -> Taken:
+        """Take at most `limit` holds for `orders` (sorted by user)."""
         asked = (drop_id, [order.user_id for order in orders], *key_columns([order.keys for order in orders]))
         if limit:
             rows = await self._database.fetch(
@@ -63,9 +77,8 @@ class HoldRegister:
             )
         else:
             rows = await self._database.fetch(QUERIES["answer_without_slots"], *asked)
-        return {
-            row["user_id"]: HoldRow(row["outcome"], row["id"], row["expires_at"], row["sort_order"]) for row in rows
-        }
+        own = {user_id: HoldRow(*row) for user_id, *row in rows}
+        return Taken(own, own.pop(None, None))
 
     async def read(self, hold_id: UUID) -> asyncpg.Record | None:
         """A hold with the names of its drop."""

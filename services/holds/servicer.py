@@ -16,7 +16,7 @@ from services.mint.drops import DropDirectory
 from services.runtime.call import Call
 from services.runtime.fields import drop_name, is_longer, known_uuid, opaque_id, refuse_nul
 from services.runtime.times import rfc3339
-from vyris.errors import HoldExpired, InvalidRequest, LimitReached, NotFound, NotOffered
+from vyris.errors import HoldExpired, InvalidRequest, LimitReached, NotFound, NotOffered, VyrisError
 from vyris.holds.v1 import holds_pb2
 
 APP_TRANSACTION_LIMIT_BYTES: Final = 49_152
@@ -48,8 +48,10 @@ class HoldServicer:
         self._keys = keys
         self._proofs = proofs
 
-    async def take_hold(self, request: holds_pb2.TakeHoldRequest, call: Call) -> holds_pb2.TakeHoldResponse:
-        """Raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
+    async def take_hold(
+        self, request: holds_pb2.TakeHoldRequest, call: Call
+    ) -> holds_pb2.TakeHoldResponse | VyrisError:
+        """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
         name = drop_name(request.tier, request.year)
         user_id = opaque_id("user_id", request.user_id)
         refuse_nul(request.app_transaction)
@@ -72,6 +74,8 @@ class HoldServicer:
             raise NotOffered()
         keys = await self._keys.of(drop.id, drop.limits, proven)
         taken = await self._engine.take(drop, HoldOrder(user_id, keys), call.remaining_s)
+        if isinstance(taken, VyrisError):
+            return taken
         hold = holds_pb2.Hold(id=str(taken.id), tier=drop.tier, year=drop.year, expires_at=rfc3339(taken.expires_at))
         return holds_pb2.TakeHoldResponse(status=HELD, hold=hold, replayed=taken.replayed)
 

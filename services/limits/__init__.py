@@ -1,8 +1,8 @@
 """Limits: a key that a person has proven counts once among the live memberships and holds of a drop.
 
 What counts is the drop's `limits`. A key is stored as its digest under a secret of the drop. So nothing links two
-drops, and nothing links anything once the secret is destroyed. Holds count keys when a number is taken, mints carry
-them to the membership, and a number that comes back releases them.
+drops, and nothing links anything once the secret is destroyed. Holds count keys when a number is taken. A
+membership takes over the id of its hold, and so its keys. A number that comes back releases them.
 """
 
 from services.limits.mailbox import mailbox

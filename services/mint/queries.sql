@@ -218,13 +218,14 @@ WITH asked AS (
   SELECT p.kind, p.digest
   FROM keys JOIN chosen USING (ask)
     JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
-  WHERE p.held_by IS NULL
+  WHERE keys.is_known AND NOT keys.is_counted AND p.held_by IS NULL
   ORDER BY p.kind, p.digest
   FOR UPDATE OF p SKIP LOCKED
 ), decided AS (
-  SELECT v.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
+  -- A membership takes over the id of its hold, and with it the keys that count for the hold: nothing is written for them.
+  SELECT v.*, slot, sort_order, sequence_num, coalesce(hold_id, uuidv7()) AS membership_id, uuidv7() AS pass_serial
   FROM verdict v LEFT JOIN (
-    SELECT * FROM chosen WHERE slot IS NULL OR NOT EXISTS (
+    SELECT ask, slot, sort_order, sequence_num FROM chosen WHERE slot IS NULL OR NOT EXISTS (
       SELECT FROM keys
       WHERE keys.ask = chosen.ask AND is_known AND (kind, digest) NOT IN (SELECT kind, digest FROM spare))
   ) AS sure USING (ask)
@@ -257,8 +258,6 @@ WITH asked AS (
 ), used AS (
   UPDATE holds h SET state = 'USED', ended_at = now(), membership_id = won.membership_id
   FROM won WHERE h.id = won.hold_id
-), carried AS (
-  UPDATE person_keys p SET held_by = won.membership_id FROM won WHERE p.held_by = won.hold_id
 ), counted AS (
   INSERT INTO person_keys (drop_id, kind, digest, held_by)
   SELECT DISTINCT ON (keys.kind, digest) $1, keys.kind, digest, membership_id

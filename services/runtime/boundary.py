@@ -25,14 +25,15 @@ from services.runtime.call import Call
 from services.runtime.metrics import RPC_SECONDS
 from services.runtime.refusals import refusal_of
 from vyris.error_wire import trailing_metadata
-from vyris.errors import REQUEST_LIMIT_BYTES, InvalidRequest
+from vyris.errors import REQUEST_LIMIT_BYTES, InvalidRequest, VyrisError
 
 OK: Final = "OK"
 # Placeholders for a request with bytes that are not a valid message (for example not UTF-8), or with too many bytes.
 _UNREADABLE: Final = object()
 _TOO_LARGE: Final = object()
 
-Method = Callable[[Any, Call], Awaitable[Message]]
+# A method returns the refusals that callers get often: raising costs more, and a storm gets nothing else.
+Method = Callable[[Any, Call], Awaitable[Message | VyrisError]]
 StreamMethod = Callable[[Any, Call], AsyncGenerator[Message, None]]
 # Runs before the method: sets the caller's identity (`Call.identity`), or raises Unauthorized.
 Authenticate = Callable[[Message, Call], Awaitable[None]]
@@ -42,8 +43,8 @@ Authenticate = Callable[[Message, Call], Awaitable[None]]
 class Endpoint:
     """A gRPC service and the object that serves it.
 
-    The coroutine method `do_thing(request, call)` serves the RPC `DoThing`; an async generator method of the same shape
-    serves a server stream.
+    The coroutine method `do_thing(request, call)` serves the RPC `DoThing`: it returns the answer or a refusal, or
+    raises one. An async generator method of the same shape serves a server stream.
     """
 
     descriptor: ServiceDescriptor
@@ -103,10 +104,14 @@ def _refuse_unread(request: object) -> None:
 
 def _unary_boundary(
     behaviour: Method, method: MethodDescriptor, path: str, limit_s: float, authenticate: Authenticate | None
-) -> Callable[[Message, Rpc], Awaitable[Message]]:
+) -> Callable[[Message, Rpc], Awaitable[Message | None]]:
     observe_ok = RPC_SECONDS(path, OK).observe
 
-    async def traced(request: Message, rpc: Rpc) -> Message:
+    def refuse(refusal: VyrisError, rpc: Rpc, started_s: float) -> None:
+        RPC_SECONDS(path, refusal.reason).observe(time.perf_counter() - started_s)
+        rpc.end_with(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
+
+    async def traced(request: Message, rpc: Rpc) -> Message | None:
         with tracing.call_span(path, rpc.invocation_metadata()) as span:
             try:
                 return await boundary(request, rpc)
@@ -115,7 +120,7 @@ def _unary_boundary(
                 if span is not None and code is not None:
                     span.set_attribute("rpc.grpc.status_code", code.value[0])
 
-    async def boundary(request: Message, rpc: Rpc) -> Message:
+    async def boundary(request: Message, rpc: Rpc) -> Message | None:
         started_s = time.perf_counter()
         try:
             _refuse_unread(request)
@@ -124,9 +129,12 @@ def _unary_boundary(
                 await authenticate(request, call)
             answer = await behaviour(request, call)
         except Exception as error:
-            refusal = refusal_of(error, path, rpc)
-            RPC_SECONDS(path, refusal.reason).observe(time.perf_counter() - started_s)
-            await rpc.abort(refusal.grpc_code, refusal.message, trailing_metadata(refusal))
+            # Kept in no variable: an error and the frame that it passed would hold each other.
+            refuse(refusal_of(error, path, rpc), rpc, started_s)
+            return None
+        if isinstance(answer, VyrisError):
+            refuse(answer, rpc, started_s)
+            return None
         observe_ok(time.perf_counter() - started_s)
         return answer
 

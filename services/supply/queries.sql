@@ -21,7 +21,7 @@ WITH line AS (
   ORDER BY l.place LIMIT cardinality($2::int[])
   FOR UPDATE OF r
 ), served AS (
-  SELECT receipt_key, user_id, user_digest, sequence_num, gen_random_uuid() AS id
+  SELECT receipt_key, user_id, user_digest, sequence_num, uuidv7() AS id
   FROM (SELECT *, row_number() OVER () AS turn FROM line) AS turns
     JOIN unnest($2::int[]) WITH ORDINALITY AS number (sequence_num, turn) USING (turn)
 ), offered AS (

@@ -4,6 +4,7 @@ python -m tests.bench                    the core table, about eight minutes
 python -m tests.bench --full             how cost grows, and the soak, about an hour
 python -m tests.bench --report           write docs/performance.md and its plots anew from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
+python -m tests.bench --fair             refusals, mints and polls of drops that sell by hold; nothing is written
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import core, figures, full, machine, quick, report, tools, verdict
+from tests.bench import core, fair, figures, full, machine, quick, report, tools, verdict
 from tests.bench.checks import Check
 
 console = Console(width=140, highlight=False)
@@ -27,13 +28,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     quick_look: Annotated[str, typer.Option("--quick", help="One workload briefly: mint, replay or sold-out.")] = "",
     full_run: Annotated[bool, typer.Option("--full", help="How cost grows, and the soak.")] = False,
+    fair_drops: Annotated[bool, typer.Option("--fair", help="Drops that sell by hold, about two minutes.")] = False,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report anew.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,
     only: Annotated[
-        str, typer.Option(help="Sections of the core table or of a full run, divided by commas; nothing is written.")
+        str,
+        typer.Option(
+            help="Sections of the core table, of a full or a fair run, divided by commas; nothing is written."
+        ),
     ] = "",
     subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain.")] = "",
 ) -> None:
@@ -42,6 +47,8 @@ def main(
         if quick_look:
             names = [name for name in subjects.split(",") if name]
             quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds)
+        elif fair_drops:
+            _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
         elif write_report:
             _report()
         elif full_run:
@@ -116,6 +123,15 @@ def _full(seconds: int, rounds: int, soak_minutes: float, sections: tuple[str, .
         figures.write(found, figures.FULL)
         _report()
     _conclude(verdict.growth_targets(found), found.checks)
+
+
+def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
+    tools.find("wrk")
+    measured = fair.run(seconds, rounds, sections, console.print)
+    quick.show(measured.summaries)
+    for check in measured.checks.condensed():
+        console.print(f"{check.what}: {check.detail}")
+    _conclude(measured.targets, measured.checks.condensed())
 
 
 def _report() -> None:

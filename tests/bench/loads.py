@@ -77,3 +77,13 @@ def drop_day(run: str, tier: str, sold_out_tier: str, seeded_run: str, receipts:
     """90 % sold out, 8 % mint, the rest replays and encounters."""
     arguments = [run, tier, YEAR, sold_out_tier, seeded_run, str(receipts)]
     return JsonLoad("drop day", "drop_day", [*arguments, encounters] if encounters else arguments)
+
+
+def takers(run: str, tier: str) -> JsonLoad:
+    """POST /drops/{tier}/{year}/holds, every request with a user of its own."""
+    return JsonLoad("take a hold", "holds", [run, tier, YEAR])
+
+
+def gets(workload: str, path: str) -> JsonLoad:
+    """GET one path."""
+    return JsonLoad(workload, "get", [path])

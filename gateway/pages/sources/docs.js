@@ -4,7 +4,7 @@
   const SAMPLE_KEY = /-----BEGIN PUBLIC KEY-----[\s\S]*?-----END PUBLIC KEY-----\\n/g;
   const forms = [...document.querySelectorAll("form.try")];
   // The examples' ids, until a request is answered with others.
-  const known = { membership: document.body.dataset.membership, reforge: document.body.dataset.reforge };
+  const known = { ...document.body.dataset };
   const utf8 = new TextEncoder();
   let device = null;
 
@@ -127,6 +127,7 @@
       known[name] = value;
     };
     learn("membership", body.membership?.id);
+    learn("hold", body.hold?.id);
     if (body.status === "PENDING") learn("reforge", body.reforge_id);
   }
 

@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.error_wire import from_rpc_error
+from vyris.errors import Retryable
 from vyris.holds.v1 import holds_pb2
 from vyris.http_rules import VARIABLE, bindings
 from vyris.mint.v1 import mint_pb2
@@ -41,7 +42,7 @@ class Answer:
         return str(self.body.get("error", ""))
 
 
-# rpc, fields, key that signs a device proof
+# rpc, key that signs a device proof, bearer token, fields
 Ask = Callable[..., Awaitable[Answer]]
 
 
@@ -51,12 +52,14 @@ async def json_door(base_url: str) -> AsyncIterator[Ask]:
     named_url = f"http://localhost:{httpx.URL(base_url).port}"
     async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=httpx.Limits(max_connections=64)) as client:
 
-        async def ask(rpc: str, key: ec.EllipticCurvePrivateKey | None = None, **fields: Any) -> Answer:
+        async def ask(
+            rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any
+        ) -> Answer:
             method = METHODS[rpc]
             (rule,) = bindings(method.GetOptions())
             path = VARIABLE.sub(lambda name: str(fields[name[1]]), rule.template)
             body = {name: value for name, value in fields.items() if name not in VARIABLE.findall(rule.template)}
-            headers = {}
+            headers = {"authorization": f"Bearer {token}"} if token else {}
             if key is not None:
                 target = http_target(named_url, method, request_of(method, fields))
                 assert target is not None
@@ -73,7 +76,9 @@ async def json_door(base_url: str) -> AsyncIterator[Ask]:
 async def grpc_door(target: str) -> AsyncIterator[Ask]:
     async with grpc.aio.insecure_channel(target) as channel:
 
-        async def ask(rpc: str, key: ec.EllipticCurvePrivateKey | None = None, **fields: Any) -> Answer:
+        async def ask(
+            rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any
+        ) -> Answer:
             method = METHODS[rpc]
             request = request_of(method, fields)
             where = grpc_target(method)
@@ -82,12 +87,16 @@ async def grpc_door(target: str) -> AsyncIterator[Ask]:
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=GetMessageClass(method.output_type).FromString,
             )
-            metadata = [("dpop", build_proof(key, request, where))] if key else []
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            if key is not None:
+                metadata.append(("dpop", build_proof(key, request, where)))
             try:
                 answer = await call(request, timeout=30, metadata=metadata)
             except grpc.aio.AioRpcError as failure:
                 trailers = tuple((name, value) for name, value in failure.trailing_metadata() or ())
                 error = from_rpc_error(failure.code(), failure.details() or "", trailers)
+                if error is None and failure.code() is grpc.StatusCode.UNAVAILABLE:
+                    error = Retryable()  # the gateway's own word, which carries no details
                 if error is None:
                     raise
                 body = {"error": error.reason, "message": error.message, "retryable": error.retryable}

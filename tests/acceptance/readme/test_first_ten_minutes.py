@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     return finished.stdout
 
 
-def answers(said: str) -> list[dict[str, object]]:
+def answers(said: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
@@ -57,6 +58,15 @@ def test_the_first_mint_and_its_replay(said: str) -> None:
 
 def test_the_first_error(said: str) -> None:
     assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(said))
+
+
+def test_the_first_hold_becomes_a_membership(said: str) -> None:
+    told = answers(said)
+    held = next(answer for answer in told if answer.get("status") == "HELD")
+    minted = next(a for a in told if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
+    used = next(answer for answer in told if set(answer) == {"hold"})["hold"]
+    assert (used["id"], used["state"]) == (held["hold"]["id"], "USED")
+    assert used["membership_id"] == minted["membership"]["id"]
 
 
 def test_the_first_encounter_and_its_replay(said: str) -> None:

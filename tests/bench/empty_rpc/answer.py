@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 
 MEMBERSHIP_ID = "2f1c7a52-6f0e-4b7e-9c41-0d9b1c7de001"
@@ -17,3 +18,9 @@ def minted(tier: str, year: str) -> mint_pb2.MintResponse:
         ),
         replayed=False,
     )
+
+
+def held(tier: str, year: str) -> holds_pb2.TakeHoldResponse:
+    """A hold's answer, made anew for each call."""
+    hold = holds_pb2.Hold(id=MEMBERSHIP_ID, tier=tier, year=year, expires_at="2025-01-01T00:10:00.000Z")
+    return holds_pb2.TakeHoldResponse(status="HELD", hold=hold, replayed=False)

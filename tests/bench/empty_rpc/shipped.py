@@ -1,8 +1,8 @@
 # ruff: noqa: ARG002 - every RPC takes (request, call)
 """`python -m tests.bench.empty_rpc.shipped`: the ceiling.
 
-`MintService/Mint` with nothing in it, served by the very process, boundary and messages of the suite. Whatever a mint
-takes longer than this, the mint service and the databases take.
+`MintService/Mint` and `HoldService/TakeHold` with nothing in them, served by the very process, boundary and messages of
+the suite. Whatever a mint or a hold takes longer than this, the mint service and the databases take.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import Message
 from pydantic import Field
 
 from services.runtime.boundary import Endpoint
 from services.runtime.call import Call
 from services.runtime.process import Hosted, run
 from services.runtime.settings import ServiceSettings, load
-from tests.bench.empty_rpc.answer import minted
+from tests.bench.empty_rpc.answer import held, minted
 from vyris.errors import NotFound
+from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.suite.v1 import suite_pb2
 
@@ -42,8 +44,21 @@ class EmptyMint:
         return _refuse
 
 
-async def _refuse(request: object, call: Call) -> mint_pb2.MintResponse:
+async def _refuse(request: object, call: Call) -> Message:
     raise NotFound
+
+
+class EmptyHolds:
+    """Answers as a hold is answered, and does nothing."""
+
+    async def take_hold(self, request: holds_pb2.TakeHoldRequest, call: Call) -> holds_pb2.TakeHoldResponse:
+        return held(request.tier, request.year)
+
+    def __getattr__(self, name: str) -> object:
+        """Nobody asks for the service's other RPCs here."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _refuse
 
 
 class AlwaysHealthy:
@@ -59,10 +74,11 @@ async def _ready() -> bool:
 
 @asynccontextmanager
 async def build(settings: EmptySettings) -> AsyncIterator[Hosted]:
-    """The two endpoints."""
+    """The three endpoints."""
     yield Hosted(
         endpoints=[
             Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], EmptyMint()),
+            Endpoint(holds_pb2.DESCRIPTOR.services_by_name["HoldService"], EmptyHolds()),
             Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], AlwaysHealthy()),
         ],
         ready=_ready,

@@ -38,7 +38,7 @@ def hold_stays_held() -> None:
 def id_tells_the_number() -> None:
     """People would take and release until they like it."""
     number = "(left(gen_random_uuid()::text, 8) || '-0000-0000-0000-' || lpad(to_hex(sequence_num), 12, '0'))::uuid"
-    _replace(HOLD_QUERIES, "take_holds", ("gen_random_uuid() AS id", f"{number} AS id"))
+    _replace(HOLD_QUERIES, "take_holds", ("uuidv7() AS id", f"{number} AS id"))
 
 
 def served_stay_in_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import asyncpg
@@ -13,6 +14,9 @@ from stack.local import Stack
 from tests.acceptance.mint.conftest import make_drop
 
 __all__ = ["make_drop"]
+MINTS = ("mint", "mint-2")
+GET_DROP_CALLS = re.compile(r'^vyris_rpc_seconds_count\{[^}]*method="[^"]*/GetDrop"[^}]*\} (\S+)$', re.MULTILINE)
+WORKERS_LIMIT, CROWD = 4, 32
 CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
 
 
@@ -72,3 +76,29 @@ async def test_a_crowd_costs_postgres_no_statement_each(stack: Stack, client: ht
         await client.get(f"/drops/{drop['tier']}/{drop['year']}")
     assert await connection.fetchval(statistics) - before < 300
     await connection.close()
+
+
+async def test_when_it_is_fetched_anew_one_request_goes_to_the_service_and_the_crowd_hears_the_last_answer(
+    stack: Stack, client: httpx.AsyncClient, make_drop
+) -> None:
+    drop = await make_drop(3)
+    path = f"/drops/{drop['tier']}/{drop['year']}"
+
+    async def calls() -> float:
+        told = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
+        return sum(float(count) for text in told for count in GET_DROP_CALLS.findall(text.text))
+
+    await client.get(path)
+    before, until_s = await calls(), time.monotonic() + 1.6
+    polls = 0
+
+    async def poll() -> None:
+        nonlocal polls
+        while time.monotonic() < until_s:
+            assert (await client.get(path)).status_code == 200
+            polls += 1
+
+    await asyncio.gather(*(poll() for _ in range(CROWD)))
+    # All may ask at first; after that each worker of the gateway fetches it three times a second.
+    assert await calls() - before <= CROWD + 6 * WORKERS_LIMIT
+    assert polls > 200

@@ -311,3 +311,19 @@ async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(m
     assert refusal.value.retry_after_s
     process.gate.set()
     await asyncio.gather(*ahead)
+
+
+async def test_a_refusal_is_returned_to_who_asks_and_raised_for_who_submits() -> None:
+    async def refuse(batch: Groups) -> Groups:
+        for group in batch:
+            group.settle(lambda request, _: NotFound(f"{request}"))
+        return []
+
+    queue: Batcher[str, int, int] = Batcher(refuse, name="test", waiting_limit=2, batch_limit=10)
+    answer = await queue.ask("a", 7, 1)
+    assert isinstance(answer, NotFound)
+    assert (answer.message, answer.__traceback__) == ("7", None)
+    with pytest.raises(NotFound, match="7"):
+        await queue.submit("a", 7, 1)
+    full: Batcher[str, int, int] = Batcher(refuse, name="test", waiting_limit=0, batch_limit=10)
+    assert isinstance(await full.ask("a", 7, 1), Retryable)

@@ -70,6 +70,15 @@ async def test_an_abort_after_initial_metadata_tells_both() -> None:
         assert (error.code(), error.details(), tuple(error.trailing_metadata())) == GONE
 
 
+async def test_a_method_may_end_with_a_status_without_raising() -> None:
+    async def method(request: bytes, rpc: Rpc) -> None:
+        rpc.end_with(*GONE)
+
+    async with served(End=unary(method)) as running:
+        error = await running.refused("End")
+        assert (error.code(), error.details(), tuple(error.trailing_metadata())) == GONE
+
+
 async def test_an_abort_is_final_though_the_method_goes_on() -> None:
     async def method(request: bytes, rpc: Rpc) -> bytes:
         try:

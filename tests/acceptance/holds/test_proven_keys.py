@@ -1,0 +1,176 @@
+"""Limits count what a caller has proven: a store account, a verified mailbox. What he only types counts for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from admin.drops import NewDrop, create_drop
+from stack.local import Stack
+from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
+from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner, now_ms
+from tests.signers.merchant import MerchantSigner
+
+ISSUER = "https://id.test"
+VICTIM = "vic.tim@gmail.com"
+_tiers = itertools.count(1)
+
+
+@dataclass
+class Suite:
+    """A suite with an identity provider and an App Store of the tests' own."""
+
+    stack: Stack
+    provider: MerchantSigner
+    store: AppStoreSigner
+
+    def token(self, user: str, **claims: Any) -> str:
+        return self.provider.sign({"iss": ISSUER, "sub": user, "exp": int(time.time()) + 600, **claims})
+
+    def app_transaction(self, account: str, store: AppStoreSigner | None = None) -> str:
+        claims = {
+            "receiptType": "Production",
+            "appAppleId": APP_ID,
+            "bundleId": BUNDLE_ID,
+            "receiptCreationDate": now_ms(),
+            "appTransactionId": account,
+        }
+        return (store or self.store).sign(claims)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    folder: Path = tmp_path_factory.mktemp("proven")
+    provider, store = MerchantSigner(), AppStoreSigner()
+    environment = {
+        "USER_JWT_ISSUER": ISSUER,
+        "USER_JWT_JWKS": str(provider.write_jwks(folder)),
+        "RECEIPT_KINDS": "opaque,app-store",
+        "APP_STORE_BUNDLE_ID": BUNDLE_ID,
+        "APP_STORE_APP_ID": str(APP_ID),
+        "APP_STORE_ROOTS": str(store.write_root(folder)),
+        "APP_STORE_PRODUCTS": PRODUCTS,
+    }
+    with Stack.isolated(folder / "state", environment=environment) as running:
+        yield Suite(running, provider, store)
+
+
+@dataclass
+class Buyers:
+    """Users with tokens of theirs, in a drop of its own."""
+
+    suite: Suite
+    ask: Ask
+    drop: dict[str, str]
+
+    async def take(self, user: str, claims: dict[str, Any] | None = None, **fields: Any) -> Answer:
+        token = self.suite.token(user, **(claims or {}))
+        return await self.ask("TakeHold", token=token, **self.drop, user_id=user, **fields)
+
+    async def pay(self, user: str, claims: dict[str, Any] | None = None, **fields: Any) -> Answer:
+        token = self.suite.token(user, **(claims or {}))
+        receipt = f"receipt of {user} in {self.drop['tier']}"
+        return await self.ask("Mint", token=token, **self.drop, user_id=user, receipt_data=receipt, **fields)
+
+
+@pytest.fixture(params=["json", "grpc"])
+async def ask(request: pytest.FixtureRequest, suite: Suite) -> AsyncIterator[Ask]:
+    """A way to send requests to this suite."""
+    stack = suite.stack
+    door = json_door(stack.gateway_url) if request.param == "json" else grpc_door(stack.gateway_grpc_target)
+    async with door as opened:
+        yield opened
+
+
+@pytest.fixture
+async def buyers(request: pytest.FixtureRequest, suite: Suite, ask: Ask) -> Buyers:
+    """In a drop of 100 numbers that counts the kind of key that the test names."""
+    drop = {"tier": f"proven-{next(_tiers)}", "year": "2031"}
+    connection = await asyncpg.connect(suite.stack.database_url)
+    async with connection.transaction():
+        await create_drop(connection, NewDrop(drop["tier"], "2031", 100, sale="hold", limits=(request.param,)))
+    await connection.close()
+    return Buyers(suite, ask, drop)
+
+
+def verified(address: str) -> dict[str, Any]:
+    return {"email": address, "email_verified": True}
+
+
+def unverified(address: str) -> dict[str, Any]:
+    return {"email": address, "email_verified": False}
+
+
+def form(answer: Answer) -> object:
+    """All that an answer tells, but for ids, times and numbers."""
+
+    def shape(value: Any) -> Any:
+        return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else type(value)
+
+    return answer.status, answer.error, answer.retry_after, answer.body["status"], shape(answer.body)
+
+
+@pytest.mark.parametrize("buyers", ["store_account"], indirect=True)
+async def test_one_app_transaction_is_one_hold_for_twenty_users(buyers: Buyers) -> None:
+    signed = buyers.suite.app_transaction("704289572000000001")
+    answers = await asyncio.gather(*(buyers.take(f"u{n}", app_transaction=signed) for n in range(20)))
+    assert Counter(answer.error for answer in answers) == {"": 1, "LIMIT_REACHED": 19}
+    # A newer AppTransaction of the same account is the same key; another account is another.
+    again = await buyers.take("late", app_transaction=buyers.suite.app_transaction("704289572000000001"))
+    assert (again.status, again.error) == (409, "LIMIT_REACHED")
+    other = await buyers.take("other", app_transaction=buyers.suite.app_transaction("704289572000000002"))
+    assert other.status == 201
+    forged = buyers.suite.app_transaction("704289572000000003", AppStoreSigner())
+    refused = await buyers.take("forger", app_transaction=forged)
+    assert (refused.status, refused.error) == (401, "UNAUTHORIZED")
+    unproven = await asyncio.gather(*(buyers.take(f"w{n}") for n in range(20)))
+    assert [answer.status for answer in unproven] == [201] * 20
+
+
+@pytest.mark.parametrize("buyers", ["email"], indirect=True)
+async def test_a_verified_mailbox_of_the_bearer_token_counts_once(buyers: Buyers) -> None:
+    held = await buyers.take("ada", verified(VICTIM))
+    assert held.status == 201
+    replay = await buyers.take("ada", verified("another@example.org"))
+    assert (replay.status, replay.body["replayed"]) == (201, True)
+    for spelling in (VICTIM, "VicTim+night@googlemail.com"):
+        refused = await buyers.take("ben", verified(spelling))
+        assert (refused.status, refused.error) == (409, "LIMIT_REACHED")
+    assert (await buyers.pay("ada", verified(VICTIM))).status == 201
+    # Counted for the membership too; whom a receipt without a hold names is refused alike.
+    for answer in (await buyers.take("ben", verified(VICTIM)), await buyers.pay("ben", verified(VICTIM))):
+        assert (answer.status, answer.error) == (409, "LIMIT_REACHED")
+    assert (await buyers.take("cem", verified("cem@example.org"))).status == 201
+
+
+@pytest.mark.parametrize("buyers", ["email"], indirect=True)
+async def test_a_stranger_who_types_the_victims_address_first_keeps_nobody_out(buyers: Buyers) -> None:
+    assert (await buyers.take("stranger", unverified(VICTIM))).status == 201
+    assert (await buyers.pay("stranger", unverified(VICTIM), email=VICTIM)).status == 201
+    assert (await buyers.pay("second", email=VICTIM)).status == 201
+    assert (await buyers.take("victim", verified(VICTIM))).status == 201
+    assert (await buyers.pay("victim", verified(VICTIM), email=VICTIM)).status == 201
+
+
+@pytest.mark.parametrize("buyers", ["email"], indirect=True)
+async def test_an_address_that_nobody_verified_is_answered_alike_whether_or_not_it_counts(buyers: Buyers) -> None:
+    assert (await buyers.take("victim", verified(VICTIM))).status == 201
+    held = [
+        await buyers.take("prying", unverified(VICTIM)),
+        await buyers.take("innocent", unverified("nobody@example.org")),
+        await buyers.take("garbled", unverified("no address")),
+        await buyers.take("silent"),
+    ]
+    minted = [await buyers.pay("prying", email=VICTIM), await buyers.pay("innocent", email="nobody@example.org")]
+    for answers in (held, minted):
+        assert len({str(form(answer)) for answer in answers}) == 1, answers
+        assert answers[0].status == 201
