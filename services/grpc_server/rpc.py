@@ -181,7 +181,7 @@ class Rpc:
             self._end(grpc.StatusCode.UNKNOWN, UNEXPECTED, ())
 
     async def _answer(self, request: bytes | AsyncIterator[Any] | None) -> bytes | None:
-        """Call the method. Return its one message; None for a stream, which is sent message by message, or a refusal."""
+        """Call the method. Return its one message; None for a stream, which sends each message itself, or a refusal."""
         handler = self._handler
         if request is None:
             await self.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)

@@ -200,7 +200,7 @@ CALLS = {
     "encounter": (encounter_pb2_grpc.EncounterServiceStub, "VerifyEncounter", encounter_pb2.VerifyEncounterRequest()),
     "reforge": (reforge_pb2_grpc.ReforgeServiceStub, "ConfirmReforge", reforge_pb2.ConfirmReforgeRequest()),
 }
-NAMES = "gateway, spiffe://club.example/gateway"
+CLIENT_NAMES = "gateway, spiffe://club.example/gateway"
 
 
 def _answer(process: Running, trust: Trust, method: str = "") -> str:
@@ -234,7 +234,7 @@ def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_
         "SERVER_TLS_CERT_FILE": str(cert),
         "SERVER_TLS_KEY_FILE": str(key),
         "SERVER_TLS_CLIENT_CA_FILE": str(authority.ca_file),
-        "SERVER_TLS_CLIENT_NAMES": NAMES,
+        "SERVER_TLS_CLIENT_NAMES": CLIENT_NAMES,
     }
     with running(service, database_url, redis_url, tmp_path, trusts["mint",], **settings) as process:
         assert process.becomes(process.full_name, SERVING)
