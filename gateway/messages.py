@@ -45,12 +45,6 @@ def added_header(name: str, value: str) -> Any:
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)
 
 
-def appended_header(name: str, value: str) -> Any:
-    """Set a header beside what is there."""
-    action = HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
-    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
-
-
 def socket_address(host: str, port: int) -> Any:
     """Name a place to bind or connect to."""
     return Address(socket_address=SocketAddress(address=host, port_value=port))

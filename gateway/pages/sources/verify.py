@@ -563,8 +563,8 @@ class Draw:
         over = f" {passed:,} ENTRIES WERE PASSED OVER: the operator says that they were erased." if passed else ""
         return (
             f"{self.offered_rank:,} offers are listed. Each rank is the one that the seed gives, and so is each number "
-            f"of the first {min(self.offered_rank, capacity):,}. {alternates:,} offers went on to later ranks; none was "
-            "skipped." + over
+            f"of the first {min(self.offered_rank, capacity):,}. {alternates:,} offers went on to later ranks; none "
+            "was skipped." + over
         )
 
     def check_cutoff(self) -> str:
