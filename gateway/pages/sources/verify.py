@@ -500,7 +500,8 @@ class Draw:
         in_time = last.published + self.terms.challenge <= self.terms.round_at(last.round)
         require(in_time, "the root was published too late for its round")
         first, announced = (earlier or [last])[0], self.terms.round_at(self.terms.round)
-        late = rounds[0] == self.terms.round or first.published + self.terms.challenge > announced
+        # Both may be true of one instant: the published time is cut to milliseconds.
+        late = rounds[0] == self.terms.round or first.published + self.terms.challenge >= announced
         require(late, "another round than the announced one was taken, though the root was there in time")
         in_force = value_of(self._document, "beacon", dict).get("round")
         require(in_force == last.round, "the document names another round than the signed checkpoint")

@@ -197,7 +197,7 @@ func committed(d document, t terms, leaves []digest) (int64, error) {
 		return 0, errors.New("the round, or the time of the checkpoint")
 	}
 	isMoved := all[0].round != t.Round
-	if all[0].round < t.Round || isMoved && !all[0].published.Add(t.challenge()).After(t.roundAt(t.Round)) {
+	if all[0].round < t.Round || isMoved && all[0].published.Add(t.challenge()).Before(t.roundAt(t.Round)) {
 		return 0, errors.New("another round without need")
 	}
 	return last.round, nil
