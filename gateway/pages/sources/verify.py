@@ -234,8 +234,8 @@ def is_beacon_signature_slowly(public_key: bytes, message: bytes, signature: byt
         from py_ecc.bls.hash_to_curve import hash_to_G1
         from py_ecc.bls.point_compression import decompress_G1, decompress_G2
         from py_ecc.optimized_bls12_381 import G2, curve_order, is_inf, multiply, pairing
-    except ImportError:
-        raise Unusable("install one of the packages `pyblst` and `py-ecc`: they check the beacon's signature") from None
+    except ImportError as problem:
+        raise Unusable(f"install `pyblst` or `py-ecc`, which checks the beacon's signature ({problem})") from None
     try:
         signed = decompress_G1(int.from_bytes(signature, "big"))
         key = decompress_G2((int.from_bytes(public_key[:48], "big"), int.from_bytes(public_key[48:], "big")))

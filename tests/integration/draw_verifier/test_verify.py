@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import json
 import re
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 
 from gateway.pages.__main__ import STATIC, VERIFIER_FILE
 from tests.integration.draw_verifier.forgeries import FORGERIES, drop_entry_unnoticed
-from tests.integration.draw_verifier.public_draw import DROP, DrawServer, PublicDraw, entry_of, sha256
+from tests.integration.draw_verifier.public_draw import DROP, ROUNDS, DrawServer, PublicDraw, entry_of, sha256
 
 VERIFIER = STATIC / VERIFIER_FILE
 SECRET = 0x5EED
@@ -155,6 +157,19 @@ def development_beacon() -> tuple[str, str]:
         sha256((1000).to_bytes(8, "big")), b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
     )
     return generator.scalar_mul(SECRET).compress().hex(), hashed.scalar_mul(SECRET).compress().hex()
+
+
+def test_py_ecc_judges_the_beacon_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("py_ecc.bls", reason="py-ecc is not installed, or without what it needs")
+    monkeypatch.setitem(sys.modules, "pyblst", None)
+    loader = importlib.machinery.SourceFileLoader("verify", str(VERIFIER))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("verify", loader))
+    monkeypatch.setitem(sys.modules, "verify", module)  # its dataclasses look it up
+    loader.exec_module(module)
+    key, signature = bytes.fromhex(module.QUICKNET_KEY), bytes.fromhex(ROUNDS[1000])
+    assert module.is_beacon_signature(key, 1000, signature)
+    assert not module.is_beacon_signature(key, 1001, signature)
+    assert not module.is_beacon_signature(key, 1000, signature[:-1] + bytes([signature[-1] ^ 1]))
 
 
 def test_a_development_beacon_has_to_be_named(server: DrawServer) -> None:
