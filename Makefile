@@ -57,10 +57,13 @@ test-browser: venv ## Open the pages in a headless Chromium, which has to be ins
 	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
 
 .PHONY: test-peers
-test-peers: venv ## Let other engines (Node) judge and race our passes
+test-peers: venv ## Let other engines judge our passes (Node) and draws (Go)
 	@command -v npm >/dev/null || { echo "Node is not installed: install Node 20 or newer with npm, then try again."; exit 1; }
 	@npm ci --prefix tests/peers/wallet --no-audit --no-fund --silent
-	@$(BIN)/python -m pytest tests/acceptance/wallet/test_second_engine.py $(PYTEST_ARGUMENTS)
+	@command -v go >/dev/null || { echo "Go is not installed: install Go 1.26 or newer, then try again."; exit 1; }
+	@cd tests/peers/draw && go mod download
+	@$(BIN)/python -m pytest tests/acceptance/wallet/test_second_engine.py \
+		tests/integration/draw_verifier/test_second_judge.py $(PYTEST_ARGUMENTS)
 
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos

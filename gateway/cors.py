@@ -51,8 +51,9 @@ def answer_headers(settings: GatewaySettings) -> list[Any]:
     return [
         replaced_header("access-control-allow-origin", _where_listed(settings, "request.headers['origin']")),
         replaced_header("access-control-expose-headers", _where_listed(settings, f"'{', '.join(ANSWER_HEADERS)}'")),
-        # Also if the origin is not listed, or a cache would give that answer to a listed page.
-        replaced_header("vary", "origin"),
+        # Also if the origin is not listed, or a cache would give that answer to a listed page. `accept` for paths that
+        # have a page beside the RPC. The gateway's own errors pass here twice, so headers are replaced, never appended.
+        replaced_header("vary", "accept, origin"),
     ]
 
 

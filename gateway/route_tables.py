@@ -133,9 +133,10 @@ def _query_guard() -> Any:
 
 
 def _static_route(page: StaticPage) -> Any:
+    accepted = [HeaderMatcher(name="accept", string_match=StringMatcher(contains=page.accept))] if page.accept else []
     return Route(
         name=f"GET {page.path}",
-        match=_path_match("GET", page.path),
+        match=_path_match("GET", page.path, *accepted),
         direct_response=DirectResponseAction(status=200, body={"inline_bytes": page.body}),
         response_headers_to_add=[replaced_header(name, value) for name, value in page.headers.items()],
         typed_per_filter_config=filters.switched_off(filters.LUA, filters.TRANSCODER),

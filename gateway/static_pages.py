@@ -27,6 +27,9 @@ class PageEntry(BaseModel):
     content_type: str
     content_security_policy: str = _STRICT_CSP
     cache_control: str = "public, max-age=300"
+    accept: str = ""
+    """Media type that a request has to accept to get this page; all other requests go to the RPC of the same path.
+    Empty: every request gets the page."""
 
 
 class PageList(BaseModel):
@@ -44,6 +47,7 @@ class StaticPage:
     path: str
     body: bytes
     headers: dict[str, str]
+    accept: str = ""
 
 
 def _read_page(file: Path) -> bytes:
@@ -68,7 +72,9 @@ def load_pages(folder: Path) -> list[StaticPage]:
                 "x-frame-options": "DENY",
                 "referrer-policy": "no-referrer",
                 "cross-origin-opener-policy": "same-origin",
+                **({"vary": "accept"} if entry.accept else {}),
             },
+            accept=entry.accept,
         )
         for entry in entries
     ]

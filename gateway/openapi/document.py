@@ -43,6 +43,13 @@ PAGES: Final = (
         "A drop for a screen: what remains and how fast it goes, as it changes",
         "text/html; charset=utf-8",
     ),
+    (
+        "/drops/{tier}/{year}/draw",
+        "getDrawPage",
+        "A draw for people: what is running, and the result of an entry that they paste",
+        "text/html; charset=utf-8",
+    ),
+    ("/draw/verify.py", "getDrawVerifier", "A script that checks a draw from outside", "text/plain; charset=utf-8"),
 )
 _PAGE_ERRORS: Final = (422, 429, 503)
 
@@ -55,7 +62,12 @@ def build(api: Api) -> Object:
     for operation in api.operations:
         paths.setdefault(operation.path, {})[operation.http_method] = operations.write(operation)
     for path, identifier, summary, media_type in PAGES:
-        paths.setdefault(path, {})["get"] = _page(api, errors, path, identifier, summary, media_type)
+        methods = paths.setdefault(path, {})
+        if "get" in methods:
+            # The path of an RPC: a request that accepts this media type gets the page.
+            methods["get"]["responses"]["200"]["content"][media_type] = {"schema": {"type": "string"}}
+        else:
+            methods["get"] = _page(api, errors, path, identifier, summary, media_type)
     return {
         "openapi": "3.1.0",
         "info": {

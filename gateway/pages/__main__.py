@@ -11,10 +11,14 @@ import typer
 
 from gateway.openapi.api import Api
 from gateway.openapi.document import as_text, build
-from gateway.pages.inlined import HtmlPage, render_page
+from gateway.pages.inlined import SOURCES, HtmlPage, render_page
 from gateway.pages.reference import facts
 
 STATIC: Final = Path(__file__).resolve().parents[1] / "static"
+DRAW_PATH: Final = "/drops/{tier}/{year}/draw"
+VERIFIER_PATH: Final = "/draw/verify.py"
+# Served as it is; the other name keeps it from being taken for a part of this package.
+VERIFIER_FILE: Final = "verify.py.txt"
 
 
 def made() -> dict[str, str]:
@@ -22,15 +26,21 @@ def made() -> dict[str, str]:
     document = build(Api.load())
     docs = render_page("docs", facts(document))
     live = render_page("live", {})
+    draw = render_page("draw", {})
     pages = [
         {"path": "/openapi.json", "file": "openapi.json", "content_type": "application/json"},
         _html_entry("/docs", "docs.html", docs),
         _html_entry("/drops/{tier}/{year}/live", "live.html", live),
+        # Not cached: a cache that ignores `Vary` would hand the page to callers who ask for the document.
+        _html_entry(DRAW_PATH, "draw.html", draw) | {"accept": "text/html", "cache_control": "no-store"},
+        {"path": VERIFIER_PATH, "file": VERIFIER_FILE, "content_type": "text/plain; charset=utf-8"},
     ]
     return {
         "openapi.json": as_text(document),
         "docs.html": docs.text,
         "live.html": live.text,
+        "draw.html": draw.text,
+        VERIFIER_FILE: (SOURCES / "verify.py").read_text(encoding="utf-8"),
         "pages.json": json.dumps({"pages": pages}, indent=1) + "\n",
     }
 

@@ -55,7 +55,7 @@ async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
 
 def _assert_readable(answer: httpx.Response, origin: str = LISTED) -> None:
     assert answer.headers.get_list("access-control-allow-origin") == [origin]
-    assert answer.headers["vary"] == "origin"
+    assert answer.headers["vary"] == "accept, origin"
     exposed = answer.headers["access-control-expose-headers"].split(", ")
     assert {"retry-after", "etag", "last-modified", "x-request-id", "content-disposition"} <= set(exposed)
 
@@ -63,7 +63,7 @@ def _assert_readable(answer: httpx.Response, origin: str = LISTED) -> None:
 def _assert_unreadable(answer: httpx.Response) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control-")]
     # Else a cache would hand this answer to a page that may read it.
-    assert answer.headers["vary"] == "origin"
+    assert answer.headers["vary"] == "accept, origin"
 
 
 def _origin(origin: str | None) -> dict[str, str]:

@@ -212,6 +212,27 @@ async def test_static_pages_are_served_with_strict_headers(services: Services, t
         assert_error(await client.post("/docs"), 404, "NOT_FOUND")
 
 
+async def test_a_page_at_the_path_of_an_rpc_goes_to_those_alone_who_accept_its_type(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "drop.html").write_text("<!doctype html>")
+    page = {"file": "drop.html", "content_type": "text/html; charset=utf-8", "accept": "text/html"}
+    page |= {"path": "/drops/{tier}/{year}", "cache_control": "no-store"}
+    (tmp_path / "pages.json").write_text(json.dumps({"pages": [page]}))
+    settings = make_settings(
+        tmp_path, services, gateway_static_dir=tmp_path, gateway_cors_origins=("https://shop.example",)
+    )
+    async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+        browsers = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        shown = await client.get("/drops/genesis/2025", headers=browsers)
+        assert (shown.status_code, shown.text) == (200, "<!doctype html>")
+        assert shown.headers["cache-control"] == "no-store"
+        assert {"accept", "origin"} <= {word.strip() for word in shown.headers["vary"].split(",")}
+        for accept in ("application/json", "*/*"):
+            answer = await client.get("/drops/genesis/2025", headers={"accept": accept})
+            assert answer.json()["capacity"] == 999
+
+
 async def test_too_many_requests_at_once_are_shed(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services, gateway_max_requests=2)
     services.on("Mint", sleeping(0.5))

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.draw_verifier.public_draw import DrawServer, PublicDraw, serving
+
+
+@pytest.fixture(scope="session")
+def honest_draw() -> PublicDraw:
+    return PublicDraw()
+
+
+@pytest.fixture
+def server() -> Iterator[DrawServer]:
+    with serving() as server:
+        yield server
