@@ -20,7 +20,7 @@ DESCRIPTOR_SET: Final = Path(__file__).with_name("descriptors.binpb")
 HEALTH_PATH: Final = "/health"
 
 # Packages that are answered by another service's process.
-HOSTED_BY: Final = {"suite": "mint", "holds": "mint"}
+HOSTED_BY: Final = {"suite": "mint", "holds": "mint", "draw": "mint"}
 
 
 class Unroutable(ValueError):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.device_proof import DeviceProofSettings
+from services.draw.settings import DrawSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
@@ -68,6 +69,7 @@ class MintSettings(
     PostgresSettings,
     DefaultDropSettings,
     HoldSettings,
+    DrawSettings,
     PeerSettings,
     ServiceSettings,
 ):

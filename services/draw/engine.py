@@ -1,0 +1,138 @@
+"""The draw engine: a batcher of entries for each draw, and what leads draws from step to step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+
+from services.batching.batcher import Batcher
+from services.draw import metrics
+from services.draw.chains import QUICKNET
+from services.draw.development_beacon import DevelopmentBeacon
+from services.draw.document import DrawWatch
+from services.draw.entering import EntryCycle, EntryOrder, TakenEntry
+from services.draw.relays import Relays
+from services.draw.settings import DrawSettings
+from services.draw.signing import DrawSigner
+from services.draw.statements import QUERIES
+from services.draw.terms import Terms
+from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants
+from services.mint.drops import Drop
+from services.storage.database import Database
+from vyris.errors import NotFound, NotOffered, Retryable, VyrisError
+
+WAITING_LIMIT = 4_096
+BATCH_LIMIT = 256
+BATCHES_AT_ONCE = 2  # as for mints, which share the process
+
+
+class DrawEngine:
+    """Takes and reads entries, and reads draws."""
+
+    def __init__(self, database: Database, signer: DrawSigner | None) -> None:
+        self._database = database
+        self._signer = signer
+        self.watch = DrawWatch(database)
+        self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._batchers: dict[int, Batcher[str, EntryOrder, TakenEntry]] = {}
+        self._terms: dict[int, Terms] = {}
+
+    async def enter(self, drop: Drop, order: EntryOrder, deadline_s: float) -> tuple[TakenEntry, str]:
+        """The user's entry and the promise about it. Raises DropNotOpen, LimitReached, NotFound, Retryable."""
+        terms = await self.terms(drop)
+        if self._signer is None or terms.members["key"] != self._signer.verifier_key:
+            metrics.STUCK.labels(drop.tier, drop.year, "key").set(1)
+            raise Retryable("Entries cannot be promised right now; send the same request again", http_status=503)
+        try:
+            taken = await self._batcher(drop).submit(order.user_id, order, deadline_s)
+        except VyrisError as refusal:
+            metrics.ENTRIES(refusal.reason).inc()
+            raise
+        metrics.ENTRIES("REPLAYED" if taken.replayed else "ENTERED").inc()
+        name = f"{drop.tier}/{drop.year}"
+        return taken, self._signer.promise(name, terms.hash, taken.leaf_hash, taken.entered_at)
+
+    async def terms(self, drop: Drop) -> Terms:
+        """The terms of a draw, which never change. Raises NotFound, Retryable."""
+        terms = self._terms.get(drop.id)
+        if terms is None:
+            row = await self._database.fetchrow(QUERIES["read_terms"], drop.id)
+            if row is None:
+                raise NotFound("This drop sells without a draw")
+            terms = self._terms[drop.id] = Terms.read(row["terms"])
+        return terms
+
+    async def find(self, entry_id: UUID) -> asyncpg.Record | None:
+        """An entry with what became of it. Raises Retryable."""
+        return await self._database.fetchrow(QUERIES["find_entry"], entry_id)
+
+    async def withdraw(self, entry_id: UUID) -> bool:
+        """Take an entry back; False where it was too late or had been done. Raises Retryable."""
+        return await self._database.fetchrow(QUERIES["withdraw"], entry_id) is not None
+
+    async def offer(self, drop: Drop, user_id: str) -> asyncpg.Record:
+        """The hold of a user's live offer. Raises NotFound, NotOffered, Retryable.
+
+        Before the draw and after its end the document, which is kept in memory, answers for all.
+        """
+        state = (await self.watch.read(drop)).message.state
+        row = None
+        if state in {"DRAWN", "DONE", "CANCELLED"}:
+            row = await self._database.fetchrow(QUERIES["find_offer"], drop.id, user_id)
+        if row is None:
+            raise NotOffered(retryable=state not in {"DONE", "CANCELLED"})
+        return row
+
+    async def leaf_page(self, drop: Drop, kind: str, page: int) -> bytes | None:
+        """The hashes of a page, one after the other; None where there is none. Raises Retryable."""
+        row = await self._database.fetchrow(QUERIES["read_leaf_page"], drop.id, kind, page)
+        return None if row is None else row["leaves"]
+
+    async def offers(self, drop: Drop, first_rank: int, limit: int) -> list[asyncpg.Record]:
+        """What ranks were offered. Raises Retryable."""
+        return await self._database.fetch(QUERIES["list_offers"], drop.id, first_rank, limit)
+
+    def _batcher(self, drop: Drop) -> Batcher[str, EntryOrder, TakenEntry]:
+        batcher = self._batchers.get(drop.id)
+        if batcher is None:
+            batcher = self._batchers[drop.id] = Batcher(
+                EntryCycle(drop, self._database),
+                name=f"enter {drop.tier} {drop.year}",
+                waiting_limit=WAITING_LIMIT,
+                batch_limit=BATCH_LIMIT,
+                turns=self._turns,
+            )
+        return batcher
+
+    async def close(self) -> None:
+        """Answer all who still wait, with Retryable."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+
+@asynccontextmanager
+async def running_draws(
+    database: Database,
+    settings: DrawSettings,
+    signer: DrawSigner | None,
+    development: DevelopmentBeacon | None,
+    relays: Relays | None = None,
+) -> AsyncIterator[DrawEngine]:
+    """An engine, with its worker at work. `development` is None in production."""
+    relays = relays or Relays(QUICKNET, settings.relay_urls())
+    engine = DrawEngine(database, signer)
+    worker = DrawWorker(database, Beacons(relays, development), signer, settings.draw_interval_ms / 1000)
+    rounds = [
+        asyncio.create_task(work.run()) for work in (worker, ForgettingEntrants(database, settings.entry_retention_d))
+    ]
+    try:
+        yield engine
+    finally:
+        for one in rounds:
+            one.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
+        await engine.close()
+        await relays.aclose()
