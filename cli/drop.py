@@ -13,8 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator, operator_name
+from cli.announced_draw import DrawTimes, asked_draw
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
 from services.audit_log import Actor, audited
+from services.draw.announcing import create_draw
+from services.draw.terms import NewDraw, TermsRefused
 from services.mint import drop_times, drops
 from services.mint.drop_watch import drop_state
 from services.mint.receipts.verified import Environment
@@ -74,6 +77,7 @@ class Sale(StrEnum):
 
     DIRECT = "direct"
     HOLD = "hold"
+    DRAW = "draw"
 
 
 class Limit(StrEnum):
@@ -86,6 +90,7 @@ class Limit(StrEnum):
     PAYER = "payer"
 
 
+OFFER_S = 86_400
 LIMIT_HELP = "Count this key of a person once; several times for several keys. `user` is always among them."
 
 
@@ -103,7 +108,9 @@ async def create(
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
-    sale: Annotated[Sale, typer.Option(help="direct: who mints first; hold: who takes a hold first.")] = Sale.DIRECT,
+    sale: Annotated[Sale, typer.Option(help="direct: who mints first; hold: who takes a hold first; draw: by lot.")] = (
+        Sale.DIRECT
+    ),
     limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
     hold_ttl: Annotated[
         int | None, typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S.")
@@ -114,6 +121,24 @@ async def create(
     hold_attempts: Annotated[
         int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
     ] = None,
+    entries_open: Annotated[
+        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"Draw: when entries open. {_MOMENT}")
+    ] = None,
+    entries_close: Annotated[
+        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"Draw: when entries close. {_MOMENT}")
+    ] = None,
+    beacon_round: Annotated[
+        int | None, typer.Option(min=1, help="Draw: the beacon's round. Default: ten minutes after the challenge time.")
+    ] = None,
+    challenge: Annotated[
+        int, typer.Option(min=0, max=604_800, help="Draw: seconds at least between the root and the round.")
+    ] = 60,
+    verifier_key: Annotated[
+        str | None, typer.Option(help="Draw: the key that will sign. Default: that of DRAW_SIGNING_KEY_FILE.")
+    ] = None,
+    development_beacon: Annotated[
+        bool, typer.Option("--development-beacon", help="Draw: by the local stack's own beacon, which is not fair.")
+    ] = False,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed where the drop exists already.")] = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
@@ -128,13 +153,16 @@ async def create(
         refund_frees_number,
         sale.value,
         tuple(key.value for key in limit or ()),
-        held.hold_ttl_s if hold_ttl is None else hold_ttl,
-        held.hold_extensions if hold_extensions is None else hold_extensions,
+        _hold_ttl_s(sale, hold_ttl, held),
+        _hold_extensions(sale, hold_extensions, held),
         held.hold_attempts if hold_attempts is None else hold_attempts,
     )
+    times = DrawTimes(entries_open, entries_close, beacon_round, challenge)
+    draw = asked_draw(sale == Sale.DRAW, times, verifier_key, is_development=development_beacon)
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
-            created = await audited(database, lambda c: _create(c, new, advance, operator(reason)), takes_minutes=True)
+            actor = operator(reason)
+            created = await audited(database, lambda c: _create(c, new, draw, advance, actor), takes_minutes=True)
         rows = [] if created else await database.fetch(QUERIES["list_drops"], new.tier, new.year)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
@@ -173,6 +201,7 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, san
     """Give a drop more or fewer numbers, never fewer than are taken."""
     async with backends.database(patient=True) as database, backends.bouncer() as bouncer:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
+        _refuse_draw(drop)
         try:
             before = await audited(
                 database,
@@ -201,6 +230,7 @@ async def schedule(
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
+        _refuse_draw(drop)
         await audited(
             database,
             lambda c: drop_times.schedule_drop(c, drop, *opening, reason=reason, actor=operator_name()),
@@ -215,12 +245,21 @@ async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False
     """End a drop's sale now: from the next batch on buyers hear that it is closed."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
+        _refuse_draw(drop)
         await audited(database, lambda c: drop_times.close_drop(c, drop, reason=reason, actor=operator_name()))
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
 
 
-async def _create(connection: Connection, new: drops.NewDrop, advance: drops.Progress, actor: Actor) -> int | None:
-    drop_id = await drops.create_drop(connection, new, advance)
+async def _create(
+    connection: Connection, new: drops.NewDrop, draw: NewDraw | None, advance: drops.Progress, actor: Actor
+) -> int | None:
+    if draw is None:
+        drop_id = await drops.create_drop(connection, new, advance)
+    else:
+        try:
+            drop_id = await create_draw(connection, new, draw, advance)
+        except TermsRefused as refusal:
+            fail(f"The draw cannot be announced: {refusal}.")
     if drop_id is not None:
         await actor.note(
             connection,
@@ -236,6 +275,25 @@ async def _create(connection: Connection, new: drops.NewDrop, advance: drops.Pro
             limits=list(new.limits),
         )
     return drop_id
+
+
+def _refuse_draw(drop: drops.Drop) -> None:
+    if drop.sale == Sale.DRAW:
+        fail("The terms of a draw never change; `vyris draw cancel` ends it, and says so to everybody.")
+
+
+def _hold_ttl_s(sale: Sale, asked_s: int | None, default: NewHoldSettings) -> int:
+    """An offer of a draw lasts a day unless its creator says otherwise."""
+    if asked_s is not None:
+        return asked_s
+    return OFFER_S if sale == Sale.DRAW else default.hold_ttl_s
+
+
+def _hold_extensions(sale: Sale, asked: int | None, default: NewHoldSettings) -> int:
+    """An offer of a draw is for the next rank when its time is over."""
+    if sale == Sale.DRAW:
+        return 0
+    return default.hold_extensions if asked is None else asked
 
 
 async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:

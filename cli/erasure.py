@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services import audit_log
+from services.draw.worker import unname_entries
 from services.mint.revocation import revoke
 from services.storage.connections import Connection
 from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
@@ -31,6 +32,7 @@ class Erased:
 
     memberships: int
     receipts: int
+    entries: int
 
 
 async def erase_user(connection: Connection, user_id: str, *, reason: str, actor: str) -> Erased:
@@ -55,8 +57,9 @@ async def erase_user(connection: Connection, user_id: str, *, reason: str, actor
         else:
             await revoke(connection, row["id"], reason="erased", actor=actor, frees_number=False)
     await connection.execute(QUERIES["unname_memberships"], user_id)
-    erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
-    details = {"memberships": ids, "receipts": erased.receipts}
+    receipts = await connection.fetchval(QUERIES["unname_receipts"], user_id)
+    erased = Erased(len(memberships), receipts, await unname_entries(connection, user_id))
+    details = {"memberships": ids, "receipts": erased.receipts, "entries": erased.entries}
     await audit_log.append(connection, actor=actor, action="user.erase", subject="user", reason=reason, details=details)
     await connection.execute(QUERIES["redact_audit_log"], ids, names)
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit

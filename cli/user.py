@@ -39,6 +39,7 @@ async def erase(
             lambda connection: erase_user(connection, user_id, reason=reason, actor=operator_name()),
             takes_minutes=True,
         )
-    if not erased.memberships and not erased.receipts:
+    if not erased.memberships and not erased.receipts and not erased.entries:
         fail("Nothing is known of this user.")
-    err.print(f"Erased: memberships {erased.memberships}, receipts {erased.receipts}.", highlight=False)
+    counts = f"memberships {erased.memberships}, receipts {erased.receipts}, entries {erased.entries}"
+    err.print(f"Erased: {counts}.", highlight=False)

@@ -15,7 +15,7 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Hea
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway.messages import replaced_header
+from gateway.messages import appended_header, replaced_header
 from gateway.routes import HttpRoute
 from gateway.settings import GatewaySettings
 
@@ -52,7 +52,7 @@ def answer_headers(settings: GatewaySettings) -> list[Any]:
         replaced_header("access-control-allow-origin", _where_listed(settings, "request.headers['origin']")),
         replaced_header("access-control-expose-headers", _where_listed(settings, f"'{', '.join(ANSWER_HEADERS)}'")),
         # Also where the origin is not listed, or a cache would hand that answer to a page that may read it.
-        replaced_header("vary", "origin"),
+        appended_header("vary", "origin"),
     ]
 
 

@@ -2,16 +2,18 @@
 -- Each worker of Envoy keeps its own. Stands behind answer.lua and bodiless.lua, whose functions it calls.
 
 local KEPT_MS = 400  -- the service's answer is 0.5 s old at most, and a change is visible within a second
-local KEPT_LIMIT, LENGTH_LIMIT = 64, 2048
+local KEPT_LIMIT, LENGTH_LIMIT = 64, 16384
+local TAG_LIMIT = 1024
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
 local MEMORY = "vyris.shared"
 
 local shape_answer, take_request = envoy_on_response, envoy_on_request
 local kept, kept_count = {}, 0
 
--- The body itself, in the characters that a tag may have: two answers with one tag are the same.
-local function etag_of(body)
-  return '"' .. body:gsub('[^%w,:._-]', "") .. '"'
+-- The service's own tag, or the body itself, in the characters that a tag may have: two answers with one tag are the
+-- same. A long body without a tag of the service's gets none, and is not kept.
+local function etag_of(headers, body)
+  return headers:get("etag") or #body <= TAG_LIMIT and '"' .. body:gsub('[^%w,:._-]', "") .. '"' or nil
 end
 
 local function is_known(tags, etag)
@@ -62,15 +64,21 @@ function envoy_on_response(handle)
   local body = buffer:getBytes(0, buffer:length())
   -- Waiting for the body ended the life of the first handle on the headers.
   headers = handle:headers()
-  local etag = etag_of(body)
   headers:replace("cache-control", CACHE_CONTROL)
+  local etag = etag_of(headers, body)
+  if etag == nil then
+    return
+  end
   headers:replace("etag", etag)
   if #body <= LENGTH_LIMIT then
+    local vary = headers:get("vary")  -- nil, and so absent below, for most
     keep(asked.path, {
       body = body,
       etag = etag,
-      headers = {[":status"] = "200", ["content-type"] = "application/json", ["etag"] = etag, ["x-vyris-kept"] = "1"},
-      not_changed = {[":status"] = "304", ["etag"] = etag, ["x-vyris-kept"] = "1"},
+      headers = {
+        [":status"] = "200", ["content-type"] = "application/json", ["etag"] = etag, ["x-vyris-kept"] = "1", ["vary"] = vary,
+      },
+      not_changed = {[":status"] = "304", ["etag"] = etag, ["x-vyris-kept"] = "1", ["vary"] = vary},
       until_ms = handle:timestamp() + KEPT_MS,
     })
   end

@@ -36,7 +36,7 @@ CREATE TABLE draws (
 
 -- Who wants a number. A row without user and salt is that of an erased person: its leaf is a random number.
 CREATE TABLE entries (
-  id           uuid PRIMARY KEY,           -- random: it names the entry to whoever knows it
+  id           uuid PRIMARY KEY,           -- random: who knows it can read the entry
   drop_id      integer NOT NULL,           -- no foreign key, as in slots
   user_id      text,
   salt         bytea CHECK (octet_length(salt) = 32),
@@ -110,14 +110,14 @@ CREATE TRIGGER drops_terms_are_fixed BEFORE UPDATE OF capacity, opens_at, closes
 CREATE FUNCTION grant_draw_tables() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_mint') THEN
-    GRANT SELECT, UPDATE ON draws TO vyris_mint;
-    GRANT SELECT, INSERT, UPDATE ON entries, draw_checkpoints TO vyris_mint;
+    GRANT SELECT, INSERT, UPDATE ON draws, entries, draw_checkpoints TO vyris_mint;
     GRANT SELECT, INSERT ON draw_leaf_pages, draw_ranks, draw_offers TO vyris_mint;
   END IF;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'vyris_operator') THEN
     GRANT SELECT, INSERT, UPDATE ON draws TO vyris_operator;
     GRANT SELECT, UPDATE ON entries TO vyris_operator;
-    GRANT SELECT ON draw_leaf_pages, draw_ranks, draw_offers, draw_checkpoints TO vyris_operator;
+    GRANT SELECT, INSERT ON draw_leaf_pages TO vyris_operator;
+    GRANT SELECT ON draw_ranks, draw_offers, draw_checkpoints TO vyris_operator;
   END IF;
 END
 $$;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import pyblst
 
@@ -63,7 +63,7 @@ class Chain:
         return bool(pyblst.final_verify(pyblst.miller_loop(point, _G2), pyblst.miller_loop(round_point(number), key)))
 
 
-def round_point(number: int) -> pyblst.BlstP1Element:
+def round_point(number: int) -> Any:
     """What is signed for a round, as a point of G1."""
     message = hashlib.sha256(number.to_bytes(8, "big")).digest()
     return pyblst.BlstP1Element.hash_to_group(message, DOMAIN)

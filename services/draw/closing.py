@@ -48,24 +48,25 @@ async def close_entries(database: Database, drop_id: int) -> bool:
 
 async def count_leaves(database: Database, drop_id: int) -> bool:
     """Step 2. Raises DatabaseUnavailable."""
-
-    async def work(connection: Connection) -> bool:
-        draw = await locked_draw(connection, drop_id)
-        if draw is None or draw["closed_at"] is None or draw["root"] is not None:
-            return False
-        rows = await connection.fetch(QUERIES["read_leaves"], drop_id)
-        tree = await asyncio.to_thread(LeafTree, [row["leaf_hash"] for row in rows if not row["is_withdrawn"]])
-        withdrawn = sorted(row["leaf_hash"] for row in rows if row["is_withdrawn"])
-        await connection.execute(QUERIES["write_leaf_pages"], drop_id, "tree", list(_pages(tree.leaves)))
-        await connection.execute(QUERIES["write_leaf_pages"], drop_id, "withdrawn", list(_pages(withdrawn)))
-        await connection.execute(QUERIES["commit_to_root"], drop_id, len(tree.leaves), len(withdrawn), tree.root)
-        await failpoints.reach("draw.counting")
-        log.info("draw_counted", drop_id=drop_id, entries=len(tree.leaves), withdrawn=len(withdrawn))
-        return True
-
-    counted = await database.in_long_transaction(work)
+    counted = await database.in_long_transaction(lambda connection: count_in(connection, drop_id))
     await failpoints.reach("draw.counted")
     return counted
+
+
+async def count_in(connection: Connection, drop_id: int) -> bool:
+    """Step 2 in the caller's transaction; False where there is nothing to count, or another process does."""
+    draw = await locked_draw(connection, drop_id)
+    if draw is None or draw["closed_at"] is None or draw["root"] is not None:
+        return False
+    rows = await connection.fetch(QUERIES["read_leaves"], drop_id)
+    tree = await asyncio.to_thread(LeafTree, [row["leaf_hash"] for row in rows if not row["is_withdrawn"]])
+    withdrawn = sorted(row["leaf_hash"] for row in rows if row["is_withdrawn"])
+    await connection.execute(QUERIES["write_leaf_pages"], drop_id, "tree", list(_pages(tree.leaves)))
+    await connection.execute(QUERIES["write_leaf_pages"], drop_id, "withdrawn", list(_pages(withdrawn)))
+    await connection.execute(QUERIES["commit_to_root"], drop_id, len(tree.leaves), len(withdrawn), tree.root)
+    await failpoints.reach("draw.counting")
+    log.info("draw_counted", drop_id=drop_id, entries=len(tree.leaves), withdrawn=len(withdrawn))
+    return True
 
 
 async def publish_root(database: Database, drop_id: int, chain: Chain, signer: DrawSigner) -> bool:

@@ -1,6 +1,6 @@
 """The local stack's own beacon chain, for machines without internet and for tests. Production knows no such chain.
 
-Whoever has the state folder can compute its rounds ahead of time: a draw by it is fair to nobody.
+Anybody with the state folder can compute its rounds ahead of time, so a draw by it is not fair.
 """
 
 from __future__ import annotations

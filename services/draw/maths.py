@@ -138,7 +138,10 @@ def verifier_key(name: str, public_key: bytes) -> str:
 def read_verifier_key(text: str) -> tuple[str, bytes]:
     """Name and public key of a verifier key. Raises ValueError."""
     name, key_id, key = [*text.split("+", 2), "", ""][:3]
-    raw = base64.b64decode(key, validate=True)
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except ValueError:
+        raw = b""
     if not name or raw[:1] != ED25519 or len(raw) != 1 + HASH_BYTES or note_key_id(name, raw[1:]).hex() != key_id:
         raise ValueError("it is no verifier key of a signed note (name+id+base64)")
     return name, raw[1:]

@@ -1,6 +1,6 @@
 -- part: takes_entries
--- Whether a draw `d` takes entries and withdrawals. Whoever reads it with FOR SHARE keeps the close waiting until his
--- transaction ends; whoever comes after the close sees it.
+-- Whether a draw `d` takes entries and withdrawals. A transaction that reads it with FOR SHARE keeps the close
+-- waiting until it ends; one that comes after the close sees the close.
 now() >= d.entries_open AND now() < d.entries_close AND d.closed_at IS NULL AND d.cancelled_at IS NULL
 
 -- part: checkpoint_in_force
@@ -23,7 +23,7 @@ SELECT terms, terms_hash FROM draws WHERE drop_id = $1;
 -- A key or a user that another process takes at this moment breaks a unique index: then nothing of this batch is
 -- written. Users and keys are inserted in their order: no deadlock.
 -- $1 drop, $2 users (sorted), $3 ids, $4 salts, $5 leaf hashes, $6 whose key (place in $2, from 1), $7 kinds, $8 digests,
--- $9 how often a user can enter anew
+-- $9 how often a user can enter, withdrawn entries included
 -- Returns a row for each user:
 --   ENTERED        this statement wrote the entry
 --   REPLAYED       the user has an entry

@@ -14,8 +14,10 @@ from vyris.client import asks
 from vyris.client.asks import Ask, Bearer, DropName
 from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
+from vyris.client.draw import Draw
 from vyris.client.failures import told
 from vyris.client.wallet_pass import WalletPass, wallet_pass
+from vyris.draw.v1 import draw_pb2
 from vyris.encounter.v1 import encounter_pb2
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
@@ -154,6 +156,41 @@ class Client:
     ) -> holds_pb2.HoldStatus:
         """What became of a hold."""
         return self._send(asks.get_hold(hold_id), timeout_s, request_id).hold
+
+    def enter(
+        self,
+        tier: str,
+        year: str,
+        user_id: str,
+        *,
+        email: str = "",
+        device: Device | None = None,
+        app_transaction: str = "",
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> draw_pb2.EnterResponse:
+        """Enter a user into a draw; asked again, it answers with the same entry. `device` signs.
+
+        Keep the answer: with the entry the result is computed, and the promise proves that it was taken.
+        """
+        ask = asks.enter(tier, year, user_id, email, device, app_transaction)
+        return self._send(ask, timeout_s, request_id)
+
+    def withdraw(
+        self, entry_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> None:
+        """Take an entry back, until entries close."""
+        self._send(asks.withdraw(entry_id, user_id), timeout_s, request_id)
+
+    def get_entry(
+        self, entry_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> draw_pb2.EntryStatus:
+        """What became of an entry."""
+        return self._send(asks.get_entry(entry_id), timeout_s, request_id).entry
+
+    def get_draw(self, tier: str, year: str, *, timeout_s: float | None = None, request_id: str | None = None) -> Draw:
+        """The draw's one document, at most one second old; `Draw.result(entry)` says what it means for an entry."""
+        return Draw(self._send(asks.get_draw(tier, year), timeout_s, request_id))
 
     def issue_pass(
         self,

@@ -18,7 +18,7 @@ SERVICES = ("mint", "encounter", "wallet", "reforge")
 # Who accepts device proofs, as README.md says without naming them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
 # What a service's process runs besides the statements of its own folder.
-HOSTED = {"mint": ("holds", "limits", "supply")}
+HOSTED = {"mint": ("holds", "limits", "supply", "draw")}
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
