@@ -20,7 +20,7 @@ from services.draw.settings import DrawSettings
 from services.draw.signing import DrawSigner
 from services.draw.statements import QUERIES
 from services.draw.terms import Terms
-from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants
+from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants, Stuck, able_signer
 from services.mint.drops import Drop
 from services.storage.database import Database
 from vyris.errors import NotFound, NotOffered, Retryable, VyrisError
@@ -33,9 +33,10 @@ BATCHES_AT_ONCE = 2  # as for mints, which share the process
 class DrawEngine:
     """Takes and reads entries, and reads draws."""
 
-    def __init__(self, database: Database, signer: DrawSigner | None) -> None:
+    def __init__(self, database: Database, signer: DrawSigner | None, beacons: Beacons) -> None:
         self._database = database
         self._signer = signer
+        self._beacons = beacons
         self.watch = DrawWatch(database)
         self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._batchers: dict[int, Batcher[str, EntryOrder, TakenEntry]] = {}
@@ -44,9 +45,7 @@ class DrawEngine:
     async def enter(self, drop: Drop, order: EntryOrder, deadline_s: float) -> tuple[TakenEntry, str]:
         """The user's entry and the promise about it. Raises DropNotOpen, LimitReached, NotFound, Retryable."""
         terms = await self.terms(drop)
-        if self._signer is None or terms.members["key"] != self._signer.verifier_key:
-            metrics.STUCK.labels(drop.tier, drop.year, "key").set(1)
-            raise Retryable("Entries cannot be promised right now; send the same request again", http_status=503)
+        signer = self._able_signer(drop, terms)
         try:
             taken = await self._batcher(drop).submit(order.user_id, order, deadline_s)
         except VyrisError as refusal:
@@ -54,7 +53,17 @@ class DrawEngine:
             raise
         metrics.ENTRIES("REPLAYED" if taken.replayed else "ENTERED").inc()
         name = f"{drop.tier}/{drop.year}"
-        return taken, self._signer.promise(name, terms.hash, taken.leaf_hash, taken.entered_at)
+        return taken, signer.promise(name, terms.hash, taken.leaf_hash, taken.entered_at)
+
+    def _able_signer(self, drop: Drop, terms: Terms) -> DrawSigner:
+        """Who signs the promise. Nobody enters a draw that this process could not lead to its end: raises Retryable."""
+        try:
+            self._beacons.chain(terms)
+            return able_signer(self._signer, terms)
+        except Stuck as stuck:
+            metrics.STUCK.labels(drop.tier, drop.year, stuck.why).set(1)
+            message = "Entries cannot be promised right now; send the same request again"
+            raise Retryable(message, http_status=503) from stuck
 
     async def terms(self, drop: Drop) -> Terms:
         """The terms of a draw, which never change. Raises NotFound, Retryable."""
@@ -123,8 +132,9 @@ async def running_draws(
 ) -> AsyncIterator[DrawEngine]:
     """An engine, with its worker at work. `development` is None in production."""
     relays = relays or Relays(QUICKNET, settings.relay_urls())
-    engine = DrawEngine(database, signer)
-    worker = DrawWorker(database, Beacons(relays, development), signer, settings.draw_interval_ms / 1000)
+    beacons = Beacons(relays, development)
+    engine = DrawEngine(database, signer, beacons)
+    worker = DrawWorker(database, beacons, signer, settings.draw_interval_ms / 1000)
     rounds = [
         asyncio.create_task(work.run()) for work in (worker, ForgettingEntrants(database, settings.entry_retention_d))
     ]

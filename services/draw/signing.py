@@ -42,6 +42,10 @@ class DrawSigner:
         header = {"alg": "EdDSA", "kid": note_key_id(name, self.public_key).hex(), "typ": PROMISE_TYPE}
         self._header = _encoded(header)
 
+    def named(self, name: str) -> DrawSigner:
+        """The same key under another name: the public address may have changed since the terms were written."""
+        return DrawSigner(self._key, name)
+
     def note(self, body: str) -> str:
         """`body` as a C2SP signed note."""
         return signed_note(body, self.name, self.public_key, self._key.sign(body.encode()))

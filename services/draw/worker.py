@@ -121,9 +121,8 @@ class DrawWorker:
 
     async def _publish(self, row: asyncpg.Record) -> bool:
         terms = Terms.read(row["terms"])
-        if self._signer is None or terms.members["key"] != self._signer.verifier_key:
-            raise Stuck("key", "the terms name another signing key than DRAW_SIGNING_KEY_FILE has")
-        return await closing.publish_root(self._database, row["drop_id"], self._beacons.chain(terms), self._signer)
+        signer = able_signer(self._signer, terms)
+        return await closing.publish_root(self._database, row["drop_id"], self._beacons.chain(terms), signer)
 
     async def _show(self, row: asyncpg.Record) -> bool:
         return await closing.show_checkpoint(self._database, row["drop_id"], row["challenge_s"])
@@ -170,6 +169,14 @@ class DrawWorker:
         metrics.ROOT_LATE_S.labels(*name).set(root_late_s)
         metrics.BEACON_LATE_S.labels(*name).set(beacon_late_s)
         metrics.WAVE_LATE_S.labels(*name).set(wave_late_s)
+
+
+def able_signer(signer: DrawSigner | None, terms: Terms) -> DrawSigner:
+    """The signer, where it has the key that the terms name, and by the name that they give it. Raises Stuck."""
+    name, public_key = terms.key
+    if signer is None or public_key != signer.public_key:
+        raise Stuck("key", "the terms name another signing key than DRAW_SIGNING_KEY_FILE has")
+    return signer if name == signer.name else signer.named(name)
 
 
 async def keep_signature(database: Database, drop_id: int, chain: Chain, number: int, signature: bytes) -> bool:

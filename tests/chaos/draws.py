@@ -30,6 +30,7 @@ from tests.chaos.checker import Violation
 from tests.chaos.clients import CALL_LIMIT_S, Clients
 from tests.chaos.cluster import Cluster, proxied
 from tests.chaos.faults import FAULTS, Scene
+from tests.chaos.faults.failpoints import ACTIONS, DRAW_POINTS, failpoint
 from tests.chaos.history import FULFILLED, UNKNOWN, Operation
 from tests.chaos.schedule import PlannedFault, drawn_faults
 from vyris.draw.v1 import draw_pb2, draw_pb2_grpc
@@ -400,7 +401,13 @@ async def inflict(cluster: Cluster, drop: Drop, faults: list[PlannedFault], rng:
         async with asyncio.timeout(FAULT_LIMIT_S):
             await FAULTS[planned.kind](scene)
 
-    await asyncio.gather(*(one(planned) for planned in faults), return_exceptions=True)
+    async def at_a_step() -> None:
+        """A point of the draw itself, from the close to the offers."""
+        await asyncio.sleep(OPEN_S - 1)
+        scene = Scene(cluster, drop, random.Random(rng.random()), CHALLENGE_S + ROUND_AFTER_S + 2)
+        await failpoint(rng.choice(DRAW_POINTS), rng.choice(ACTIONS))(scene)
+
+    await asyncio.gather(at_a_step(), *(one(planned) for planned in faults), return_exceptions=True)
 
 
 async def announce(cluster: Cluster, tier: str, capacity: int) -> Drop:

@@ -53,6 +53,7 @@ class Night:
     drop: Drop
     database: Database
     lapses: Lapses
+    beacons: Beacons
 
     async def enter(self, user: str, **proven: str) -> TakenEntry:
         keys = await self.keys.of(self.drop.id, self.drop.limits, {"user": user, **proven})
@@ -209,8 +210,9 @@ async def open_night(make_mint: MintMaker) -> AsyncIterator[OpenNight]:
             mint = await make_mint(drop=drop)
             settings = DrawSettings(draw_interval_ms=60_000, draw_relays="")
             engine = await stack.enter_async_context(running_draws(database, settings, SIGNER, BEACON))
-            worker = DrawWorker(database, Beacons(Relays(QUICKNET, []), BEACON), SIGNER, 60)
+            beacons = Beacons(Relays(QUICKNET, []), BEACON)
+            worker = DrawWorker(database, beacons, SIGNER, 60)
             lapses = Lapses(database, mint.bouncer, DropDirectory(database), grace_s=60, interval_s=60)
-            return Night(engine, worker, mint, PersonKeys(database), drop, database, lapses)
+            return Night(engine, worker, mint, PersonKeys(database), drop, database, lapses, beacons)
 
         yield open_one

@@ -8,12 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.draw import maths
-from services.draw.entering import TakenEntry
-from services.draw.worker import unname_entries
-from tests.integration.draw.conftest import BEACON, OpenNight
-from vyris.errors import DropNotOpen, HoldRequired, LimitReached, NotOffered, VyrisError
+from services.draw.chains import QUICKNET
+from services.draw.engine import DrawEngine
+from services.draw.entering import EntryOrder, TakenEntry
+from services.draw.relays import Relays
+from services.draw.signing import DrawSigner
+from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants, unname_entries
+from tests.integration.draw.conftest import BEACON, SIGNER, OpenNight
+from vyris.errors import DropNotOpen, HoldRequired, LimitReached, NotOffered, Retryable, VyrisError
 
 
 async def test_entries_become_offers_by_the_formulas(open_night: OpenNight) -> None:
@@ -325,3 +330,38 @@ async def test_terms_and_what_they_name_never_change(open_night: OpenNight) -> N
     ):
         with pytest.raises(VyrisError):
             await night.database.execute(change)
+
+
+async def test_production_knows_no_development_chain_and_only_its_own_key(open_night: OpenNight) -> None:
+    night = await open_night()
+    await night.enter("ada")
+    await night.shift()
+    production = Beacons(Relays(QUICKNET, []), None)
+    stranger = DrawSigner(Ed25519PrivateKey.generate(), SIGNER.name)
+    for beacons, signer in ((production, SIGNER), (night.beacons, stranger), (night.beacons, None)):
+        engine = DrawEngine(night.database, signer, beacons)
+        with pytest.raises(Retryable):
+            await engine.enter(night.drop, EntryOrder("ben", ()), 1)
+        worker = DrawWorker(night.database, beacons, signer, 60)
+        for _ in range(5):
+            await worker.once()
+        assert (await night.document()).checkpoint == ""
+    await night.lead()  # one that can goes on
+    assert (await night.document()).state == "COMMITTED"
+
+
+async def test_entrants_are_forgotten_long_after_the_close(open_night: OpenNight) -> None:
+    night = await open_night()
+    await night.enter("ada")
+    before = await night.commit()
+    forgetting = ForgettingEntrants(night.database, 30)
+    await forgetting.once()
+    assert await night.value("SELECT user_id FROM entries") == "ada"
+    await night.database.execute("ALTER TABLE drops DISABLE TRIGGER drops_terms_are_fixed")
+    await night.database.execute("UPDATE drops SET closes_at = now() - interval '31 days'")
+    await night.database.execute("ALTER TABLE drops ENABLE TRIGGER drops_terms_are_fixed")
+    await forgetting.once()
+    row = await night.database.fetchrow("SELECT user_id, salt, leaf_hash FROM entries")
+    assert row is not None
+    assert tuple(row) == (None, None, await night.engine.leaf_page(night.drop, "tree", 0))
+    assert (await night.document()).entries_root == before.entries_root
