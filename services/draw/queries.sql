@@ -127,6 +127,10 @@ WHERE user_id = $1 AND withdrawn_at IS NULL AND drop_id = ANY (ARRAY(SELECT drop
 -- $1 user
 UPDATE entries SET user_id = NULL, salt = NULL WHERE user_id = $1 RETURNING id;
 
+-- name: forget_entry_keys
+-- What counted for the entries of an erased person. $1 entries
+DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
+
 -- name: find_offer
 -- The live offer of a user. $1 drop, $2 user
 SELECT h.id, h.expires_at FROM holds h WHERE h.drop_id = $1 AND h.user_id = $2 AND h.state = 'HELD';

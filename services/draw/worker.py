@@ -20,9 +20,9 @@ from services.draw.relays import Relays
 from services.draw.signing import DrawSigner
 from services.draw.statements import QUERIES
 from services.draw.terms import Terms
-from services.limits import release_keys
 from services.storage.connections import Connection
 from services.storage.database import Database
+from services.storage.failures import DatabaseFailed
 from services.storage.rounds import repeat
 
 DRAWS_A_ROUND: Final = 100
@@ -86,6 +86,7 @@ class DrawWorker:
         self._interval_s = interval_s
         self._free_since_s: dict[tuple[str, str], float] = {}
         self._measured: set[tuple[str, str]] = set()
+        self._stuck: set[tuple[str, str, str]] = set()
         self._steps: Mapping[str, Callable[[asyncpg.Record], Awaitable[bool]]] = {
             "CLOSE": self._close,
             "COUNT": self._count,
@@ -103,13 +104,21 @@ class DrawWorker:
     async def once(self) -> bool:
         """One round; True where a draw came one step further. Raises DatabaseUnavailable."""
         further = False
+        stuck: set[tuple[str, str, str]] = set()
         for row in await self._database.fetch(QUERIES["find_work"], DRAWS_A_ROUND):
             name = (row["tier"], row["year"])
             try:
                 further = await self._steps[row["step"]](row) or further
-            except Stuck as stuck:
-                metrics.STUCK.labels(*name, stuck.why).set(1)
-                log.error("draw_stuck", drop=name, step=row["step"], problem=str(stuck))
+            except Stuck as problem:
+                stuck.add((*name, problem.why))
+                log.error("draw_stuck", drop=name, step=row["step"], problem=str(problem))
+            except DatabaseFailed as error:
+                log.warning("draw_step_failed", drop=name, step=row["step"], error=error.cause)
+            except Exception:  # one draw holds up no other
+                log.exception("draw_step_failed", drop=name, step=row["step"])
+        for one in self._stuck | stuck:
+            metrics.STUCK.labels(*one).set(one in stuck)
+        self._stuck = stuck
         await self._measure()
         return further
 
@@ -212,5 +221,5 @@ async def unname_entries(connection: Connection, user_id: str) -> int:
     """
     await connection.execute(QUERIES["withdraw_user"], user_id)
     rows = await connection.fetch(QUERIES["unname_entries"], user_id)
-    await release_keys(connection, [row["id"] for row in rows])
+    await connection.execute(QUERIES["forget_entry_keys"], [row["id"] for row in rows])
     return len(rows)
