@@ -15,7 +15,7 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Hea
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from gateway.messages import appended_header, replaced_header
+from gateway.messages import replaced_header
 from gateway.routes import HttpRoute
 from gateway.settings import GatewaySettings
 
@@ -38,6 +38,10 @@ MAX_AGE_S: Final = 600
 """How long a browser remembers the answer to a preflight."""
 
 
+# The services say of no answer that it varies by anything else.
+_VARY: Final = "%CEL('vary' in response.headers && response.headers['vary'] == 'Accept' ? 'Accept, origin' : 'origin')%"
+
+
 def _where_listed(settings: GatewaySettings, value: str) -> str:
     """Envoy's format for `value`, a CEL expression, where the caller's origin is listed; else empty: no header."""
     origins = ", ".join(f"'{origin}'" for origin in settings.gateway_cors_origins)
@@ -52,7 +56,7 @@ def answer_headers(settings: GatewaySettings) -> list[Any]:
         replaced_header("access-control-allow-origin", _where_listed(settings, "request.headers['origin']")),
         replaced_header("access-control-expose-headers", _where_listed(settings, f"'{', '.join(ANSWER_HEADERS)}'")),
         # Also where the origin is not listed, or a cache would hand that answer to a page that may read it.
-        appended_header("vary", "origin"),
+        replaced_header("vary", _VARY),
     ]
 
 

@@ -40,12 +40,6 @@ def replaced_header(name: str, value: str) -> Any:
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
 
 
-def appended_header(name: str, value: str) -> Any:
-    """Add a value to a header that may have others."""
-    action = HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
-    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
-
-
 def added_header(name: str, value: str) -> Any:
     """Set a header where it is absent."""
     return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=HeaderValueOption.ADD_IF_ABSENT)

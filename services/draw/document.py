@@ -25,8 +25,8 @@ from vyris.errors import NotFound
 
 FRESH_S: Final = 0.5
 TREES_LIMIT: Final = 4
-SHORTEST_POLL_S: Final = 1
-LONGEST_POLL_S: Final = 3_600
+# In steps: a document that counted seconds would change every second, for every cache.
+POLLS_S: Final = (3_600, 900, 300, 60, 30, 10, 5, 2, 1)
 OFFERS_POLL_S: Final = 30
 
 
@@ -139,9 +139,9 @@ def written_document(row: asyncpg.Record) -> draw_pb2.GetDrawResponse:
 def _poll_after_s(state: str, row: asyncpg.Record, round_at: datetime) -> int:
     """Until the next moment at which something changes by the clock."""
     if state in {"DONE", "CANCELLED"}:
-        return LONGEST_POLL_S
+        return POLLS_S[0]
     if state == "DRAWN":
         return OFFERS_POLL_S
     changes_at = {"ANNOUNCED": row["entries_open"], "ENTERING": row["entries_close"], "COMMITTED": round_at}[state]
     left_s = (changes_at - row["now"]).total_seconds()
-    return min(LONGEST_POLL_S, max(SHORTEST_POLL_S, int(left_s) + 1))
+    return next((step_s for step_s in POLLS_S if step_s <= left_s), POLLS_S[-1])

@@ -86,11 +86,11 @@ class DrawEngine:
     async def offer(self, drop: Drop, user_id: str) -> asyncpg.Record:
         """The hold of a user's live offer. Raises NotFound, NotOffered, Retryable.
 
-        Before the draw and after its end the document, which is kept in memory, answers for all.
+        Before the root is published the document, which is kept in memory, answers for all.
         """
         state = (await self.watch.read(drop)).message.state
         row = None
-        if state in {"DRAWN", "DONE", "CANCELLED"}:
+        if state not in {"ANNOUNCED", "ENTERING"}:
             row = await self._database.fetchrow(QUERIES["find_offer"], drop.id, user_id)
         if row is None:
             raise NotOffered(retryable=state not in {"DONE", "CANCELLED"})

