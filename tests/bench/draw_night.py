@@ -75,9 +75,8 @@ def request(number: int) -> bytes:
 
 async def announce(stack: Stack, capacity: int, open_s: float) -> None:
     """Announce a draw whose entries close so late that all can enter."""
-    environment = stack.service_environment
-    state = Path(environment["VYRIS_STATE_DIR"])
-    signer = read_signer(None, state, environment["PUBLIC_BASE_URL"], production=False)
+    state = Path(stack.service_environment["VYRIS_STATE_DIR"])
+    signer = read_signer(None, state, "https://vyris.example", production=False)
     assert signer is not None
     chain = development_beacon(state).chain
     now = datetime.now(UTC).replace(microsecond=0)

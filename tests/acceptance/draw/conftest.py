@@ -47,9 +47,8 @@ async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def make_draw(stack: Stack, database: asyncpg.Connection) -> MakeDraw:
     """Announces a draw by the stack's own beacon and key; answers its `tier` and `year`."""
-    environment = stack.service_environment
-    state = Path(environment["VYRIS_STATE_DIR"])
-    signer = read_signer(None, state, environment["PUBLIC_BASE_URL"], production=False)
+    state = Path(stack.service_environment["VYRIS_STATE_DIR"])
+    signer = read_signer(None, state, "https://vyris.example", production=False)
     assert signer is not None
     chain = development_beacon(state).chain
 
