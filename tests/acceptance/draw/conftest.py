@@ -62,7 +62,7 @@ async def make_draw(stack: Stack, database: asyncpg.Connection) -> MakeDraw:
         drop = NewDrop(
             *name, capacity, closes_at=closes + timedelta(days=8), sale="draw", limits=limits, hold_ttl_s=86_400
         )
-        round_ = chain.first_round_from(closes + timedelta(seconds=2))
+        round_ = chain.first_round_from(closes + timedelta(seconds=4))
         new = NewDraw(chain, round_, now + timedelta(seconds=open_after_s), closes, 1, signer.verifier_key)
         async with database.transaction():
             assert await create_draw(database, drop, new)
