@@ -123,6 +123,10 @@ rolling: venv ## Replace every process under 500 mints a second and check that n
 quiet-streams: venv ## Hold streams on which nothing happens, directly and through the gateway, six minutes
 	@$(BIN)/python -m tests.quiet_streams
 
+.PHONY: draw-night
+draw-night: venv ## Draw among 100,000 entries through the gateway and measure it, three minutes
+	@$(BIN)/python -m tests.bench.draw_night
+
 .PHONY: chaos
 chaos: venv ## Break things under load and check that nothing is lost
 	@$(BIN)/python -m tests.chaos

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from google.protobuf.descriptor import ServiceDescriptor
 from pydantic import BaseModel, Field, create_model
 
+from vyris.draw.v1 import draw_pb2
 from vyris.encounter.v1 import encounter_pb2
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
@@ -55,6 +56,7 @@ SUITE: Final = (
         descriptor=mint_pb2.DESCRIPTOR.services_by_name["MintService"],
         also=(
             holds_pb2.DESCRIPTOR.services_by_name["HoldService"],
+            draw_pb2.DESCRIPTOR.services_by_name["DrawService"],
             suite_pb2.DESCRIPTOR.services_by_name["SuiteService"],
         ),
     ),

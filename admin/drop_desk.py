@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from admin import drops
+from admin import draws, drops
+from admin.draws import NewDraw
 from admin.drops import Drop, Environment, NewDrop, Progress
 from admin.settings import NewHoldSettings
 from admin.statements import QUERIES
@@ -21,15 +22,24 @@ from services.storage.connections import Connection
 from services.storage.database import Database
 
 
-def default_drop() -> NewDrop:
-    """The drop that the settings DROP_* and HOLD_* describe. Raises what `load` raises."""
+class FixedTerms(Exception):
+    """The drop sells by a draw, and the terms of a draw never change."""
+
+
+def default_drop(sale: str = "direct") -> NewDrop:
+    """The drop that the settings DROP_* and HOLD_* describe. Raises what `load` raises.
+
+    An offer of a draw is a hold for a day that cannot be extended, because the next rank waits for its number.
+    """
     default, hold = load(DefaultDropSettings), load(NewHoldSettings)
+    is_draw = sale == "draw"
     return NewDrop(
         default.drop_tier,
         default.drop_year,
         default.drop_capacity,
-        hold_ttl_s=hold.hold_ttl_s,
-        hold_extensions=hold.hold_extensions,
+        sale=sale,
+        hold_ttl_s=draws.OFFER_S if is_draw else hold.hold_ttl_s,
+        hold_extensions=0 if is_draw else hold.hold_extensions,
         hold_attempts=hold.hold_attempts,
     )
 
@@ -75,11 +85,19 @@ class DropDesk:
         self._database = database
         self._actor = actor
 
-    async def create(self, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
-        """Create a drop and its numbers; its id, or None where it exists already."""
+    async def create(
+        self, new: NewDrop, progress: Progress = lambda _: None, draw: NewDraw | None = None
+    ) -> int | None:
+        """Create a drop and its numbers, and announce its draw; its id, or None where it exists already.
+
+        Raises TermsRefused.
+        """
 
         async def work(connection: Connection) -> int | None:
-            drop_id = await drops.create_drop(connection, new, progress)
+            if draw is None:
+                drop_id = await drops.create_drop(connection, new, progress)
+            else:
+                drop_id = await draws.create_draw(connection, new, draw, progress)
             if drop_id is not None:
                 await self._actor.note(
                     connection,
@@ -99,10 +117,11 @@ class DropDesk:
         return await audited(self._database, work, takes_minutes=True)
 
     async def resize(self, drop: Drop, capacity: int) -> int:
-        """Give a drop another capacity; the capacity before. Raises CannotResize.
+        """Give a drop another capacity; the capacity before. Raises CannotResize, FixedTerms.
 
         Redis' counts follow with `admin.bouncer.write_counts`.
         """
+        _refuse_draw(drop)
         return await audited(
             self._database,
             lambda connection: drops.resize_drop(connection, drop, capacity, self._actor),
@@ -110,17 +129,19 @@ class DropDesk:
         )
 
     async def schedule(self, drop: Drop, opens_at: datetime | None, closes_at: datetime | None) -> None:
-        """Let a drop sell from `opens_at` until `closes_at`; None is no limit.
+        """Let a drop sell from `opens_at` until `closes_at`; None is no limit. Raises FixedTerms.
 
         Postgres' clock decides in every statement that mints, so a change counts from the next statement on.
         """
         await self._set_times("drop.schedule", drop, QUERIES["schedule_drop"], opens_at, closes_at)
 
     async def close(self, drop: Drop) -> None:
-        """End a drop's sale now; a drop that is closed stays closed."""
+        """End a drop's sale now; a drop that is closed stays closed. Raises FixedTerms."""
         await self._set_times("drop.close", drop, QUERIES["close_drop"])
 
     async def _set_times(self, action: str, drop: Drop, statement: str, *times: datetime | None) -> None:
+        _refuse_draw(drop)
+
         async def work(connection: Connection) -> bool:
             row = await connection.fetchrow(statement, drop.id, *times)
             assert row is not None  # noqa: S101 - a drop is never deleted
@@ -136,3 +157,8 @@ class DropDesk:
             return True
 
         await audited(self._database, work)
+
+
+def _refuse_draw(drop: Drop) -> None:
+    if drop.sale == "draw":
+        raise FixedTerms

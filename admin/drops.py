@@ -40,7 +40,7 @@ class NewDrop:
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     refund_frees_number: bool = False
-    sale: str = "direct"  # direct or hold
+    sale: str = "direct"  # direct, hold or draw
     limits: tuple[str, ...] = ()  # `user` is always among them where anything is counted
     hold_ttl_s: int = 600
     hold_extensions: int = 1

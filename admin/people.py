@@ -32,6 +32,7 @@ class Erased:
 
     memberships: int
     receipts: int
+    entries: int
 
 
 async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Erased:
@@ -56,14 +57,28 @@ async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Eras
         else:
             await revoke(connection, row["id"], reason="erased", actor=actor.name, frees_number=False)
     await connection.execute(QUERIES["unname_memberships"], user_id)
-    erased = Erased(len(memberships), await connection.fetchval(QUERIES["unname_receipts"], user_id))
-    await actor.note(connection, "user.erase", "user", memberships=ids, receipts=erased.receipts)
+    receipts = await connection.fetchval(QUERIES["unname_receipts"], user_id)
+    erased = Erased(len(memberships), receipts, await unname_entries(connection, user_id))
+    details = {"memberships": ids, "receipts": erased.receipts, "entries": erased.entries}
+    await actor.note(connection, "user.erase", "user", **details)
     await connection.execute(QUERIES["redact_audit_log"], ids, names)
     await connection.execute(QUERIES["lock_encounters"])  # late: encounters wait until the commit
     for name in FORGOTTEN:
         await connection.execute(QUERIES[name], memberships)
     await connection.execute(QUERIES["unname_holds"], user_id)
     return erased
+
+
+async def unname_entries(connection: Connection, user_id: str) -> int:
+    """Erase a user's entries in draws, in the caller's transaction; how many there were.
+
+    An entry of a draw that has not closed is withdrawn, so its leaf is in no tree. Later the leaf must stay, or the
+    root would be wrong: without the salt it is a random number, and it wins nothing.
+    """
+    await connection.execute(QUERIES["withdraw_entries"], user_id)
+    rows = await connection.fetch(QUERIES["unname_entries"], user_id)
+    await connection.execute(QUERIES["forget_person_keys"], [row["id"] for row in rows])
+    return len(rows)
 
 
 async def erase_person(database: Database, user_id: str, actor: Actor) -> Erased:

@@ -6,6 +6,10 @@ coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) 
 -- Who paid after his hold had ended waits for a number until the close; while one is held for him, it is his.
 (l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
 
+-- part: takes_entries
+-- Whether a draw `d` takes entries and withdrawals, as in services/draw/queries.sql.
+now() >= d.entries_open AND now() < d.entries_close AND d.closed_at IS NULL AND d.cancelled_at IS NULL
+
 -- name: list_drops
 -- All drops, newest first, for the operator. $1 tier and $2 year, or NULL for all
 SELECT d.id, tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, created_at, sale, limits,
@@ -93,6 +97,28 @@ WITH meant AS (
 DELETE FROM person_keys
 WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
 RETURNING kind, held_by, attempts;
+
+-- name: announce_draw
+-- $1 drop, $2 terms, $3 their hash, $4 entries_open, $5 entries_close, $6 challenge_s, $7 chain
+INSERT INTO draws (drop_id, terms, terms_hash, entries_open, entries_close, challenge_s, chain_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: cancel_draw
+-- No row if the draw is over or cancelled. $1 drop, $2 the public reason
+UPDATE draws SET cancelled_at = now(), cancel_reason = $2
+WHERE drop_id = $1 AND cancelled_at IS NULL AND done_at IS NULL RETURNING drop_id;
+
+-- name: end_offers
+-- The live offers of a cancelled draw end now; a mint process takes their numbers back. $1 drop
+UPDATE holds SET expires_at = least(expires_at, now()) WHERE drop_id = $1 AND state = 'HELD';
+
+-- name: list_winners
+-- Entries that have or had an offer, by rank. $1 drop
+SELECT o.rank, o.wave, e.id AS entry_id, coalesce(e.user_id, '') AS user_id, coalesce(h.state::text, 'PASSED_OVER') AS state,
+       h.expires_at, h.membership_id
+FROM draw_offers o JOIN draw_ranks r ON r.drop_id = o.drop_id AND r.rank = o.rank JOIN entries e ON e.id = r.entry_id
+  LEFT JOIN holds h ON h.id = o.hold_id
+WHERE o.drop_id = $1 ORDER BY o.rank;
 
 -- name: list_receipts
 -- Receipts in a state, oldest first, for the operator; one refunded before it was ever sent has no drop and no user. $1 state, $2 at most so many
@@ -255,8 +281,22 @@ WITH unlined AS (
 UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
 
 -- name: forget_person_keys
--- What was counted for the person. $1 memberships
+-- What was counted for the person. $1 memberships or entries
 DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
+
+-- name: withdraw_entries
+-- Withdraws the user's entries where entries are still open. The draws' rows are locked in their order: no deadlock. $1 user
+WITH open AS (
+  SELECT d.drop_id FROM draws d
+  WHERE d.drop_id = ANY (ARRAY(SELECT drop_id FROM entries WHERE user_id = $1 AND withdrawn_at IS NULL))
+    AND {takes_entries} ORDER BY d.drop_id FOR SHARE
+)
+UPDATE entries SET withdrawn_at = now()
+WHERE user_id = $1 AND withdrawn_at IS NULL AND drop_id = ANY (ARRAY(SELECT drop_id FROM open));
+
+-- name: unname_entries
+-- Without user and salt, nobody can make the leaf from a name. Returns the entries whose keys no longer count. $1 user
+UPDATE entries SET user_id = NULL, salt = NULL WHERE user_id = $1 RETURNING id;
 
 -- name: unname_receipts
 -- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.device_proof import DeviceProofSettings
+from services.draw.settings import DrawSigningSettings
 from services.mint.receipts.settings import ReceiptSettings
+from services.runtime.settings import expanded
 
 
 class OperatorSettings(BaseSettings):
@@ -43,6 +46,25 @@ class NewHoldSettings(BaseSettings):
     hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
     hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
     hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
+
+
+class NewDrawSettings(DrawSigningSettings, DeviceProofSettings):
+    """The settings of the mint process that terms are written by."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    vyris_env: Literal["development", "production"] = "development"
+    vyris_state_dir: Path = Path(".vyris")
+
+    @field_validator("vyris_state_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return expanded(value)
+
+    @property
+    def production(self) -> bool:
+        """Whether `VYRIS_ENV` is production."""
+        return self.vyris_env == "production"
 
 
 class ReconcileSettings(ReceiptSettings):

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from admin import drop_desk, drops
+from admin import draws, drop_desk, drops
 from admin.bouncer import write_counts
-from admin.drop_desk import DropDesk
+from admin.drop_desk import DropDesk, FixedTerms
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
 from services.runtime.fields import drop_name
+from services.runtime.settings import WrongSetting
 from services.runtime.typed import typed_word
 from services.storage.database import Database
 from vyris.errors import InvalidRequest, NotFound
@@ -66,6 +67,7 @@ class Sale(StrEnum):
 
     DIRECT = "direct"
     HOLD = "hold"
+    DRAW = "draw"
 
 
 class Limit(StrEnum):
@@ -78,6 +80,7 @@ class Limit(StrEnum):
     PAYER = "payer"
 
 
+FIXED_TERMS = "The terms of a draw never change; `vyris draw cancel` ends it, and everyone can read the reason."
 LIMIT_HELP = "Count this key of a person once; several times for several keys. `user` is always among them."
 
 
@@ -95,10 +98,13 @@ async def create(
     refund_frees_number: Annotated[
         bool, typer.Option("--refund-frees-number", help="Sell the number of a refunded membership again.")
     ] = False,
-    sale: Annotated[Sale, typer.Option(help="direct: buyers mint; hold: buyers take a hold first.")] = Sale.DIRECT,
+    sale: Annotated[
+        Sale, typer.Option(help="direct: buyers mint; hold: buyers take a hold first; draw: numbers are given by lot.")
+    ] = Sale.DIRECT,
     limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
     hold_ttl: Annotated[
-        int | None, typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S.")
+        int | None,
+        typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S; draw: a day."),
     ] = None,
     hold_extensions: Annotated[
         int | None, typer.Option(min=0, max=100, help="How often a hold can be extended. Default: HOLD_EXTENSIONS.")
@@ -106,11 +112,30 @@ async def create(
     hold_attempts: Annotated[
         int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
     ] = None,
+    entries_open: Annotated[
+        datetime | None,
+        typer.Option(parser=_moment, metavar="MOMENT", help=f"Draw: when entries open. Default: now. {_MOMENT}"),
+    ] = None,
+    entries_close: Annotated[
+        datetime | None, typer.Option(parser=_moment, metavar="MOMENT", help=f"Draw: when entries close. {_MOMENT}")
+    ] = None,
+    beacon_round: Annotated[
+        int | None, typer.Option(min=1, help="Draw: the beacon's round. Default: ten minutes after the challenge time.")
+    ] = None,
+    challenge: Annotated[
+        int, typer.Option(min=0, max=604_800, help="Draw: the least seconds between the root and the round.")
+    ] = 60,
+    verifier_key: Annotated[
+        str | None, typer.Option(help="Draw: the key that will sign. Default: that of DRAW_SIGNING_KEY_FILE.")
+    ] = None,
+    development_beacon: Annotated[
+        bool, typer.Option("--development-beacon", help="Draw: use the local stack's own beacon, which is not fair.")
+    ] = False,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Succeed if the drop exists already.")] = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
     """Create a drop and its numbers, in a random order."""
-    default = drop_desk.default_drop()
+    default = drop_desk.default_drop(sale.value)
     name = _checked_name(tier or default.tier, year or default.year)
     new = drops.NewDrop(
         *name,
@@ -124,9 +149,21 @@ async def create(
         default.hold_extensions if hold_extensions is None else hold_extensions,
         default.hold_attempts if hold_attempts is None else hold_attempts,
     )
+    draw = None
+    if sale == Sale.DRAW:
+        if hold_extensions:
+            fail("An offer of a draw cannot be extended: leave --hold-extensions out.")
+        draw = _plan_draw(entries_open, entries_close, beacon_round, challenge, verifier_key, development_beacon)
+    elif development_beacon or any(
+        one is not None for one in (entries_open, entries_close, beacon_round, verifier_key)
+    ):
+        fail("Entries, rounds and beacons belong to a draw: add --sale draw.")
     async with backends.database(patient=True) as database:
         with _progress(new.capacity) as advance:
-            created = await DropDesk(database, operator(reason)).create(new, advance)
+            try:
+                created = await DropDesk(database, operator(reason)).create(new, advance, draw)
+            except draws.TermsRefused as refusal:
+                fail(f"The draw cannot be announced: {refusal}.")
         found = None if created else await drop_desk.find_capacity(database, new.tier, new.year, new.environment)
     if created is None and not if_missing:
         fail(f"The drop {new.tier} {new.year} exists already; `vyris drop resize` changes its capacity.")
@@ -164,6 +201,8 @@ async def resize(tier: Tier, year: Year, capacity: Capacity, reason: Reason, san
             before = await DropDesk(database, operator(reason)).resize(drop, capacity)
         except drops.CannotResize as refusal:
             fail(f"The drop keeps its capacity: {refusal}.")
+        except FixedTerms:
+            fail(FIXED_TERMS)
         out.print(f"Capacity of {tier} {year}: {before} before, {capacity} now.", highlight=False)
         if not await write_counts(database, bouncer):
             err.print(f"{backends.why_redis_failed()} The mint service writes its count when it is back.")
@@ -183,7 +222,10 @@ async def schedule(
     opening = _opening(opens_at, closes_at)
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        await DropDesk(database, operator(reason)).schedule(drop, *opening)
+        try:
+            await DropDesk(database, operator(reason)).schedule(drop, *opening)
+        except FixedTerms:
+            fail(FIXED_TERMS)
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
 
@@ -194,8 +236,28 @@ async def close(tier: Tier, year: Year, reason: Reason, sandbox: Sandbox = False
     """End a drop's sale now; the next batch is refused."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
-        await DropDesk(database, operator(reason)).close(drop)
+        try:
+            await DropDesk(database, operator(reason)).close(drop)
+        except FixedTerms:
+            fail(FIXED_TERMS)
     err.print(f"Closed {tier} {year}; `vyris drop schedule` opens it again.", highlight=False)
+
+
+def _plan_draw(
+    entries_open: datetime | None,
+    entries_close: datetime | None,
+    beacon_round: int | None,
+    challenge_s: int,
+    verifier_key: str | None,
+    by_development_beacon: bool,
+) -> draws.NewDraw:
+    if entries_close is None:
+        fail("A draw needs --entries-close, and --closes-at for the end of its sale.")
+    times = draws.DrawTimes(entries_open, entries_close, beacon_round, challenge_s)
+    try:
+        return draws.plan_draw(times, verifier_key, by_development_beacon=by_development_beacon)
+    except (draws.TermsRefused, WrongSetting) as refusal:
+        fail(f"The draw cannot be announced: {refusal}.")
 
 
 async def found_drop(database: Database, tier: str, year: str, *, sandbox: bool) -> drops.Drop:

@@ -18,6 +18,7 @@ GROUPS = {
     "receipts": "cli.receipts",
     "hold": "cli.hold",
     "limit": "cli.limit",
+    "draw": "cli.draw",
     "user": "cli.user",
     "dev": "cli.dev",
     "pass": "cli.passes",

@@ -34,6 +34,7 @@ async def erase(
         typer.confirm("This revokes the user's memberships and cannot be undone. Go on?", abort=True)
     async with backends.database(patient=True) as database:
         erased = await erase_person(database, user_id, operator(reason))
-    if not erased.memberships and not erased.receipts:
+    if not erased.memberships and not erased.receipts and not erased.entries:
         fail("Nothing is known of this user.")
-    err.print(f"Erased: memberships {erased.memberships}, receipts {erased.receipts}.", highlight=False)
+    counts = f"memberships {erased.memberships}, receipts {erased.receipts}, entries {erased.entries}"
+    err.print(f"Erased: {counts}.", highlight=False)

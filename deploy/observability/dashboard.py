@@ -82,6 +82,27 @@ ROWS: Final[dict[str, list[tuple[str, str, dict[str, str]]]]] = {
             },
         ),
     ],
+    "Draws": [
+        ("Entries", "reqps", {"{{outcome}}": "sum by (outcome) (rate(vyris_draw_entries_total[1m]))"}),
+        (
+            "Late",
+            "s",
+            {
+                "root {{tier}} {{year}}": "max by (tier, year) (vyris_draw_root_late_seconds)",
+                "round {{tier}} {{year}}": "max by (tier, year) (vyris_draw_beacon_late_seconds)",
+                "waves {{tier}} {{year}}": "max by (tier, year) (vyris_draw_wave_late_seconds)",
+            },
+        ),
+        (
+            "Offers, relays",
+            "short",
+            {
+                "offers": "sum(increase(vyris_draw_offers_total[1m]))",
+                "relays {{outcome}}": "sum by (outcome) (increase(vyris_draw_relay_answers_total[1m]))",
+                "stuck {{tier}} {{year}} {{why}}": "max by (tier, year, why) (vyris_draw_stuck)",
+            },
+        ),
+    ],
     "The mint cycle": [
         (
             "Receipts in a batch",

@@ -6,16 +6,18 @@ local KEPT_MS = 350
 -- Then one request fetches the next answer. Until it is there, the others get the old one: they would all go to the
 -- service otherwise.
 local FETCHED_MS = 100
-local KEPT_LIMIT, LENGTH_LIMIT = 64, 2048
+local KEPT_LIMIT, LENGTH_LIMIT = 64, 16384
+local TAG_LIMIT = 1024
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
 local MEMORY = "vyris.shared"
 
 local shape_answer, take_request = envoy_on_response, envoy_on_request
 local kept, kept_count = {}, 0
 
--- The tag is the body itself, in characters that a tag may have, so equal tags mean equal answers.
-local function etag_of(body)
-  return '"' .. body:gsub('[^%w,:._-]', "") .. '"'
+-- The tag is the service's own, or the body itself in characters that a tag may have, so equal tags mean equal answers.
+-- A long body without a tag from the service gets no tag, and is not cached.
+local function etag_of(headers, body)
+  return headers:get("etag") or #body <= TAG_LIMIT and '"' .. body:gsub('[^%w,:._-]', "") .. '"' or nil
 end
 
 local function is_known(tags, etag)
@@ -75,15 +77,21 @@ function envoy_on_response(handle)
   local body = buffer:getBytes(0, buffer:length())
   -- Waiting for the body invalidated the first handle of the headers.
   headers = handle:headers()
-  local etag = etag_of(body)
   headers:replace("cache-control", CACHE_CONTROL)
+  local etag = etag_of(headers, body)
+  if etag == nil then
+    return
+  end
   headers:replace("etag", etag)
   if #body <= LENGTH_LIMIT then
+    local vary = headers:get("vary")  -- nil for most answers: then the tables below have no such key
     keep(asked.path, {
       body = body,
       etag = etag,
-      headers = {[":status"] = "200", ["content-type"] = "application/json", ["etag"] = etag, ["x-vyris-kept"] = "1"},
-      not_changed = {[":status"] = "304", ["etag"] = etag, ["x-vyris-kept"] = "1"},
+      headers = {
+        [":status"] = "200", ["content-type"] = "application/json", ["etag"] = etag, ["x-vyris-kept"] = "1", ["vary"] = vary,
+      },
+      not_changed = {[":status"] = "304", ["etag"] = etag, ["x-vyris-kept"] = "1", ["vary"] = vary},
       until_ms = handle:timestamp() + KEPT_MS,
     })
   end

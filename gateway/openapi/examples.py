@@ -7,6 +7,7 @@ from typing import Any, Final
 MEMBERSHIP: Final = "8f14e45f-ceea-467f-9b3a-2d5c1f0a6e11"
 REFORGE: Final = "5b1d9f0e-3c0a-4b57-8d3c-0c4b7f8f2a90"
 HOLD: Final = "3f2a7c1e-5d0b-4e6f-9a84-7c1d2e3f4a5b"
+ENTRY: Final = "6d0c2f4b-91e7-4a3c-8b55-2e7f0a9c1d34"
 SERIAL: Final = "c9f0f895-fb98-4ab9-9f51-1f2e3d4c5b6a"
 PUBLIC_KEY: Final = """-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
@@ -35,6 +36,8 @@ BODIES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "TakeHold": {"smallest": {"user_id": "ada"}},
     "ReleaseHold": {"owner": {"hold_id": HOLD, "user_id": "ada"}},
     "ExtendHold": {"owner": {"hold_id": HOLD, "user_id": "ada"}},
+    "Enter": {"smallest": {"user_id": "ada"}},
+    "Withdraw": {"owner": {"entry_id": ENTRY, "user_id": "ada"}},
     "NotifyAppStore": {
         "signed": {"signedPayload": "eyJhbGciOiJFUzI1NiJ9.eyJub3RpZmljYXRpb25UeXBlIjoiUkVGVU5EIn0.c2ln"}
     },
@@ -69,6 +72,8 @@ PARAMETERS: Final[dict[str, str | int]] = {
     "membership_id": MEMBERSHIP,
     "reforge_id": REFORGE,
     "hold_id": HOLD,
+    "entry_id": ENTRY,
+    "page": 0,
     "token": _LINK,
     "page_size": 50,
     "page_token": "",
@@ -80,6 +85,7 @@ PARAMETERS: Final[dict[str, str | int]] = {
 }
 
 _TIME: Final = "2025-06-01T12:00:00.000Z"
+_HASH: Final = "5f78c33274e43fa9de5659265c1d917e25c03722dcb0b8d27db8d5feaa813953"
 ANSWERS: Final[dict[str, Any]] = {
     "Mint": {
         "status": "FULFILLED",
@@ -128,6 +134,62 @@ ANSWERS: Final[dict[str, Any]] = {
             "membership_id": "",
         }
     },
+    "Enter": {
+        "status": "ENTERED",
+        "entry": {"id": ENTRY, "salt": _HASH, "leaf_hash": _HASH, "entered_at": _TIME},
+        "promise": "eyJhbGciOiJFZERTQSJ9.eyJsZWFmIjoiNWY3OCJ9.c2ln",
+        "replayed": False,
+    },
+    "Withdraw": {"status": "WITHDRAWN"},
+    "GetEntry": {
+        "entry": {
+            "id": ENTRY,
+            "tier": "genesis",
+            "year": "2025",
+            "state": "ENTERED",
+            "salt": _HASH,
+            "leaf_hash": _HASH,
+            "entered_at": _TIME,
+            "leaf_index": 7,
+            "proof": [_HASH],
+            "rank": 41,
+            "key": _HASH,
+            "offer": {
+                "hold_id": HOLD,
+                "number": 417,
+                "wave": 1,
+                "state": "HELD",
+                "expires_at": _TIME,
+            },
+        }
+    },
+    "GetDraw": {
+        "tier": "genesis",
+        "year": "2025",
+        "capacity": 999,
+        "state": "ENTERING",
+        "entries_open": _TIME,
+        "entries_close": _TIME,
+        "closes_at": _TIME,
+        "terms": '{"v":"vyris-draw-terms-v1"}',
+        "terms_hash": _HASH,
+        "beacon": {"chain_hash": _HASH, "public_key": "83cf0f28", "round": 35000000, "round_at": _TIME},
+        "entries": 0,
+        "entries_root": "",
+        "checkpoint": "",
+        "withdrawn": 0,
+        "refused": [],
+        "signature": "",
+        "seed": "",
+        "cutoff": "",
+        "offered_rank": 0,
+        "offer_until": "",
+        "cancel_reason": "",
+        "poll_after_s": 60,
+    },
+    "ListLeaves": {"leaves": [_HASH]},
+    "ListWithdrawn": {"leaves": [_HASH]},
+    "ListOffers": {"offers": [{"rank": 1, "leaf_hash": _HASH, "number": 417, "wave": 1}]},
     "VerifyEncounter": {
         "status": "VERIFIED",
         "encounter": {

@@ -50,6 +50,13 @@ UNHEALTHY: Final[Object] = {
     "additionalProperties": False,
 }
 
+_SHARED_HEADERS: Final[Object] = {
+    "ETag": {"description": "Names this answer (RFC 9110).", "schema": {"type": "string"}},
+    "Cache-Control": {
+        "description": "public, max-age=1, stale-while-revalidate=5",
+        "schema": {"type": "string"},
+    },
+}
 # Additional headers of some answers, described as Apple or RFC 9110 does.
 ANSWER_HEADERS: Final[dict[str, Object]] = {
     "IssuePass": {
@@ -58,25 +65,25 @@ ANSWER_HEADERS: Final[dict[str, Object]] = {
             "schema": {"type": "string", "pattern": r'^attachment; filename="vyris-[a-z0-9-]{1,32}-[0-9]+\.pkpass"$'},
         }
     },
-    "GetDrop": {
-        "ETag": {"description": "Names this answer (RFC 9110).", "schema": {"type": "string"}},
-        "Cache-Control": {
-            "description": "public, max-age=1, stale-while-revalidate=5",
-            "schema": {"type": "string"},
-        },
-    },
+    "GetDrop": _SHARED_HEADERS,
+    "GetDraw": _SHARED_HEADERS,
+    "ListLeaves": {"Cache-Control": _SHARED_HEADERS["Cache-Control"]},
+    "ListWithdrawn": {"Cache-Control": _SHARED_HEADERS["Cache-Control"]},
+    "ListOffers": {"Cache-Control": _SHARED_HEADERS["Cache-Control"]},
     "GetLatestPass": {
         "Last-Modified": {"description": "When the pass last changed (RFC 9110).", "schema": {"type": "string"}}
     },
 }
+_IF_NONE_MATCH: Final[Object] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "`ETag` of the answer that the caller has (RFC 9110).",
+    "schema": {"type": "string"},
+}
 REQUEST_HEADERS: Final[dict[str, Object]] = {
-    "GetDrop": {
-        "name": "If-None-Match",
-        "in": "header",
-        "required": False,
-        "description": "`ETag` of the answer that the caller has (RFC 9110).",
-        "schema": {"type": "string"},
-    },
+    "GetDrop": _IF_NONE_MATCH,
+    "GetDraw": _IF_NONE_MATCH,
     "GetLatestPass": {
         "name": "If-Modified-Since",
         "in": "header",

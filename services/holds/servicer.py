@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
 
-from services.device_proof import DeviceProofs, claimed_proof
 from services.holds.engine import HoldEngine
-from services.holds.proven_device import proven_thumbprint
+from services.holds.proven_keys import ProvenKeys, check_app_transaction
 from services.holds.register import HoldOrder
-from services.limits import PersonKeys, mailbox
-from services.mint.drops import DropDirectory
+from services.mint.drops import Drop, DropDirectory
 from services.runtime.call import Call
-from services.runtime.fields import drop_name, is_longer, known_uuid, opaque_id, refuse_nul
+from services.runtime.fields import drop_name, known_uuid, opaque_id
 from services.runtime.times import rfc3339
-from vyris.errors import HoldExpired, InvalidRequest, LimitReached, NotFound, NotOffered, VyrisError
+from vyris.errors import HoldExpired, LimitReached, NotFound, VyrisError
 from vyris.holds.v1 import holds_pb2
 
-APP_TRANSACTION_LIMIT_BYTES: Final = 49_152
 HELD: Final = "HELD"
 
 
-class StoreAccounts(Protocol):
-    """Proves which store account an AppTransaction is of."""
+class DrawOffers(Protocol):
+    """Finds the offers of a draw."""
 
-    async def account(self, signed: str) -> str:
-        """Its id. Raises Unauthorized, Retryable."""
+    async def find_offer(self, drop: Drop, user_id: str) -> asyncpg.Record | VyrisError:
+        """The hold of a user's live offer (`id`, `expires_at`), or NotOffered. Raises NotFound, Retryable."""
 
 
 class HoldServicer:
     """Serves `vyris.holds.v1.HoldService`."""
 
-    def __init__(
-        self,
-        engine: HoldEngine,
-        drops: DropDirectory,
-        keys: PersonKeys,
-        proofs: DeviceProofs,
-        accounts: StoreAccounts | None = None,
-    ) -> None:
-        """`accounts` is None where no app is configured: then no store account counts."""
-        self._accounts = accounts
+    def __init__(self, engine: HoldEngine, drops: DropDirectory, proven: ProvenKeys, offers: DrawOffers) -> None:
         self._engine = engine
         self._drops = drops
-        self._keys = keys
-        self._proofs = proofs
+        self._proven = proven
+        self._offers = offers
 
     async def take_hold(
         self, request: holds_pb2.TakeHoldRequest, call: Call
@@ -54,43 +43,22 @@ class HoldServicer:
         """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
         name = drop_name(request.tier, request.year)
         user_id = opaque_id("user_id", request.user_id)
-        refuse_nul(request.app_transaction)
-        if is_longer(request.app_transaction, APP_TRANSACTION_LIMIT_BYTES):
-            raise InvalidRequest(f"app_transaction must be at most {APP_TRANSACTION_LIMIT_BYTES} bytes")
+        check_app_transaction(request.app_transaction)
         drop = await self._drops.named(*name)
         if drop.sale == "direct":
             raise NotFound("This drop sells without holds")
         call.require_user(user_id)
-        proven = {"user": user_id}
-        if request.HasField("device"):
-            device = request.device
-            thumbprint = proven_thumbprint(
-                device.device_id, device.public_key, claimed_proof(call, request), self._proofs
-            )
-            if thumbprint is not None:
-                proven["device"] = thumbprint
-        proven |= await self._proven_beside(request, drop.limits, call)
+        proven = await self._proven.verify(request, drop, call)
         if drop.sale == "draw":
-            raise NotOffered()
-        keys = await self._keys.of(drop.id, drop.limits, proven)
+            offer = await self._offers.find_offer(drop, user_id)
+            if isinstance(offer, VyrisError):
+                return offer
+            return _answer_held(drop, offer["id"], offer["expires_at"], replayed=True)
+        keys = await self._proven.digest(drop, proven)
         taken = await self._engine.take(drop, HoldOrder(user_id, keys), call.remaining_s)
         if isinstance(taken, VyrisError):
             return taken
-        hold = holds_pb2.Hold(id=str(taken.id), tier=drop.tier, year=drop.year, expires_at=rfc3339(taken.expires_at))
-        return holds_pb2.TakeHoldResponse(status=HELD, hold=hold, replayed=taken.replayed)
-
-    async def _proven_beside(
-        self, request: holds_pb2.TakeHoldRequest, limits: frozenset[str], call: Call
-    ) -> dict[str, str]:
-        """Store account and mailbox, where the drop counts them and they are proven."""
-        proven = {}
-        if "store_account" in limits and request.app_transaction and self._accounts is not None:
-            proven["store_account"] = await self._accounts.account(request.app_transaction)
-        if "email" in limits and call.identity is not None:
-            address = mailbox(call.identity.verified_email)
-            if address is not None:
-                proven["email"] = address
-        return proven
+        return _answer_held(drop, taken.id, taken.expires_at, replayed=taken.replayed)
 
     async def release_hold(self, request: holds_pb2.ReleaseHoldRequest, call: Call) -> holds_pb2.ReleaseHoldResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, HoldExpired, Retryable."""
@@ -142,6 +110,11 @@ class HoldServicer:
         if hold is None:
             raise _unknown()
         return hold
+
+
+def _answer_held(drop: Drop, hold_id: UUID, expires_at: datetime, *, replayed: bool) -> holds_pb2.TakeHoldResponse:
+    hold = holds_pb2.Hold(id=str(hold_id), tier=drop.tier, year=drop.year, expires_at=rfc3339(expires_at))
+    return holds_pb2.TakeHoldResponse(status=HELD, hold=hold, replayed=replayed)
 
 
 def _unknown() -> NotFound:

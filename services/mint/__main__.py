@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from services.device_proof import DeviceProofs
+from services.draw.development_beacon import development_beacon
+from services.draw.engine import running_draws
+from services.draw.servicer import DrawServicer
+from services.draw.signing import read_signer
 from services.holds.engine import running_holds
+from services.holds.proven_keys import ProvenKeys
 from services.holds.servicer import HoldServicer
 from services.limits import PersonKeys
 from services.mint.drop_watch import DropWatch
@@ -30,6 +35,7 @@ from services.runtime.tls import certificates
 from services.storage.database import Database
 from services.user_tokens import opened_user_tokens
 from suite import peers_of
+from vyris.draw.v1 import draw_pb2
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
 from vyris.suite.v1 import suite_pb2
@@ -40,12 +46,20 @@ PEERS: Final = peers_of("mint")
 @asynccontextmanager
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
     """Everything that the mint process serves, and its end."""
+    signer = read_signer(
+        settings.draw_signing_key_file,
+        settings.vyris_state_dir,
+        settings.public_base_url,
+        production=settings.production,
+    )
+    beacon = None if settings.production else development_beacon(settings.vyris_state_dir)
     async with (
         Database.open(settings, "vyris-mint") as database,
         ready_kinds(settings, production=settings.production, database=database) as kinds,
         opened_user_tokens(settings, production=settings.production) as user_tokens,
         running_engine(database, settings) as (engine, bouncer),
         running_holds(database, bouncer, DropDirectory(database), engine.recount, settings) as holds,
+        running_draws(database, settings, signer, beacon) as draws,
     ):
         addresses = settings.peer_addresses()
         peers = {peer.name: PeersProbe(addresses[peer.name], peer.full_name, certificates(settings)) for peer in PEERS}
@@ -70,12 +84,15 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
             keys,
             default_drop=(settings.drop_tier, settings.drop_year),
         )
-        hold_servicer = HoldServicer(holds, drops, keys, proofs, kinds.app_transactions)
+        proven = ProvenKeys(keys, proofs, kinds.app_transactions)
+        hold_servicer = HoldServicer(holds, drops, proven, draws)
+        draw_servicer = DrawServicer(draws, drops, proven)
         try:
             yield Hosted(
                 endpoints=[
                     Endpoint(mint_pb2.DESCRIPTOR.services_by_name["MintService"], servicer),
                     Endpoint(holds_pb2.DESCRIPTOR.services_by_name["HoldService"], hold_servicer),
+                    Endpoint(draw_pb2.DESCRIPTOR.services_by_name["DrawService"], draw_servicer),
                     Endpoint(suite_pb2.DESCRIPTOR.services_by_name["SuiteService"], health),
                 ],
                 ready=can_serve,
@@ -84,6 +101,7 @@ async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
                 background=[
                     *engine.background,
                     *holds.background,
+                    *draws.background,
                     Loop("suite_health", run=health.look, every_s=INTERVAL_S),
                     Loop(
                         "reconciliation", run=reconciler.once, every_s=reconcile_interval_s, limit_s=3 * ROUND_LIMIT_S

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import suite
 from services.device_proof import DeviceProofSettings
+from services.draw.settings import DrawSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
@@ -50,6 +51,7 @@ class MintSettings(
     PostgresSettings,
     DefaultDropSettings,
     HoldSettings,
+    DrawSettings,
     PeerSettings,
     ServiceSettings,
 ):

@@ -28,6 +28,7 @@ class LockClass(IntEnum):
     ENCOUNTER_RETENTION = 0x56595233  # "VYR3"
     MINT_RETURNS = 0x56595234  # "VYR4"; object: a drop
     MINT_LAPSES = 0x56595235  # "VYR5"
+    MINT_DRAWS = 0x56595236  # "VYR6"; object: a drop
     WALLET_MEMBERSHIP = 0x77616C6C  # "wall"; object: hash of a membership
 
 

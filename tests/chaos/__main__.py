@@ -12,6 +12,8 @@ from rich.console import Console
 
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
+from tests.chaos.draws import run_draws
+from tests.chaos.draws import told as draw_told
 from tests.chaos.failover import postgres_address_switches, postgres_fails_over, valkey_master_lost
 from tests.chaos.fuzz import run_fuzz
 from tests.chaos.history import History
@@ -63,6 +65,22 @@ def recheck(history: Path) -> None:
     for violation in violations:
         out.print(f"{violation.rule}: {violation.told}")
     raise typer.Exit(bool(violations))
+
+
+@app.command()
+def draws(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs.")] = 20,
+    seed: Annotated[int, typer.Option(help="The seed of the first.")] = 1,
+) -> None:
+    """Draw under faults, from the entries to the waves."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    failed = 0
+    with campaign_stack() as stack:
+        for result in run_draws(stack, range(seed, seed + runs)):
+            out.print(draw_told(result), soft_wrap=True, highlight=False, markup=False)
+            failed += bool(result.violations)
+    out.print(f"{runs} runs, {failed} with violations")
+    raise typer.Exit(bool(failed))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pytest
 from stack.local import Stack
 from tests.chaos.broken.__main__ import caught
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
+from tests.chaos.draws import run_draws
 from tests.chaos.table import title
 
 SLICE_S = 25.0
@@ -34,6 +35,12 @@ def test_nothing_is_lost_in_a_few_seeded_runs(faulty_stack: Stack, tmp_path: Pat
     print(title(told))
     assert {result.seed: result.violations for result in told if result.violations} == {}
     assert sum(result.mints for result in told) > len(told)
+
+
+def test_a_draw_under_faults_is_what_the_formulas_say(faulty_stack: Stack) -> None:
+    [result] = run_draws(faulty_stack, [FIRST_SEED])
+    assert result.violations == []
+    assert result.offers > 0
 
 
 def test_the_checker_catches_a_process_that_is_broken(faulty_stack: Stack) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from vyris.client.device import Device
 from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
+from vyris.draw.v1 import draw_pb2
 from vyris.encounter.v1 import encounter_pb2
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
@@ -122,6 +123,39 @@ def get_hold(hold_id: str) -> Ask[holds_pb2.GetHoldResponse]:
     """`HoldService.GetHold`."""
     request = holds_pb2.GetHoldRequest(hold_id=hold_id)
     return Ask(_method(holds_pb2.DESCRIPTOR, "GetHold"), request, holds_pb2.GetHoldResponse)
+
+
+def enter(
+    tier: str, year: str, user_id: str, email: str, device: Device | None, app_transaction: str
+) -> Ask[draw_pb2.EnterResponse]:
+    """`DrawService.Enter`."""
+    request = draw_pb2.EnterRequest(
+        tier=tier,
+        year=year,
+        user_id=user_id,
+        email=email,
+        app_transaction=app_transaction,
+        device=draw_pb2.EntryDevice(device_id=device.device_id, public_key=device.public_key_pem) if device else None,
+    )
+    return Ask(_method(draw_pb2.DESCRIPTOR, "Enter"), request, draw_pb2.EnterResponse, device)
+
+
+def withdraw(entry_id: str, user_id: str) -> Ask[draw_pb2.WithdrawResponse]:
+    """`DrawService.Withdraw`."""
+    request = draw_pb2.WithdrawRequest(entry_id=entry_id, user_id=user_id)
+    return Ask(_method(draw_pb2.DESCRIPTOR, "Withdraw"), request, draw_pb2.WithdrawResponse)
+
+
+def get_entry(entry_id: str) -> Ask[draw_pb2.GetEntryResponse]:
+    """`DrawService.GetEntry`."""
+    request = draw_pb2.GetEntryRequest(entry_id=entry_id)
+    return Ask(_method(draw_pb2.DESCRIPTOR, "GetEntry"), request, draw_pb2.GetEntryResponse)
+
+
+def get_draw(tier: str, year: str) -> Ask[draw_pb2.GetDrawResponse]:
+    """`DrawService.GetDraw`."""
+    request = draw_pb2.GetDrawRequest(tier=tier, year=year)
+    return Ask(_method(draw_pb2.DESCRIPTOR, "GetDraw"), request, draw_pb2.GetDrawResponse)
 
 
 def issue_pass(membership_id: str, user_id: str, device: Device | None) -> Ask[Any]:

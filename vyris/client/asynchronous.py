@@ -14,8 +14,10 @@ from vyris.client import asks
 from vyris.client.asks import Ask, Bearer, DropName
 from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
 from vyris.client.device import Device
+from vyris.client.draw import Draw
 from vyris.client.failures import to_vyris_error
 from vyris.client.wallet_pass import WalletPass, wallet_pass
+from vyris.draw.v1 import draw_pb2
 from vyris.encounter.v1 import encounter_pb2
 from vyris.holds.v1 import holds_pb2
 from vyris.mint.v1 import mint_pb2
@@ -187,6 +189,53 @@ class AsyncClient:
         `hold_id`: UUID. Raises NotFound.
         """
         return (await self._send(asks.get_hold(hold_id), timeout_s, request_id)).hold
+
+    async def enter(
+        self,
+        tier: str,
+        year: str,
+        user_id: str,
+        *,
+        email: str = "",
+        device: Device | None = None,
+        app_transaction: str = "",
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+    ) -> draw_pb2.EnterResponse:
+        """Enter a user into a draw. The same user gets the same entry again, with `replayed`. `device` signs.
+
+        Keep the answer: the result is computed from the entry, and the promise proves that the draw accepted it.
+        Raises DropNotOpen, LimitReached, NotFound.
+        """
+        ask = asks.enter(tier, year, user_id, email, device, app_transaction)
+        return await self._send(ask, timeout_s, request_id)
+
+    async def withdraw(
+        self, entry_id: str, user_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> None:
+        """Withdraw an entry before entries close.
+
+        `entry_id`: UUID. Raises DropNotOpen, NotFound.
+        """
+        await self._send(asks.withdraw(entry_id, user_id), timeout_s, request_id)
+
+    async def get_entry(
+        self, entry_id: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> draw_pb2.EntryStatus:
+        """Read an entry's state: `ENTERED` or `WITHDRAWN`; after the draw with its rank, and its offer if there is one.
+
+        `entry_id`: UUID. Raises NotFound.
+        """
+        return (await self._send(asks.get_entry(entry_id), timeout_s, request_id)).entry
+
+    async def get_draw(
+        self, tier: str, year: str, *, timeout_s: float | None = None, request_id: str | None = None
+    ) -> Draw:
+        """Read a draw's document, at most one second old. `Draw.result(entry)` computes the result of an entry.
+
+        Raises NotFound.
+        """
+        return Draw(await self._send(asks.get_draw(tier, year), timeout_s, request_id))
 
     async def issue_pass(
         self,

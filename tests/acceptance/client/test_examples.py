@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SAID = {
     "first_mint.py": ["ada holds number ", "replayed: True", "eve gets RECEIPT_USED", "remain"],
     "pass_by_device.py": ["without the phone: ", " bytes, saved as /", "met so far: 0"],
+    "enter_a_draw.py": ["entered: leaf ", "the draw is ENTERING; round ", "my result: NOT_DRAWN", "and I am WITHDRAWN"],
     "hold_then_mint.py": ["a number is held until ", "the hold is USED", "once more: LIMIT_REACHED"],
     "many_at_once.py": ["100 of 100 bought, 100 different numbers", "remain, OPEN"],
     "move_to_a_new_phone.py": ["PENDING until ", "now it is REFUSED"],
@@ -26,9 +28,20 @@ SAID = {
 @pytest.fixture(scope="module")
 def drop_by_hold(stack: Stack) -> None:
     """The drop that an example names."""
-    wanted = ["drop", "create", "night", "2026", "--capacity", "10", "--sale", "hold", "--if-missing"]
+    create(stack, "night", "2026", "--sale", "hold")
+
+
+@pytest.fixture(scope="module")
+def drop_by_draw(stack: Stack) -> None:
+    """The drop that another example names."""
+    closes, ends = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%S}" for days in (1, 8))
+    times = ("--entries-close", closes, "--closes-at", ends)
+    create(stack, "lot", "2026", "--sale", "draw", "--development-beacon", *times)
+
+
+def create(stack: Stack, tier: str, year: str, *wanted: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "cli.main", *wanted],
+        [sys.executable, "-m", "cli.main", "drop", "create", tier, year, "--capacity", "10", "--if-missing", *wanted],
         env={**os.environ, **stack.service_environment},
         capture_output=True,
         timeout=60,
@@ -36,7 +49,7 @@ def drop_by_hold(stack: Stack) -> None:
     )
 
 
-@pytest.mark.usefixtures("drop_by_hold")
+@pytest.mark.usefixtures("drop_by_hold", "drop_by_draw")
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example_does_what_it_says(stack: Stack, name: str, tmp_path: Path) -> None:
     finished = subprocess.run(

@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 from vyris.device_proof import build_proof, grpc_target, http_target
+from vyris.draw.v1 import draw_pb2
 from vyris.error_wire import from_rpc_error
 from vyris.errors import Retryable
 from vyris.holds.v1 import holds_pb2
@@ -24,7 +25,7 @@ from vyris.mint.v1 import mint_pb2
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
-    for file, service in ((holds_pb2, "HoldService"), (mint_pb2, "MintService"))
+    for file, service in ((holds_pb2, "HoldService"), (mint_pb2, "MintService"), (draw_pb2, "DrawService"))
     for method in file.DESCRIPTOR.services_by_name[service].methods
 }
 
@@ -101,7 +102,7 @@ async def grpc_door(target: str) -> AsyncIterator[Ask]:
                     raise
                 body = {"error": error.reason, "message": error.message, "retryable": error.retryable}
                 return Answer(error.http_status, body, str(error.retry_after_s or ""))
-            status = 201 if re.fullmatch("TakeHold|Mint", rpc) else 200
+            status = 201 if re.fullmatch("TakeHold|Mint|Enter", rpc) else 200
             body = MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             return Answer(status, body)
 

@@ -18,7 +18,25 @@ POINTS = (
 )
 
 
-def _failpoint(point: str, action: str) -> Inflict:
+# Those of draws, which other runs never reach.
+DRAW_POINTS = (
+    "draw.entered",
+    "draw.closed",
+    "draw.counting",
+    "draw.counted",
+    "draw.publishing",
+    "draw.published",
+    "draw.shown",
+    "draw.ranked",
+    "draw.drawing",
+    "draw.drawn",
+    "draw.offering",
+    "draw.offered",
+)
+ACTIONS = ("kill", "raise", "delay")
+
+
+def failpoint(point: str, action: str) -> Inflict:
     async def inflict(scene: Scene) -> None:
         share = scene.rng.choice((0.05, 0.3)) if action == "kill" else scene.rng.choice((0.2, 1.0))
         told = {point: {"action": action, "share": share, "delay_s": scene.rng.choice((0.2, 1.5))}}
@@ -36,5 +54,5 @@ def _failpoint(point: str, action: str) -> Inflict:
 
 
 for _point in POINTS:
-    for _action in ("kill", "raise", "delay"):
-        fault(_failpoint(_point, _action))
+    for _action in ACTIONS:
+        fault(failpoint(_point, _action))

@@ -17,6 +17,7 @@ import typer
 from cli.main import app
 from schema.migrate import MIGRATIONS
 from services.audit_log import Actor, Unaudited, audited
+from services.draw.chains import QUICKNET
 from services.storage.database import Database
 from services.storage.settings import PostgresSettings
 from stack.local import Stack
@@ -36,6 +37,9 @@ CHANGES = {
     "drop close": "drop.close",
     "bouncer rebuild": "bouncer.rebuild",
     "limit waive": "limit.waive",
+    "draw close": "draw.close",
+    "draw beacon": "draw.beacon",
+    "draw cancel": "draw.cancel",
     "hold release": "hold.release",
     "membership revoke": "membership.revoke",
     "membership set-email": "email.change_asked",
@@ -53,6 +57,8 @@ READS = {
     "hold list",
     "hold show",
     "limit list",
+    "draw show",
+    "draw winners",
     "bouncer show",
     "membership show",
     "receipts",
@@ -126,6 +132,43 @@ async def hold_of(running: World, user: str) -> uuid.UUID:
     return hold
 
 
+QUICKNET_ROUND, QUICKNET_SIGNATURE = (
+    1_000,
+    "b44679b9a59af2ec876b1a6b1ad52ea9b1615fc3982b19576350f93447cb1125e342b73a8dd2bacbe47e4b6b63ed5e39",
+)
+
+
+async def draws_of_the_past(running: World) -> None:
+    """Draws `drawn 2027`, whose entries are over, and `drawn 2028`, which waits for its round."""
+    terms = {
+        "chain_hash": QUICKNET.chain_hash.hex(),
+        "public_key": QUICKNET.public_key.hex(),
+        "genesis_time": QUICKNET.genesis_time,
+        "period_s": QUICKNET.period_s,
+        "round": QUICKNET_ROUND,
+    }
+    database = running.database
+    for year in ("2027", "2028"):
+        drop_id = await database.fetchval(
+            "INSERT INTO drops (tier, year, capacity, sale, limits, closes_at)"
+            " VALUES ('drawn', $1, 1, 'draw', '{user}', now() + interval '1 day') RETURNING id",
+            year,
+        )
+        await database.execute(
+            "INSERT INTO draws (drop_id, terms, terms_hash, entries_open, entries_close, challenge_s, chain_hash)"
+            " VALUES ($1, $2, sha256('x'), now() - interval '3 days', now() - interval '1 hour', 60, $3)",
+            *(drop_id, json.dumps(terms), QUICKNET.chain_hash),
+        )
+    await database.execute(
+        "UPDATE draws SET closed_at = now(), entries = 0, withdrawn = 0, root = sha256('') WHERE drop_id = $1", drop_id
+    )
+    await database.execute(
+        "INSERT INTO draw_checkpoints (drop_id, round, round_at, note, shown_at)"
+        " VALUES ($1, $2, now(), 'a note', now())",
+        *(drop_id, QUICKNET_ROUND),
+    )
+
+
 async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_entry(
     running: World, redis_url: str, tmp_path: Path
 ) -> None:
@@ -133,6 +176,7 @@ async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_en
     await running.member(user="erased-user")
     key = await failed_receipt(running)
     hold = await hold_of(running, "eve")
+    await draws_of_the_past(running)
     state = tmp_path / "local-state"
     state.mkdir()
     (state / "ports.json").write_text(json.dumps({"database": database_place(running.database_url)}))
@@ -146,6 +190,9 @@ async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_en
         "bouncer rebuild": (),
         "limit waive": ("held", "2027", "eve"),
         "hold release": (str(hold),),
+        "draw close": ("drawn", "2027"),
+        "draw beacon": ("drawn", "2028", QUICKNET_SIGNATURE),
+        "draw cancel": ("drawn", "2028"),
         "membership revoke": (revoked,),
         "membership set-email": (changed, "new@mail.example"),
         "receipts refunds-due": ("--export",),

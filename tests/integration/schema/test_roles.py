@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # Who accepts device proofs, as README.md says without naming them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
 # What a service's process runs besides the statements of its own folder.
-HOSTED = {"mint": ("holds", "limits", "supply")}
+HOSTED = {"mint": ("holds", "limits", "supply", "draw")}
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 

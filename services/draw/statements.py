@@ -1,0 +1,9 @@
+"""The statements of draws, by name: `queries.sql`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.storage.queries import Queries
+
+QUERIES: Final = Queries.beside(__file__)

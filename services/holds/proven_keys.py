@@ -1,0 +1,64 @@
+"""The keys that a request proves and that its drop counts: user, device, store account, mailbox."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from services.device_proof import DeviceProofs, claimed_proof
+from services.holds.proven_device import proven_thumbprint
+from services.limits import PersonKey, PersonKeys, mailbox
+from services.mint.drops import Drop
+from services.runtime.call import Call
+from services.runtime.fields import is_longer, refuse_nul
+from vyris.errors import InvalidRequest
+
+APP_TRANSACTION_LIMIT_BYTES: Final = 49_152
+
+
+class StoreAccounts(Protocol):
+    """Verifies AppTransactions of a store."""
+
+    async def account(self, signed: str) -> str:
+        """The id of the AppTransaction's account. Raises Unauthorized, Retryable."""
+
+
+class ProvenKeys:
+    """Verifies the proofs of a request."""
+
+    def __init__(self, keys: PersonKeys, proofs: DeviceProofs, accounts: StoreAccounts | None = None) -> None:
+        """`accounts`: None if no app is configured; then no store account counts."""
+        self._keys = keys
+        self._proofs = proofs
+        self._accounts = accounts
+
+    async def verify(self, request: Any, drop: Drop, call: Call) -> dict[str, str]:
+        """The proven values of a request with `user_id`, `device` and `app_transaction`, by kind.
+
+        Raises InvalidRequest, Unauthorized, Retryable.
+        """
+        proven = {"user": request.user_id}
+        if request.HasField("device"):
+            device = request.device
+            thumbprint = proven_thumbprint(
+                device.device_id, device.public_key, claimed_proof(call, request), self._proofs
+            )
+            if thumbprint is not None:
+                proven["device"] = thumbprint
+        if "store_account" in drop.limits and request.app_transaction and self._accounts is not None:
+            proven["store_account"] = await self._accounts.account(request.app_transaction)
+        if "email" in drop.limits and call.identity is not None:
+            address = mailbox(call.identity.verified_email)
+            if address is not None:
+                proven["email"] = address
+        return proven
+
+    async def digest(self, drop: Drop, proven: dict[str, str]) -> tuple[PersonKey, ...]:
+        """The person keys of proven values that count in the drop. Raises Retryable."""
+        return await self._keys.of(drop.id, drop.limits, proven)
+
+
+def check_app_transaction(signed: str) -> None:
+    """Check the form of an AppTransaction. Raises InvalidRequest."""
+    refuse_nul(signed)
+    if is_longer(signed, APP_TRANSACTION_LIMIT_BYTES):
+        raise InvalidRequest(f"app_transaction must be at most {APP_TRANSACTION_LIMIT_BYTES} bytes")
