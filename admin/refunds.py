@@ -25,7 +25,7 @@ class RefundDesk:
     """Lists and marks receipts; a change leaves an entry in the audit log. Every method raises DatabaseUnavailable."""
 
     def __init__(self, database: Database, actor: Actor) -> None:
-        """`actor` is who does it, and why."""
+        """`actor`: the name and the reason for the audit log."""
         self._database = database
         self._actor = actor
 
@@ -38,7 +38,7 @@ class RefundDesk:
         return await self._database.fetch(QUERIES["list_refunds_due"], limit)
 
     async def not_restored(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
-        """Those whose refund was taken back after their number had gone."""
+        """Receipts whose refund was reversed after their number had gone to somebody else."""
         return await self._database.fetch(QUERIES["list_not_restored"], limit)
 
     async def export(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:

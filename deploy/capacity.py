@@ -86,7 +86,7 @@ def _pause_s(attempt: int, doubling: bool) -> float:
 def table() -> str:
     """The page's table."""
     lines = [
-        "| buyers in the first minute | mint replicas | a shed buyer comes again | requests a second, at most "
+        "| buyers in the first minute | mint replicas | a shed buyer retries | requests a second, at most "
         "| requests a buyer | gateway workers | the last buyer is answered after |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -5,7 +5,7 @@
 local KEPT_MS = 350
 -- Then one request fetches the next answer. Until it is there, the others get the old one: they would all go to the
 -- service otherwise.
-local FETCHED_MS = 100
+local REFRESH_MS = 100
 local KEPT_LIMIT, LENGTH_LIMIT = 64, 16384
 local TAG_LIMIT = 1024
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
@@ -34,20 +34,20 @@ local function keep(path, answer)
   kept[path] = answer
 end
 
-local function is_fresh(answer, now_ms)
+local function may_be_given(answer, now_ms)
   if now_ms < answer.until_ms then
     return true
   end
-  local is_fetched = answer.is_fetched and now_ms < answer.until_ms + FETCHED_MS
-  answer.is_fetched = true
-  return is_fetched
+  local others_refresh = answer.is_refreshing and now_ms < answer.until_ms + REFRESH_MS
+  answer.is_refreshing = true
+  return others_refresh
 end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
   local path, tags = headers:get(":path"), headers:get("if-none-match")
   local answer = kept[path]
-  if answer ~= nil and is_fresh(answer, handle:timestamp()) then
+  if answer ~= nil and may_be_given(answer, handle:timestamp()) then
     if is_known(tags, answer.etag) then
       handle:respond(answer.not_changed, "")
     else

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -213,6 +214,8 @@ async def _run(kind: str, host: str, port: int, count: int, seconds: float, path
 
 
 def main() -> None:
+    # They share the machine with the suite, and must not cost it the processor time that they would have elsewhere.
+    os.nice(19)
     kind, host, port, count, seconds, *path = sys.argv[1:]
     message = sys.stdin.buffer.read() if kind == "streams" else b""
     said = uvloop.run(_run(kind, host, int(port), int(count), float(seconds), "".join(path), message))

@@ -105,6 +105,12 @@ def test_filters_stand_in_their_order() -> None:
     assert names == ["header_mutation", "lua", "local_ratelimit", "buffer", "grpc_json_transcoder", "router"]
 
 
+def test_thousands_of_new_connections_leave_room_for_the_open_ones() -> None:
+    listeners = {entry["name"]: entry for entry in _generated()["static_resources"]["listeners"]}
+    for door in ("json", "grpc"):
+        assert listeners[door]["max_connections_to_accept_per_socket_event"] <= 8
+
+
 @pytest.mark.parametrize("door", ["json", "grpc"])
 def test_both_doors_are_set_as_an_edge(door: str) -> None:
     manager = _managers(_generated())[door]

@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
 from gateway.routes import load_descriptors
+from suite import PROCESS_OF_PACKAGE
 from tests.integration.gateway.contract import assert_error, assert_nothing_private
 from tests.integration.gateway.peers import (
     RPCS,
@@ -103,11 +104,13 @@ async def _world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         f"/{service.full_name}/{method.name}": ("wallet", message_factory.GetMessageClass(method.input_type), PAGE)
         for method in service.methods
     }
-    async with (
-        running_services(RPCS | rpcs) as services,
-        running_gateway(folder, make_settings(folder, services), descriptors) as gateway,
-    ):
-        yield services, gateway.url
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROCESS_OF_PACKAGE, "vyris.wallet.scratch", "wallet")
+        async with (
+            running_services(RPCS | rpcs) as services,
+            running_gateway(folder, make_settings(folder, services), descriptors) as gateway,
+        ):
+            yield services, gateway.url
 
 
 @pytest.fixture
