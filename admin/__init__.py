@@ -1,1 +1,1 @@
-"""Operators' work: drops, draws, refunds, memberships and people. Each change is audited (`services/audit_log`)."""
+"""Operators' work: drops, draws, refunds, memberships and people. Each change is audited."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.database import Database
 from services.mint.bouncer import Bouncer, BouncerSettings, count_key, redis_client
 from services.mint.recount import DROPS_LIMIT, Recounter
 from services.mint.statements import QUERIES
-from services.storage.database import Database
 
 __all__ = ["Bouncer", "open_bouncer", "read_counts", "rebuild_counts", "write_counts"]
 

@@ -10,7 +10,7 @@ from typing import Final
 from admin.drops import NewDrop
 from services.draw.chains import ROUND_LIMIT, Chain
 from services.draw.maths import read_verifier_key
-from services.runtime.times import rfc3339
+from services.server.runtime.times import rfc3339
 
 VERSION: Final = "vyris-draw-terms-v1"
 SHORTEST_WINDOW: Final = timedelta(hours=24)

@@ -12,7 +12,9 @@ from admin.draw_terms import NewDraw, TermsRefused, write_terms
 from admin.drops import Drop, NewDrop, Progress, create_drop
 from admin.settings import NewDrawSettings
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.draw.chains import QUICKNET, Chain
 from services.draw.closing import count_in
 from services.draw.development_beacon import development_beacon
@@ -21,9 +23,7 @@ from services.draw.maths import terms_hash_of
 from services.draw.relays import RelayRefused, read_signature
 from services.draw.signing import read_signer
 from services.draw.statements import QUERIES as DRAW_QUERIES
-from services.runtime.settings import load
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.settings import load
 
 __all__ = ["DrawDesk", "DrawRefused", "DrawTimes", "NewDraw", "TermsRefused", "create_draw", "plan_draw"]
 

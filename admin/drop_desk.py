@@ -12,14 +12,14 @@ from admin.draws import NewDraw
 from admin.drops import Drop, Environment, NewDrop, Progress
 from admin.settings import NewHoldSettings
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.mint.drop_watch import drop_state
 from services.mint.drops import DropDirectory
 from services.mint.settings import DefaultDropSettings
-from services.runtime.settings import load
-from services.runtime.times import rfc3339
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.settings import load
+from services.server.runtime.times import rfc3339
 
 
 class FixedTerms(Exception):

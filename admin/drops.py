@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import Final
 
 from admin.statements import QUERIES
-from services.audit_log import Actor
+from services.data.audit_log import Actor
+from services.data.storage.connections import Connection
 from services.mint.drops import CAPACITY_LIMIT, TALLY_WRITERS, Drop
 from services.mint.receipts.verified import Environment
-from services.storage.connections import Connection
 from services.supply import RANDOM_BITS
 
 __all__ = ["CAPACITY_LIMIT", "CannotResize", "Drop", "Environment", "NewDrop", "Progress", "create_drop", "resize_drop"]

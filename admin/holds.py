@@ -9,11 +9,11 @@ import asyncpg
 
 from admin.drops import Drop
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.holds.ending import end_hold
 from services.holds.statements import QUERIES as HOLD_QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
 
 STATES: Final = ("HELD", "USED", "RELEASED", "LAPSED")
 

@@ -6,10 +6,10 @@ import asyncpg
 
 from admin.drops import Drop
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.limits import PersonKeys
-from services.storage.connections import Connection
-from services.storage.database import Database
 
 
 class NothingToWaive(Exception):

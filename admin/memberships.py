@@ -10,9 +10,9 @@ from uuid import UUID
 import asyncpg
 
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.database import Database
 from services.mint.revocation import revoke
-from services.storage.database import Database
 
 
 async def read_membership(database: Database, membership_id: UUID) -> asyncpg.Record | None:

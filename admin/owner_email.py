@@ -12,7 +12,7 @@ from uuid import UUID
 import grpc
 
 from admin.settings import OperatorSettings
-from services.audit_log import Actor
+from services.data.audit_log import Actor
 from vyris.error_wire import from_rpc_error
 from vyris.errors import VyrisError
 from vyris.reforge.v1 import operator_pb2, operator_pb2_grpc

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.audit_log import Actor
-from services.storage.database import Database
+from services.data.audit_log import Actor
+from services.data.storage.database import Database
 from services.wallet.issuing import issue_to_operator
 from services.wallet.package import PassPress
 from services.wallet.pass_json import file_name

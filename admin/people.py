@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 from services.mint.revocation import revoke
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 
 # In this order: what refers to a row goes before it.
 FORGOTTEN: Final = (

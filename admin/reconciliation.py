@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from admin.settings import ReconcileSettings
-from services.audit_log import Actor, audited
+from services.data.audit_log import Actor, audited
+from services.data.storage.database import Database
 from services.mint.receipt_kinds import ReceiptKinds, add_app_store
 from services.mint.receipts.settings import accepted_kinds
 from services.mint.refunds.reconciliation import Reconciler
-from services.storage.database import Database
 
 
 async def reconcile_refunds(database: Database, actor: Actor, *, days: int, purchases: int) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from typing import Final
 import asyncpg
 
 from admin.statements import QUERIES
-from services.audit_log import Actor, audited
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 
 ROWS_LIMIT: Final = 10_000
 KEY_BYTES: Final = 32

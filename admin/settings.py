@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.device_proof import DeviceProofSettings
 from services.draw.settings import DrawSigningSettings
+from services.identity.device_proof import DeviceProofSettings
 from services.mint.receipts.settings import ReceiptSettings
-from services.runtime.settings import expanded
+from services.server.runtime.settings import expanded
 
 
 class OperatorSettings(BaseSettings):

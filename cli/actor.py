@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from services.audit_log import REASON_LIMIT, Actor
+from services.data.audit_log import REASON_LIMIT, Actor
 
 NAME_LIMIT: Final = 64
 BY_COMMAND: Final = "by command"

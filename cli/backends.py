@@ -14,9 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from admin.bouncer import Bouncer, open_bouncer
 from cli.console import fail
-from services.storage.database import Database
-from services.storage.failures import DatabaseFailed, DatabaseUnreachable
-from services.storage.settings import PostgresSettings
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseFailed, DatabaseUnreachable
+from services.data.storage.settings import PostgresSettings
 from stack.state import StateFolder, database_place
 
 NO_RIGHT: Final = "42501"  # SQLSTATE insufficient_privilege

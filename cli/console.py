@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.runtime.times import rfc3339
+from services.server.runtime.times import rfc3339
 from stack.printable import printable
 
 P = ParamSpec("P")

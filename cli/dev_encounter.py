@@ -14,8 +14,8 @@ from services.encounter.authority_keys import authority_keys
 from services.encounter.development_key import development_key, has_development_key, public_pem
 from services.encounter.encounter_token import ENCOUNTER_TYP
 from services.encounter.settings import AuthoritySettings
-from services.jose import public_key_from_text
-from services.runtime.settings import WrongSetting, load
+from services.identity.jose import public_key_from_text
+from services.server.runtime.settings import WrongSetting, load
 
 
 def encounter_token(

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.backends import BackendSettings
 from cli.console import fail
-from services.development_keys import read_or_make_p256_key
-from services.runtime.settings import WrongSetting
+from services.identity.development_keys import read_or_make_p256_key
+from services.server.runtime.settings import WrongSetting
 from stack.state import StateFolder
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
 

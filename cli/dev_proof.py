@@ -18,8 +18,8 @@ from pydantic_settings import SettingsConfigDict
 from cli.backends import listed_ports
 from cli.console import fail
 from cli.dev_keys import DeviceName, device_private_key
-from services.device_proof.settings import DeviceProofSettings
-from services.runtime.settings import load
+from services.identity.device_proof.settings import DeviceProofSettings
+from services.server.runtime.settings import load
 from suite import SUITE
 from vyris.device_proof import Target, build_proof, grpc_target, http_target
 from vyris.http_rules import VARIABLE, bindings

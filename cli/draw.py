@@ -15,7 +15,7 @@ from cli.actor import operator
 from cli.console import AsJson, Reason, err, fail, run_async, show, show_one
 from cli.drop import Tier, Year, found_drop
 from cli.spreadsheet import print_csv
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 
 app = typer.Typer(no_args_is_help=True, help="Show, close and cancel draws, enter a round by hand, list winners.")
 

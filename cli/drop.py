@@ -17,10 +17,10 @@ from admin.drop_desk import DropDesk, FixedTerms
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
-from services.runtime.fields import drop_name
-from services.runtime.settings import WrongSetting
-from services.runtime.typed import typed_word
-from services.storage.database import Database
+from services.data.storage.database import Database
+from services.server.runtime.fields import drop_name
+from services.server.runtime.settings import WrongSetting
+from services.server.runtime.typed import typed_word
 from vyris.errors import InvalidRequest, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedule and close drops.")

@@ -12,7 +12,7 @@ from admin.settings import OperatorSettings
 from cli import backends
 from cli.actor import operator
 from cli.console import Reason, err, fail
-from services.runtime.fields import email_address
+from services.server.runtime.fields import email_address
 from vyris.errors import InvalidRequest
 
 

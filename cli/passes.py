@@ -25,7 +25,7 @@ from admin.passes import MissingKeys, PassBuilder
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, out, run_async, show_one
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from vyris.errors import VyrisError
 
 app = typer.Typer(no_args_is_help=True, help="Build, inspect and preview passes.")

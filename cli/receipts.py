@@ -15,7 +15,7 @@ from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, err, fail, run_async, show
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 
 app = typer.Typer(help="Receipts that got no membership, and their refunds.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from services.runtime.settings import EXIT_CONFIGURATION, UNREADABLE_DOTENV, wrong_settings
+from services.server.runtime.settings import EXIT_CONFIGURATION, UNREADABLE_DOTENV, wrong_settings
 from stack.refusal import StackRefused
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from services.runtime.times import rfc3339
+from services.server.runtime.times import rfc3339
 from stack.printable import printable
 
 FILE_LIMIT_BYTES: Final = 64 << 20

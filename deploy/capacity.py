@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from services.batching.batcher import WAIT_LIMIT_S
+from services.data.batching.batcher import WAIT_LIMIT_S
 
 STEP_S: Final = 0.1
 RUSH_S: Final = 10.0

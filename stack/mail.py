@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from services.runtime.whole_file import write_whole
+from services.server.runtime.whole_file import write_whole
 from stack.probes import answers_smtp
 from stack.processes import ProcessSpec, Tier
 from stack.state import StateFolder

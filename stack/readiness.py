@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from services.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN
+from services.server.runtime.settings import EXIT_CONFIGURATION, EXIT_PORT_TAKEN
 from stack.log_lines import last_words
 from stack.processes import ProcessSpec
 from stack.refusal import StackRefused

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import suite
-from services.storage.settings import postgres_url
+from services.data.storage.settings import postgres_url
 
 
 class StateSettings(BaseSettings):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from services.runtime.whole_file import write_whole
+from services.server.runtime.whole_file import write_whole
 from stack.refusal import StackRefused
 
 # sockaddr_un has 108 bytes with the closing zero. Our longest name: supervisord binds

@@ -19,16 +19,16 @@ from typing import Final
 import asyncpg
 import structlog
 
-from services import failpoints
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass, try_lock
 from services.draw.chains import Chain
 from services.draw.maths import HASH_BYTES, Checkpoint, LeafTree, checkpoint_origin
 from services.draw.signing import DrawSigner
 from services.draw.statements import QUERIES
 from services.draw.terms import Terms
-from services.runtime.times import rfc3339
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import LockClass, try_lock
+from services.server import failpoints
+from services.server.runtime.times import rfc3339
 
 LEAVES_A_PAGE: Final = 1_000
 # A statement that began before the close ends within its own time limit.

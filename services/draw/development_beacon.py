@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from services.development_keys import read_or_make_secret
 from services.draw.chains import GROUP_ORDER, Chain, public_key_of, round_point
-from services.runtime.settings import WrongSetting
+from services.identity.development_keys import read_or_make_secret
+from services.server.runtime.settings import WrongSetting
 
 SECRET_NAME: Final = "draw_beacon.secret"  # noqa: S105 - a file's name
 GENESIS_TIME: Final = 1_767_225_600  # 2026-01-01

@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from services.data.storage.database import Database
 from services.draw.closing import leaves_of
 from services.draw.maths import LeafTree
 from services.draw.statements import QUERIES
 from services.draw.terms import Terms
 from services.mint.drops import Drop
-from services.runtime.times import rfc3339
-from services.storage.database import Database
+from services.server.runtime.times import rfc3339
 from vyris.draw.v1 import draw_pb2
 from vyris.errors import NotFound
 

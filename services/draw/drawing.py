@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from services import failpoints
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.draw import maths, metrics
 from services.draw.closing import leaves_of, locked_draw
 from services.draw.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server import failpoints
 from services.supply.returns import WRITER
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
 

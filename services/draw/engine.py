@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.batching.batcher import Batcher
+from services.data.batching.batcher import Batcher
+from services.data.storage.database import LONG_TRANSACTION_S, Database
 from services.draw import metrics
 from services.draw.chains import QUICKNET
 from services.draw.development_beacon import DevelopmentBeacon
@@ -31,8 +32,7 @@ from services.draw.worker import (
     able_signer,
 )
 from services.mint.drops import Drop
-from services.runtime.background import Loop
-from services.storage.database import LONG_TRANSACTION_S, Database
+from services.server.runtime.background import Loop
 from vyris.errors import NotFound, NotOffered, Retryable, VyrisError
 
 WAITING_LIMIT = 4_096

@@ -21,15 +21,15 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from services import failpoints
-from services.batching.batcher import Group
+from services.data.batching.batcher import Group
+from services.data.storage.bisection import around_refused
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseUnavailable, DataRejected
 from services.draw.maths import SALT_BYTES, leaf, leaf_hash
 from services.draw.statements import QUERIES
 from services.limits import PersonKey, key_columns
 from services.mint.drops import Drop
-from services.storage.bisection import around_refused
-from services.storage.database import Database
-from services.storage.failures import DatabaseUnavailable, DataRejected
+from services.server import failpoints
 from vyris.errors import DropNotOpen, LimitReached, Retryable, VyrisError
 
 ENTRIES_A_PERSON: Final = 10

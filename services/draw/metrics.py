@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from services.runtime.metrics import by_labels
+from services.server.runtime.metrics import by_labels
 
 DROP: Final = ("tier", "year")
 

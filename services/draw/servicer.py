@@ -12,9 +12,9 @@ from services.draw.entering import EntryOrder
 from services.draw.maths import order_key
 from services.holds.proven_keys import ProvenKeys, check_app_transaction
 from services.mint.drops import Drop, DropDirectory
-from services.runtime.call import Call
-from services.runtime.fields import drop_name, email_address, known_uuid, opaque_id, refuse_nul
-from services.runtime.times import rfc3339
+from services.server.runtime.call import Call
+from services.server.runtime.fields import drop_name, email_address, known_uuid, opaque_id, refuse_nul
+from services.server.runtime.times import rfc3339
 from vyris.draw.v1 import draw_pb2
 from vyris.errors import DropNotOpen, NotFound, VyrisError
 

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from services.development_keys import lock_key
 from services.draw.maths import note_key_id, signed_note, verifier_key
-from services.runtime.settings import WrongSetting
-from services.runtime.whole_file import write_whole
+from services.identity.development_keys import lock_key
+from services.server.runtime.settings import WrongSetting
+from services.server.runtime.whole_file import write_whole
 
 PROMISE_TYPE: Final = "vyris-promise+jwt"
 PROMISE_VERSION: Final = "vyris-promise-v1"

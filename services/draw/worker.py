@@ -13,6 +13,8 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseFailed
 from services.draw import closing, drawing, metrics
 from services.draw.chains import Chain
 from services.draw.development_beacon import DevelopmentBeacon
@@ -20,8 +22,6 @@ from services.draw.relays import Relays
 from services.draw.signing import DrawSigner
 from services.draw.statements import QUERIES
 from services.draw.terms import Terms
-from services.storage.database import Database
-from services.storage.failures import DatabaseFailed
 
 DRAWS_A_ROUND: Final = 100
 ENTRIES_A_TRANSACTION: Final = 5_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.device_proof import DeviceProofs
+from services.data.storage.database import Database
 from services.encounter.authority_keys import AuthorityKeys, authority_keys
 from services.encounter.development_key import development_key, public_pem
 from services.encounter.device_signed import DeviceSignedEncounters
@@ -16,11 +16,11 @@ from services.encounter.recording import Recorder
 from services.encounter.register import Register
 from services.encounter.servicer import EncounterServicer
 from services.encounter.settings import EncounterSettings
-from services.runtime.background import Loop
-from services.runtime.boundary import Endpoint
-from services.runtime.process import Hosted, run
-from services.runtime.settings import WrongSetting, load
-from services.storage.database import Database
+from services.identity.device_proof import DeviceProofs
+from services.server.runtime.background import Loop
+from services.server.runtime.boundary import Endpoint
+from services.server.runtime.process import Hosted, run
+from services.server.runtime.settings import WrongSetting, load
 from vyris.encounter.v1 import encounter_pb2
 
 

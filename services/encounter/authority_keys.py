@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.jose import (
+from services.identity.jose import (
     KeyRefused,
     NotStrict,
     PublicKey,
@@ -16,7 +16,7 @@ from services.jose import (
     public_key_from_text,
     read_object,
 )
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 
 SETTING: Final = "ENCOUNTER_JWT_PUBLIC_KEY"
 # Each key without a name is one more signature to check for a token without kid.

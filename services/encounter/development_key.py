@@ -11,9 +11,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.development_keys import lock_key, read_or_make_p256_key
-from services.runtime.settings import WrongSetting
-from services.runtime.whole_file import write_whole
+from services.identity.development_keys import lock_key, read_or_make_p256_key
+from services.server.runtime.settings import WrongSetting
+from services.server.runtime.whole_file import write_whole
 
 PRIVATE_NAME: Final = "encounter_private.pem"
 PUBLIC_NAME: Final = "encounter_public.pem"

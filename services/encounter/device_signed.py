@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 
-from services.device_proof import ClaimedProof, DeviceProofs
-from services.device_proof.spending import spend
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.encounter.encounter_token import Meeting, prove
 from services.encounter.register import Encounter, Register
 from services.encounter.statements import QUERIES
-from services.jose import Token, stored_public_key
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs
+from services.identity.device_proof.spending import spend
+from services.identity.jose import Token, stored_public_key
 from vyris.errors import Retryable, Unauthorized, VyrisError
 
 # A caller that sends tokens with invented key names must not occupy every connection of the pool.

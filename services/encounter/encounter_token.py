@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.jose import (
+from services.identity.jose import (
     PLAIN_JWT,
     PublicKey,
     Token,
@@ -28,7 +28,7 @@ from services.jose import (
     text_claim,
     verify_token,
 )
-from services.runtime.fields import known_uuid
+from services.server.runtime.fields import known_uuid
 from vyris.errors import NotFound
 
 ENCOUNTER_TYP: Final = "vyris-encounter+jwt"

@@ -8,15 +8,15 @@ from uuid import UUID
 
 import asyncpg
 
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
-from services.device_proof.spending import spend
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.encounter.page_token import Position, decode, encode
 from services.encounter.register import Encounter
 from services.encounter.statements import QUERIES
-from services.ownership import known_membership_id, require_live, unknown_membership
-from services.runtime.fields import refuse_nul
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
+from services.identity.device_proof.spending import spend
+from services.identity.ownership import known_membership_id, require_live, unknown_membership
+from services.server.runtime.fields import refuse_nul
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest
 

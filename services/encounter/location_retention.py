@@ -6,11 +6,11 @@ from typing import Final
 
 import structlog
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass, try_lock
 from services.encounter import metrics
 from services.encounter.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import LockClass, try_lock
 
 ROWS_A_ROUND: Final = 1_000
 INTERVAL_S: Final = 60.0

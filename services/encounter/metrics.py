@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from services.runtime.metrics import LATENCY_BUCKETS_S, by_labels
+from services.server.runtime.metrics import LATENCY_BUCKETS_S, by_labels
 
 ENCOUNTERS = by_labels(Counter("vyris_encounters", "Answers to encounter tokens", ["outcome"]))
 BATCH_TOKENS = Histogram(

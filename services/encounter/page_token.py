@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.jose import NotStrict, decode_base64url
+from services.identity.jose import NotStrict, decode_base64url
 from vyris.device_keys import base64url
 from vyris.errors import InvalidRequest
 

@@ -10,14 +10,14 @@ from typing import TypeAlias
 
 import structlog
 
-from services.batching.batcher import Batcher, Group
+from services.data.batching.batcher import Batcher, Group
+from services.data.storage.bisection import around_refused
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseUnavailable, DataRejected
 from services.encounter import metrics
 from services.encounter.encounter_token import ProvenMeeting
 from services.encounter.register import Encounter, Register
 from services.encounter.settings import EncounterSettings
-from services.storage.bisection import around_refused
-from services.storage.database import Database
-from services.storage.failures import DatabaseUnavailable, DataRejected
 from vyris.errors import Conflict, Retryable, VyrisError
 
 log = structlog.get_logger(__name__)

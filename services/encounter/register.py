@@ -10,10 +10,10 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.columns import sparse
 from services.encounter.encounter_token import Meeting, ProvenMeeting
 from services.encounter.statements import QUERIES
-from services.runtime.times import rfc3339
-from services.storage.columns import sparse
+from services.server.runtime.times import rfc3339
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import Conflict, Unauthorized, VyrisError
 

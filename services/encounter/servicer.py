@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.device_proof import claimed_proof
 from services.encounter import metrics
 from services.encounter.authority_keys import AuthorityKeys
 from services.encounter.device_signed import DeviceSignedEncounters
@@ -13,8 +12,9 @@ from services.encounter.encounter_token import TimeLimits, prove, read_encounter
 from services.encounter.history import History
 from services.encounter.recording import Recorder
 from services.encounter.register import Encounter
-from services.jose import TokenRefused
-from services.runtime.call import Call
+from services.identity.device_proof import claimed_proof
+from services.identity.jose import TokenRefused
+from services.server.runtime.call import Call
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest, Unauthorized, VyrisError
 

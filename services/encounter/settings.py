@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.device_proof import DeviceProofSettings
-from services.runtime.settings import ServiceSettings
-from services.storage.settings import PostgresSettings
+from services.data.storage.settings import PostgresSettings
+from services.identity.device_proof import DeviceProofSettings
+from services.server.runtime.settings import ServiceSettings
 from suite import port_field
 
 

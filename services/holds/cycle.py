@@ -23,15 +23,15 @@ from uuid import UUID
 
 import structlog
 
-from services import failpoints
-from services.batching.batcher import Group
+from services.data.batching.batcher import Group
+from services.data.storage.bisection import around_refused
+from services.data.storage.failures import DatabaseUnavailable, DataRejected
 from services.holds.register import HoldOrder, HoldRegister, HoldRow, Outcome, Taken
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.grant import Grant
 from services.mint.stock import FROM_THE_START, Stock
-from services.storage.bisection import around_refused
-from services.storage.failures import DatabaseUnavailable, DataRejected
+from services.server import failpoints
 from vyris.errors import DropNotOpen, HeldOut, LimitReached, Retryable, SoldOut, VyrisError
 
 log = structlog.get_logger(__name__)

@@ -13,16 +13,16 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from services import failpoints
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass, try_lock
 from services.holds import metrics
 from services.holds.statements import QUERIES
 from services.limits import release_keys
 from services.limits.statements import QUERIES as LIMIT_QUERIES
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import DropDirectory
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import LockClass, try_lock
+from services.server import failpoints
 from services.supply import Returned, put_back, serve_line
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
 

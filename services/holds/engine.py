@@ -11,16 +11,16 @@ from uuid import UUID
 
 import asyncpg
 
-from services.batching.batcher import Batcher
+from services.data.batching.batcher import Batcher
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.holds import metrics
 from services.holds.cycle import HoldCycle, Recount, TakenHold
 from services.holds.ending import FORGET_INTERVAL_S, Forgetting, Lapses, end_hold
 from services.holds.register import HoldOrder, HoldRegister
 from services.mint.bouncer import Bouncer
 from services.mint.drops import TALLY_WRITERS, Drop, DropDirectory
-from services.runtime.background import Loop
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.background import Loop
 from services.supply import Returned
 from services.supply.settings import HoldSettings
 from vyris.errors import VyrisError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from services.runtime.metrics import by_labels
+from services.server.runtime.metrics import by_labels
 
 TAKES = by_labels(Counter("vyris_hold_takes", "Answers to requests for a hold", ["outcome"]))
 # Those that a membership came of are counted by the mint.

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from services.device_proof import ClaimedProof, DeviceProofs
-from services.jose import KeyRefused, public_key_from_text
-from services.runtime.fields import opaque_id
+from services.identity.device_proof import ClaimedProof, DeviceProofs
+from services.identity.jose import KeyRefused, public_key_from_text
+from services.server.runtime.fields import opaque_id
 from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import InvalidRequest, Unauthorized
 

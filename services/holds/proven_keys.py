@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from services.device_proof import DeviceProofs, claimed_proof
 from services.holds.proven_device import proven_thumbprint
+from services.identity.device_proof import DeviceProofs, claimed_proof
 from services.limits import PersonKey, PersonKeys, mailbox
 from services.mint.drops import Drop
-from services.runtime.call import Call
-from services.runtime.fields import is_longer, refuse_nul
+from services.server.runtime.call import Call
+from services.server.runtime.fields import is_longer, refuse_nul
 from vyris.errors import InvalidRequest
 
 APP_TRANSACTION_LIMIT_BYTES: Final = 49_152

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.database import Database
 from services.holds.statements import QUERIES
 from services.limits import PersonKey, key_columns
-from services.storage.database import Database
 
 
 class HoldOrder(NamedTuple):

@@ -12,9 +12,9 @@ from services.holds.engine import HoldEngine
 from services.holds.proven_keys import ProvenKeys, check_app_transaction
 from services.holds.register import HoldOrder
 from services.mint.drops import Drop, DropDirectory
-from services.runtime.call import Call
-from services.runtime.fields import drop_name, known_uuid, opaque_id
-from services.runtime.times import rfc3339
+from services.server.runtime.call import Call
+from services.server.runtime.fields import drop_name, known_uuid, opaque_id
+from services.server.runtime.times import rfc3339
 from vyris.errors import HoldExpired, LimitReached, NotFound, VyrisError
 from vyris.holds.v1 import holds_pb2
 

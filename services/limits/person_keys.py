@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.limits.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
 
 SECRETS_LIMIT: Final = 1_000
 

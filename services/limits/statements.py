@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.storage.queries import Queries
+from services.data.storage.queries import Queries
 
 QUERIES: Final = Queries.beside(__file__)

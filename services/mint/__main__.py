@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from services.device_proof import DeviceProofs
+from services.data.storage.database import Database
 from services.draw.development_beacon import development_beacon
 from services.draw.engine import running_draws
 from services.draw.servicer import DrawServicer
@@ -14,6 +14,8 @@ from services.draw.signing import read_signer
 from services.holds.engine import running_holds
 from services.holds.proven_keys import ProvenKeys
 from services.holds.servicer import HoldServicer
+from services.identity.device_proof import DeviceProofs
+from services.identity.user_tokens import opened_user_tokens
 from services.limits import PersonKeys
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import DropDirectory
@@ -27,13 +29,11 @@ from services.mint.refunds.reconciliation import ROUND_LIMIT_S, Reconciler
 from services.mint.servicer import MintServicer
 from services.mint.settings import MintSettings
 from services.mint.suite_health import INTERVAL_S, PeersProbe, SuiteHealth
-from services.runtime.background import Loop
-from services.runtime.boundary import Endpoint
-from services.runtime.process import Hosted, run
-from services.runtime.settings import load
-from services.runtime.tls import certificates
-from services.storage.database import Database
-from services.user_tokens import opened_user_tokens
+from services.server.runtime.background import Loop
+from services.server.runtime.boundary import Endpoint
+from services.server.runtime.process import Hosted, run
+from services.server.runtime.settings import load
+from services.server.runtime.tls import certificates
 from suite import peers_of
 from vyris.draw.v1 import draw_pb2
 from vyris.holds.v1 import holds_pb2

@@ -12,10 +12,10 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.mint import metrics
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
 
 INTERVAL_S: Final = 30.0
 # To count over a drop of ten million keeps a core busy for a second or two: it is done so much more rarely.

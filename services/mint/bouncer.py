@@ -22,8 +22,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
-from services import tracing
 from services.mint import metrics
+from services.server import tracing
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

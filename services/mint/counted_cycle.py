@@ -6,11 +6,11 @@ goes through the ordinary cycle, with the statement that looks at limits.
 
 from __future__ import annotations
 
+from services.data.storage.failures import DatabaseUnavailable, DataRejected
 from services.mint import metrics
 from services.mint.cycle import Groups, MintCycle, ReceiptGroup
 from services.mint.grant import Grant
 from services.mint.ledger import MintRow, Outcome
-from services.storage.failures import DatabaseUnavailable, DataRejected
 
 UNIQUE_VIOLATION = "SQLSTATE 23505"
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import asyncpg
 
+from services.data.storage.database import Database
 from services.mint.drops import Drop
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.runtime.times import rfc3339
-from services.storage.database import Database
+from services.server.runtime.times import rfc3339
 from vyris.errors import NotFound
 from vyris.mint.v1 import mint_pb2
 

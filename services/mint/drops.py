@@ -8,9 +8,9 @@ from typing import Final
 
 import asyncpg
 
+from services.data.storage.database import Database
 from services.mint.receipts.verified import Environment
 from services.mint.statements import QUERIES
-from services.storage.database import Database
 from vyris.errors import NotFound
 
 CAPACITY_LIMIT: Final = 10_000_000

@@ -7,7 +7,8 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from services.batching.batcher import Batcher
+from services.data.batching.batcher import Batcher
+from services.data.storage.database import Database
 from services.mint import metrics
 from services.mint.audit import INTERVAL_S as AUDIT_INTERVAL_S
 from services.mint.audit import REST as AUDIT_REST
@@ -20,8 +21,7 @@ from services.mint.ledger import CountedLedger, Ledger, MintOrder
 from services.mint.reaper import CATCHING_UP_S, Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
-from services.runtime.background import Loop
-from services.storage.database import Database
+from services.server.runtime.background import Loop
 from vyris.errors import VyrisError
 
 # Drops whose batches run at once. With eight drops and no bound a batch held one receipt, and the process minted 860 a

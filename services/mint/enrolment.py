@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
-from services.device_proof.spending import FUTURE_LEEWAY_S, STALE_MESSAGE, is_fresh
+from services.data.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
+from services.identity.device_proof.spending import FUTURE_LEEWAY_S, STALE_MESSAGE, is_fresh
 from services.mint.ledger import EnrolledDevice
-from services.storage.database import Database
 from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import Unauthorized
 

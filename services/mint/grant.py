@@ -6,9 +6,9 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from services import failpoints
 from services.mint import metrics
 from services.mint.bouncer import Bouncer
+from services.server import failpoints
 
 
 class Grant:

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.columns import sparse
+from services.data.storage.database import Database
 from services.limits import PersonKey, key_columns
 from services.mint.receipts.verified import VerifiedReceipt
 from services.mint.statements import QUERIES
-from services.storage.columns import sparse
-from services.storage.database import Database
 
 
 class EnrolledDevice(NamedTuple):

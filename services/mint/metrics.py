@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.runtime.metrics import LATENCY_BUCKETS_S, TracedHistogram, by_labels
+from services.server.runtime.metrics import LATENCY_BUCKETS_S, TracedHistogram, by_labels
 
 MINTS = by_labels(Counter("vyris_mints", "Answers to mint requests", ["outcome"]))
 BATCH_RECEIPTS = Histogram(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.jose import KeyRefused, public_key_from_text
+from services.identity.jose import KeyRefused, public_key_from_text
 from services.mint.ledger import EnrolledDevice
 from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES, TRANSACTION_ID_LIMIT_BYTES
-from services.runtime.fields import drop_name, email_address, is_longer, is_opaque_id, opaque_id, refuse_nul
+from services.server.runtime.fields import drop_name, email_address, is_longer, is_opaque_id, opaque_id, refuse_nul
 from vyris.errors import InvalidReceipt, InvalidRequest
 from vyris.mint.v1 import mint_pb2
 

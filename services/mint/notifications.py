@@ -10,7 +10,7 @@ from services.mint.receipts.app_store_signatures import TEXT_LIMIT_BYTES as APP_
 from services.mint.receipts.merchant_signatures import TEXT_LIMIT_BYTES as MERCHANT_LIMIT_BYTES
 from services.mint.refunds.application import Refunds
 from services.mint.refunds.notice import Notice
-from services.runtime.fields import is_longer, refuse_nul
+from services.server.runtime.fields import is_longer, refuse_nul
 from vyris.errors import InvalidRequest, Unauthorized
 
 IGNORED: Final = "IGNORED"

@@ -1,8 +1,8 @@
 """The reaper: PENDING receipts that nobody finishes get a reason, so that they can be refunded.
 
 The grace is longer than any caller waits, so that hardly ever a process still works on what is reaped. Where one does
-(it pursues begun work without callers, see `services/batching`), and where a receipt is sent again afterwards, it can
-still mint: the claim takes FAILED receipts, too.
+(it pursues begun work without callers, see `services/data/batching`), and where a receipt is sent again afterwards, it
+can still mint: the claim takes FAILED receipts, too.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from services import failpoints
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseUnavailable
+from services.data.storage.locks import LockClass, try_lock
 from services.mint import metrics
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.failures import DatabaseUnavailable
-from services.storage.locks import LockClass, try_lock
+from services.server import failpoints
 
 LOOK_BACK: Final = timedelta(days=7)
 RECEIPTS_A_ROUND: Final = 1_000

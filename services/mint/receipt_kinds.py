@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from services.jwks import opened_keys, p256_key
+from services.data.storage.database import Database
+from services.identity.jwks import opened_keys, p256_key
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.app_transactions import AppTransactions
@@ -20,8 +21,7 @@ from services.mint.receipts.verified import Environment, ReceiptVerifier
 from services.mint.refunds.app_store import AppStoreNotices
 from services.mint.refunds.apple_history import AppleHistory
 from services.mint.refunds.merchant import MerchantNotices
-from services.runtime.settings import WrongSetting
-from services.storage.database import Database
+from services.server.runtime.settings import WrongSetting
 
 
 @dataclass

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services import failpoints
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import WHOLE, LockClass, try_lock, wait_for_lock
 from services.mint import metrics
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.drops import Drop
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import WHOLE, LockClass, try_lock, wait_for_lock
+from services.server import failpoints
 
 # The newest; the count of an older one is put right when somebody asks for it and it is in doubt.
 DROPS_LIMIT: Final = 10_000

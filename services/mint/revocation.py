@@ -10,11 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
-from services import audit_log
+from services.data import audit_log
+from services.data.storage.connections import Connection
 from services.limits import release_keys
 from services.mint.drops import OPERATOR_WRITER
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
 from services.supply import put_back
 
 

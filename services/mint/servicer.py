@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from services.device_proof import claimed_proof
+from services.identity.device_proof import claimed_proof
 from services.limits import PersonKeys, mailbox
 from services.mint.drop_watch import DropWatch, environment_mark
 from services.mint.drops import Drop, DropDirectory
@@ -15,8 +15,8 @@ from services.mint.mint_request import CheckedMintRequest, checked
 from services.mint.notifications import Notifications
 from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
 from services.mint.receipts.verifiers import ReceiptVerifiers
-from services.runtime.call import Call
-from services.runtime.fields import drop_name, known_uuid
+from services.server.runtime.call import Call
+from services.server.runtime.fields import drop_name, known_uuid
 from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed
 from vyris.mint.v1 import mint_pb2
 

@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import suite
-from services.device_proof import DeviceProofSettings
+from services.data.storage.settings import PostgresSettings
 from services.draw.settings import DrawSettings
+from services.identity.device_proof import DeviceProofSettings
+from services.identity.user_tokens import UserTokenSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
-from services.runtime.fields import TIER_FORM, YEAR_FORM
-from services.runtime.settings import ServiceSettings
-from services.storage.settings import PostgresSettings
+from services.server.runtime.fields import TIER_FORM, YEAR_FORM
+from services.server.runtime.settings import ServiceSettings
 from services.supply.settings import HoldSettings
-from services.user_tokens import UserTokenSettings
 
 Addresses = Annotated[str, Field(pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-9]{1,5})*)?$")]
 

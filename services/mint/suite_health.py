@@ -16,8 +16,8 @@ import structlog
 from google.api.httpbody_pb2 import HttpBody
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.runtime.call import Call
-from services.runtime.tls import Certificates
+from services.server.runtime.call import Call
+from services.server.runtime.tls import Certificates
 from vyris.errors import Retryable
 from vyris.suite.v1 import suite_pb2
 
@@ -52,7 +52,7 @@ class PeerProbe:
     """Asks one replica's gRPC health.
 
     By a channel that blocks, in a thread: `grpc.aio` would keep one that waits for gRPC core all the time, and takes
-    every other event from the server's (services/grpc_server).
+    every other event from the server's (services/server/grpc_server).
     """
 
     def __init__(self, address: str, service: str, certificates: Certificates | None = None) -> None:

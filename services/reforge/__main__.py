@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from services.device_proof import DeviceProofs
+from services.data.storage.database import Database
+from services.identity.device_proof import DeviceProofs
+from services.identity.user_tokens import opened_user_tokens
 from services.reforge.confirmation import Confirmation
 from services.reforge.delays import Delays
 from services.reforge.device_email_changes import DeviceEmailChanges
@@ -25,13 +27,11 @@ from services.reforge.servicer import ReforgeServicer
 from services.reforge.settings import ReforgeSettings, sender_of, token_key
 from services.reforge.smtp import MailServer
 from services.reforge.tokens import TokenKey
-from services.runtime.background import Loop
-from services.runtime.boundary import Endpoint
-from services.runtime.process import Hosted, run
-from services.runtime.settings import load
-from services.runtime.tls import parse_names
-from services.storage.database import Database
-from services.user_tokens import opened_user_tokens
+from services.server.runtime.background import Loop
+from services.server.runtime.boundary import Endpoint
+from services.server.runtime.process import Hosted, run
+from services.server.runtime.settings import load
+from services.server.runtime.tls import parse_names
 from vyris.reforge.v1 import operator_pb2, reforge_pb2
 
 log = structlog.get_logger(__name__)

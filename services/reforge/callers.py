@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.runtime.call import Call
+from services.server.runtime.call import Call
 
 UNKNOWN: Final = "an unknown address"
 

@@ -18,6 +18,8 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.reforge import metrics
 from services.reforge.delays import Delays
 from services.reforge.lookups import find_request, lock_request
@@ -25,8 +27,6 @@ from services.reforge.mail_facts import request_facts, shown_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
 from services.reforge.tokens import Purpose, TokenKey, has_code_form
-from services.storage.connections import Connection
-from services.storage.database import Database
 from vyris.errors import Expired, InvalidRequest, Unauthorized
 
 WRONG_CODES_LIMIT: Final = 5

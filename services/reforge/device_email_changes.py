@@ -17,10 +17,12 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from services import audit_log
-from services.device_proof import ClaimedProof, DeviceProofs
-from services.device_proof.spending import spend
-from services.ownership import require_live
+from services.data import audit_log
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs
+from services.identity.device_proof.spending import spend
+from services.identity.ownership import require_live
 from services.reforge.delays import Delays
 from services.reforge.device_say import refuse_overruled, require_proof
 from services.reforge.email_application import apply_email_change, notify_old_address
@@ -29,8 +31,6 @@ from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
-from services.storage.connections import Connection
-from services.storage.database import Database
 from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, RateLimited
 
 

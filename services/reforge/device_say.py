@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
+from services.data.storage.connections import Connection
+from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
 from services.reforge.statements import QUERIES
-from services.storage.connections import Connection
 from vyris.errors import Unauthorized
 
 MISSING = "A proof by the membership's device is required (header DPoP), or the link's token"

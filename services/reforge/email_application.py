@@ -6,11 +6,11 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.connections import Connection
 from services.reforge.delays import Delays
 from services.reforge.mail_facts import shown_membership, shown_time
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES
-from services.storage.connections import Connection
 
 
 async def apply_email_change(connection: Connection, change_id: UUID, delays: Delays) -> bool:

@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from services import audit_log
+from services.data import audit_log
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.reforge.delays import Delays
 from services.reforge.email_application import apply_email_change, notify_old_address
 from services.reforge.statements import QUERIES, lock_membership, read_membership
 from services.reforge.tokens import Purpose, TokenKey, digest
-from services.runtime.times import rfc3339
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.times import rfc3339
 from vyris.errors import InvalidRequest
 
 # Prefix of `asked_by` for an operator's change. Without it an operator named "device" would look like a device.

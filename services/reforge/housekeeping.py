@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from services.device_proof.spending import purge as purge_proofs
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.identity.device_proof.spending import purge as purge_proofs
 from services.reforge.delays import Delays
 from services.reforge.email_application import apply_email_change
 from services.reforge.statements import QUERIES, lock_membership
-from services.storage.connections import Connection
-from services.storage.database import Database
 
 INTERVAL_S: Final = 5.0
 PURGE_LIMIT: Final = 1_000

@@ -9,9 +9,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
-from services.device_proof.spending import spend
-from services.jose import PublicKey
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
+from services.identity.device_proof.spending import spend
+from services.identity.jose import PublicKey
 from services.reforge import metrics
 from services.reforge.device_say import refuse_overruled
 from services.reforge.mail_facts import request_facts
@@ -19,8 +21,6 @@ from services.reforge.outbox import MailKind, enqueue
 from services.reforge.settings import ReforgeSettings
 from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
 from services.reforge.tokens import Purpose, TokenKey, digest
-from services.storage.connections import Connection
-from services.storage.database import Database
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
 

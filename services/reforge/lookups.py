@@ -7,12 +7,12 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.reforge.statements import QUERIES, lock_membership
 from services.reforge.tokens import Purpose, digest, same_digest
-from services.runtime.fields import known_uuid
-from services.runtime.typed import pasted_token
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.fields import known_uuid
+from services.server.runtime.typed import pasted_token
 from vyris.errors import NotFound
 
 _BY_TOKEN: Final = {

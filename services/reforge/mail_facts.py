@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.runtime.fields import shown_tier
+from services.server.runtime.fields import shown_tier
 
 NAME_LIMIT: Final = 48
 _LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")

@@ -14,7 +14,7 @@ import jinja2
 from services.reforge.outbox import Mail, MailKind
 from services.reforge.smtp import About, NotSent
 from services.reforge.tokens import Purpose, TokenKey
-from services.runtime.typed import typed_address
+from services.server.runtime.typed import typed_address
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 

@@ -13,12 +13,12 @@ import asyncio
 import asyncpg
 import structlog
 
+from services.data.storage.outbox import Outbox
 from services.reforge import metrics
 from services.reforge.mail_messages import MailWriter
 from services.reforge.outbox import BATCH_LIMIT, Mail, read_mail
 from services.reforge.smtp import About, MailServer, NotSent
-from services.runtime.typed import typed_address
-from services.storage.outbox import Outbox
+from services.server.runtime.typed import typed_address
 
 log = structlog.get_logger(__name__)
 

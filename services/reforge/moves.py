@@ -11,14 +11,14 @@ from uuid import UUID
 
 import asyncpg
 
-from services.device_proof import ClaimedProof, DeviceProofs, named_thumbprint
-from services.device_proof.spending import spend
-from services.ownership import require_live
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs, named_thumbprint
+from services.identity.device_proof.spending import spend
+from services.identity.ownership import require_live
 from services.reforge.device_say import MISSING
 from services.reforge.statements import QUERIES, read_membership
-from services.runtime.times import rfc3339
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.server.runtime.times import rfc3339
 from vyris.errors import Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 

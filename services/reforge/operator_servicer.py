@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.audit_log import REASON_LIMIT
-from services.ownership import known_membership_id
+from services.data.audit_log import REASON_LIMIT
+from services.identity.ownership import known_membership_id
 from services.reforge.email_changes import EmailChanges
 from services.reforge.mail_worker import MailWorker
-from services.runtime.call import Call
-from services.runtime.fields import email_address, refuse_nul
-from services.runtime.times import rfc3339
-from services.runtime.tls import has_name_of
+from services.server.runtime.call import Call
+from services.server.runtime.fields import email_address, refuse_nul
+from services.server.runtime.times import rfc3339
+from services.server.runtime.tls import has_name_of
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import operator_pb2
 

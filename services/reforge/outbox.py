@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.outbox import Outbox, OutboxLimits, OutboxStatements
 from services.reforge.statements import QUERIES
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.outbox import Outbox, OutboxLimits, OutboxStatements
 
 # Sent side by side, so that a batch takes no longer than its slowest mail and ends inside the lease.
 BATCH_LIMIT: Final = 5

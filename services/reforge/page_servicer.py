@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import asyncpg
 from google.api.httpbody_pb2 import HttpBody
 
+from services.data.storage.database import Database
 from services.reforge.confirmation import Confirmation, refuse_ended
 from services.reforge.device_email_changes import DeviceEmailChanges, refuse_unconfirmable
 from services.reforge.lookups import UNKNOWN_TOKEN, find_request, find_subject
@@ -18,9 +19,8 @@ from services.reforge.pages import Page, Pages
 from services.reforge.reversal import Reversal, refuse_settled, refuse_settled_change
 from services.reforge.statements import QUERIES
 from services.reforge.tokens import Purpose
-from services.runtime.call import HTTP_STATUS_KEY, Call
-from services.runtime.fields import refuse_nul
-from services.storage.database import Database
+from services.server.runtime.call import HTTP_STATUS_KEY, Call
+from services.server.runtime.fields import refuse_nul
 from vyris.errors import InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 

@@ -12,10 +12,12 @@ from uuid import UUID
 
 import asyncpg
 
-from services import audit_log
-from services.device_proof import ClaimedProof, DeviceProofs, VerifiedProof, named_thumbprint
-from services.device_proof.spending import spend
-from services.ownership import known_membership_id, require_live
+from services.data import audit_log
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof, named_thumbprint
+from services.identity.device_proof.spending import spend
+from services.identity.ownership import known_membership_id, require_live
 from services.reforge import metrics
 from services.reforge.confirmation import ENDED, refuse_ended
 from services.reforge.delays import Delays
@@ -32,8 +34,6 @@ from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.rollback import EndedBy, take_back_email_change, take_back_move
 from services.reforge.statements import QUERIES, lock_membership, read_membership
 from services.reforge.tokens import Purpose
-from services.storage.connections import Connection
-from services.storage.database import Database
 from vyris.errors import Expired, NotFound, Unauthorized
 
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
+from services.data.storage.connections import Connection
 from services.reforge.mail_facts import request_facts, shown_membership
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES, append_moved
-from services.storage.connections import Connection
 from vyris.errors import Expired
 
 EndedBy = Literal["device", "mailbox"]

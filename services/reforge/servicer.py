@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from services.device_proof import claimed_proof
-from services.jose import KeyRefused, PublicKey, public_key_from_text
-from services.ownership import known_membership_id
+from services.data.storage.database import Database
+from services.identity.device_proof import claimed_proof
+from services.identity.jose import KeyRefused, PublicKey, public_key_from_text
+from services.identity.ownership import known_membership_id
 from services.reforge.callers import network_address
 from services.reforge.confirmation import Confirmation
 from services.reforge.device_email_changes import DeviceEmailChanges, RequestedChange
@@ -16,10 +17,9 @@ from services.reforge.page_servicer import PageServicer
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
 from services.reforge.tokens import Purpose
-from services.runtime.call import Call
-from services.runtime.fields import email_address, opaque_id, refuse_nul
-from services.runtime.times import rfc3339
-from services.storage.database import Database
+from services.server.runtime.call import Call
+from services.server.runtime.fields import email_address, opaque_id, refuse_nul
+from services.server.runtime.times import rfc3339
 from vyris.errors import InvalidRequest
 from vyris.reforge.v1 import reforge_pb2
 

@@ -8,13 +8,13 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from services.device_proof import DeviceProofSettings
+from services.data.storage.settings import PostgresSettings
+from services.identity.device_proof import DeviceProofSettings
+from services.identity.user_tokens import UserTokenSettings
 from services.reforge.smtp import is_smtp_url
 from services.reforge.tokens import TokenKey, development_secret
-from services.runtime.fields import email_address
-from services.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
-from services.storage.settings import PostgresSettings
-from services.user_tokens import UserTokenSettings
+from services.server.runtime.fields import email_address
+from services.server.runtime.settings import Secret, ServiceSettings, WrongSetting, base_url
 from suite import port_field
 
 # The owner needs time to open the mailbox: a day has a morning and an evening in every time zone. With less, an
@@ -120,7 +120,7 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         return self.reforge_code == "on" or (self.reforge_code == "" and self.production)
 
     def refuse_conveniences(self) -> None:
-        """Check production's rules for this service, besides `services.production`. Raises `WrongSetting`."""
+        """Check production's rules for this service, besides `services.server.production`. Raises `WrongSetting`."""
         if not self.production:
             return
         if not self.reforge_token_key.get_secret_value():

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import asyncpg
 
-from services import audit_log
-from services.ownership import require_owner, unknown_membership
-from services.storage.connections import Connection
-from services.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
-from services.storage.queries import Queries
+from services.data import audit_log
+from services.data.storage.connections import Connection
+from services.data.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
+from services.data.storage.queries import Queries
+from services.identity.ownership import require_owner, unknown_membership
 
 QUERIES: Final = Queries.beside(__file__)
 

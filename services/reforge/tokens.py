@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import read_or_make_secret
-from services.runtime.typed import typed_digits
+from services.identity.development_keys import read_or_make_secret
+from services.server.runtime.typed import typed_digits
 from vyris.device_keys import base64url
 
 CODE_DIGITS: Final = 6

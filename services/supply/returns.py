@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from services.storage.connections import Connection
-from services.storage.locks import LockClass, wait_for_lock
+from services.data.storage.connections import Connection
+from services.data.storage.locks import LockClass, wait_for_lock
 from services.supply.statements import QUERIES
 
 WRITER: Final = 0  # the tally's row of what is not done by a batch

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from services.device_proof import DeviceProofs
-from services.runtime.background import Loop
-from services.runtime.boundary import Endpoint
-from services.runtime.process import Hosted, run
-from services.runtime.settings import load
-from services.storage.database import Database
-from services.user_tokens import opened_user_tokens
+from services.data.storage.database import Database
+from services.identity.device_proof import DeviceProofs
+from services.identity.user_tokens import opened_user_tokens
+from services.server.runtime.background import Loop
+from services.server.runtime.boundary import Endpoint
+from services.server.runtime.process import Hosted, run
+from services.server.runtime.settings import load
 from services.wallet.apns import ApnsClient
 from services.wallet.google_wallet import google_issuer
 from services.wallet.housekeeping import INTERVAL_S, Housekeeping

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from services.wallet.signing import SigningCredentials
 
 TIMEOUT_S: Final = 10.0

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.development_keys import lock_key
-from services.runtime.whole_file import write_whole
+from services.identity.development_keys import lock_key
+from services.server.runtime.whole_file import write_whole
 from services.wallet.certificates import (
     COMMON_NAME_PREFIX,
     DEVELOPMENT_QUALIFIER,

@@ -15,8 +15,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from services.runtime.fields import shown_tier
-from services.runtime.settings import WrongSetting, expanded
+from services.server.runtime.fields import shown_tier
+from services.server.runtime.settings import WrongSetting, expanded
 from services.wallet.artwork.palettes import palette_for
 from services.wallet.pass_json import PassFacts
 from services.wallet.phrases import LANGUAGES, NOT_PAID, SANDBOX, translate

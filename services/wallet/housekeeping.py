@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.storage.database import Database
+from services.data.storage.database import Database
 from services.wallet.statements import QUERIES
 
 INTERVAL_S: Final = 30.0

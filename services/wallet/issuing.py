@@ -15,13 +15,13 @@ from uuid import UUID
 
 import asyncpg
 
-from services.audit_log import Actor, audited
-from services.device_proof import VerifiedProof
-from services.device_proof.spending import spend
-from services.ownership import require_live, require_owner, unknown_membership
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import LockClass, wait_for_hashed_locks
+from services.data.audit_log import Actor, audited
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass, wait_for_hashed_locks
+from services.identity.device_proof import VerifiedProof
+from services.identity.device_proof.spending import spend
+from services.identity.ownership import require_live, require_owner, unknown_membership
 from services.wallet.pass_json import PassFacts
 from services.wallet.statements import QUERIES
 from vyris.errors import Retryable

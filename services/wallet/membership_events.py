@@ -19,9 +19,9 @@ from uuid import UUID
 
 import structlog
 
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import LockClass, wait_for_hashed_locks
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass, wait_for_hashed_locks
 from services.wallet.apns import KEPT_FOR_S
 from services.wallet.statements import QUERIES
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.runtime.fields import shown_tier
+from services.server.runtime.fields import shown_tier
 from services.wallet.artwork.palettes import Colour, palette_for
 from services.wallet.phrases import ABOUT, NOT_PAID, SANDBOX
 

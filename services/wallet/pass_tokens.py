@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from services.development_keys import read_or_make_secret
+from services.identity.development_keys import read_or_make_secret
 from vyris.device_keys import base64url
 
 SCHEME: Final = "ApplePass"
@@ -19,7 +19,7 @@ KEY_FILE: Final = "pass_auth_key"
 
 
 class PassTokens:
-    """Makes and checks tokens with one key, a secret (`services.runtime.settings.Secret`)."""
+    """Makes and checks tokens with one key, a secret (`services.server.runtime.settings.Secret`)."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()

@@ -1,7 +1,7 @@
 """Sends the pushes that updates owe: at least once, with growing pauses, never for ever.
 
 A push was written in the transaction of its update. The number of attempts and the next due time live in the row, so
-retries survive restarts (`services/storage/outbox.py`).
+retries survive restarts (`services/data/storage/outbox.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 import asyncpg
 import structlog
 
-from services.storage.database import Database
-from services.storage.outbox import Outbox, OutboxLimits, OutboxStatements
+from services.data.storage.database import Database
+from services.data.storage.outbox import Outbox, OutboxLimits, OutboxStatements
 from services.wallet import metrics
 from services.wallet.apns import ApnsClient, PushAnswer, PushOutcome
 from services.wallet.statements import QUERIES

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
 
-from services.device_proof import DeviceProofs, VerifiedProof, claimed_proof
-from services.ownership import known_membership_id
-from services.runtime.call import HTTP_STATUS_KEY, Call
-from services.runtime.fields import opaque_id, refuse_nul
-from services.storage.database import Database
+from services.data.storage.database import Database
+from services.identity.device_proof import DeviceProofs, VerifiedProof, claimed_proof
+from services.identity.ownership import known_membership_id
+from services.server.runtime.call import HTTP_STATUS_KEY, Call
+from services.server.runtime.fields import opaque_id, refuse_nul
 from services.wallet.device_logs import DeviceLogs
 from services.wallet.google_wallet import GoogleIssuer
 from services.wallet.issuing import issue_pass

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from services.device_proof import DeviceProofSettings
-from services.runtime.settings import Secret, ServiceSettings
-from services.storage.settings import PostgresSettings
-from services.user_tokens import UserTokenSettings
+from services.data.storage.settings import PostgresSettings
+from services.identity.device_proof import DeviceProofSettings
+from services.identity.user_tokens import UserTokenSettings
+from services.server.runtime.settings import Secret, ServiceSettings
 from suite import port_field
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from services.wallet import metrics
 from services.wallet.certificates import (
     CertificateProblem,

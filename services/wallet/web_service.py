@@ -14,9 +14,9 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final
 from uuid import UUID
 
-from services.runtime.fields import is_longer, known_uuid, refuse_nul
-from services.storage.connections import Connection
-from services.storage.database import Database
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.server.runtime.fields import is_longer, known_uuid, refuse_nul
 from services.wallet.pass_json import PassFacts, PassState
 from services.wallet.pass_tokens import PassTokens
 from services.wallet.statements import QUERIES

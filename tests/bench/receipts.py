@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from services.jose import read_token, verify_token
+from services.identity.jose import read_token, verify_token
 from services.mint.receipts.app_store import AppStoreVerifier
 from services.mint.receipts.app_store_signatures import AppStoreSignatures
 from services.mint.receipts.verified import ReceiptClaim

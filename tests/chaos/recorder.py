@@ -10,9 +10,9 @@ import asyncpg
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from services.data.storage.connections import CONNECTION_FAILURES
 from services.mint.bouncer import count_key
 from services.mint.drops import Drop
-from services.storage.connections import CONNECTION_FAILURES
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import History, Sample
 

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from services.data.storage.connections import CONNECTION_FAILURES
 from services.mint.drops import Drop
 from services.mint.revocation import revoke
-from services.storage.connections import CONNECTION_FAILURES
 from tests.chaos.clients import Clients
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import DONE, FULFILLED, HELD, UNKNOWN, History, Operation

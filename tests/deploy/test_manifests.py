@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from cli.settings_reference import settings
-from services.runtime.settings import ServiceSettings
-from services.storage.settings import PostgresSettings
+from services.data.storage.settings import PostgresSettings
+from services.server.runtime.settings import ServiceSettings
 from stack.ports import PortTaker
 from suite import NAMES, SUITE
 from tests.deploy.manifests import (

@@ -12,7 +12,7 @@ import grpc
 import typer
 
 from stack.local import Stack
-from tests.unit.grpc_server.raw_caller import raw_caller
+from tests.unit.server.grpc_server.raw_caller import raw_caller
 from vyris.client.connection import channel_options
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 

@@ -11,15 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from admin.drops import Drop, NewDrop, create_drop, resize_drop
-from services.audit_log import Actor
+from services.data.audit_log import Actor
+from services.data.storage.database import Database
 from services.mint.bouncer import Bouncer, count_key
 from services.mint.cycle import MintAnswer
 from services.mint.engine import MintEngine, running_engine
 from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
 from services.mint.settings import MintSettings
-from services.runtime.background import running
-from services.storage.database import Database
+from services.server.runtime.background import running
 
 _tiers = itertools.count(1)
 

@@ -30,11 +30,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.api.httpbody_pb2 import HttpBody
 
-from services.jose import public_key_from_text
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
+from services.identity.jose import public_key_from_text
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error

@@ -23,7 +23,7 @@ from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier, Verif
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from services.jose import PLAIN_JWT, Token, TokenRefused, read_token, verify_token
+from services.identity.jose import PLAIN_JWT, Token, TokenRefused, read_token, verify_token
 from services.mint.receipts.chain_queue import ChainDisproven, ChainQueue
 from services.mint.receipts.pace import Pace
 from services.mint.receipts.proven_chains import CHAINS_LIMIT, Chain, ProvenChains, ReadChain

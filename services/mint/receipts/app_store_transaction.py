@@ -16,7 +16,7 @@ from appstoreserverlibrary.models.Type import Type
 
 from services.mint.receipts.app_store_signatures import NotSigned, known_environment
 from services.mint.receipts.verified import TRANSACTION_ID_LIMIT_BYTES, Environment, receipt_key
-from services.runtime.fields import is_longer
+from services.server.runtime.fields import is_longer
 
 KIND: Final = "app-store"
 

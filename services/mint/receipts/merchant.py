@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.jose import TokenRefused, text_claim
+from services.identity.jose import TokenRefused, text_claim
 from services.mint.receipts.form import looks_like_plain_jws
 from services.mint.receipts.merchant_signatures import KIND, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import (
@@ -25,7 +25,7 @@ from services.mint.receipts.verified import (
     receipt_key,
     refused,
 )
-from services.runtime.fields import drop_name
+from services.server.runtime.fields import drop_name
 from vyris.errors import InvalidReceipt, InvalidRequest
 
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from services.jose import KeyRefused, PublicKey, stored_public_key
+from services.data.storage.database import Database
+from services.identity.jose import KeyRefused, PublicKey, stored_public_key
 from services.mint.statements import QUERIES
-from services.storage.database import Database
 
 KEYS_LIMIT: Final = 256
 READ_AGAIN_S: Final = 5.0

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from services.jose import (
+from services.identity.jose import (
     PLAIN_JWT,
     PublicKey,
     Token,
@@ -25,7 +25,7 @@ from services.jose import (
     text_claim,
     verify_token,
 )
-from services.jwks import PublishedKeys
+from services.identity.jwks import PublishedKeys
 from services.mint.receipts.merchant_keys import MerchantKeys
 from vyris.errors import Retryable
 

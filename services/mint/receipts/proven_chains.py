@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.jose import KeyRefused, PublicKey, public_key_from_text
+from services.identity.jose import KeyRefused, PublicKey, public_key_from_text
 
 CHAINS_LIMIT: Final = 32
 

@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings
 
 from services.mint.receipts.verified import DropName
 from services.mint.refunds.apple_history import ApiKey
-from services.runtime.fields import drop_name
-from services.runtime.settings import WrongSetting, expanded
+from services.server.runtime.fields import drop_name
+from services.server.runtime.settings import WrongSetting, expanded
 from vyris.errors import InvalidRequest
 
 ROOT_FILE_LIMIT_BYTES: Final = 65_536

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from services.jose import NUMERIC_DATE_LIMIT
+from services.identity.jose import NUMERIC_DATE_LIMIT
 from services.mint.receipts.app_store_signatures import MILLISECONDS, AppStoreSignatures, NotSigned, known_environment
 from services.mint.receipts.app_store_transaction import (
     KIND,

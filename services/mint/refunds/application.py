@@ -16,13 +16,13 @@ from uuid import UUID
 
 import structlog
 
+from services.data.storage.connections import Connection
+from services.data.storage.database import Database
+from services.data.storage.locks import MINT_PURCHASE, wait_for_key
 from services.mint import metrics
 from services.mint.refunds.notice import Notice
 from services.mint.refunds.statements import QUERIES
 from services.mint.revocation import restore, revoke
-from services.storage.connections import Connection
-from services.storage.database import Database
-from services.storage.locks import MINT_PURCHASE, wait_for_key
 
 REVERSED: Final = "REFUND_REVERSED"
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from services.jose import TokenRefused, numeric_date, replay_id, text_claim
+from services.identity.jose import TokenRefused, numeric_date, replay_id, text_claim
 from services.mint.receipts.merchant import merchant_key
 from services.mint.receipts.merchant_signatures import KIND, REFUND_TYP, MerchantSignatures, sandbox_claim
 from services.mint.receipts.verified import Environment

@@ -16,6 +16,7 @@ from typing import Final, get_args
 
 import structlog
 
+from services.data.storage.database import Database
 from services.mint.receipts.app_store_signatures import NotSigned
 from services.mint.receipts.app_store_transaction import KIND
 from services.mint.receipts.verified import Environment
@@ -24,7 +25,6 @@ from services.mint.refunds.apple_history import AppleHistory, HistoryUnreadable
 from services.mint.refunds.application import IGNORED_LIMIT, Refunds
 from services.mint.refunds.notice import Event, Notice
 from services.mint.refunds.statements import QUERIES
-from services.storage.database import Database
 from vyris.errors import Retryable, Unauthorized
 
 HISTORY: Final = timedelta(days=179)  # Apple keeps 180

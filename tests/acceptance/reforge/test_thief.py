@@ -17,10 +17,10 @@ import asyncpg
 import httpx
 import pytest
 
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from stack.local import Stack
 from tests.acceptance.reforge.journey import MAIL_LIMIT_S, Journey, new_device
 from tests.stand_ins.reforge_service import METHODS, Device, move_back, text_of

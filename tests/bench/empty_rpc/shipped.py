@@ -14,10 +14,10 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from pydantic import Field
 
-from services.runtime.boundary import Endpoint
-from services.runtime.call import Call
-from services.runtime.process import Hosted, run
-from services.runtime.settings import ServiceSettings, load
+from services.server.runtime.boundary import Endpoint
+from services.server.runtime.call import Call
+from services.server.runtime.process import Hosted, run
+from services.server.runtime.settings import ServiceSettings, load
 from tests.bench.empty_rpc.answer import held, minted
 from vyris.errors import NotFound
 from vyris.holds.v1 import holds_pb2

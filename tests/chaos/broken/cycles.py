@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from services.batching.batcher import Batcher, Group
+from services.data.batching.batcher import Batcher, Group
+from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseUnavailable
+from services.data.storage.queries import statement_name
 from services.mint import cycle
 from services.mint.bouncer import Bouncer
 from services.mint.cycle import MintCycle
 from services.mint.ledger import Ledger, MintOrder, MintRow, Outcome
 from services.mint.stock import Stock
-from services.storage.database import Database
-from services.storage.failures import DatabaseUnavailable
-from services.storage.queries import statement_name
 from tests.chaos.broken.statements import replace_in
 from vyris.errors import InvalidReceipt, ReceiptUsed
 

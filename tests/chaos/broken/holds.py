@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from services.data.storage.queries import Queries
 from services.holds.statements import QUERIES as HOLD_QUERIES
 from services.limits.statements import QUERIES as LIMIT_QUERIES
 from services.mint.statements import QUERIES as MINT_QUERIES
-from services.storage.queries import Queries
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
 
 

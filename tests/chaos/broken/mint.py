@@ -6,8 +6,8 @@ import sys
 
 from services.mint.__main__ import build
 from services.mint.settings import MintSettings
-from services.runtime.process import run
-from services.runtime.settings import load
+from services.server.runtime.process import run
+from services.server.runtime.settings import load
 from tests.chaos.broken.variants import VARIANTS
 
 if __name__ == "__main__":

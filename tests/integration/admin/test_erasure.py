@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from admin.people import erase_user
-from services.audit_log import Actor
+from services.data.audit_log import Actor
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.mint.ledger import EnrolledDevice
 from services.mint.revocation import restore, revoke
 from services.reforge.statements import lock_membership
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.push_outbox import PushOutbox

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from admin.drops import NewDrop, create_drop
 from admin.refunds import RefundDesk
 from cli.main import app
-from services.audit_log import Actor
+from services.data.audit_log import Actor
 from services.mint.refunds.notice import Notice
 from tests.integration.mint.receipts.notices import START, mint_of, notice, told
 from tests.stand_ins.mint_engine import Mint, MintMaker, order

@@ -16,10 +16,10 @@ import typer
 
 from cli.main import app
 from schema.migrate import MIGRATIONS
-from services.audit_log import Actor, Unaudited, audited
+from services.data.audit_log import Actor, Unaudited, audited
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.draw.chains import QUICKNET
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from stack.local import Stack
 from stack.state import database_place
 from tests.fresh_database import fresh_database

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from admin.draws import NewDraw, create_draw
 from admin.drops import NewDrop
+from services.data.storage.database import Database
 from services.draw.chains import QUICKNET, round_point
 from services.draw.development_beacon import DevelopmentBeacon
 from services.draw.document import build_document
@@ -28,7 +29,6 @@ from services.holds.ending import Lapses
 from services.limits import PersonKeys
 from services.mint.cycle import MintAnswer
 from services.mint.drops import Drop, DropDirectory
-from services.storage.database import Database
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.draw.v1 import draw_pb2
 from vyris.errors import VyrisError

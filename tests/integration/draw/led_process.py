@@ -6,12 +6,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from services import failpoints
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.draw.chains import QUICKNET
 from services.draw.relays import Relays
 from services.draw.worker import Beacons, DrawWorker
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
+from services.server import failpoints
 from tests.integration.draw.conftest import BEACON, SIGNER
 
 

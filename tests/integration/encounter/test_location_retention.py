@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass
+from services.data.storage.settings import PostgresSettings
 from services.encounter.location_retention import ROWS_A_ROUND, LocationRetention
-from services.storage.database import Database
-from services.storage.locks import LockClass
-from services.storage.settings import PostgresSettings
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from services.data.storage.database import Database
 from services.encounter.encounter_token import Meeting, ProvenMeeting
 from services.encounter.recording import Recorder
 from services.encounter.register import Encounter, Register
 from services.encounter.settings import EncounterSettings
-from services.storage.database import Database
 from tests.stand_ins.encounter_service import Members, add_member
 from vyris.errors import Conflict, Retryable
 

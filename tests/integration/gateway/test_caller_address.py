@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 
-from services.runtime.call import CALLER_ADDRESS_KEY
+from services.server.runtime.call import CALLER_ADDRESS_KEY
 from tests.integration.gateway.peers import Gateway, Services, make_settings, running_gateway
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 

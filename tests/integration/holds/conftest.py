@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from admin.drops import NewDrop, create_drop
+from services.data.storage.database import Database
 from services.holds.cycle import TakenHold
 from services.holds.ending import Lapses
 from services.holds.engine import HoldEngine, running_holds
@@ -21,7 +22,6 @@ from services.limits import PersonKeys
 from services.mint.cycle import MintAnswer
 from services.mint.drops import Drop, DropDirectory
 from services.mint.ledger import EnrolledDevice
-from services.storage.database import Database
 from services.supply.settings import HoldSettings
 from tests.hold_trials.supply_sum import SUM, check_sum
 from tests.stand_ins.mint_engine import Mint, MintMaker

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from admin.refunds import RefundDesk
-from services.audit_log import Actor
+from services.data.audit_log import Actor
 from services.holds.cycle import TakenHold
 from services.mint.cycle import MintAnswer
 from services.mint.revocation import revoke

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from admin.drops import CannotResize, NewDrop, create_drop
+from services.data.storage.connections import Connection
+from services.data.storage.failures import DatabaseUnavailable, DataRejected
 from services.mint.drop_watch import DropWatch
 from services.mint.drops import TALLY_WRITERS, DropDirectory
 from services.mint.revocation import revoke
-from services.storage.connections import Connection
-from services.storage.failures import DatabaseUnavailable, DataRejected
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import NotFound
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from admin.refunds import RefundDesk
-from services.audit_log import Actor
+from services.data.audit_log import Actor
 from services.mint.ledger import EnrolledDevice
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 from vyris.errors import DropNotOpen, InvalidReceipt, ReceiptUsed, Retryable, SoldOut

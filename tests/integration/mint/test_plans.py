@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.data.storage.connections import Connection
 from services.mint.statements import QUERIES
-from services.storage.connections import Connection
 from tests.bench.claim_plan import PARAMETER_TYPES
 from tests.stand_ins.mint_engine import MintMaker
 

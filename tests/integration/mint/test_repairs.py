@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from services.data.storage.database import Database
+from services.data.storage.locks import LockClass
 from services.mint.reaper import Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
-from services.runtime.background import Loop, running
-from services.storage.database import Database
-from services.storage.locks import LockClass
+from services.server.runtime.background import Loop, running
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from services import failpoints
 from services.mint.revocation import revoke
+from services.server import failpoints
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import SoldOut
 

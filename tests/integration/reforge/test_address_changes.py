@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.reforge.email_changes import EmailChanges
 from services.reforge.tokens import TokenKey
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from tests.stand_ins.reforge_service import Device, World, text_of, token_in
 from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2

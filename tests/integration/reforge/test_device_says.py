@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.reforge.email_changes import EmailChanges
 from services.reforge.tokens import TokenKey
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
 from vyris.reforge.v1 import reforge_pb2

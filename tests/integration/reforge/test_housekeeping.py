@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from services.data.storage.database import Database
+from services.data.storage.settings import PostgresSettings
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
-from services.storage.database import Database
-from services.storage.settings import PostgresSettings
 from tests.stand_ins.reforge_service import Device, World
 
 RETENTION_D = 30

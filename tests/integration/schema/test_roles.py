@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from schema.migrate import MIGRATIONS
-from services.storage.database import Database
-from services.storage.queries import Queries
-from services.storage.settings import PostgresSettings
+from services.data.storage.database import Database
+from services.data.storage.queries import Queries
+from services.data.storage.settings import PostgresSettings
 from suite import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -70,7 +70,7 @@ async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str,
     """Postgres checks permissions when it explains a statement, whatever the parameters would be."""
     folders = [REPOSITORY / "services" / name for name in (service, *HOSTED.get(service, ()))]
     if service in PROOF_SERVICES:
-        folders.append(REPOSITORY / "services" / "device_proof")
+        folders.append(REPOSITORY / "services" / "identity" / "device_proof")
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
     explained, refused = 0, []
     for file in (file for folder in folders for file in folder.rglob("queries.sql")):
@@ -89,7 +89,7 @@ async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str,
 
 @pytest.mark.parametrize("service", NAMES)
 async def test_nothing_is_readable_that_no_statement_of_the_service_names(service: str, database_url: str) -> None:
-    names = (service, "device_proof", *HOSTED.get(service, ()))
+    names = (service, "identity/device_proof", *HOSTED.get(service, ()))
     folders = [REPOSITORY / "services" / name for name in names]
     words = {
         word

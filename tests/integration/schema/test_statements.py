@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.storage.queries import Queries
+from services.data.storage.queries import Queries
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FOLDERS = ("admin", "cli", "deploy", "gateway", "services", "stack")

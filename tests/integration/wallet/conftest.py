@@ -14,10 +14,10 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.grpc_server.completions import Completions
-from services.grpc_server.server import Server
-from services.runtime.background import running
-from services.runtime.boundary import method_handlers
+from services.server.grpc_server.completions import Completions
+from services.server.grpc_server.server import Server
+from services.server.runtime.background import running
+from services.server.runtime.boundary import method_handlers
 from services.wallet.__main__ import build
 from services.wallet.settings import WalletSettings
 from services.wallet.signing_setup import credentials_from

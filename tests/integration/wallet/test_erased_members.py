@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from admin.people import erase_user
-from services.audit_log import Actor
-from services.storage.database import Database
+from services.data.audit_log import Actor
+from services.data.storage.database import Database
 from services.wallet.housekeeping import Housekeeping
 from services.wallet.settings import WalletSettings
 from tests.integration.admin.test_erasure import everything

@@ -12,9 +12,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from services.runtime.background import Loop, running
-from services.storage.database import Database
-from services.storage.outbox import Outbox as StoredOutbox
+from services.data.storage.database import Database
+from services.data.storage.outbox import Outbox as StoredOutbox
+from services.server.runtime.background import Loop, running
 from services.wallet import metrics, push_outbox
 from services.wallet.apns import ApnsClient
 from services.wallet.membership_events import EventFollower

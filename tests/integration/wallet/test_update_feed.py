@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.storage.database import Database
+from services.data.storage.database import Database
 from services.wallet.membership_events import EventFollower
 from services.wallet.settings import WalletSettings
 from services.wallet.statements import QUERIES

@@ -18,7 +18,7 @@ from admin.drops import NewDrop
 from services.draw.chains import QUICKNET
 from services.draw.signing import DrawSigner, key_name, read_signer
 from services.draw.terms import Terms
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 CLOSES = NOON + timedelta(hours=24)

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from services.encounter.authority_keys import authority_keys
-from services.jose import public_key_from_text
-from services.runtime.settings import WrongSetting
+from services.identity.jose import public_key_from_text
+from services.server.runtime.settings import WrongSetting
 from tests.signers.encounter import Signer
 from vyris.device_keys import public_jwk
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.encounter.development_key import PRIVATE_NAME, PUBLIC_NAME, development_key, public_pem
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 
 
 def test_the_key_is_made_once_and_the_private_file_is_the_owners_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from services.encounter.encounter_token import Location, TimeLimits, prove, read_encounter
-from services.jose import TokenRefused, public_key_from_text
+from services.identity.jose import TokenRefused, public_key_from_text
 from tests.signers.encounter import Signer, compact, hostile_tokens, twin
 
 LIMITS = TimeLimits(max_age_s=300, max_lifetime_s=3_600)

@@ -10,9 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from services.grpc_server.completions import Completions
-from services.grpc_server.server import Server
 from services.mint.suite_health import PeersProbe, SuiteHealth
+from services.server.grpc_server.completions import Completions
+from services.server.grpc_server.server import Server
 from vyris.errors import Retryable
 
 

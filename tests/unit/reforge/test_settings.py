@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.reforge.settings import ReforgeSettings, sender_of, token_key
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from stack.state import StateFolder
 
 PRODUCTION = {

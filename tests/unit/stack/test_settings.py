@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.runtime.settings import EXIT_CONFIGURATION
+from services.server.runtime.settings import EXIT_CONFIGURATION
 from stack.settings import StackSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from services.wallet.google_wallet import SAVE_URL, google_issuer
 from services.wallet.pass_json import PassFacts
 from services.wallet.settings import WalletSettings

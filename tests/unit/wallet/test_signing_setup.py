@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from services.wallet.settings import WalletSettings
 from services.wallet.signing import SigningCredentials
 from services.wallet.signing_setup import apns_origin, credentials_from, tokens_from, web_service_url

@@ -21,7 +21,7 @@ from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.mint.refunds import apple_history
 from services.mint.refunds.application import Refunds
 from services.mint.refunds.reconciliation import Findings, Reconciler
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner, now_ms
 from tests.stand_ins.app_store_api import DAY_MS, AppStoreApi, app_store_api
 from tests.stand_ins.mint_engine import Mint, MintMaker

@@ -17,7 +17,7 @@ from gateway.openapi.document import PAGES, build
 from gateway.pages.__main__ import STATIC, made
 from gateway.routes import http_routes, load_descriptors
 from gateway.static_pages import load_pages
-from services.runtime import fields
+from services.server.runtime import fields
 from vyris.errors import ERRORS_BY_REASON, VyrisError
 
 DOCUMENT = build(Api.load())

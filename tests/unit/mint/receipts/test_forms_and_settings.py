@@ -13,7 +13,7 @@ from services.mint.receipt_kinds import ReceiptKinds, ready_kinds
 from services.mint.receipts.settings import ReceiptSettings, products, root_certificates
 from services.mint.receipts.verified import ReceiptClaim
 from services.mint.receipts.verifiers import ReceiptVerifiers
-from services.runtime.settings import WrongSetting
+from services.server.runtime.settings import WrongSetting
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
 from tests.signers.merchant import ISSUER, MerchantSigner
 from vyris.errors import InvalidReceipt

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from services.jwks import PublishedKeys, p256_key
+from services.identity.jwks import PublishedKeys, p256_key
 from services.mint.receipts.merchant import MerchantVerifier
 from services.mint.receipts.merchant_signatures import MerchantSignatures
 from services.mint.receipts.verified import ReceiptClaim, VerifiedReceipt

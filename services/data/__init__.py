@@ -1,0 +1,1 @@
+"""Postgres and Redis: connections, named statements, locks, outboxes, batches, the audit log."""

@@ -1,6 +1,0 @@
-"""Bearer tokens of an identity provider: they prove that a call with a `user_id` comes from that user."""
-
-from services.user_tokens.settings import UserTokenSettings
-from services.user_tokens.verification import UserTokens, opened_user_tokens
-
-__all__ = ["UserTokenSettings", "UserTokens", "opened_user_tokens"]

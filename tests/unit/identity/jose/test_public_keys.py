@@ -1,0 +1,61 @@
+"""Keys that callers send: which are accepted, and what is said of the others."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from services.identity.jose import KeyRefused, public_key_from_text, stored_public_key
+from tests.signers.keys import HOSTILE_KEYS, JWK, PEM, jwk
+
+
+@pytest.mark.parametrize("name", HOSTILE_KEYS)
+def test_a_hostile_key_is_refused_with_its_reason(name: str) -> None:
+    text, reason = HOSTILE_KEYS[name]
+    with pytest.raises(KeyRefused) as refusal:
+        public_key_from_text(text)
+    assert reason in refusal.value.message
+    assert "\n" not in refusal.value.message
+
+
+def test_pem_and_jwk_of_one_key_are_stored_alike() -> None:
+    from_pem, from_jwk = public_key_from_text(PEM), public_key_from_text(json.dumps(JWK))
+    assert from_pem.canonical == from_jwk.canonical
+    assert from_pem.thumbprint == from_jwk.thumbprint
+
+
+def test_line_ends_of_windows_and_a_missing_last_one_are_accepted() -> None:
+    assert public_key_from_text(PEM.replace("\n", "\r\n")).thumbprint == public_key_from_text(PEM.strip()).thumbprint
+
+
+def test_the_stored_text_hashes_to_the_thumbprint() -> None:
+    key = public_key_from_text(PEM)
+    digest = hashlib.sha256(key.canonical.encode()).digest()
+    assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == key.thumbprint
+
+
+def test_the_thumbprint_is_that_of_the_published_example() -> None:
+    # The key and its thumbprint as printed in RFC 9449, sections 4.1 and 6.1.
+    example = (
+        '{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",'
+        '"y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}'
+    )
+    assert public_key_from_text(example).thumbprint == "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+
+
+def test_a_stored_key_is_parsed_once() -> None:
+    canonical = public_key_from_text(PEM).canonical
+    assert stored_public_key(canonical) is stored_public_key(canonical)
+
+
+def test_a_stored_key_in_another_spelling_is_refused() -> None:
+    with pytest.raises(KeyRefused):
+        stored_public_key(json.dumps(JWK))
+
+
+def test_members_that_describe_the_key_are_not_stored() -> None:
+    described = public_key_from_text(jwk(kid="phone", use="sig", alg="ES256", key_ops=["verify"]))
+    assert described.canonical == public_key_from_text(PEM).canonical
