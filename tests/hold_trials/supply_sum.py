@@ -34,8 +34,10 @@ async def sum_watched(database_url: str, drop_id: int) -> AsyncIterator[list[Map
     connection = await asyncpg.connect(database_url)
     samples: list[Mapping[str, Any]] = []
 
+    is_over = asyncio.Event()
+
     async def watch() -> None:
-        while True:
+        while not is_over.is_set():
             samples.append(await connection.fetchrow(SUM, drop_id))
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
@@ -43,10 +45,10 @@ async def sum_watched(database_url: str, drop_id: int) -> AsyncIterator[list[Map
     try:
         yield samples
     finally:
-        watching.cancel()
-        failed = (await asyncio.gather(watching, return_exceptions=True))[0]
+        is_over.set()
+        await asyncio.wait([watching])
         await connection.close()
-    assert isinstance(failed, asyncio.CancelledError), failed
+    watching.result()
     assert samples
     for row in samples:
         check_sum(row)
