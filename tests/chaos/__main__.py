@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
 import typer
@@ -37,6 +37,9 @@ def campaign(
     ] = 20,
     seed: Annotated[int | None, typer.Option(help="Repeat the run of this seed alone.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Inflict these faults instead of the seed's.")] = None,
+    sale: Annotated[
+        Literal["direct", "hold"] | None, typer.Option(help="How drops sell; without it every third by hold.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Begin no further run after so many minutes.")] = 600.0,
     capacity_limit: CapacityLimit = 2_000,
     folder: Folder = Path(".vyris/chaos"),
@@ -51,7 +54,7 @@ def campaign(
     seeds = [seed] if seed is not None else range(first, first + runs)
     with campaign_stack() as stack:
         limited = (number for number in seeds if time.monotonic() < until_s)
-        run_seeds(stack, limited, results, _tell, capacity_limit=capacity_limit, kinds=tuple(kind or ()))
+        run_seeds(stack, limited, results, _tell, capacity_limit=capacity_limit, kinds=tuple(kind or ()), sale=sale)
     told = results.read()
     out.print(by_fault(told))
     out.print(f"Failing runs lie in {folder}; `python -m tests.chaos --seed N` repeats one.")
