@@ -509,8 +509,8 @@ class Draw:
         moved = f" THE ANNOUNCED ROUND {self.terms.round} WAS REPLACED BY ROUND {last.round}, as the root came late."
         doubt = (
             f" THE OPERATOR REFUSED {len(earlier)} SIGNED CHECKPOINT{'S' if len(earlier) > 1 else ''} AS TOO LATE, for "
-            f"round {', '.join(str(one.round) for one in earlier)}. If nobody read this before that round, the operator "
-            "may have seen its result first: ask why the root was late."
+            f"round {', '.join(str(one.round) for one in earlier)}. If nobody read this before that round, the "
+            "operator may have seen its result first: ask why the root was late."
         )
         return (
             f"{self.signer_name} signed the number, the root, the terms and the round, and says that this was at "
