@@ -29,6 +29,8 @@ async def lead(url: str) -> None:
 
 def main() -> None:
     url, faults = sys.argv[1:]
+    exit_codes = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # logs
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -36,7 +38,7 @@ def main() -> None:
             asyncio.run(lead(url))
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(os.waitstatus_to_exitcode(status), file=exit_codes, flush=True)
 
 
 if __name__ == "__main__":

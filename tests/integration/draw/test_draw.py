@@ -272,6 +272,7 @@ async def test_a_wrong_signature_in_the_row_draws_nothing(open_night: OpenNight)
 
 async def test_a_root_that_comes_late_takes_the_next_round_and_both_are_recorded(open_night: OpenNight) -> None:
     night = await open_night(entries_close=2, round_after_s=2, challenge_s=60)
+    await night.shift(60)
     await night.enter("ada")
     announced = (await night.document()).beacon.round
     # As of a process that was paused between signing and showing: the round is then nearer than 60 s.
@@ -291,10 +292,11 @@ async def test_a_root_that_comes_late_takes_the_next_round_and_both_are_recorded
 
 
 async def test_a_late_close_names_a_later_round_at_once(open_night: OpenNight) -> None:
-    night = await open_night(entries_close=0.2, round_after_s=1, challenge_s=1)
+    night = await open_night(entries_close=-5, round_after_s=1, challenge_s=1)
+    await night.shift(60)
     await night.enter("ada")
     announced = (await night.document()).beacon.round
-    await asyncio.sleep(2.5)
+    await night.shift(-3)
     await night.lead()
     document = await night.document()
     assert document.beacon.round > announced
