@@ -54,7 +54,7 @@ check: venv ## Check format, style, types and the unit tests in less than a minu
 
 .PHONY: test-browser
 test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
-	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser $(PYTEST_ARGUMENTS)
+	@VYRIS_BROWSER=required $(BIN)/python -m pytest tests/browser tests/acceptance/draw/test_judges.py $(PYTEST_ARGUMENTS)
 
 .PHONY: test-peers
 test-peers: venv ## Let other engines judge our passes (Node) and draws (Go)
@@ -63,7 +63,8 @@ test-peers: venv ## Let other engines judge our passes (Node) and draws (Go)
 	@command -v go >/dev/null || { echo "Go is not installed: install Go 1.26 or newer, then try again."; exit 1; }
 	@cd tests/peers/draw && go mod download
 	@$(BIN)/python -m pytest tests/acceptance/wallet/test_second_engine.py \
-		tests/integration/draw_verifier/test_second_judge.py $(PYTEST_ARGUMENTS)
+		tests/integration/draw_verifier/test_second_judge.py \
+		tests/acceptance/draw/test_judges.py $(PYTEST_ARGUMENTS)
 
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from admin.settings import NewHoldSettings, OperatorSettings
+from admin.settings import NewDrawSettings, NewHoldSettings, OperatorSettings
 from gateway.settings import GatewaySettings
 from stack.settings import StackSettings
 from suite import NAMES
@@ -37,6 +37,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
     "local stack": StackSettings,
     "vyris command": OperatorSettings,
     "`vyris drop create`": NewHoldSettings,
+    "`vyris drop create --sale draw`": NewDrawSettings,
 }
 
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -148,7 +148,7 @@ async def _offer(
     for rank, (entry, hashed_leaf, user) in ranks:
         number = next(free) if user is not None or wave == 1 else None
         taken = number if user is not None else None
-        columns.append((rank, entry, hashed_leaf, user, taken, None if taken is None else uuid4()))
+        columns.append((rank, entry, hashed_leaf, user, taken))
     last_key = maths.order_key(seed, ranks[-1][1][1]) if ranks else b""
     made, until = await _write_offers(connection, row, wave, columns)
     last_rank = ranks[-1][0] if ranks else 0
@@ -160,7 +160,7 @@ async def _write_offers(
     connection: Connection, row: asyncpg.Record, wave: int, columns: Sequence[tuple[Any, ...]]
 ) -> tuple[int, datetime | None]:
     drop_id = row["drop_id"]
-    wanted = sum(column[4] is not None for column in columns)
+    wanted = sum(number is not None for *_, number in columns)
     if not columns:
         return 0, None
     written = await connection.fetchrow(

@@ -135,7 +135,7 @@ SELECT rank, leaf_hash, wave, coalesce(sequence_num, 0) AS number FROM draw_offe
 WHERE drop_id = $1 AND rank >= $2 ORDER BY rank LIMIT $3;
 
 -- name: find_work
--- Draws with a step that is due, and which step. $1 at most so many
+-- Draws with a step that is due, and which step; those that only offer numbers again come last. $1 at most so many
 SELECT d.drop_id, p.tier, p.year, d.challenge_s, d.chain_hash, d.terms, d.terms_hash, d.entries, d.root, d.entries_close,
        d.signature, d.seed, d.offered_rank, c.round, c.round_at, now() AS now,
        CASE WHEN d.closed_at IS NULL THEN 'CLOSE' WHEN d.root IS NULL THEN 'COUNT' WHEN c.round IS NULL THEN 'PUBLISH'
@@ -146,7 +146,7 @@ SELECT d.drop_id, p.tier, p.year, d.challenge_s, d.chain_hash, d.terms, d.terms_
 FROM draws d JOIN drops p ON p.id = d.drop_id {checkpoint_in_force}
 WHERE d.done_at IS NULL AND d.cancelled_at IS NULL AND d.entries_close <= now()
   AND (c.shown_at IS NULL OR c.round_at <= now())
-ORDER BY d.entries_close, d.drop_id LIMIT $1;
+ORDER BY d.seed IS NOT NULL, d.entries_close, d.drop_id LIMIT $1;
 
 -- name: close_entries
 -- Waits for all transactions that have locked the row FOR SHARE. Others that began before the close may still lock it:
@@ -222,17 +222,20 @@ SELECT r.rank, r.entry_id, e.leaf_hash, e.user_id FROM draw_ranks r JOIN entries
 WHERE r.drop_id = $1 AND r.rank > $2 ORDER BY r.rank LIMIT $3;
 
 -- name: make_offers
--- Each rank with a number gets a hold on it, and its person keys count for the hold from now on: a membership takes over the
--- id of its hold, and with it the keys. $1 drop, $2 wave, $3 ranks, $4 their entries, $5 leaf hashes, $6 users (NULL: passed over), $7 numbers (NULL: none), $8 holds (NULL: none), $9 how long an
--- offer lasts in seconds
+-- Each rank with a number gets a hold on it, and its person keys count for the hold from now on: a membership takes over
+-- the id of its hold, and with it the keys. Ids follow the time, so that neighbours in time are neighbours in the indexes.
+-- $1 drop, $2 wave, $3 ranks, $4 their entries, $5 leaf hashes, $6 users (NULL: passed over), $7 numbers (NULL: none),
+-- $8 how long an offer lasts in seconds
 WITH offered AS (
-  SELECT * FROM unnest($3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::int[], $8::uuid[])
-    AS offered (rank, entry_id, leaf_hash, user_id, sequence_num, hold_id)
+  SELECT rank, entry_id, leaf_hash, user_id, sequence_num,
+         CASE WHEN sequence_num IS NOT NULL THEN uuidv7() END AS hold_id
+  FROM unnest($3::int[], $4::uuid[], $5::bytea[], $6::text[], $7::int[])
+    AS offered (rank, entry_id, leaf_hash, user_id, sequence_num)
 ), taken AS (
   DELETE FROM slots WHERE drop_id = $1 AND sequence_num = ANY ($7::int[]) RETURNING sequence_num
 ), held AS (
   INSERT INTO holds (id, drop_id, user_id, sequence_num, expires_at)
-  SELECT hold_id, $1, user_id, sequence_num, least(now() + make_interval(secs => $9), closes_at)
+  SELECT hold_id, $1, user_id, sequence_num, least(now() + make_interval(secs => $8), closes_at)
   FROM offered JOIN taken USING (sequence_num) CROSS JOIN drops WHERE drops.id = $1
   RETURNING id, expires_at
 ), carried AS (

@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -68,6 +69,7 @@ class Relays:
             await asyncio.gather(*asked, return_exceptions=True)
 
     async def _ask(self, client: httpx.AsyncClient, url: str, number: int) -> bytes | None:
+        host = urlsplit(url).hostname
         try:
             async with asyncio.timeout(self._answer_limit_s):
                 raw = await self._fetch(client, f"{url}/{self.chain.chain_hash.hex()}/public/{number}")
@@ -76,11 +78,15 @@ class Relays:
                 raise RelayRefused("the signature is not the chain's for this round")
         except RelayRefused as refusal:
             metrics.RELAY_ANSWERS("REFUSED").inc()
-            log.warning("relay_refused", relay=httpx.URL(url).host, round=number, problem=str(refusal))
+            log.warning("relay_refused", relay=host, round=number, problem=str(refusal))
             return None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             metrics.RELAY_ANSWERS("SILENT").inc()
-            log.info("relay_silent", relay=httpx.URL(url).host, round=number, error=type(error).__name__)
+            log.info("relay_silent", relay=host, round=number, error=type(error).__name__)
+            return None
+        except Exception:  # one relay must not stop the others
+            metrics.RELAY_ANSWERS("REFUSED").inc()
+            log.exception("relay_failed", relay=host, round=number)
             return None
         metrics.RELAY_ANSWERS("VERIFIED").inc()
         return signature

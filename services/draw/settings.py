@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
@@ -40,10 +41,19 @@ class DrawSettings(DrawSigningSettings):
     @classmethod
     def _are_https(cls, value: str) -> str:
         urls = [url.strip() for url in value.split(",") if url.strip()]
-        if len(urls) > RELAYS_LIMIT or any(not url.startswith("https://") or "?" in url or "#" in url for url in urls):
+        if len(urls) > RELAYS_LIMIT or not all(map(_is_https, urls)):
             raise ValueError(f"must be at most {RELAYS_LIMIT} https URLs, separated by commas")
         return ",".join(urls)
 
     def relay_urls(self) -> list[str]:
         """The relays one by one."""
         return [url for url in self.draw_relays.split(",") if url]
+
+
+def _is_https(url: str) -> bool:
+    """Whether it is an https URL of a host, without query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname) and not parts.query and not parts.fragment

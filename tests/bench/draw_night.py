@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +24,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import uvloop
 
-from admin.draws import NewDraw, create_draw
-from admin.drops import NewDrop
 from services.draw import maths
-from services.draw.development_beacon import development_beacon
-from services.draw.signing import read_signer
 from stack.local import Stack
+from tests.development_draw import announce_draw
 from vyris.client import Client
 
 ENTER_WITHIN_S = 60.0
@@ -37,6 +34,7 @@ OFFER_WITHIN_S = 10.0
 RESULT_WITHIN_S = 0.001
 DROP = ("lot", "2027")
 CONNECTIONS = 64
+ROUND_AFTER_S = 20.0
 
 
 async def enter_all(url: str, people: int) -> Counter[str]:
@@ -74,17 +72,8 @@ def request(number: int) -> bytes:
 
 async def announce(stack: Stack, capacity: int, open_s: float) -> None:
     """Announce a draw whose entries close so late that all can enter."""
-    state = Path(stack.service_environment["VYRIS_STATE_DIR"])
-    signer = read_signer(None, state, "https://vyris.example", production=False)
-    assert signer is not None
-    chain = development_beacon(state).chain
-    now = datetime.now(UTC).replace(microsecond=0)
-    closes = now + timedelta(seconds=open_s)
-    drop = NewDrop(*DROP, capacity, closes_at=closes + timedelta(days=9), sale="draw", hold_ttl_s=86_400)
-    new = NewDraw(chain, chain.first_round_from(closes + timedelta(seconds=20)), now, closes, 1, signer.verifier_key)
     connection = await asyncpg.connect(stack.database_url)
-    async with connection.transaction():
-        await create_draw(connection, drop, new)  # type: ignore[arg-type]
+    await announce_draw(connection, stack, DROP, capacity, open_s=open_s, round_after_s=ROUND_AFTER_S)
     await connection.close()
 
 

@@ -156,7 +156,7 @@ def test_a_screen_reader_finds_names(browser: Browser, server: DrawServer) -> No
     assert browser.names("heading")[0].lower() == f"draw of {DROP.replace('/', ' ')}"
 
 
-def test_no_draw_is_told(browser: Browser, server: DrawServer) -> None:
+def test_it_says_that_there_is_no_draw(browser: Browser, server: DrawServer) -> None:
     server.draw = None
     browser.open(server.url)
     until(browser, text_of("state"), lambda text: text == "No such draw")

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.checker import check
-from tests.chaos.draws import run_draws
-from tests.chaos.draws import told as draw_told
+from tests.chaos.draws import describe, run_draws
 from tests.chaos.failover import postgres_address_switches, postgres_fails_over, valkey_master_lost
 from tests.chaos.fuzz import run_fuzz
 from tests.chaos.history import History
@@ -80,7 +79,7 @@ def draws(
     failed = 0
     with campaign_stack() as stack:
         for result in run_draws(stack, range(seed, seed + runs)):
-            out.print(draw_told(result), soft_wrap=True, highlight=False, markup=False)
+            out.print(describe(result), soft_wrap=True, highlight=False, markup=False)
             failed += bool(result.violations)
     out.print(f"{runs} runs, {failed} with violations")
     raise typer.Exit(bool(failed))

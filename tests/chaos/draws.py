@@ -1,6 +1,6 @@
 """Runs in draw mode: a draw from its entries to its waves, under faults, and a checker of its own.
 
-It knows nothing of the faults: whatever happened, the rules of `check_draw` hold. An answer that never came widens a
+It does not know the faults: the rules of `check_draw` hold in every run. An answer that never came widens a
 bound, and is never ignored.
 """
 
@@ -10,35 +10,32 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 
-from admin.draws import NewDraw, create_draw
-from admin.drops import NewDrop
 from services.draw import maths
-from services.draw.development_beacon import development_beacon
-from services.draw.signing import read_signer
+from services.draw.chains import Chain
 from services.mint.drops import Drop
 from stack.local import Stack
 from tests.chaos.checker import Violation
 from tests.chaos.clients import CALL_LIMIT_S, Clients
-from tests.chaos.cluster import Cluster, proxied
+from tests.chaos.cluster import MINTS, Cluster, proxied
 from tests.chaos.faults import FAULTS, Scene
 from tests.chaos.faults.failpoints import ACTIONS, DRAW_POINTS, failpoint
+from tests.chaos.faults.scene import Inflict
 from tests.chaos.history import FULFILLED, UNKNOWN, Operation
 from tests.chaos.schedule import PlannedFault, drawn_faults
+from tests.development_draw import CHALLENGE_S, announce_draw, beacon_of
 from vyris.draw.v1 import draw_pb2, draw_pb2_grpc
 from vyris.error_wire import from_rpc_error
 from vyris.errors import Retryable
 
 YEAR = "2034"
-OPEN_S, CHALLENGE_S, ROUND_AFTER_S, OFFER_S = 5.0, 1, 3, 2
+OPEN_S, ROUND_AFTER_S, OFFER_S = 5.0, 3, 2
 # Faults meet the entries, the close, the round and the first offers.
 FAULTS_SPREAD = 2.2
 FAULT_LIMIT_S = 30.0
@@ -50,7 +47,7 @@ ENTERED, CLOSED = "ENTERED", "DROP_NOT_OPEN"
 
 @dataclass
 class Entrant:
-    """A person, and what the service told of the entry."""
+    """A person, and how the service answered."""
 
     user: str
     copies: int
@@ -70,6 +67,7 @@ class Night:
     drop: Drop
     capacity: int
     entrants: list[Entrant]
+    chain: Chain
     documents: list[dict[str, Any]] = field(default_factory=list)
     leaves: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
@@ -115,7 +113,7 @@ class DrawRun:
         await asyncio.gather(*(come(number, entrant) for number, entrant in enumerate(self._night.entrants)))
 
     async def _enter(self, entrant: Entrant) -> None:
-        """Until there is a final answer: whoever lost one asks again, after the close too."""
+        """Ask until there is a final answer, after the close too."""
         until_s = time.monotonic() + DRAWN_LIMIT_S
         while time.monotonic() < until_s:
             outcome, entry = await self._ask(entrant.user)
@@ -142,22 +140,22 @@ class DrawRun:
         drop = self._night.drop
         request = draw_pb2.EnterRequest(tier=drop.tier, year=drop.year, user_id=user)
         try:
-            told = (await self._stub.Enter(request, timeout=CALL_LIMIT_S)).entry
+            entry = (await self._stub.Enter(request, timeout=CALL_LIMIT_S)).entry
         except grpc.aio.AioRpcError as error:
             refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
             return (UNKNOWN if refusal is None or isinstance(refusal, Retryable) else refusal.reason), {}
-        return ENTERED, {"id": told.id, "salt": told.salt, "leaf_hash": told.leaf_hash}
+        return ENTERED, {"id": entry.id, "salt": entry.salt, "leaf_hash": entry.leaf_hash}
 
     async def _withdraw(self, entrant: Entrant) -> str:
         body = {"entry_id": entrant.entry["id"], "user_id": entrant.user}
         try:
             answer = await self._clients.http.post("/entries/withdraw", json=body)
-            told = answer.json()
+            body = answer.json()
         except (httpx.HTTPError, ValueError):
             return UNKNOWN
         if answer.status_code == httpx.codes.OK:
             return "WITHDRAWN"
-        return UNKNOWN if told["error"] == "RETRYABLE" else str(told["error"])
+        return UNKNOWN if body["error"] == "RETRYABLE" else str(body["error"])
 
     async def watch(self, state: str, limit_s: float) -> bool:
         """Record each document until one says `state`."""
@@ -208,8 +206,8 @@ class DrawRun:
             ("offers", "offers", night.offers),
         ):
             page = 0
-            while (told := await self._get(f"/{kind}/{page}")) is not None:
-                found.extend(told[name])
+            while (listed := await self._get(f"/{kind}/{page}")) is not None:
+                found.extend(listed[name])
                 page += 1
         async with self._cluster.direct() as connection:
             night.rows = [dict(row) for row in await connection.fetch(HOLDS, night.drop.id)]
@@ -242,11 +240,14 @@ FROM drops d WHERE id = $1
 
 def check_draw(night: Night) -> list[Violation]:
     """Every rule that a run broke."""
-    if not night.documents or not night.documents[-1]["seed"]:
-        return [Violation("liveness", "the draw never happened")]
-    rules = (entries_are_in_the_tree, the_draw_never_changes, order_and_numbers_are_the_formulas, offers_are_in_turn,
-             mints_are_offers)  # fmt: skip
-    return [Violation(rule.__name__, told) for rule in rules for told in rule(night)]
+    rules: list[Callable[[Night], Iterator[str]]] = [the_draw_never_changes]
+    last = night.documents[-1] if night.documents else {}
+    if last.get("entries_root"):
+        rules.append(entries_are_in_the_tree)
+    if last.get("seed"):
+        rules += [the_round_is_the_beacons, order_and_numbers_are_the_formulas, offers_are_in_turn, mints_are_offers]
+    violations = [Violation(rule.__name__, problem) for rule in rules for problem in rule(night)]
+    return violations if last.get("seed") else [*violations, Violation("liveness", "the draw never happened")]
 
 
 def entries_are_in_the_tree(night: Night) -> Iterator[str]:
@@ -257,13 +258,13 @@ def entries_are_in_the_tree(night: Night) -> Iterator[str]:
     for one in night.entrants:
         leaf = one.entry.get("leaf_hash", "")
         if one.outcome == CLOSED and ENTERED in one.answers:
-            yield f"{one.user} was told both {one.answers}"
+            yield f"{one.user} was answered with {one.answers}"
         elif one.outcome == ENTERED and one.withdrawn == "WITHDRAWN" and (leaf in tree or leaf not in withdrawn):
             yield f"{one.user} withdrew and is in the tree"
         elif one.outcome == ENTERED and one.withdrawn in {"", CLOSED} and leaf not in tree:
             yield f"{one.user} entered and is not in the tree"
         elif one.outcome not in {ENTERED, CLOSED, UNKNOWN}:
-            yield f"{one.user} was told {one.answers}"
+            yield f"{one.user} was answered with {one.answers}"
     known = sum(one.outcome in {ENTERED, UNKNOWN} for one in night.entrants)
     if len(tree) + len(withdrawn) > known:
         yield f"{len(tree)} + {len(withdrawn)} leaves of {known} people"
@@ -276,6 +277,8 @@ def the_draw_never_changes(night: Night) -> Iterator[str]:
         if len(said) > 1:
             yield f"{name} was {said}"
     checkpoints = {document["checkpoint"] for document in night.documents if document["checkpoint"]}
+    if not night.documents:
+        return
     last = night.documents[-1]
     explained = {last["checkpoint"], *(one["checkpoint"] for one in last["refused"])}
     if not checkpoints <= explained:
@@ -286,6 +289,13 @@ def the_draw_never_changes(night: Night) -> Iterator[str]:
     ranks = [document["offered_rank"] for document in night.documents]
     if ranks != sorted(ranks):
         yield f"the offered ranks were {ranks}"
+
+
+def the_round_is_the_beacons(night: Night) -> Iterator[str]:
+    """The beacon signed the round in force with the published signature."""
+    last = night.documents[-1]
+    if not night.chain.verifies(last["beacon"]["round"], bytes.fromhex(last["signature"])):
+        yield f"the signature is not that of round {last['beacon']['round']}"
 
 
 def order_and_numbers_are_the_formulas(night: Night) -> Iterator[str]:
@@ -342,7 +352,7 @@ def mints_are_offers(night: Night) -> Iterator[str]:
     for one in night.entrants:
         for paid in one.minted:
             if paid.outcome == FULFILLED and used.get(one.user) != paid.sequence_num:
-                yield f"{one.user} was told number {paid.sequence_num}, and has {used.get(one.user)}"
+                yield f"{one.user} was answered with number {paid.sequence_num}, and has {used.get(one.user)}"
     counts = night.counts
     if counts["slots"] + counts["held"] + counts["minted"] != night.capacity or counts["numbers"] != counts["minted"]:
         yield f"the numbers do not add up to {night.capacity}: {counts}"
@@ -350,32 +360,50 @@ def mints_are_offers(night: Night) -> Iterator[str]:
         yield f"the tallies are wrong: {counts}"
 
 
-def run_draws(stack: Stack, seeds: range | list[int]) -> Iterator[DrawResult]:
-    """Run each seed on a started stack."""
+def run_draws(
+    stack: Stack, seeds: Iterable[int], variant: str = "", step: Inflict | None = None
+) -> Iterator[DrawResult]:
+    """Run each seed on a started stack.
+
+    `variant`: the broken variant that the mint processes run; then `step` is the only fault.
+    """
+    argv = dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", variant)) if variant else None
 
     async def one(seed: int) -> DrawResult:
-        async with proxied(stack, None) as cluster:
-            return await run_draw(cluster, seed)
+        async with proxied(stack, argv) as cluster:
+            return await run_draw(cluster, seed, faulty=not variant, step=step)
 
     for seed in seeds:
         yield asyncio.run(one(seed))
 
 
-async def run_draw(cluster: Cluster, seed: int) -> DrawResult:
-    """Carry out the run that `seed` names."""
+def people_of(seed: int) -> int:
+    """How many people the run of a seed has."""
+    return _size(random.Random(seed))[1]
+
+
+def _size(rng: random.Random) -> tuple[int, int]:
+    """How many numbers and people a run has."""
+    capacity = rng.randint(3, 40)
+    return capacity, max(1, int(capacity * rng.choice((0.5, 1.0, 1.5, 3.0, 6.0))))
+
+
+async def run_draw(cluster: Cluster, seed: int, *, faulty: bool = True, step: Inflict | None = None) -> DrawResult:
+    """Carry out the run that `seed` names. `faulty`: with the faults that it names, too."""
     began_s = time.monotonic()
     rng = random.Random(seed)
-    capacity = rng.randint(3, 40)
-    people = max(1, int(capacity * rng.choice((0.5, 1.0, 1.5, 3.0, 6.0))))
-    faults = drawn_faults(seed, rng)
+    capacity, people = _size(rng)
+    faults = drawn_faults(seed, rng) if faulty else []
+    if faulty:
+        step = failpoint(rng.choice(DRAW_POINTS), rng.choice(ACTIONS))
     drop = await announce(cluster, f"chaos-draw-{seed}-{time.time_ns() % 1_000_000_000:x}", capacity)
     entrants = [
         Entrant(f"u{n}", rng.choice((1, 1, 1, 2, 3)), rng.random() < 0.08, rng.random() < 0.35) for n in range(people)
     ]
-    night = Night(drop, capacity, entrants)
+    night = Night(drop, capacity, entrants, beacon_of(cluster.stack))
     async with Clients(cluster, drop) as clients:
         run = DrawRun(cluster, clients, night, random.Random(rng.random()))
-        breaking = asyncio.create_task(inflict(cluster, drop, faults, random.Random(rng.random())))
+        breaking = asyncio.create_task(inflict(cluster, drop, faults, step, random.Random(rng.random())))
         watching = asyncio.create_task(run.watch("DRAWN", DRAWN_LIMIT_S + OPEN_S))
         await run.enter_all()
         await breaking
@@ -396,7 +424,9 @@ async def run_draw(cluster: Cluster, seed: int) -> DrawResult:
     )
 
 
-async def inflict(cluster: Cluster, drop: Drop, faults: list[PlannedFault], rng: random.Random) -> None:
+async def inflict(
+    cluster: Cluster, drop: Drop, faults: list[PlannedFault], step: Inflict | None, rng: random.Random
+) -> None:
     """All planned faults, each at its time; they may overlap, and one may hinder another."""
 
     async def one(planned: PlannedFault) -> None:
@@ -406,34 +436,31 @@ async def inflict(cluster: Cluster, drop: Drop, faults: list[PlannedFault], rng:
             await FAULTS[planned.kind](scene)
 
     async def at_a_step() -> None:
-        """A point of the draw itself, from the close to the offers."""
-        await asyncio.sleep(OPEN_S - 1)
-        scene = Scene(cluster, drop, random.Random(rng.random()), CHALLENGE_S + ROUND_AFTER_S + 2)
-        await failpoint(rng.choice(DRAW_POINTS), rng.choice(ACTIONS))(scene)
+        """At a point of the draw itself, from the close to the offers."""
+        if step is not None:
+            await asyncio.sleep(OPEN_S - 1)
+            scene = Scene(cluster, drop, random.Random(rng.random()), CHALLENGE_S + ROUND_AFTER_S + 2)
+            await step(scene)
 
     await asyncio.gather(at_a_step(), *(one(planned) for planned in faults), return_exceptions=True)
 
 
 async def announce(cluster: Cluster, tier: str, capacity: int) -> Drop:
-    """A draw that closes in seconds, by the stack's own beacon and key."""
-    state = Path(cluster.stack.service_environment["VYRIS_STATE_DIR"])
-    signer = read_signer(None, state, "https://vyris.example", production=False)
-    assert signer is not None
-    chain = development_beacon(state).chain
-    now = datetime.now(UTC).replace(microsecond=0)
-    closes = now + timedelta(seconds=OPEN_S + 1)
-    new = NewDrop(
-        tier, YEAR, capacity, closes_at=closes + timedelta(hours=1), sale="draw", hold_ttl_s=OFFER_S, hold_extensions=0
-    )
-    round_ = chain.first_round_from(closes + timedelta(seconds=CHALLENGE_S + ROUND_AFTER_S))
-    draw = NewDraw(chain, round_, now, closes, CHALLENGE_S, signer.verifier_key)
-    async with cluster.direct() as connection, connection.transaction():
-        drop_id = await create_draw(connection, new, draw)  # type: ignore[arg-type]
-    assert drop_id is not None
+    """Announce a draw that closes in seconds."""
+    async with cluster.direct() as connection:
+        drop_id = await announce_draw(
+            connection,
+            cluster.stack,
+            (tier, YEAR),
+            capacity,
+            open_s=OPEN_S - 0.3,
+            round_after_s=CHALLENGE_S + ROUND_AFTER_S,
+            offer_s=OFFER_S,
+        )
     return Drop(drop_id, tier, YEAR, "production", "draw", frozenset({"user"}))
 
 
-def told(result: DrawResult) -> str:
+def describe(result: DrawResult) -> str:
     """A line about a run."""
     shown = {name: value for name, value in vars(result).items() if name != "violations"}
     return json.dumps({**shown, "violations": [f"{one.rule}: {one.told}" for one in result.violations]})

@@ -172,7 +172,7 @@
     at("steps").replaceChildren(...steps());
     at("capacity").textContent = number.format(draw.capacity);
     at("entries").textContent = number.format(draw.entries);
-    // Before the close nobody is told how many have entered.
+    // The number of entries is public only after the close.
     at("entries").parentElement.hidden = !draw.entries_root && !draw.entries;
     at("entries-label").textContent = draw.entries_root ? "Entries" : "Entries so far";
     at("offered").textContent = number.format(draw.offered_rank);

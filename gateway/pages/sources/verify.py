@@ -507,10 +507,16 @@ class Draw:
         require(in_force == last.round, "the document names another round than the signed checkpoint")
         ahead_s = (self.terms.round_at(last.round) - last.published).total_seconds()
         moved = f" THE ANNOUNCED ROUND {self.terms.round} WAS REPLACED BY ROUND {last.round}, as the root came late."
+        doubt = (
+            f" THE OPERATOR REFUSED {len(earlier)} SIGNED CHECKPOINT{'S' if len(earlier) > 1 else ''} AS TOO LATE, for "
+            f"round {', '.join(str(one.round) for one in earlier)}. If nobody read this before that round, the "
+            "operator may have seen its result first: ask why the root was late."
+        )
         return (
             f"{self.signer_name} signed the number, the root, the terms and the round, and says that this was at "
             f"{last.published:%H:%M:%S} UTC, {ahead_s:.0f} s before round {last.round}."
             + (moved if last.round != self.terms.round else "")
+            + (doubt if earlier else "")
         )
 
     def _read_checkpoint(self, note: str) -> Checkpoint:

@@ -19,12 +19,15 @@ from tests.chaos.broken.variants import VARIANTS, Variant
 from tests.chaos.campaign import campaign_stack, run_seeds
 from tests.chaos.checker import Violation
 from tests.chaos.cluster import MINTS
+from tests.chaos.draws import people_of, run_draws
 from tests.chaos.workload import Plan
 
 RUNS_A_VARIANT = 6
+# Enough people for withdrawals, and for a second wave.
+DRAW_PEOPLE = 40
 EMPTY = (
-    "TRUNCATE holds, person_keys, late_payments, contacts, devices, membership_events, memberships, "
-    "receipt_ledger CASCADE"
+    "TRUNCATE draws, entries, draw_ranks, holds, person_keys, late_payments, contacts, devices, membership_events, "
+    "memberships, receipt_ledger CASCADE"
 )
 
 out = Console(width=150)
@@ -36,26 +39,38 @@ def caught(stack: Stack, name: str) -> list[Violation]:
     asyncio.run(_execute(stack, variant.without))
     try:
         for seed in islice(_seeds(variant), RUNS_A_VARIANT):
-            (result,) = run_seeds(
-                stack,
-                (seed,),
-                None,
-                lambda _: None,
-                capacity_limit=variant.capacity_limit,
-                mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
-                kinds=variant.kinds or ("network_delay",),
-                all_along=variant.lasts_all_along,
-                sale=variant.sale,
-            )
-            if {violation.rule for violation in result.violations} & variant.rules:
-                return result.violations
+            violations = _violations(stack, name, seed)
+            if {violation.rule for violation in violations} & variant.rules:
+                return violations
     finally:
         asyncio.run(_execute(stack, (EMPTY, *variant.restored)))
     return []
 
 
+def _violations(stack: Stack, name: str, seed: int) -> list[Violation]:
+    """What the checker finds in one run of a variant."""
+    variant = VARIANTS[name]
+    if variant.sale == "draw":
+        (drawn,) = run_draws(stack, [seed], name, variant.step)
+        return drawn.violations
+    (result,) = run_seeds(
+        stack,
+        (seed,),
+        None,
+        lambda _: None,
+        capacity_limit=variant.capacity_limit,
+        mint_argv=dict.fromkeys(MINTS, ("-m", "tests.chaos.broken.mint", name)),
+        kinds=variant.kinds or ("network_delay",),
+        all_along=variant.lasts_all_along,
+        sale=variant.sale,
+    )
+    return result.violations
+
+
 def _seeds(variant: Variant) -> Iterator[int]:
     """All seeds; for a mistake that shows only when a drop sells out or numbers come back, those where that is so."""
+    if variant.sale == "draw":
+        yield from (seed for seed in count(1) if people_of(seed) >= DRAW_PEOPLE)
     for seed in count(1):
         plan = Plan.drawn(random.Random(seed), variant.capacity_limit, "", variant.sale)
         sells_out = len(plan.purchases) > 1.2 * plan.capacity

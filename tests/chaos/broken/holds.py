@@ -9,7 +9,7 @@ from services.mint.statements import QUERIES as MINT_QUERIES
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
 
 
-def _replace(queries: Queries, name: str, *pieces: tuple[str, str]) -> None:
+def replace_pieces(queries: Queries, name: str, *pieces: tuple[str, str]) -> None:
     """Replace pieces of a statement; each must be there, or the variant would be sound."""
     statement = queries[name]
     for right, wrong in pieces:
@@ -21,8 +21,8 @@ def _replace(queries: Queries, name: str, *pieces: tuple[str, str]) -> None:
 
 def lapse_without_the_lock() -> None:
     """The number comes back although the hold was used meanwhile: neither side asks the row."""
-    _replace(HOLD_QUERIES, "lapse_holds", ("  FOR UPDATE SKIP LOCKED\n", ""))
-    _replace(
+    replace_pieces(HOLD_QUERIES, "lapse_holds", ("  FOR UPDATE SKIP LOCKED\n", ""))
+    replace_pieces(
         MINT_QUERIES,
         "mint_counted_receipts",
         ("  WHERE id = ANY (ARRAY(SELECT hold_id FROM ready)) AND state = 'HELD'\n  ORDER BY id\n"
@@ -32,18 +32,18 @@ def lapse_without_the_lock() -> None:
 
 def hold_stays_held() -> None:
     """The membership is there, and the hold, too."""
-    _replace(MINT_QUERIES, "mint_counted_receipts", ("FROM won WHERE h.id = won.hold_id", "FROM won WHERE false"))
+    replace_pieces(MINT_QUERIES, "mint_counted_receipts", ("FROM won WHERE h.id = won.hold_id", "FROM won WHERE false"))
 
 
 def id_tells_the_number() -> None:
     """People would take and release until they like it."""
     number = "(left(gen_random_uuid()::text, 8) || '-0000-0000-0000-' || lpad(to_hex(sequence_num), 12, '0'))::uuid"
-    _replace(HOLD_QUERIES, "take_holds", ("uuidv7() AS id", f"{number} AS id"))
+    replace_pieces(HOLD_QUERIES, "take_holds", ("uuidv7() AS id", f"{number} AS id"))
 
 
 def served_stay_in_line() -> None:
     """The next number that comes back is his, too."""
-    _replace(
+    replace_pieces(
         SUPPLY_QUERIES,
         "hold_for_late_payers",
         ("SET reason = 'HOLD_OFFERED', updated_at = now()", "SET updated_at = now()"),
@@ -55,11 +55,15 @@ def served_stay_in_line() -> None:
 
 def keys_stay_counted() -> None:
     """Whoever let a hold lapse can never come again."""
-    _replace(LIMIT_QUERIES, "release_keys", ("held_by = ANY ($1::uuid[])", "held_by = ANY ($1::uuid[]) AND false"))
+    replace_pieces(
+        LIMIT_QUERIES, "release_keys", ("held_by = ANY ($1::uuid[])", "held_by = ANY ($1::uuid[]) AND false")
+    )
 
 
 def held_is_sold_out() -> None:
     """Whoever came a moment later would have had a number."""
     for name in ("take_holds", "answer_without_slots"):
-        _replace(HOLD_QUERIES, name, ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
-    _replace(MINT_QUERIES, "mint_counted_receipts", ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
+        replace_pieces(HOLD_QUERIES, name, ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
+    replace_pieces(
+        MINT_QUERIES, "mint_counted_receipts", ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'")
+    )

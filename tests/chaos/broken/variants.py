@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.broken import cycles, holds, statements
+from tests.chaos.broken import cycles, draws, holds, statements
+from tests.chaos.faults.scene import Inflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Variant:
     without: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
     sale: str = "direct"
+    step: Inflict | None = None  # a draw's only fault
 
 
 RECEIPT_IS_NOT_UNIQUE: Final = ("ALTER TABLE memberships DROP CONSTRAINT memberships_receipt_key_key",)
@@ -161,6 +163,45 @@ VARIANTS: Final[dict[str, Variant]] = {
         capacity_limit=60,
         sale="hold",
         needs_sell_out=True,
+    ),
+    "lying-relay": Variant(
+        "a draw takes the round that a relay gives it, without verifying the signature",
+        draws.believe_a_relay,
+        frozenset({"the_round_is_the_beacons"}),
+        sale="draw",
+    ),
+    "entered-after-the-close": Variant(
+        "an entry counts after the entries have closed",
+        draws.enter_after_the_close,
+        frozenset({"entries_are_in_the_tree"}),
+        sale="draw",
+    ),
+    "withdrawn-is-drawn": Variant(
+        "an entry that was withdrawn is in the tree",
+        draws.draw_the_withdrawn,
+        frozenset({"entries_are_in_the_tree"}),
+        sale="draw",
+    ),
+    "ranked-by-leaf": Variant(
+        "the leaves' own order is the order of the draw",
+        draws.rank_by_leaf,
+        frozenset({"order_and_numbers_are_the_formulas"}),
+        sale="draw",
+    ),
+    "offered-twice": Variant(
+        "an offered number stays free, and no constraint says one hold, one number",
+        draws.leave_offered_numbers_free,
+        frozenset({"offers_are_in_turn", "mints_are_offers"}),
+        sale="draw",
+        without=("DROP INDEX holds_one_of_a_number",),
+        restored=("CREATE UNIQUE INDEX holds_one_of_a_number ON holds (drop_id, sequence_num) WHERE state = 'HELD'",),
+    ),
+    "two-results-after-a-crash": Variant(
+        "a draw makes its seed public before it has finished, and a process that finds it unfinished draws again",
+        draws.draw_in_two_transactions,
+        frozenset({"the_draw_never_changes"}),
+        sale="draw",
+        step=draws.kill_at_the_draw,
     ),
     "tally-after-commit": Variant(
         "the count of taken numbers is written after the commit, not with it",

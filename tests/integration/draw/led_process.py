@@ -1,8 +1,13 @@
-"""A process that leads draws: `python -m tests.integration.draw.led_process DATABASE_URL FAILPOINTS_FILE`."""
+"""Processes that take draws from step to step: `python -m tests.integration.draw.led_process DATABASE_URL FAILPOINTS`.
+
+For each line of its input, it forks a process that works until nothing is left to do or a failpoint kills it, and
+writes the exit code. To import everything takes a second, so it is done once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +27,19 @@ async def lead(url: str) -> None:
             pass
 
 
+def main() -> None:
+    url, faults = sys.argv[1:]
+    exit_codes = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # logs
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            failpoints.switch_on(Path(faults))
+            asyncio.run(lead(url))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), file=exit_codes, flush=True)
+
+
 if __name__ == "__main__":
-    failpoints.switch_on(Path(sys.argv[2]))
-    asyncio.run(lead(sys.argv[1]))
+    main()

@@ -64,7 +64,7 @@ async def test_the_same_user_64_times_at_once_has_one_entry(open_night: OpenNigh
     assert sum(not answer.replayed for answer in answers) == 1
     assert await one.value("SELECT count(*) FROM entries") == 1
     await one.commit()
-    assert (await two.enter("ada")).replayed  # an answer that was lost can be asked for after the close
+    assert (await two.enter("ada")).replayed  # a caller who lost the answer can ask after the close
 
 
 async def test_outside_the_window_nobody_enters_or_leaves(open_night: OpenNight) -> None:
@@ -113,7 +113,7 @@ async def test_a_proven_device_enters_once(open_night: OpenNight) -> None:
     await asyncio.gather(*(one.enter(f"free-{n}") for n in range(16)))
 
 
-async def test_whoever_races_the_close_is_in_the_tree_or_hears_no(open_night: OpenNight) -> None:
+async def test_an_entry_at_the_close_is_in_the_tree_or_refused(open_night: OpenNight) -> None:
     one = await open_night(capacity=5)
     two = await open_night(drop=one.drop)
     await one.shift(0.8)
@@ -133,12 +133,12 @@ async def test_whoever_races_the_close_is_in_the_tree_or_hears_no(open_night: Op
 
     *answers, _ = await asyncio.gather(*(late(n) for n in range(1_000)), lead(), return_exceptions=True)
     assert all(isinstance(answer, TakenEntry | DropNotOpen) for answer in answers), Counter(map(repr, answers))
-    told = {answer.leaf_hash for answer in answers if isinstance(answer, TakenEntry)}
+    promised = {answer.leaf_hash for answer in answers if isinstance(answer, TakenEntry)}
     document = await one.document()
-    assert 0 < len(told) < 1_000
-    assert document.entries == len(told)
+    assert 0 < len(promised) < 1_000
+    assert document.entries == len(promised)
     tree = await one.engine.watch.tree(one.drop.id)
-    assert set(tree.leaves) == told
+    assert set(tree.leaves) == promised
     assert tree.root.hex() == document.entries_root
 
 
@@ -146,7 +146,7 @@ async def test_a_transaction_that_began_before_the_close_is_waited_for(open_nigh
     night = await open_night()
     await night.enter("ada")
     await night.shift(0.3)
-    in_hand, go_on = asyncio.Event(), asyncio.Event()
+    has_lock, may_continue = asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Any) -> None:
         locked = await connection.fetchval(
@@ -154,8 +154,8 @@ async def test_a_transaction_that_began_before_the_close_is_waited_for(open_nigh
             night.drop.id,
         )
         assert locked
-        in_hand.set()
-        await go_on.wait()
+        has_lock.set()
+        await may_continue.wait()
         await connection.execute(
             "INSERT INTO entries (id, drop_id, user_id, salt, leaf_hash) "
             "VALUES (gen_random_uuid(), $1, 'slow', $2, $3)",
@@ -165,11 +165,11 @@ async def test_a_transaction_that_began_before_the_close_is_waited_for(open_nigh
         )
 
     entering = asyncio.create_task(night.database.in_transaction(slow))
-    await in_hand.wait()
+    await has_lock.wait()
     await asyncio.sleep(0.35)
     assert not await night.worker.once()  # the close waits
     assert (await night.document()).entries_root == ""
-    go_on.set()
+    may_continue.set()
     await entering
     await night.lead()
     assert (await night.document()).entries == 2
@@ -194,7 +194,7 @@ async def test_what_comes_back_goes_to_exactly_the_next(open_night: OpenNight) -
     with pytest.raises(HoldRequired):
         await night.pay("late", first[1][2])
     await night.check_sum()
-    # Until nobody is left.
+    # Until no rank is left.
     for _ in range(3):
         await night.expire()
         await night.lead()
@@ -272,6 +272,7 @@ async def test_a_wrong_signature_in_the_row_draws_nothing(open_night: OpenNight)
 
 async def test_a_root_that_comes_late_takes_the_next_round_and_both_are_recorded(open_night: OpenNight) -> None:
     night = await open_night(entries_close=2, round_after_s=2, challenge_s=60)
+    await night.shift(60)
     await night.enter("ada")
     announced = (await night.document()).beacon.round
     # As of a process that was paused between signing and showing: the round is then nearer than 60 s.
@@ -291,10 +292,11 @@ async def test_a_root_that_comes_late_takes_the_next_round_and_both_are_recorded
 
 
 async def test_a_late_close_names_a_later_round_at_once(open_night: OpenNight) -> None:
-    night = await open_night(entries_close=0.2, round_after_s=1, challenge_s=1)
+    night = await open_night(entries_close=-5, round_after_s=1, challenge_s=1)
+    await night.shift(60)
     await night.enter("ada")
     announced = (await night.document()).beacon.round
-    await asyncio.sleep(2.5)
+    await night.shift(-3)
     await night.lead()
     document = await night.document()
     assert document.beacon.round > announced
@@ -351,7 +353,7 @@ async def test_production_knows_no_development_chain_and_only_its_own_key(open_n
         for _ in range(5):
             await worker.once()
         assert (await night.document()).checkpoint == ""
-    await night.lead()  # one that can goes on
+    await night.lead()  # a process with chain and key continues
     assert (await night.document()).state == "COMMITTED"
 
 

@@ -24,12 +24,24 @@ async def test_killed_at_every_point_it_has_one_result(
     entries = [await night.enter(f"u{n}") for n in range(12)]
     faults = tmp_path / "failpoints.json"
 
+    processes = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.draw.led_process",
+        database_url,
+        str(faults),
+        cwd=REPOSITORY,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    asks, answers = processes.stdin, processes.stdout
+    assert asks is not None
+    assert answers is not None
+
     async def killed(point: str) -> None:
         faults.write_text(json.dumps({point: {"action": "kill"}}))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.draw.led_process", database_url, str(faults), cwd=REPOSITORY
-        )
-        assert await process.wait() == -signal.SIGKILL, point
+        asks.write(b"\n")
+        assert int(await answers.readline()) == -signal.SIGKILL, point
 
     await night.shift()
     for point in BEFORE_THE_ROUND:
@@ -51,3 +63,5 @@ async def test_killed_at_every_point_it_has_one_result(
         await killed(point)
     assert [(rank, user) for rank, _, user, _ in await night.offered()][3:] == [(4, users[order[3]])]
     await night.check_sum()
+    asks.close()
+    assert await processes.wait() == 0

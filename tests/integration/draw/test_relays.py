@@ -137,7 +137,13 @@ async def test_a_draw_waits_through_lies_and_happens_once(open_night: OpenNight)
 
 
 def test_relays_are_asked_over_https_alone() -> None:
-    for wrong in ("http://relay.example", "relay.example", "https://a.example,ftp://b.example"):
+    for wrong in (
+        "http://relay.example",
+        "relay.example",
+        "https://a.example,ftp://b.example",
+        "https://",
+        "https://[",
+    ):
         with pytest.raises(ValueError, match="https"):
             DrawSettings(draw_relays=wrong)
     assert DrawSettings(draw_relays=" https://a.example, https://b.example ").relay_urls() == [

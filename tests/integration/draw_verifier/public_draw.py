@@ -73,7 +73,7 @@ def entry_of(number: int) -> Document:
 
 
 def root_of(leaves: list[bytes]) -> bytes:
-    """RFC 6962, section 2.1, as it stands there."""
+    """RFC 6962, section 2.1, recursive as in its text."""
     if not leaves:
         return sha256(b"")
     if len(leaves) == 1:

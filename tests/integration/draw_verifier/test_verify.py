@@ -64,7 +64,7 @@ def test_few_entries_and_few_numbers(server: DrawServer) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_who_noted_the_root_finds_a_list_that_was_made_again(server: DrawServer, honest_draw: PublicDraw) -> None:
+def test_a_noted_root_finds_a_list_that_was_made_again(server: DrawServer, honest_draw: PublicDraw) -> None:
     root = honest_draw.document["entries_root"]
     server.draw = honest_draw
     assert verify(server, "--root", root).returncode == 0
@@ -102,21 +102,24 @@ def test_an_entrant_learns_his_rank(server: DrawServer, honest_draw: PublicDraw,
     assert "promise" in verify(server, "--entry", str(file), "--user-id", "user-17").stdout
 
 
-def test_a_round_that_was_missed_is_told_and_the_next_one_counts(server: DrawServer) -> None:
+def test_it_names_a_missed_round_and_accepts_the_next_one(server: DrawServer) -> None:
     server.draw = PublicDraw(50, terms={"round": 900, "capacity": 9})  # 15:54:24, before the close
     server.draw.document["beacon"]["round"] = 1000
     done = verify(server)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ROUND 900 WAS REPLACED BY ROUND 1000" in done.stdout
+    assert "REFUSED" not in done.stdout
     server.draw.document["refused"] = [
         {"round": 950, "checkpoint": server.draw.checkpoint(round_number=950), "reason": "paused"}
     ]
-    assert verify(server).returncode == 0
+    done = verify(server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "REFUSED 1 SIGNED CHECKPOINT AS TOO LATE, for round 950." in done.stdout
     server.draw.document["refused"][0]["checkpoint"] = server.draw.checkpoint(round_number=1001)
     assert verify(server).returncode == 1
 
 
-def test_who_was_erased_is_passed_over_and_told(server: DrawServer) -> None:
+def test_it_names_the_ranks_of_erased_entrants(server: DrawServer) -> None:
     server.draw = PublicDraw(50, terms={"capacity": 9}, alternates=2)
     server.draw.offers[3]["number"] = 0
     done = verify(server)

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from services.draw import maths
+from services.draw.development_beacon import DevelopmentBeacon
 from services.mint.drops import Drop
 from tests.chaos.draws import CLOSED, ENTERED, Entrant, Night, check_draw
 from tests.chaos.history import FULFILLED, Operation
 
 CAPACITY, PEOPLE = 3, 8
 TERMS = '{"v":"a test"}'
+BEACON = DevelopmentBeacon(5)
+SIGNATURE = BEACON.signature(7, BEACON.chain.round_at(7)) or b""
 
 
 def sound() -> Night:
@@ -29,7 +32,7 @@ def sound() -> Night:
     entrants[1].outcome, entrants[1].entry, entrants[1].answers = CLOSED, {}, [CLOSED]
     leaves = sorted(bytes.fromhex(one.entry["leaf_hash"]) for one in entrants[2:])
     root, terms_hash = maths.LeafTree(leaves).root, maths.terms_hash_of(TERMS)
-    seed = maths.draw_seed(terms_hash, root, len(leaves), bytes(48))
+    seed = maths.draw_seed(terms_hash, root, len(leaves), SIGNATURE)
     order = [leaf.hex() for leaf in maths.ranked(seed, leaves)]
     numbers = maths.ordered_numbers(seed, range(1, CAPACITY + 1))
     given = [*numbers, numbers[1]]  # rank 2 gave his back: rank 4 has it
@@ -66,7 +69,7 @@ def sound() -> Night:
         "checkpoint": "a note",
         "refused": [],
         "beacon": {"round": 7},
-        "signature": bytes(48).hex(),
+        "signature": SIGNATURE.hex(),
         "seed": seed.hex(),
         "offered_rank": 4,
     }
@@ -76,6 +79,7 @@ def sound() -> Night:
         Drop(1, "lot", "2034", "production", "draw"),
         CAPACITY,
         entrants,
+        BEACON.chain,
         [before, document],
         [leaf.hex() for leaf in leaves],
         [entrants[0].entry["leaf_hash"]],
@@ -131,7 +135,7 @@ def count(**changes: int) -> Callable[[Night], None]:
     return change
 
 
-def tell_another_number(night: Night) -> None:
+def answer_with_another_number(night: Night) -> None:
     winner = next(one for one in night.entrants if one.minted)
     winner.minted = [Operation(**{**{name: getattr(winner.minted[0], name) for name in NAMES}, "sequence_num": 99})]
 
@@ -150,6 +154,7 @@ BROKEN: dict[str, tuple[str, Callable[[Night], None]]] = {
         document(refused=[{"round": 9, "checkpoint": "another"}]),
     ),
     "ranks withdrawn": ("the_draw_never_changes", document(offered_rank=3)),
+    "the round of a lying relay": ("the_round_is_the_beacons", document(beacon={"round": 8})),
     "two ranks exchanged": ("order_and_numbers_are_the_formulas", exchange("leaf_hash", 0, 1)),
     "two numbers exchanged": ("order_and_numbers_are_the_formulas", exchange("number", 0, 2)),
     "other terms": ("order_and_numbers_are_the_formulas", document(terms="{}")),
@@ -158,7 +163,7 @@ BROKEN: dict[str, tuple[str, Callable[[Night], None]]] = {
     "a number given twice": ("offers_are_in_turn", row(1, state="HELD")),
     "a hold without an offer": ("mints_are_offers", row(2, rank=None)),
     "another's membership": ("mints_are_offers", row(0, member="mallory")),
-    "another number told": ("mints_are_offers", tell_another_number),
+    "another number answered": ("mints_are_offers", answer_with_another_number),
     "a number too many": ("mints_are_offers", count(slots=1)),
     "a wrong tally": ("mints_are_offers", count(tallied=4)),
     "never drawn": ("liveness", lambda night: night.documents.pop() and None),

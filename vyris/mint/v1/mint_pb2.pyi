@@ -326,7 +326,8 @@ class GetDropResponse(_message.Message):
     """How many numbers can still be minted."""
     state: _builtins.str
     """`SCHEDULED`, `OPEN`, `HELD_OUT` (every number is minted or held; some may come back),
-    `SOLD_OUT` or `CLOSED`.
+    `SOLD_OUT` or `CLOSED`. A drop that sells by a draw is `OPEN` from its announcement until its
+    sale ends; only the draw's document says when people can enter and who has an offer.
     """
     opens_at: _builtins.str
     """RFC 3339, UTC, milliseconds; empty without an opening time."""
