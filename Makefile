@@ -99,6 +99,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m gateway.pages --check
 	@$(BIN)/python -m cli.settings_reference --check
 	@$(BIN)/python -m deploy.observability.dashboard --check
+	@$(BIN)/python -m tools.synchronous_client --check
 
 .PHONY: bench
 bench: venv ## Measure the suite beside a baseline and its own ceiling, about eight minutes

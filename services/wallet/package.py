@@ -51,7 +51,7 @@ class PassDesign:
 
 
 class PassPress:
-    """Makes signed passes. Keeps every design in memory (about 400 KB each)."""
+    """Makes signed passes. Keeps every design in memory (about 100 KB each)."""
 
     def __init__(self, issuer: PassIssuer, credentials: SigningCredentials) -> None:
         """Read all designs."""

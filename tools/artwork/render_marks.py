@@ -18,6 +18,8 @@ LOGO_WIDTH_PT: Final = 110  # Apple allows 160 x 50 points and advises less.
 LOGO_HEIGHT_PT: Final = 50
 ICON_PT: Final = 29
 CAP_HEIGHT_PT: Final = 17.0
+ICON_COLOURS: Final = 128
+LOGO_STEPS: Final = 15  # Steps of antialiasing: 16 values of alpha take half a byte a pixel.
 STROKE: Final = 11.0
 SPACING: Final = 34.0
 
@@ -35,7 +37,7 @@ def logo(scale: int) -> Image.Image:
         for stroke in strokes:
             _draw(large, [(left + x * unit, top + y * unit) for x, y in stroke], STROKE * unit, 255)
         left += (width + SPACING) * unit
-    mask = large.resize(size, Image.Resampling.LANCZOS)
+    mask = large.resize(size, Image.Resampling.LANCZOS).point(lambda alpha: round(alpha / 255 * LOGO_STEPS) * 17)
     picture = Image.new("RGBA", size, (*GENESIS.foreground, 0))
     picture.putalpha(mask)
     return picture
@@ -51,7 +53,8 @@ def icon(scale: int) -> Image.Image:
         sole = large * (0.80 - 0.105 * index)
         arms = [(inset, large * 0.24), (large / 2, sole), (large - inset, large * 0.24)]
         _draw(picture, arms, large * 0.038, colour)
-    return picture.resize((size, size), Image.Resampling.LANCZOS)
+    reduced = picture.resize((size, size), Image.Resampling.LANCZOS)
+    return reduced.quantize(ICON_COLOURS, dither=Image.Dither.NONE)
 
 
 def _night(large: int) -> Image.Image:

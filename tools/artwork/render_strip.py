@@ -1,42 +1,44 @@
-"""Draws a tier's strip: a guilloche rosette, as engraved on banknotes, over a soft glow.
+"""Draws a tier's strip: a guilloche rosette, as engraved on banknotes, over leaves of flat colour.
 
-A guilloche is a family of closed curves r(angle) with a phase that advances from one
-curve to the next. Points are sampled along every curve and counted per pixel;
-where curves cross the count adds up, and the tone curve turns it into light.
-Left of the rosette the picture stays calm, because Wallet writes the number there.
+A guilloche is a family of closed curves r(angle) whose phase advances from one curve to the next. The curves of a band
+touch its two edges. Inside each edge the ground is one step lighter, and between the edges it has a touch of the lace's
+colour, so the rosette glows towards its centre.
+
+The strip is drawn so that a PNG of it is small: few colours (flat ground, lines with two steps of antialiasing), no
+gradient and no noise. The waves on the left are copies of one line, a whole number of pixels apart, so deflate stores
+one of them. That side stays calm because Wallet writes the number there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from services.wallet.artwork.palettes import Colour, Palette
+from services.wallet.artwork.palettes import Palette
 
 Field = NDArray[np.float64]
+Points = list[tuple[float, float]]
 
 WIDTH_PT: Final = 375
 HEIGHT_PT: Final = 144  # Apple: 375 x 144 points for a store card.
-SUPERSAMPLING: Final = 2
-POINTS_PER_CURVE: Final = 24_000
-REACH: Final = 0.92  # Of the height; the rosette's outer edge runs past the strip.
-CENTRE: Final = (0.79, 0.5)  # Of the width and of the height.
-
-
-def strip(palette: Palette, scale: int) -> Image.Image:
-    """Draw the strip at `scale` pixels a point; the same palette gives the same picture."""
-    width, height = WIDTH_PT * scale, HEIGHT_PT * scale
-    light = _tone(_rosette(palette, width, height))
-    waves = _tone(_waves(palette, width, height)) * _around(width, height)
-    canvas = _ground(palette, width, height)
-    canvas = _lay(canvas, np.clip(waves, 0, 1) * 0.42, palette.thread)
-    canvas = _lay(canvas, np.clip(light, 0, 1) * 0.92, palette.thread)
-    canvas = _lay(canvas, np.clip(light - 0.62, 0, 1) * 1.5, palette.highlight)
-    return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8), mode="RGB")
+CENTRE_PT: Final = (296.0, 72.0)
+REACH_PT: Final = 132.5  # The rosette's outer edge runs past the strip.
+OVERSIZE: Final = 4
+# A line's edge has this many steps from nothing to full. One more makes a strip a tenth heavier, and nobody sees it.
+COVER_STEPS: Final = 3
+LINE_PT: Final = 0.42
+EDGE_PT: Final = 0.75
+POINTS_PER_CURVE: Final = 2_880
+WAVE_STEP_PT: Final = 6
+WAVE_LINE_PT: Final = 0.4
+# Strength of a line from which its colour turns from the palette's thread to its highlight.
+HIGHLIGHT_FROM: Final = 0.62
+GLOW_BEND: Final = 0.6  # Below 1: the outer leaves are lighter than in even steps.
+LACE_GLOW: Final = 0.17  # How much of the lace's colour the ground under it has.
 
 
 @dataclass(frozen=True)
@@ -46,97 +48,108 @@ class _Band:
     radius: float
     swing: float
     bend: float
-    waves: int
+    waves: int  # For each petal of the palette.
     curves: int
-    weight: float
+    strength: float
 
 
-def _rosette(palette: Palette, width: int, height: int) -> Field:
-    bands = (
-        _Band(0.085, 0.050, 0.012, palette.petals, 9, 1.0),
-        _Band(0.21, 0.085, 0.030, palette.petals, 14, 1.0),
-        _Band(0.40, 0.120, 0.045, palette.petals * 2, 18, 0.9),
-        _Band(0.66, 0.150, 0.060, palette.petals * 2, 22, 0.75),
-        _Band(0.97, 0.170, 0.070, palette.petals * 3, 24, 0.5),
-    )
-    total = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING))
-    for band in bands:
-        for index in range(band.curves):
-            x, y = _closed_curve(band, palette, 2 * np.pi * index / band.curves)
-            total += band.weight * _count(
-                CENTRE[0] * width + x * height, CENTRE[1] * height + y * height, width, height
-            )
-    return _shrink(total, width, height)
+_BANDS: Final = (
+    _Band(0.970, 0.170, 0.070, waves=3, curves=8, strength=0.50),
+    _Band(0.660, 0.150, 0.060, waves=2, curves=8, strength=0.66),
+    _Band(0.400, 0.120, 0.045, waves=2, curves=8, strength=0.82),
+    _Band(0.210, 0.085, 0.030, waves=1, curves=7, strength=0.92),
+    _Band(0.085, 0.050, 0.012, waves=1, curves=5, strength=1.00),
+)
 
 
-def _closed_curve(band: _Band, palette: Palette, phase: float) -> tuple[Field, Field]:
-    """Return points around the centre, in heights of the strip."""
-    angle = np.linspace(0, 2 * np.pi, POINTS_PER_CURVE, endpoint=False)
+def strip(palette: Palette, scale: int) -> Image.Image:
+    """Draw the strip at `scale` pixels a point; the same palette gives the same picture."""
+    leaves = Image.new("L", _size(scale), 0)
+    lines = np.zeros(_size(scale)[::-1])
+    lace_glow = [0.0]
+    for band in _BANDS:
+        lines = np.maximum(lines, band.strength * _lace(palette, band, scale))
+        for side, strength in ((1, LACE_GLOW * band.strength), (-1, 0.0)):
+            ImageDraw.Draw(leaves).polygon(_edge(palette, band, side, scale), fill=len(lace_glow))
+            lace_glow.append(strength)
+    leaf = np.asarray(leaves)
+    lines = np.maximum(lines, np.where(leaf == 0, _waves(palette, scale), 0))
+    glow = (leaf / (len(lace_glow) - 1)) ** GLOW_BEND
+    thread, highlight = np.array(palette.thread), np.array(palette.highlight)
+    ground = _mix(np.array(palette.background), np.array(palette.glow), glow)
+    ground = _mix(ground, thread, np.array(lace_glow)[leaf])
+    ink = _mix(thread, highlight, np.clip((lines - HIGHLIGHT_FROM) / (1 - HIGHLIGHT_FROM), 0, 1))
+    return Image.fromarray(np.round(_mix(ground, ink, lines)).astype(np.uint8), mode="RGB")
+
+
+def _lace(palette: Palette, band: _Band, scale: int) -> Field:
+    """How much of each pixel the band's lines and its two edges cover."""
+    canvas = _Canvas(scale)
+    angle = _angles()
+    for index in range(band.curves):
+        wave = np.cos(band.waves * palette.petals * angle + 2 * np.pi * index / band.curves)
+        canvas.draw(_closed_curve(palette, band, wave, scale * OVERSIZE), LINE_PT)
+    for side in (1, -1):
+        canvas.draw(_edge(palette, band, side, scale * OVERSIZE), EDGE_PT)
+    return canvas.cover()
+
+
+def _edge(palette: Palette, band: _Band, side: int, scale: int) -> Points:
+    """The band's outer edge (`side` 1) or inner edge (-1)."""
+    return _closed_curve(palette, band, np.full(POINTS_PER_CURVE, float(side)), scale)
+
+
+def _closed_curve(palette: Palette, band: _Band, wave: Field, scale: int) -> Points:
+    """Points of a curve between the band's edges in pixels: `wave` is 1 at the outer edge and -1 at the inner one."""
+    petals = np.cos(palette.petals * _angles())
     # The swing itself swells and ebbs around the circle: that makes the petals.
-    swell = 1 + palette.twist * np.cos(palette.petals * angle)
-    wave = 0.62 * band.swing * swell * np.cos(band.waves * angle + phase)
-    distance = REACH * (band.radius + wave + band.bend * np.cos(palette.petals * angle))
-    return distance * np.cos(angle), distance * np.sin(angle)
+    swing = 0.62 * band.swing * (1 + palette.twist * petals)
+    distance = REACH_PT * (band.radius + band.bend * petals + swing * wave)
+    x = scale * (CENTRE_PT[0] + distance * np.cos(_angles()))
+    y = scale * (CENTRE_PT[1] + distance * np.sin(_angles()))
+    points = list(zip(x.tolist(), y.tolist(), strict=True))
+    return [*points, points[0]]
 
 
-def _waves(palette: Palette, width: int, height: int) -> Field:
+def _waves(palette: Palette, scale: int) -> Field:
+    """The lines left of the rosette, faint behind the number: strength of each pixel."""
+    canvas = _Canvas(scale)
     along = np.linspace(0, 1, POINTS_PER_CURVE)
-    total = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING))
-    for index in range(26):
-        share = index / 25
-        swell = 0.16 * np.sin(2 * np.pi * (1.5 * along + 0.9 * share * palette.twist))
-        ripple = 0.05 * np.sin(2 * np.pi * (palette.petals * 0.5 * along - share))
-        total += _count(along * width, height * (-0.05 + 1.1 * share + swell + ripple), width, height)
-    return _shrink(total, width, height)
+    swell = 0.20 * np.sin(2 * np.pi * 1.4 * along) + 0.10 * np.sin(
+        2 * np.pi * (0.3 * palette.petals * along + palette.twist)
+    )
+    x = along * WIDTH_PT * scale * OVERSIZE
+    for top in range(-8 * WAVE_STEP_PT, HEIGHT_PT + 8 * WAVE_STEP_PT, WAVE_STEP_PT):
+        y = (top + swell * HEIGHT_PT) * scale * OVERSIZE
+        canvas.draw(list(zip(x.tolist(), y.tolist(), strict=True)), WAVE_LINE_PT)
+    ramp = 0.14 + 0.28 * np.clip((np.linspace(0, 1, WIDTH_PT * scale) - 0.05) / 0.5, 0, 1) ** 1.2
+    return canvas.cover() * np.round(ramp * 32) / 32
 
 
-def _count(x: Field, y: Field, width: int, height: int) -> Field:
-    columns = np.floor(x * SUPERSAMPLING).astype(np.int64)
-    rows = np.floor(y * SUPERSAMPLING).astype(np.int64)
-    inside = (columns >= 0) & (columns < width * SUPERSAMPLING) & (rows >= 0) & (rows < height * SUPERSAMPLING)
-    flat = rows[inside] * (width * SUPERSAMPLING) + columns[inside]
-    size = width * height * SUPERSAMPLING**2
-    return np.bincount(flat, minlength=size).reshape(height * SUPERSAMPLING, width * SUPERSAMPLING).astype(np.float64)
+class _Canvas:
+    """Lines drawn larger than the strip and reduced, which gives clean edges."""
+
+    def __init__(self, scale: int) -> None:
+        self._scale = scale * OVERSIZE
+        self._large = Image.new("L", _size(self._scale), 0)
+        self._pen = ImageDraw.Draw(self._large)
+
+    def draw(self, points: Points, width_pt: float) -> None:
+        self._pen.line(points, fill=255, width=max(1, round(width_pt * self._scale)), joint="curve")
+
+    def cover(self) -> Field:
+        share = np.asarray(self._large.reduce(OVERSIZE), dtype=np.float64) / 255
+        return np.round(share * COVER_STEPS) / COVER_STEPS
 
 
-def _shrink(counts: Field, width: int, height: int) -> Field:
-    # The square root tames slow stretches of a curve, where samples lie dense.
-    lit = np.sqrt(counts)
-    shrunk: Field = lit.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING).mean(axis=(1, 3))
-    return shrunk
+def _mix(one: NDArray[Any], other: NDArray[Any], share: Field) -> Field:
+    mixed: Field = one + (other - one) * share[..., np.newaxis]
+    return mixed
 
 
-def _tone(field: Field) -> Field:
-    bright = float(np.percentile(field, 99.2)) or 1.0
-    toned: Field = (field / bright) ** 0.85
-    return toned
+def _angles() -> Field:
+    return np.linspace(0, 2 * np.pi, POINTS_PER_CURVE, endpoint=False)
 
 
-def _around(width: int, height: int) -> Field:
-    """How strongly the waves show: faint behind the number, not at all inside the rosette."""
-    ramp = np.clip((np.linspace(0, 1, width) - 0.05) / 0.5, 0, 1) ** 1.2
-    outside = np.clip((_distance(width, height) - 0.42) / 0.5, 0, 1) ** 1.5
-    strength: Field = (0.30 + 0.70 * ramp)[np.newaxis, :] * outside
-    return strength
-
-
-def _distance(width: int, height: int) -> Field:
-    x = (np.linspace(0, 1, width) - CENTRE[0]) * (width / height)
-    y = np.linspace(0, 1, height) - CENTRE[1]
-    distance: Field = np.sqrt(x[np.newaxis, :] ** 2 + y[:, np.newaxis] ** 2)
-    return distance
-
-
-def _ground(palette: Palette, width: int, height: int) -> Field:
-    glow = np.exp(-(_distance(width, height) ** 2) / 0.62)[..., np.newaxis]
-    # The edge that meets the card is exactly the card's colour, so no seam shows.
-    edge = np.clip(np.minimum(np.linspace(0, 1, height), np.linspace(1, 0, height)) / 0.12, 0, 1)
-    glow = glow * edge[:, np.newaxis, np.newaxis] ** 0.5
-    ground: Field = np.array(palette.background) * (1 - glow) + np.array(palette.glow) * glow
-    return ground
-
-
-def _lay(canvas: Field, strength: Field, colour: Colour) -> Field:
-    share = np.clip(strength, 0, 1)[..., np.newaxis]
-    laid: Field = canvas * (1 - share) + np.array(colour) * share
-    return laid
+def _size(scale: int) -> tuple[int, int]:
+    return WIDTH_PT * scale, HEIGHT_PT * scale

@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The client for asyncio. `tools.synchronous_client` makes `synchronous.py` of this module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from vyris.client import asks
 from vyris.client.asks import Ask, Bearer, DropName
-from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
+from vyris.client.connection import TIMEOUT_S, Headers, Tls, exchange_async, open_async_channel
 from vyris.client.device import Device
 from vyris.client.draw import Draw
 from vyris.client.failures import to_vyris_error
@@ -27,7 +27,16 @@ A = TypeVar("A", bound=Message)
 
 
 class AsyncClient:
-    """Like `vyris.client.Client`, with coroutines. Use it in the event loop in which it was made."""
+    """Calls the suite over the gateway's native gRPC.
+
+    `Client` blocks, and threads may share one. `AsyncClient` has the same methods as coroutines; use one in the event
+    loop in which it was made.
+
+    A failed call raises a class of `vyris.errors`. Each method lists its errors; in addition, every method can raise
+    `Retryable` (the call did not finish; sending it again is safe) and `RateLimited`. Parameters of every method:
+    `timeout_s` limits the call with its retries, in seconds (None: the client's limit). `request_id` identifies the
+    call in the servers' logs, printable ASCII (None: a random UUID).
+    """
 
     def __init__(
         self,
@@ -45,14 +54,7 @@ class AsyncClient:
         limit of one call with its retries, in seconds. `options`: gRPC channel options, appended to the client's.
         Raises ValueError if `target` is a URL.
         """
-        target = native_target(target)
-        chosen = [*channel_options(), *options]
-        secret = credentials(tls)
-        self._channel = (
-            grpc.aio.insecure_channel(target, chosen)
-            if secret is None
-            else grpc.aio.secure_channel(target, secret, chosen)
-        )
+        self._channel = open_async_channel(target, tls, options)
         self._bearer = bearer
         self._timeout_s = timeout_s
 
@@ -135,7 +137,7 @@ class AsyncClient:
         try:
             async for message in call:
                 yield message.drop
-        except grpc.aio.AioRpcError as failure:
+        except grpc.RpcError as failure:
             raise to_vyris_error(failure, name) from failure
         finally:
             call.cancel()
@@ -179,7 +181,8 @@ class AsyncClient:
         `hold_id`: UUID. `user_id`: the hold's owner. Returns the hold with its new `expires_at` (RFC 3339). Raises
         LimitReached, HoldExpired, Unauthorized, NotFound, InvalidRequest.
         """
-        return (await self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id)).hold
+        answer = await self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id)
+        return answer.hold
 
     async def get_hold(
         self, hold_id: str, *, timeout_s: float | None = None, request_id: str | None = None
@@ -188,7 +191,8 @@ class AsyncClient:
 
         `hold_id`: UUID. Raises NotFound.
         """
-        return (await self._send(asks.get_hold(hold_id), timeout_s, request_id)).hold
+        answer = await self._send(asks.get_hold(hold_id), timeout_s, request_id)
+        return answer.hold
 
     async def enter(
         self,
@@ -226,7 +230,8 @@ class AsyncClient:
 
         `entry_id`: UUID. Raises NotFound.
         """
-        return (await self._send(asks.get_entry(entry_id), timeout_s, request_id)).entry
+        answer = await self._send(asks.get_entry(entry_id), timeout_s, request_id)
+        return answer.entry
 
     async def get_draw(
         self, tier: str, year: str, *, timeout_s: float | None = None, request_id: str | None = None
@@ -269,9 +274,8 @@ class AsyncClient:
         Parameters as in `issue_pass`. Returns an https URL for the owner only. Raises Unauthorized, InvalidRequest,
         NotFound (also if Google Wallet is not configured).
         """
-        return (
-            await self._send(asks.issue_google_pass(membership_id, user_id, device), timeout_s, request_id)
-        ).save_url
+        answer = await self._send(asks.issue_google_pass(membership_id, user_id, device), timeout_s, request_id)
+        return answer.save_url
 
     async def verify_encounter(
         self,
@@ -289,7 +293,8 @@ class AsyncClient:
         Returns the recorded encounter. Raises Unauthorized, Conflict, InvalidRequest. After Retryable, a repetition may
         raise Conflict: then the first call recorded the encounter.
         """
-        return (await self._send(asks.verify_encounter(token, device), timeout_s, request_id)).encounter
+        answer = await self._send(asks.verify_encounter(token, device), timeout_s, request_id)
+        return answer.encounter
 
     async def list_encounters(
         self,
@@ -465,19 +470,15 @@ class AsyncClient:
         answer, _ = await self._exchange(ask, timeout_s, request_id)
         return answer
 
-    async def _exchange(
-        self, ask: Ask[A], timeout_s: float | None, request_id: str | None
-    ) -> tuple[A, list[tuple[str, str | bytes]]]:
+    async def _exchange(self, ask: Ask[A], timeout_s: float | None, request_id: str | None) -> tuple[A, Headers]:
         name = request_id or str(uuid.uuid4())
-        send = self._channel.unary_unary(
+        method = self._channel.unary_unary(
             ask.path,
             request_serializer=type(ask.request).SerializeToString,
             response_deserializer=ask.answer.FromString,
         )
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        call = send(ask.request, timeout=limit_s, metadata=ask.metadata(name, self._bearer))
         try:
-            answer = await call
-            return answer, list(await call.initial_metadata())
-        except grpc.aio.AioRpcError as failure:
+            return await exchange_async(method, ask.request, limit_s, ask.metadata(name, self._bearer))
+        except grpc.RpcError as failure:
             raise to_vyris_error(failure, name) from failure

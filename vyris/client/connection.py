@@ -1,12 +1,19 @@
-"""How a client connects: its limits, and the calls that it retries."""
+"""How a client connects and sends: its limits, the calls that it retries, and what differs between the two clients."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
+
+from vyris.client.asks import Metadata
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+Headers = list[tuple[str, str | bytes]]
 
 TIMEOUT_S: Final = 10.0
 """The default time limit of one call with its retries. The gateway has the same limit."""
@@ -74,6 +81,37 @@ def channel_options() -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.primary_user_agent", "vyris-python"),
     ]
+
+
+def open_channel(target: str, tls: Tls | bool, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
+    """Open a channel to `target`. Raises ValueError if it is a URL."""
+    target, chosen, secret = native_target(target), [*channel_options(), *options], credentials(tls)
+    return grpc.insecure_channel(target, chosen) if secret is None else grpc.secure_channel(target, secret, chosen)
+
+
+def open_async_channel(target: str, tls: Tls | bool, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+    """Open a channel of the running event loop to `target`. Raises ValueError if it is a URL."""
+    target, chosen, secret = native_target(target), [*channel_options(), *options], credentials(tls)
+    if secret is None:
+        return grpc.aio.insecure_channel(target, chosen)
+    return grpc.aio.secure_channel(target, secret, chosen)
+
+
+def exchange(
+    method: grpc.UnaryUnaryMultiCallable[Q, A], request: Q, timeout_s: float, metadata: Metadata
+) -> tuple[A, Headers]:
+    """Return the answer and its initial metadata. Raises grpc.RpcError."""
+    answer, call = method.with_call(request, timeout=timeout_s, metadata=metadata)
+    return answer, list(call.initial_metadata())
+
+
+async def exchange_async(
+    method: grpc.aio.UnaryUnaryMultiCallable[Q, A], request: Q, timeout_s: float, metadata: Metadata
+) -> tuple[A, Headers]:
+    """Return the answer and its initial metadata. Raises grpc.RpcError."""
+    call = method(request, timeout=timeout_s, metadata=metadata)
+    answer = await call
+    return answer, list(await call.initial_metadata())
 
 
 def native_target(target: str) -> str:

@@ -1,4 +1,4 @@
-"""The client for synchronous code."""
+"""The client for synchronous code. `tools.synchronous_client` makes it of `asynchronous.py`: edit that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from vyris.client import asks
 from vyris.client.asks import Ask, Bearer, DropName
-from vyris.client.connection import TIMEOUT_S, Tls, channel_options, credentials, native_target
+from vyris.client.connection import TIMEOUT_S, Headers, Tls, exchange, open_channel
 from vyris.client.device import Device
 from vyris.client.draw import Draw
 from vyris.client.failures import to_vyris_error
@@ -27,7 +27,10 @@ A = TypeVar("A", bound=Message)
 
 
 class Client:
-    """Calls the suite over the gateway's native gRPC. Threads may share a client.
+    """Calls the suite over the gateway's native gRPC.
+
+    `Client` blocks, and threads may share one. `AsyncClient` has the same methods as coroutines; use one in the event
+    loop in which it was made.
 
     A failed call raises a class of `vyris.errors`. Each method lists its errors; in addition, every method can raise
     `Retryable` (the call did not finish; sending it again is safe) and `RateLimited`. Parameters of every method:
@@ -51,12 +54,7 @@ class Client:
         limit of one call with its retries, in seconds. `options`: gRPC channel options, appended to the client's.
         Raises ValueError if `target` is a URL.
         """
-        target = native_target(target)
-        chosen = [*channel_options(), *options]
-        secret = credentials(tls)
-        self._channel = (
-            grpc.insecure_channel(target, chosen) if secret is None else grpc.secure_channel(target, secret, chosen)
-        )
+        self._channel = open_channel(target, tls, options)
         self._bearer = bearer
         self._timeout_s = timeout_s
 
@@ -183,7 +181,8 @@ class Client:
         `hold_id`: UUID. `user_id`: the hold's owner. Returns the hold with its new `expires_at` (RFC 3339). Raises
         LimitReached, HoldExpired, Unauthorized, NotFound, InvalidRequest.
         """
-        return self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id).hold
+        answer = self._send(asks.extend_hold(hold_id, user_id), timeout_s, request_id)
+        return answer.hold
 
     def get_hold(
         self, hold_id: str, *, timeout_s: float | None = None, request_id: str | None = None
@@ -192,7 +191,8 @@ class Client:
 
         `hold_id`: UUID. Raises NotFound.
         """
-        return self._send(asks.get_hold(hold_id), timeout_s, request_id).hold
+        answer = self._send(asks.get_hold(hold_id), timeout_s, request_id)
+        return answer.hold
 
     def enter(
         self,
@@ -230,7 +230,8 @@ class Client:
 
         `entry_id`: UUID. Raises NotFound.
         """
-        return self._send(asks.get_entry(entry_id), timeout_s, request_id).entry
+        answer = self._send(asks.get_entry(entry_id), timeout_s, request_id)
+        return answer.entry
 
     def get_draw(self, tier: str, year: str, *, timeout_s: float | None = None, request_id: str | None = None) -> Draw:
         """Read a draw's document, at most one second old. `Draw.result(entry)` computes the result of an entry.
@@ -269,7 +270,8 @@ class Client:
         Parameters as in `issue_pass`. Returns an https URL for the owner only. Raises Unauthorized, InvalidRequest,
         NotFound (also if Google Wallet is not configured).
         """
-        return self._send(asks.issue_google_pass(membership_id, user_id, device), timeout_s, request_id).save_url
+        answer = self._send(asks.issue_google_pass(membership_id, user_id, device), timeout_s, request_id)
+        return answer.save_url
 
     def verify_encounter(
         self,
@@ -287,7 +289,8 @@ class Client:
         Returns the recorded encounter. Raises Unauthorized, Conflict, InvalidRequest. After Retryable, a repetition may
         raise Conflict: then the first call recorded the encounter.
         """
-        return self._send(asks.verify_encounter(token, device), timeout_s, request_id).encounter
+        answer = self._send(asks.verify_encounter(token, device), timeout_s, request_id)
+        return answer.encounter
 
     def list_encounters(
         self,
@@ -315,7 +318,8 @@ class Client:
         page_token = ""
         while True:
             page = self.list_encounters(membership_id, device, page_token=page_token)
-            yield from page.encounters
+            for encounter in page.encounters:
+                yield encounter
             page_token = page.next_page_token
             if not page_token:
                 return
@@ -460,18 +464,15 @@ class Client:
         answer, _ = self._exchange(ask, timeout_s, request_id)
         return answer
 
-    def _exchange(
-        self, ask: Ask[A], timeout_s: float | None, request_id: str | None
-    ) -> tuple[A, list[tuple[str, str | bytes]]]:
+    def _exchange(self, ask: Ask[A], timeout_s: float | None, request_id: str | None) -> tuple[A, Headers]:
         name = request_id or str(uuid.uuid4())
-        send = self._channel.unary_unary(
+        method = self._channel.unary_unary(
             ask.path,
             request_serializer=type(ask.request).SerializeToString,
             response_deserializer=ask.answer.FromString,
         )
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            answer, call = send.with_call(ask.request, timeout=limit_s, metadata=ask.metadata(name, self._bearer))
+            return exchange(method, ask.request, limit_s, ask.metadata(name, self._bearer))
         except grpc.RpcError as failure:
             raise to_vyris_error(failure, name) from failure
-        return answer, list(call.initial_metadata())

@@ -1,4 +1,4 @@
-"""`Client` and `AsyncClient` are written out twice so that editors and type checkers know both; they say the same."""
+"""`Client` is made of `AsyncClient`, as code that editors and type checkers know; they have the same methods."""
 
 from __future__ import annotations
 

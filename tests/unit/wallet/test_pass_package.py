@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -10,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from services.wallet.artwork import SUFFIXES, images_for
+from services.wallet.artwork.palettes import PALETTES, Palette, palette_for
 from services.wallet.inspection import judge_signature
 from services.wallet.opened_pass import NotAPass, OpenedPass, open_pass
 from services.wallet.package import PassPress
@@ -97,6 +101,26 @@ def test_all_sizes_of_icon_logo_and_strip_are_inside(press: PassPress, facts: Pa
             assert png.startswith(b"\x89PNG\r\n\x1a\n")
             size = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
             assert size == (width * scale, height * scale)
+
+
+def test_the_pass_of_every_tier_is_light(press: PassPress, facts: PassFacts) -> None:
+    tiers = {palette_for(tier).name: tier for tier in ("genesis", *(f"tier-{number}" for number in range(100)))}
+    assert tiers.keys() == {palette.name for palette in PALETTES}
+    for name, tier in tiers.items():
+        size = len(press.press(replace(facts, tier=tier), TOKEN))
+        assert size < 120_000, f"a pass in {name} has {size} bytes"
+
+
+@pytest.mark.parametrize("palette", PALETTES, ids=lambda palette: palette.name)
+def test_a_strip_begins_in_the_colour_of_its_card(palette: Palette) -> None:
+    images = images_for(palette)
+    for suffix in SUFFIXES:
+        strip = Image.open(io.BytesIO(images[f"strip{suffix}.png"]))
+        assert strip.mode == "P"
+        # Few colours, and the commonest is the card's: no seam shows where the strip meets the card.
+        colours = strip.convert("RGB").getcolors(256)
+        assert colours is not None
+        assert max(colours)[1] == palette.background
 
 
 def test_the_same_state_gives_the_same_pass_but_for_the_signature(press: PassPress, facts: PassFacts) -> None:
