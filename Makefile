@@ -66,6 +66,19 @@ test-peers: venv ## Let other engines judge our passes (Node) and draws (Go)
 		tests/integration/draw_verifier/test_second_judge.py \
 		tests/acceptance/draw/test_judges.py $(PYTEST_ARGUMENTS)
 
+# What a caller's address, a session or a connection means depends on what stands between; everything else does not.
+THROUGH_GATEWAY := tests/acceptance/mint tests/acceptance/encounter tests/acceptance/reforge tests/acceptance/receipts \
+	tests/acceptance/wallet/test_passes_through_the_gateway.py tests/acceptance/user_tokens tests/acceptance/client \
+	tests/acceptance/holds/test_holds.py tests/acceptance/openapi
+THROUGH_POOLER := tests/acceptance/mint tests/acceptance/encounter tests/acceptance/reforge tests/acceptance/holds/test_holds.py \
+	tests/acceptance/wallet/test_passes_through_the_gateway.py
+.PHONY: test-neighbours
+test-neighbours: venv ## Run acceptance tests behind nginx, HAProxy and PgBouncer, which have to be installed; ten minutes
+	@VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest tests/neighbours $(PYTEST_ARGUMENTS)
+	@for each in nginx haproxy; do \
+		VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest --through $$each $(THROUGH_GATEWAY) $(PYTEST_ARGUMENTS) || exit 1; done
+	@VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest --through pgbouncer $(THROUGH_POOLER) $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: venv ## Check style, types, imports and the protos
 	@$(BIN)/ruff check .

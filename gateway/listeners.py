@@ -14,10 +14,11 @@ from envoy.config.core.v3.protocol_pb2 import (
     HttpProtocolOptions,
     KeepaliveSettings,
 )
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
@@ -142,6 +143,13 @@ def edge_connection_manager(
     )
 
 
+def _listener_filters(settings: GatewaySettings) -> list[Any]:
+    """Read the caller's address from the PROXY protocol, before the limits of addresses and before TLS."""
+    if not settings.gateway_proxy_protocol:
+        return []
+    return [ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=pack(ProxyProtocol()))]
+
+
 def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, protocols: list[str]) -> Any:
     """A door for callers, with TLS if it is configured."""
     chain = FilterChain(
@@ -158,6 +166,8 @@ def listener(settings: GatewaySettings, *, name: str, port: int, manager: Any, p
         name=name,
         address=socket_address(settings.gateway_listen_host, port),
         per_connection_buffer_limit_bytes=number(CONNECTION_BUFFER_BYTES),
+        listener_filters=_listener_filters(settings),
+        listener_filters_timeout=seconds(bounds.HANDSHAKE_TIMEOUT_S),
         filter_chains=[chain],
         tcp_backlog_size=number(1024),
         # By default Envoy accepts all that wait before it serves anybody: thousands that come at once cost the others a

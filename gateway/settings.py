@@ -93,6 +93,9 @@ class GatewaySettings(BaseSettings):
     """Memory at which Envoy begins to refuse work."""
     gateway_trusted_hops: Annotated[int, Field(ge=0, le=8)] = 0
     """Number of proxies in front of the gateway with a trusted `x-forwarded-for`."""
+    gateway_proxy_protocol: bool = False
+    """Whether a balancer in front passes connections on and writes the caller's address before each (PROXY protocol,
+    version 1 or 2). A connection without it is then closed. Only the balancer may reach the two ports."""
     gateway_rate_limit_rps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Requests a second that one caller's address may send, on average. Unset: no limit."""
     gateway_rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -19,7 +19,13 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from stack.local import DATABASES, Stack
 from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
+from tests.neighbours import through
 from tests.shell import REPOSITORY, clear_settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the tests."""
+    through.add_option(parser)
 
 
 def pytest_configure() -> None:
@@ -90,11 +96,11 @@ async def redis_url(databases: Stack) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The whole suite behind its gateway; a test that breaks something mends it again."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
         # Two mint processes: whatever holds must hold between them.
-        Stack.isolated(Path(folder) / "state", replicas={"mint": 2}) as running,
+        through.running_stack(pytestconfig, Path(folder) / "state", replicas={"mint": 2}) as running,
     ):
         yield running

@@ -90,6 +90,7 @@ class MailWriter:
 
     def _links(self, mail: Mail) -> dict[str, str]:
         return {
-            name: f"{self._base_url}{link.path}?token={self._keys.token(link.purpose, mail.subject_id)}"
+            name: f"{self._base_url}{link.path}?token="
+            + self._keys.stored_token(link.purpose, mail.subject_id, mail.digests)
             for name, link in LINKS[mail.kind].items()
         }

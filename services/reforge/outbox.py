@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -49,6 +49,8 @@ class Mail:
     written_at: datetime
     attempts: int
     useless: bool
+    digests: Collection[bytes] = ()
+    """The stored digests of the tokens of its subject."""
 
 
 async def enqueue(
@@ -89,4 +91,5 @@ def read_mail(row: asyncpg.Record) -> Mail:
         written_at=row["created_at"],
         attempts=row["attempts"],
         useless=row["useless"],
+        digests=row["digests"],
     )

@@ -331,6 +331,7 @@ VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 -- name: take_mail
 -- Takes mail that is due, for the length of a lease: a worker that dies with it loses it to the next. What expires
 -- first goes first, so that a link which lives for minutes does not wait behind notices that are good for days.
+-- `digests` tell which key the tokens of the mail's subject are derived from.
 UPDATE mail_outbox o
 SET attempts = o.attempts + 1, due_at = now() + make_interval(secs => $2)
 FROM (
@@ -339,8 +340,12 @@ FROM (
   ORDER BY useless_after, due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) AS taken
 WHERE o.id = taken.id
-RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS
-useless;
+RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.attempts, o.useless_after <= now() AS useless,
+  ARRAY(
+    SELECT unnest(ARRAY[r.token_digest, r.undo_digest]) FROM reforge_requests r WHERE r.id = o.subject_id
+    UNION ALL
+    SELECT unnest(ARRAY[c.refuse_digest, c.confirm_digest]) FROM email_changes c WHERE c.id = o.subject_id
+  ) AS digests;
 
 -- name: finish_mail
 -- The mail server took it. $1 mail

@@ -37,6 +37,11 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
         SecretStr(""),
         description="secret of 32 characters or more that tokens are derived from; made on first run in development",
     )
+    reforge_token_key_second: Secret = Field(
+        SecretStr(""),
+        description="a second key that tokens may have been derived from: the next or the previous one, while "
+        "REFORGE_TOKEN_KEY is replaced (docs/operations.md, Replacing keys)",
+    )
     reforge_ttl_s: int = Field(1_800, ge=60, le=86_400, description="how long a link can be used")
     reforge_undo_h: int = Field(24, ge=1, le=168, description="hours for which a confirmed move can be undone")
     reforge_email_delay_h: int = Field(
@@ -141,10 +146,11 @@ class ReforgeSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, 
 def token_key(settings: ReforgeSettings) -> TokenKey:
     """The key that tokens are derived from. Development makes it on the first run; production requires it."""
     secret = settings.reforge_token_key.get_secret_value()
+    second = settings.reforge_token_key_second.get_secret_value().encode()
     if secret:
-        return TokenKey(secret.encode())
+        return TokenKey(secret.encode(), second)
     settings.refuse_conveniences()
-    return TokenKey(development_secret(settings.vyris_state_dir / "keys"))
+    return TokenKey(development_secret(settings.vyris_state_dir / "keys"), second)
 
 
 def sender_of(text: str) -> Address:

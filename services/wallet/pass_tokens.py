@@ -1,6 +1,7 @@
 """The secret inside a pass, which the web service requires: HMAC-SHA-256(key, serial).
 
-It is derived, not stored. A token changes only with its serial.
+It is derived, not stored. A token changes only with its serial and the key. A pass on a phone keeps its token until the
+phone gets a newer pass, so the previous key is accepted beside the new one.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ KEY_FILE: Final = "pass_auth_key"
 
 
 class PassTokens:
-    """Makes and checks tokens with one key, a secret (`services.server.runtime.settings.Secret`)."""
+    """Makes tokens with a key, and accepts those of a second one (`services.server.runtime.settings.Secret`)."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key.encode()
+    def __init__(self, key: str, second: str = "") -> None:
+        self._keys = (key.encode(), second.encode()) if second else (key.encode(),)
 
     def token(self, serial: UUID) -> str:
         """The token of a pass: 43 characters of base64url."""
-        digest = hmac.digest(self._key, str(serial).encode(), hashlib.sha256)
-        return base64url(digest)
+        return _token(self._keys[0], serial)
 
     def admits(self, authorization: str | None, serial: UUID) -> bool:
-        """Whether an `Authorization` header contains the token of this pass. Takes constant time."""
+        """Whether an `Authorization` header contains a token of this pass. Takes constant time."""
         scheme, _, presented = (authorization or "").partition(" ")
-        right = hmac.compare_digest(presented.strip().encode("utf-8", "replace"), self.token(serial).encode())
+        given = presented.strip().encode("utf-8", "replace")
+        right = any(hmac.compare_digest(given, _token(key, serial).encode()) for key in self._keys)
         return right and scheme.lower() == SCHEME.lower()
+
+
+def _token(key: bytes, serial: UUID) -> str:
+    return base64url(hmac.digest(key, str(serial).encode(), hashlib.sha256))
 
 
 def development_key(keys: Path) -> str:

@@ -61,6 +61,11 @@ class WalletSettings(UserTokenSettings, DeviceProofSettings, PostgresSettings, G
     pass_auth_key: Secret = Field(
         SecretStr(""), description="secret of 32 characters or more that the tokens in passes are derived from"
     )
+    pass_auth_key_second: Secret = Field(
+        SecretStr(""),
+        description="a second key whose tokens are accepted: the next or the previous one, while PASS_AUTH_KEY is "
+        "replaced (docs/operations.md, Replacing keys)",
+    )
     pass_web_service: bool = Field(
         True, description="whether passes name their web service; only if PUBLIC_BASE_URL is https"
     )

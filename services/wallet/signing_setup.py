@@ -71,7 +71,8 @@ def tokens_from(settings: WalletSettings) -> PassTokens:
     key = settings.pass_auth_key.get_secret_value()
     if not key and settings.production:
         raise WrongSetting("PASS_AUTH_KEY is not set; production generates no keys")
-    return PassTokens(key or development_key(keys_folder(settings)))
+    second = settings.pass_auth_key_second.get_secret_value()
+    return PassTokens(key or development_key(keys_folder(settings)), second)
 
 
 def web_service_url(settings: WalletSettings) -> str | None:

@@ -134,6 +134,7 @@ def test_a_pod_has_time_to_drain_before_it_is_killed(overlay: str) -> None:
 def test_secrets_are_named_and_never_written_down(overlay: str) -> None:
     assert not manifests(overlay, "Secret")
     secret_settings = {"DATABASE_URL", "REDIS_URL", "REFORGE_TOKEN_KEY", "SMTP_URL", "PASS_AUTH_KEY", "PKPASS_KEY"}
+    secret_settings |= {"REFORGE_TOKEN_KEY_SECOND", "PASS_AUTH_KEY_SECOND"}
     for item in manifests(overlay, "ConfigMap"):
         assert not secret_settings & item["data"].keys()
     logins = {

@@ -14,7 +14,7 @@ from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from services.data.storage.failures import DatabaseUnreachable
-from services.data.storage.settings import PostgresSettings
+from services.data.storage.settings import Pooler, PostgresSettings
 
 # So many connections stay out of the pool between two statements, because taking one from the pool and returning it was
 # a tenth of a lone mint's CPU time. A connection that was idle for long is not used: a firewall or proxy may have
@@ -31,6 +31,8 @@ CONNECTION_FAILURES: Final = (
 # The default if the URL has no `target_session_attrs` (libpq, 34.1.2). Postgres reports it when a session begins, so
 # the check costs no round trip.
 WRITABLE: Final = "read-write"
+ANY: Final = "any"
+PREPARED_LIMIT: Final = 100  # statements of one session
 KEEPALIVE_IDLE_S: Final = 5
 KEEPALIVE_INTERVAL_S: Final = 1
 # Generic only for the type checker.
@@ -48,29 +50,21 @@ class Connections:
         self._unclaimed: list[tuple[Any, float]] = []  # opened for callers that hung up, with the time
         self._waiting = 0
         self._is_closing = False
+        # Behind a pooler each transaction may have another session: statements are not prepared for later, and the
+        # pooler sets the session's limits (`Database.holds` checks them).
+        is_pooled = settings.postgres_pooler is Pooler.TRANSACTION
         self._pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             settings.database_url,
             min_size=0,
             max_size=settings.postgres_pool_size,
             max_inactive_connection_lifetime=KEPT_S,
             connect=self._open_session,
-            target_session_attrs=_wanted_server(settings.database_url),
+            target_session_attrs=_wanted_server(settings),
             timeout=self._connect_timeout_s,
             command_timeout=None,  # would cancel a COMMIT
             reset=_keep_session,
-            server_settings={
-                "application_name": application_name,
-                "lock_timeout": str(settings.postgres_lock_timeout_ms),
-                "statement_timeout": str(settings.postgres_statement_timeout_ms),
-                "idle_in_transaction_session_timeout": str(settings.postgres_call_timeout_ms),
-                "transaction_timeout": str(settings.postgres_call_timeout_ms),
-                "jit": "off",
-                # A plan is made while a drop's tables are small, and is still used when they have millions of rows.
-                "enable_seqscan": "off",
-                # Batches are small. The planner assumes that an unknown LIMIT is a tenth of the table, and would sort
-                # for a merge join where a hash of a few rows is enough.
-                "enable_mergejoin": "off",
-            },
+            server_settings={"application_name": application_name, **({} if is_pooled else settings.session)},
+            statement_cache_size=0 if is_pooled else PREPARED_LIMIT,
         )
 
     async def open(self) -> None:
@@ -128,7 +122,7 @@ class Connections:
             timeout_s = None if self._pool.get_idle_size() else self._connect_timeout_s
             return await self._pool.acquire(timeout=timeout_s)
         except CONNECTION_FAILURES as error:
-            raise DatabaseUnreachable(f"no connection: {type(error).__name__}") from error
+            raise DatabaseUnreachable(_why_unreachable(error)) from error
         finally:
             self._waiting -= 1
 
@@ -193,8 +187,19 @@ def discard(connection: Connection) -> None:
         connection.terminate()
 
 
-def _wanted_server(url: str) -> SessionAttribute:
-    return SessionAttribute(parse_qs(urlsplit(url).query).get("target_session_attrs", [WRITABLE])[-1])
+def _wanted_server(settings: PostgresSettings) -> SessionAttribute:
+    # A pooler reports what its first session saw, perhaps before a switch-over. `Database.holds` asks the server.
+    default = WRITABLE if settings.postgres_pooler is Pooler.NONE else ANY
+    return SessionAttribute(parse_qs(urlsplit(settings.database_url).query).get("target_session_attrs", [default])[-1])
+
+
+def _why_unreachable(error: BaseException) -> str:
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+        return (
+            "DATABASE_URL leads to a pooler that refuses the settings of a session: set POSTGRES_POOLER=transaction "
+            "and let the pooler set them (docs/operations.md, PgBouncer)"
+        )
+    return f"no connection: {type(error).__name__}"
 
 
 def _lives(connection: Connection) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -43,7 +43,12 @@ READ_ONLY: Final = "25006"  # a standby, a primary that was demoted, default_tra
 LOOK: Final = """
 SELECT current_setting('transaction_read_only') = 'off' AS is_writable,
        to_regclass($1) IS NOT NULL AS is_there,
-       has_table_privilege(to_regclass($1), 'INSERT') IS TRUE AS is_granted
+       has_table_privilege(to_regclass($1), 'INSERT') IS TRUE AS is_granted,
+       ARRAY(
+           SELECT name FROM unnest($2::text[], $3::text[]) AS wanted (name, value)
+           WHERE CASE WHEN name LIKE '%timeout' THEN current_setting(name)::interval <> (value || 'ms')::interval
+                      ELSE current_setting(name) <> value END
+       ) AS not_in_force
 """
 
 
@@ -53,16 +58,18 @@ class Database:
     For errors of Postgres every method raises DatabaseUnavailable or DataRejected, and no other class.
     """
 
-    def __init__(self, connections: Connections, call_timeout_s: float) -> None:
+    def __init__(self, connections: Connections, call_timeout_s: float, session: Mapping[str, str]) -> None:
         self._connections = connections
         self._call_timeout_s = call_timeout_s
+        self._session = session
         self._silences = 0
+        self._last_problem = ""  # of the checks, which come every second
         self._abandoned: set[asyncio.Task[None]] = set()  # the event loop holds tasks weakly
 
     @classmethod
     def open(cls, settings: PostgresSettings, application_name: str) -> Database:
         """Make a database from settings. Enter it before its first use."""
-        return cls(Connections(settings, application_name), settings.postgres_call_timeout_ms / 1000)
+        return cls(Connections(settings, application_name), settings.postgres_call_timeout_ms / 1000, settings.session)
 
     async def __aenter__(self) -> Database:
         """Initialise the pool. Opens no connection yet."""
@@ -87,19 +94,27 @@ class Database:
         return await self._call(lambda connection: connection.execute(query, *args), statement=query)
 
     async def holds(self, table: str) -> bool:
-        """Whether Postgres accepts writes, has this table, and lets this role insert into it.
+        """Whether Postgres accepts writes, has this table, and lets this role insert into it, within our limits.
 
-        If not, all connections are replaced, because the next check may reach another server or see other rights.
+        The limits are missing if a pooler did not pass them on. If anything is missing, all connections are replaced,
+        because the next check may reach another server or see other rights.
         """
+        names, values = list(self._session), list(self._session.values())
         try:
-            row = await self._call(lambda connection: connection.fetchrow(LOOK, table), LOOK_LIMIT_S)
-        except DatabaseUnavailable:
+            row = await self._call(lambda connection: connection.fetchrow(LOOK, table, names, values), LOOK_LIMIT_S)
+        except DatabaseUnavailable as problem:
+            if problem.cause != self._last_problem:
+                log.warning("database_does_not_answer", table=table, cause=problem.cause)
+            self._last_problem = problem.cause
             return False
-        missing = [fact for fact, holds in row.items() if not holds] if row else ["answer"]
-        if missing:
-            log.warning("database_cannot_serve", table=table, missing=missing)
+        self._last_problem = ""
+        facts = dict(row) if row else {"answer": False}
+        not_in_force = facts.pop("not_in_force", [])
+        missing = [fact for fact, holds in facts.items() if not holds]
+        if missing or not_in_force:
+            log.warning("database_cannot_serve", table=table, missing=missing, not_in_force=not_in_force)
             await self._connections.expire()
-        return not missing
+        return not missing and not not_in_force
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work(connection)` in one READ COMMITTED transaction; it commits when `work` returns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,10 +33,22 @@ def postgres_url(text: str) -> str:
     return text
 
 
+class Pooler(StrEnum):
+    """What stands between a service and Postgres."""
+
+    NONE = "none"
+    TRANSACTION = "transaction"
+
+
 class PostgresSettings(BaseSettings):
     """Postgres' address, the most connections of a process, and the time limits."""
 
     database_url: str = Field(description="libpq URI of the Postgres database that all services share")
+    postgres_pooler: Pooler = Field(
+        Pooler.NONE,
+        description="transaction: DATABASE_URL leads to a pooler such as PgBouncer in transaction mode, which sets the "
+        "session's limits itself (docs/operations.md, PgBouncer)",
+    )
     postgres_pool_size: int = Field(8, ge=2, le=100, description="most connections of a process")
     postgres_connect_timeout_ms: int = Field(2_000, ge=100, le=30_000, description="time to open a connection")
     postgres_lock_timeout_ms: int = Field(1_000, ge=10, le=10_000, description="time to wait for a lock")
@@ -46,6 +59,22 @@ class PostgresSettings(BaseSettings):
     @classmethod
     def _check_url(cls, value: str) -> str:
         return postgres_url(value)
+
+    @property
+    def session(self) -> dict[str, str]:
+        """What must be in force in every session: names of Postgres with their values, times in milliseconds."""
+        return {
+            "lock_timeout": str(self.postgres_lock_timeout_ms),
+            "statement_timeout": str(self.postgres_statement_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self.postgres_call_timeout_ms),
+            "transaction_timeout": str(self.postgres_call_timeout_ms),
+            "jit": "off",
+            # A plan is made while a drop's tables are small, and is still used when they have millions of rows.
+            "enable_seqscan": "off",
+            # Batches are small. The planner assumes that an unknown LIMIT is a tenth of the table, and would sort
+            # for a merge join where a hash of a few rows is enough.
+            "enable_mergejoin": "off",
+        }
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -17,6 +17,7 @@ import pytest
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
+from tests.neighbours.through import running_stack
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner, now_ms
 from tests.signers.merchant import MerchantSigner
 
@@ -48,7 +49,7 @@ class Suite:
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+def suite(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder: Path = tmp_path_factory.mktemp("proven")
     provider, store = MerchantSigner(), AppStoreSigner()
     environment = {
@@ -60,7 +61,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         "APP_STORE_ROOTS": str(store.write_root(folder)),
         "APP_STORE_PRODUCTS": PRODUCTS,
     }
-    with Stack.isolated(folder / "state", environment=environment) as running:
+    with running_stack(pytestconfig, folder / "state", environment=environment) as running:
         yield Suite(running, provider, store)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
+from tests.neighbours.through import running_stack
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
 from tests.signers.merchant import ISSUER, MerchantSigner
 
@@ -27,7 +28,7 @@ def shop() -> MerchantSigner:
 
 
 @pytest.fixture(scope="module")
-def paid_stack(store: AppStoreSigner, shop: MerchantSigner) -> Iterator[Stack]:
+def paid_stack(pytestconfig: pytest.Config, store: AppStoreSigner, shop: MerchantSigner) -> Iterator[Stack]:
     """Accepts App Store and merchant receipts alone."""
     with tempfile.TemporaryDirectory(prefix="vyris-receipts-") as folder:
         environment = {
@@ -39,7 +40,7 @@ def paid_stack(store: AppStoreSigner, shop: MerchantSigner) -> Iterator[Stack]:
             "MERCHANT_ISSUER": ISSUER,
             "MERCHANT_JWKS": str(shop.write_jwks(Path(folder))),
         }
-        with Stack.isolated(Path(folder) / "state", environment=environment) as running:
+        with running_stack(pytestconfig, Path(folder) / "state", environment=environment) as running:
             yield running
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from stack.local import Stack
@@ -49,6 +50,16 @@ def test_a_membership_moves_from_device_to_device(journey: Journey) -> None:
     assert refusal(again) == (410, "EXPIRED")
     status = journey.http.get(f"/devices/reforge/{begun.json()['reforge_id']}")
     assert status.json()["status"] == "CONFIRMED"
+
+
+def test_the_mail_names_the_address_of_the_caller(journey: Journey) -> None:
+    """Also behind a load balancer (`pytest --through nginx`)."""
+    journey.mint(None)
+    transport = httpx.HTTPTransport(local_address="127.0.0.9")
+    journey.http = httpx.Client(base_url=journey.stack.gateway_url, transport=transport, timeout=15)
+    assert journey.init(new_device("device-B"), None).status_code == 202
+    journey.link("confirm")
+    assert "127.0.0.9" in text_of(journey.mails()[0])
 
 
 def test_a_proof_through_the_gateway_makes_the_request_a_proven_one(journey: Journey) -> None:

@@ -21,7 +21,11 @@ def journey(stack: Stack) -> Journey:
 
 
 def vyris(journey: Journey, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "VYRIS_STATE_DIR": str(journey.stack.state.root)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "VYRIS_STATE_DIR": str(journey.stack.state.root),
+        "PUBLIC_BASE_URL": journey.base,
+    }
     return subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
         env=environment,

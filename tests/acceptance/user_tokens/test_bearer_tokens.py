@@ -22,6 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
+from tests.neighbours.through import running_stack
 from tests.signers.merchant import MerchantSigner
 from vyris.client import Client
 from vyris.device_keys import public_jwk
@@ -94,7 +95,7 @@ class Suite:
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+def suite(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     provider = MerchantSigner()
     jwks = provider.write_jwks(tmp_path_factory.mktemp("provider"))
     state: Path = tmp_path_factory.mktemp("stack") / "state"
@@ -106,7 +107,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         "GOOGLE_WALLET_ISSUER_ID": "338",
         "GOOGLE_WALLET_SERVICE_ACCOUNT": json.dumps({"client_email": "passes@vyris.example", "private_key": pem}),
     }
-    with Stack.isolated(state, environment=environment) as running:
+    with running_stack(pytestconfig, state, environment=environment) as running:
         made = Suite(running, provider)
         minted = made.post("/mint", made.body("Mint", "ada", receipt_data="ada's"), made.token("ada"))
         assert minted.status_code == 201, minted.text

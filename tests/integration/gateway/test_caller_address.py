@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from services.server.runtime.call import CALLER_ADDRESS_KEY
-from tests.integration.gateway.peers import Gateway, Services, make_settings, running_gateway
+from tests.integration.gateway.peers import Gateway, Services, make_settings, raw_exchange, running_gateway
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 FORGED = ((CALLER_ADDRESS_KEY, "198.51.100.66"), ("X-Vyris-Caller-Address", "198.51.100.66"))
@@ -66,3 +66,23 @@ async def test_services_and_the_log_have_the_address_that_the_gateway_resolved(
                 break
             await asyncio.sleep(0.1)
     assert [json.loads(line)["caller"] for line in lines] == logged
+
+
+async def test_the_proxy_protocol_names_the_caller_and_is_required_where_it_is_set(
+    services: Services, tmp_path: Path
+) -> None:
+    settings = make_settings(tmp_path, services, gateway_proxy_protocol=True)
+    lines = (
+        "POST /mint HTTP/1.1",
+        "host: x",
+        "content-type: application/json",
+        "content-length: 2",
+        "connection: close",
+    )
+    request = "\r\n".join((*lines, "x-forwarded-for: 198.51.100.66", "", "{}")).encode()
+    async with running_gateway(tmp_path, settings, wait_for=("mint",)):
+        announced = b"PROXY TCP4 203.0.113.9 192.0.2.1 50000 443\r\n" + request
+        assert (await raw_exchange(settings.gateway_port, announced)).startswith(b"HTTP/1.1 201")
+        assert await raw_exchange(settings.gateway_port, request) == b""
+        assert await raw_exchange(settings.gateway_grpc_port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") == b""
+    assert [call.metadata[CALLER_ADDRESS_KEY] for call in services.calls] == ["203.0.113.9"]
