@@ -70,7 +70,7 @@ def test_text_can_be_read_everywhere(
 
 
 @pytest.mark.parametrize("path", ["/docs", LIVE])
-def test_nothing_is_fetched_from_elsewhere_and_nothing_is_complained_of(browser: Browser, base: str, path: str) -> None:
+def test_pages_fetch_nothing_from_elsewhere_and_log_no_complaint(browser: Browser, base: str, path: str) -> None:
     browser.size(1440, 900)
     browser.open(base + path)
     time.sleep(2.5)
@@ -152,7 +152,7 @@ def test_the_live_view_says_since_when_it_knows_nothing_and_recovers(
     until(browser, text_of("link"), lambda text: "Live" in text)
 
 
-def test_an_unknown_drop_is_said_to_be_unknown(browser: Browser, base: str) -> None:
+def test_the_live_view_says_that_a_drop_is_unknown(browser: Browser, base: str) -> None:
     browser.size(390, 844)
     browser.open(f"{base}/drops/nowhere/2077/live")
     until(browser, text_of("count"), lambda text: text == "No such drop")

@@ -14,7 +14,7 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
     assert table() in (REPOSITORY / "docs" / "capacity.md").read_text()
 
 
-def test_what_is_planned_with_is_at_most_two_thirds_of_what_was_measured() -> None:
+def test_planned_rates_are_at_most_two_thirds_of_measured_rates() -> None:
     measured = json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
     assert measured["database"][-1]["mints_per_s"] * 2 / 3 >= POSTGRES_PRIMARY
     crowds = [
@@ -29,7 +29,7 @@ def test_what_is_planned_with_is_at_most_two_thirds_of_what_was_measured() -> No
 
 
 @pytest.mark.parametrize("doubling", [False, True])
-def test_nobody_is_answered_sooner_than_postgres_can(doubling: bool) -> None:
+def test_no_simulated_answer_is_faster_than_postgres(doubling: bool) -> None:
     for buyers in (10_000, 1_000_000, 3_000_000):
         day = simulated(buyers, 10, doubling=doubling)
         assert day.last_answered_s >= buyers / POSTGRES_PRIMARY

@@ -182,7 +182,7 @@ def test_replicas_are_spread_scaled_and_kept(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["prod", "example-databases"])
-def test_production_is_production(overlay: str) -> None:
+def test_both_overlays_say_that_they_are_production(overlay: str) -> None:
     for _, pod in pods(overlay):
         values = variables(overlay, pod["containers"][0])
         assert values.get("VYRIS_ENV", "production") == "production"
@@ -205,7 +205,7 @@ def test_the_policy_scanner_finds_nothing_that_is_not_justified(overlay: str, tm
     assert done.returncode == 0, done.stdout
 
 
-def test_a_real_api_server_takes_them() -> None:
+def test_a_real_api_server_accepts_the_manifests() -> None:
     """Server-side dry run, where VYRIS_TEST_KUBECONFIG names a cluster that may be asked."""
     kubeconfig = os.environ.get("VYRIS_TEST_KUBECONFIG")
     if not kubeconfig:

@@ -57,7 +57,7 @@ def test_every_alert_asks_for_metrics_that_exist_and_says_what_is_wrong() -> Non
         assert str(rule["expr"]).count("(") == str(rule["expr"]).count(")")
 
 
-def test_every_service_of_the_suite_is_missed_when_it_is_down() -> None:
+def test_an_alert_fires_when_any_service_of_the_suite_is_down() -> None:
     (down,) = (str(rule["expr"]) for rule in rules() if rule["alert"] == "ServiceDown")
     assert {f'absent(up{{job="vyris-{name}"}})' for name in NAMES} == set(re.findall(r"absent\([^)]*\)", down))
 
@@ -76,7 +76,7 @@ def test_an_alert_fires_when_its_rule_breaks_and_none_on_a_quiet_day(tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_operations_page_tells_what_to_do_about_every_alert() -> None:
+def test_the_operations_page_says_what_to_do_about_every_alert() -> None:
     page = (DEPLOY.parent / "docs" / "operations.md").read_text()
     for rule in rules():
         assert f"`{rule['alert']}`" in page
@@ -93,7 +93,7 @@ def test_the_dashboard_is_what_its_generator_makes_and_shows_metrics_that_exist(
         assert asked <= exposed(), expression
 
 
-def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
+def test_a_trace_goes_from_the_gateway_to_the_commit() -> None:
     def span(name: str, number: int, parent: int, began_ms: int, ended_ms: int, **more: object) -> Span:
         return Span(
             name=name,

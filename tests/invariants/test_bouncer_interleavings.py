@@ -144,7 +144,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("stock", [1, 3])
 @pytest.mark.parametrize("told", [None, -2, 0, 1, 3, 9])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_interleaving_is_as_the_model_says(real: Redis, name: str, told: int | None, stock: int) -> None:
+def test_every_interleaving_matches_the_model(real: Redis, name: str, told: int | None, stock: int) -> None:
     def look(world: World) -> None:
         assert world.unclaimed + world.sold == stock
         # One undisturbed recount puts everything right, whatever came before it.

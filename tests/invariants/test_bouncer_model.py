@@ -99,7 +99,7 @@ async def _await(work: Any) -> Any:
     return await work
 
 
-def test_the_bouncer_is_as_its_model(redis_url: str) -> None:
+def test_the_bouncer_matches_its_model(redis_url: str) -> None:
     BouncerModel.url = redis_url
     run_state_machine_as_test(
         BouncerModel,

@@ -205,7 +205,7 @@ async def _await(work: Any) -> Any:
     return await work
 
 
-def test_the_mint_cycle_is_as_its_model(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mint_cycle_matches_its_model(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A lie costs up to a second until the next recount; the model has no time for that.
     monkeypatch.setattr(stock, "RECOUNT_EVERY_S", 0.02)
     MintModel.database_url, MintModel.redis_url = database_url, redis_url

@@ -125,7 +125,7 @@ def running(
             process.wait()
 
 
-def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_a_process_serves_and_then_drains(database_url: str, redis_url: str, tmp_path: Path) -> None:
     with ExitStack() as started:
         processes = [
             started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000"))
@@ -148,7 +148,7 @@ def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: Path) -> None:
+def test_a_process_without_postgres_is_alive_but_cannot_serve(service: str, tmp_path: Path) -> None:
     with running(service, NOWHERE, "redis://127.0.0.1:1", tmp_path) as process:
         assert process.becomes("", SERVING)
         assert process.becomes(process.full_name, NOT_SERVING)
@@ -156,7 +156,7 @@ def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: P
 
 
 @pytest.mark.parametrize("setting", ["MINT_PORT", "HEALTH_PORT"])
-def test_a_port_that_is_taken_is_one_sentence_at_once(setting: str, tmp_path: Path) -> None:
+def test_a_taken_port_ends_the_process_at_once_with_one_sentence(setting: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running("mint", NOWHERE, "redis://127.0.0.1:1", tmp_path, **{setting: port}) as process:
@@ -167,7 +167,7 @@ def test_a_port_that_is_taken_is_one_sentence_at_once(setting: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("service", ["mint", "wallet"])
-def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_the_probe_works_over_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue(service, service)
     trust = Trust(authority.ca_file, *authority.issue("gateway", "gateway"))
@@ -219,7 +219,7 @@ def _answer(process: Running, trust: Trust, method: str = "") -> str:
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_alone(
+def test_certificates_outside_the_client_names_may_only_ask_for_health(
     service: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
@@ -275,7 +275,7 @@ def _served_serial(process: Running, trust: Trust) -> int:
         {"SERVER_TLS_CLIENT_NAMES": "gateway"},
     ],
 )
-def test_certificates_that_cannot_be_meant_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
+def test_unusable_certificates_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
     with running("wallet", NOWHERE, "redis://127.0.0.1:1", tmp_path, **settings) as process:
         assert process.process.wait(timeout=60) == 78
     assert "Traceback" not in (tmp_path / "wallet.log").read_text()

@@ -45,7 +45,7 @@ async def lie(client: redis.Redis, night: Night) -> None:
 
 
 @pytest.mark.parametrize("fault", [forget, lie])
-async def test_a_redis_that_forgets_or_lies_gives_no_number_twice_and_keeps_none_back(
+async def test_a_wrong_redis_neither_doubles_nor_loses_a_number(
     stack: Stack, both_doors: Ask, database: asyncpg.Connection, fault: Any
 ) -> None:
     night = await open_night(both_doors, stack.database_url, database, f"redis-{fault.__name__}", NUMBERS, grace_s=60)
@@ -67,7 +67,7 @@ async def test_a_redis_that_forgets_or_lies_gives_no_number_twice_and_keeps_none
     assert len({answer.body["membership"]["sequence_num"] for answer in paid}) == NUMBERS
 
 
-async def test_without_redis_numbers_are_held_and_minted_all_the_same(
+async def test_holds_and_mints_work_without_redis(
     stack: Stack, both_doors: Ask, database: asyncpg.Connection
 ) -> None:
     night = await open_night(both_doors, stack.database_url, database, "redis-away", NUMBERS, grace_s=60)
@@ -86,7 +86,7 @@ async def test_without_redis_numbers_are_held_and_minted_all_the_same(
 HOLDERS = "SELECT user_id FROM holds WHERE drop_id = $1 AND state = 'HELD'"
 
 
-async def test_a_process_that_dies_after_the_commit_and_before_the_answer_leaves_the_hold_to_the_retry(
+async def test_a_retry_gets_the_hold_that_a_dead_process_committed(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
     drop = await make_drop(5_000)

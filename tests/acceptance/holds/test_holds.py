@@ -26,7 +26,7 @@ async def shown(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]
     raise AssertionError(answer.body)
 
 
-async def test_the_journey_from_hold_to_membership(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_a_hold_becomes_a_membership(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(1)
     held = await ask("TakeHold", **drop, user_id="ada")
     assert held.status == 201
@@ -72,7 +72,7 @@ async def test_a_released_number_is_for_sale_at_once(ask: Ask, make_drop: MakeDr
     assert (await ask("TakeHold", **drop, user_id="ben")).status == 201
 
 
-async def test_what_is_wrong_is_told_in_order(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_errors_come_in_the_documented_order(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(1)
     held = await ask("TakeHold", **drop, user_id="ada")
     hold_id = held.body["hold"]["id"]
@@ -90,7 +90,7 @@ async def test_what_is_wrong_is_told_in_order(ask: Ask, make_drop: MakeDrop) -> 
     assert (await ask("GetHold", hold_id=hold_id)).body["hold"]["state"] == "HELD"
 
 
-async def test_a_device_counts_where_its_key_is_proven(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_a_device_counts_only_if_its_key_is_proven(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(100, limits=("device",))
     device = Device("phone", ec.generate_private_key(ec.SECP256R1()))
     named = {"device_id": "phone", "public_key": device.public_key_pem}

@@ -153,7 +153,7 @@ async def test_a_verified_mailbox_of_the_bearer_token_counts_once(buyers: Buyers
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
-async def test_a_stranger_who_types_the_victims_address_first_keeps_nobody_out(buyers: Buyers) -> None:
+async def test_a_stranger_cannot_use_up_the_victims_address(buyers: Buyers) -> None:
     assert (await buyers.take("stranger", unverified(VICTIM))).status == 201
     assert (await buyers.pay("stranger", unverified(VICTIM), email=VICTIM)).status == 201
     assert (await buyers.pay("second", email=VICTIM)).status == 201
@@ -162,7 +162,7 @@ async def test_a_stranger_who_types_the_victims_address_first_keeps_nobody_out(b
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
-async def test_an_address_that_nobody_verified_is_answered_alike_whether_or_not_it_counts(buyers: Buyers) -> None:
+async def test_an_unverified_address_gets_the_same_answer_whether_or_not_it_counts(buyers: Buyers) -> None:
     assert (await buyers.take("victim", verified(VICTIM))).status == 201
     held = [
         await buyers.take("prying", unverified(VICTIM)),

@@ -122,7 +122,7 @@ async def test_the_same_bytes_sent_again_are_a_replay_and_so_is_a_new_proof(
     assert count == 1
 
 
-async def test_a_replay_names_another_device_in_vain_and_needs_its_proof(
+async def test_a_replay_cannot_change_the_device_and_needs_its_proof(
     gateway: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     device, other = Device.generate("phone"), Device.generate("other")
@@ -149,7 +149,7 @@ async def test_shape_and_drop_come_before_the_proof_and_the_receipts_owner_after
     assert (await gateway.post("/mint", json=stolen, headers=proof_headers(stolen, device.key))).status_code == 409
 
 
-async def test_native_grpc_asks_for_the_same(stack: Stack) -> None:
+async def test_native_grpc_needs_the_same_proof(stack: Stack) -> None:
     device = Device.generate("phone")
     request = mint_pb2.MintRequest(
         receipt_data=f"receipt-{uuid.uuid4()}",

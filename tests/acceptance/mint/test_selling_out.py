@@ -66,7 +66,7 @@ async def sell_out(
     return answers
 
 
-async def test_3000_receipts_for_500_memberships(
+async def test_3000_receipts_mint_exactly_500_memberships(
     sender: AbstractAsyncContextManager[Send], make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
     drop = await make_drop(CAPACITY)
@@ -80,7 +80,7 @@ async def test_3000_receipts_for_500_memberships(
             assert (replay.status, replay.membership, replay.body["replayed"]) == (201, first.membership, True)
 
 
-async def test_no_refusal_while_a_slot_was_unclaimed(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_no_buyer_is_refused_while_a_slot_is_unclaimed(stack: Stack, make_drop: MakeDrop) -> None:
     drop = await make_drop(CAPACITY)
     async with json_sender(stack.gateway_url) as send:
         answers = await sell_out(send, drop)
@@ -91,7 +91,7 @@ async def test_no_refusal_while_a_slot_was_unclaimed(stack: Stack, make_drop: Ma
 
 
 @pytest.mark.parametrize("fault", ["flushall", "restarted empty"])
-async def test_redis_losing_its_memory_changes_nothing(
+async def test_losing_the_data_of_redis_changes_nothing(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection, fault: str
 ) -> None:
     drop = await make_drop(CAPACITY)
@@ -110,7 +110,7 @@ async def test_redis_losing_its_memory_changes_nothing(
     await check_books(database, drop, answers)
 
 
-async def test_postgres_stopped_for_5_s_is_retryable_and_then_over(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(stack: Stack, make_drop: MakeDrop) -> None:
     drop = await make_drop(CAPACITY)
     refusals: list[Answer] = []
 

@@ -68,7 +68,7 @@ def test_the_document_is_served_as_it_is_checked_in(stack: Stack) -> None:
     assert answer.content == (static / "openapi.json").read_bytes()
 
 
-def test_the_first_examples_succeed_as_they_stand(stack: Stack) -> None:
+def test_the_first_examples_succeed_unchanged(stack: Stack) -> None:
     document = httpx.get(f"{stack.gateway_url}/openapi.json", timeout=15).json()
     mint = document["paths"]["/mint"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     with httpx.Client(base_url=stack.gateway_url, timeout=15) as client:

@@ -46,7 +46,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, body["error"]
 
 
-async def test_two_differently_signed_copies_50_of_each_at_once_are_one_membership(
+async def test_50_of_each_of_two_signed_copies_at_once_are_one_membership(
     gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection
 ) -> None:
     user, purchase = str(uuid.uuid4()), "700001"
@@ -63,7 +63,7 @@ async def test_two_differently_signed_copies_50_of_each_at_once_are_one_membersh
     assert copies[0][-40:] not in stored
 
 
-async def test_a_purchase_of_another_account_is_used_once_it_has_minted(
+async def test_a_purchase_of_another_account_is_used_after_its_mint(
     gateway: httpx.AsyncClient, store: AppStoreSigner, shop: MerchantSigner
 ) -> None:
     owner, stranger = str(uuid.uuid4()), str(uuid.uuid4())
@@ -284,7 +284,7 @@ async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
     assert state == "FULFILLED"
 
 
-async def test_notifications_about_other_things_are_taken_and_change_nothing(
+async def test_notifications_about_other_things_are_accepted_and_change_nothing(
     gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection
 ) -> None:
     user = str(uuid.uuid4())

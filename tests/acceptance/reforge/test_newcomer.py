@@ -114,7 +114,7 @@ def test_the_operator_changes_an_address_and_the_old_one_can_stop_it(journey: Jo
         (("membership", "set-email", str(uuid.UUID(int=0)), "nonsense", "--reason", "x"), "e-mail address"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(journey: Journey, arguments: tuple[str, ...], sentence: str) -> None:
+def test_a_mistake_is_reported_in_a_sentence(journey: Journey, arguments: tuple[str, ...], sentence: str) -> None:
     done = vyris(journey, *arguments)
     assert done.returncode == 1
     assert sentence in done.stderr

@@ -150,7 +150,7 @@ def test_every_call_that_names_a_user_needs_his_token(suite: Suite, method: Meth
             assert (answer.status_code, answer.json()["error"]) == (401, "UNAUTHORIZED")
 
 
-def test_with_it_the_calls_work_as_without_a_provider(suite: Suite) -> None:
+def test_calls_with_the_token_work_as_without_a_provider(suite: Suite) -> None:
     assert suite.post("/issue-pass", suite.body("IssuePass", "ada"), suite.token("ada")).status_code == 200
     assert suite.post("/mint", suite.body("Mint", "eve"), suite.token("eve")).status_code == 201
     # Another's token does not open a membership, nor does naming its owner.

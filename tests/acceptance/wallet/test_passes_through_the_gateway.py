@@ -76,7 +76,7 @@ def test_issue_pass_answers_the_signed_file(http: httpx.Client, stack: Stack, me
         assert judge_signature(opened, stack.state.root / "keys" / "pass_root.pem").holds
 
 
-def test_refusals_have_the_three_keys(http: httpx.Client, membership: dict[str, Any]) -> None:
+def test_errors_have_the_three_keys(http: httpx.Client, membership: dict[str, Any]) -> None:
     def issue(**body: object) -> tuple[int, str]:
         return refused(http.post("/issue-pass", json=body))
 

@@ -94,7 +94,7 @@ def no_compensation_no_recount() -> None:
 
 
 def unknown_reported_as_failed() -> None:
-    """No answer is taken for a no."""
+    """Treat a missing answer as a refusal."""
 
     async def fail(self: MintCycle, batch: cycle.Groups, failure: DatabaseUnavailable) -> cycle.Groups:
         for group in batch:
@@ -114,7 +114,7 @@ def one_answer_for_all_copies() -> None:
 
 
 def used_before_the_winner_commits() -> None:
-    """Whoever waits for a receipt is taken for its owner."""
+    """Treat the first user that waits for a receipt as its owner."""
     submit = Batcher.submit
     waiting: dict[Any, str] = {}
 
@@ -128,7 +128,7 @@ def used_before_the_winner_commits() -> None:
 
 
 def sold_out_for_ever() -> None:
-    """A memory without a bound."""
+    """Remember without a limit."""
 
     def remember(self: Stock, *, is_sold_out: bool, seen_at_s: float) -> None:
         if is_sold_out:

@@ -168,7 +168,7 @@ async def test_encounters_of_an_erased_member_stay_and_lead_to_no_device(
     await connection.close()
 
 
-async def test_the_audit_log_keeps_what_names_nobody(make_mint: MintMaker, database_url: str) -> None:
+async def test_an_erasure_keeps_audit_details_that_name_nobody(make_mint: MintMaker, database_url: str) -> None:
     """A user whose id is a number, or a word that others use: no other row and no id changes."""
     mint = await make_mint(capacity=3)
     seven, _ = await mint.mint("a receipt", "7", device=DEVICE)
@@ -206,7 +206,7 @@ async def test_no_service_may_redact_the_audit_log(database_url: str) -> None:
     await connection.close()
 
 
-async def test_an_operators_word_is_not_the_mark_of_an_erasure(make_mint: MintMaker, database_url: str) -> None:
+async def test_a_revocation_with_the_reason_erased_is_not_an_erasure(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint.mint("ada's receipt", ADA)
     connection = await asyncpg.connect(database_url)
@@ -220,7 +220,7 @@ async def test_an_operators_word_is_not_the_mark_of_an_erasure(make_mint: MintMa
     await connection.close()
 
 
-async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, database_url: str) -> None:
+async def test_an_erasure_waits_for_a_move_in_flight(make_mint: MintMaker, database_url: str) -> None:
     """Reforge holds its lock on the membership while it writes; the erasure takes what it wrote."""
     mint = await make_mint(capacity=1)
     membership, _ = await mint.mint("ada's receipt", ADA)
@@ -243,7 +243,7 @@ async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, 
     await reforge.close()
 
 
-async def test_an_encounter_that_is_being_recorded_is_waited_for(make_mint: MintMaker, database_url: str) -> None:
+async def test_an_erasure_waits_for_an_encounter_in_flight(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=2)
     ada, _ = await mint.mint("ada's receipt", ADA, device=DEVICE)
     ben, _ = await mint.mint("ben's receipt", "ben")
@@ -264,7 +264,7 @@ async def test_an_encounter_that_is_being_recorded_is_waited_for(make_mint: Mint
     await encounter.close()
 
 
-async def test_a_refund_that_is_taken_back_brings_no_erased_membership_to_life(
+async def test_a_reversed_refund_does_not_restore_an_erased_membership(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=1)

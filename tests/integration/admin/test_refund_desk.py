@@ -34,7 +34,7 @@ async def sold_out(mint: Mint, *purchases: str, user: str = "buyer") -> None:
             await mint_of(mint, purchase, user)
 
 
-async def test_who_paid_and_got_nothing_is_listed_exported_and_never_mints(
+async def test_a_paid_receipt_without_a_membership_is_exported_and_never_mints(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=1)
@@ -116,7 +116,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     assert await mint.value("SELECT count(*) FROM memberships") == len(minted)
 
 
-async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint: MintMaker) -> None:
+async def test_an_exported_refund_that_the_store_also_reports_is_refunded(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
     await RefundDesk(mint.database, Actor("operator", "by command")).export()
@@ -126,7 +126,7 @@ async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint
     assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 1}
 
 
-async def test_what_the_operator_paid_back_stays_refunded_whatever_the_store_tells(make_mint: MintMaker) -> None:
+async def test_a_refund_by_the_operator_stays_after_any_notification(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
     await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
@@ -154,7 +154,7 @@ async def test_a_reversal_without_a_number_is_listed_for_the_operator(
 
 
 @pytest.mark.parametrize("arguments", [["xyz"], ["00"], []])
-async def test_keys_that_are_none_are_refused(database_url: str, tmp_path: Path, arguments: list[str]) -> None:
+async def test_malformed_receipt_keys_are_refused(database_url: str, tmp_path: Path, arguments: list[str]) -> None:
     status, _, err = await vyris(database_url, tmp_path, "refunded", *arguments)
     assert status == 1
     assert "Traceback" not in err
@@ -241,7 +241,7 @@ async def test_receipts_that_wait_for_no_refund_are_named_with_their_state(
 HOSTILE = ("[/x]", "[web]1001", "[bold]b[/bold]", ":skull:", "[link=http://a]l[/link]")
 
 
-async def test_whatever_a_user_is_called_every_list_shows_it(
+async def test_every_list_shows_any_user_id(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=1)

@@ -279,7 +279,7 @@ async def test_a_change_without_an_entry_is_rolled_back(database_url: str) -> No
         assert len(await database.fetch("SELECT id FROM drops")) == 1
 
 
-async def test_an_account_without_a_name_is_an_actor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_without_a_name_is_named_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
     from cli import actor
 
     def no_entry() -> str:

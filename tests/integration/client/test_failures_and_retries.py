@@ -137,7 +137,7 @@ def test_a_token_that_works_once_is_sent_once(peer: Peer, client: Client) -> Non
     [SoldOut(), DropNotOpen(retryable=True), Conflict(), RateLimited(retry_after_s=7), Unauthorized("Because")],
     ids=lambda error: error.reason,
 )
-def test_an_error_arrives_as_its_class_with_all_it_says(peer: Peer, client: Client, error: VyrisError) -> None:
+def test_an_error_arrives_as_its_class_with_its_details(peer: Peer, client: Client, error: VyrisError) -> None:
     peer.plan = [with_error(error)]
     with pytest.raises(type(error)) as refusal:
         client.mint("r", "u", request_id="my-own-id")
@@ -198,7 +198,7 @@ def test_a_deadline_is_kept(peer: Peer, client: Client) -> None:
     done.set()
 
 
-def test_nobody_there_is_retryable() -> None:
+def test_an_unreachable_service_is_retryable() -> None:
     with Client("127.0.0.1:9", timeout_s=3) as client, pytest.raises(Retryable) as refusal:
         client.verify_encounter("t")
     assert refusal.value.http_status == 503
@@ -206,7 +206,7 @@ def test_nobody_there_is_retryable() -> None:
 
 
 @pytest.mark.parametrize("target", ["http://localhost:3000", "https://api.example"])
-def test_a_url_is_refused_with_what_is_wanted(target: str) -> None:
+def test_a_malformed_url_is_refused_with_the_right_form(target: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(ValueError, match="host:port of the gateway's native gRPC"):
             kind(target)
@@ -218,7 +218,7 @@ def test_a_request_id_that_cannot_travel_is_refused_before_anything_is_sent(peer
     assert peer.metadata == []
 
 
-def test_a_device_signs_each_request_anew(peer: Peer, client: Client) -> None:
+def test_a_device_signs_each_request_separately(peer: Peer, client: Client) -> None:
     device = Device.generate("phone-a")
     for _ in range(2):
         client.verify_encounter("t", device=device)
@@ -234,7 +234,7 @@ def test_a_device_is_read_back_from_its_key() -> None:
         Device.from_pem("phone-a", b"nothing")
 
 
-def test_a_watch_yields_and_then_tells_why_it_ended(peer: Peer, client: Client) -> None:
+def test_a_watch_yields_and_then_raises_why_it_ended(peer: Peer, client: Client) -> None:
     peer.plan = [with_error(Retryable())]
     seen = []
     with pytest.raises(Retryable):

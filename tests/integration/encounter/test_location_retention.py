@@ -35,7 +35,7 @@ async def located(database: Database) -> int:
     return len(rows)
 
 
-async def test_old_locations_are_forgotten_in_bounded_rounds(storage: Database) -> None:
+async def test_old_locations_are_removed_in_bounded_rounds(storage: Database) -> None:
     await fill(storage, ROWS_A_ROUND + 7, 31)
     await fill(storage, 5, 29)
     retention = LocationRetention(storage, 30)
@@ -44,13 +44,13 @@ async def test_old_locations_are_forgotten_in_bounded_rounds(storage: Database) 
     assert len(await storage.fetch("SELECT FROM encounters WHERE longitude_hundredths IS NULL")) == ROWS_A_ROUND + 7
 
 
-async def test_no_retention_forgets_all(storage: Database) -> None:
+async def test_a_retention_of_zero_removes_every_location(storage: Database) -> None:
     await fill(storage, 3, 0)
     await LocationRetention(storage, 0).forget()
     assert await located(storage) == 0
 
 
-async def test_one_process_forgets_at_a_time(storage: Database, database_url: str) -> None:
+async def test_one_process_removes_locations_at_a_time(storage: Database, database_url: str) -> None:
     await fill(storage, 3, 31)
     other = await asyncpg.connect(database_url)
     try:

@@ -55,7 +55,7 @@ async def outcome(recorder: Recorder, item: ProvenMeeting, deadline_s: float = D
         return error.reason
 
 
-async def test_an_item_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
+async def test_a_row_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
     # Such a jti never passes the token's reading; should a form slip through one day, it must not fail its neighbours.
     items = [proven(pair, f"good-{number}") for number in range(20)]
     items[7] = items[7]._replace(meeting=items[7].meeting._replace(jti="bad\x00"))
@@ -66,7 +66,7 @@ async def test_an_item_that_postgres_refuses_fails_alone(recorder: Recorder, pai
     assert answers[7] == "RETRYABLE"
 
 
-async def test_without_postgres_the_answer_is_to_send_again_and_later_it_works(
+async def test_without_postgres_an_encounter_is_retryable_and_later_recorded(
     database_url: str, pair: Members
 ) -> None:
     nowhere = settings("postgresql://nobody@127.0.0.1:1/none")
@@ -99,7 +99,7 @@ async def test_while_a_lock_is_held_callers_get_their_answer_in_time_and_more_th
     assert await outcome(recorder, proven(pair, "afterwards")) == Encounter.__name__
 
 
-async def test_a_row_of_an_unfinished_transaction_elsewhere_is_waited_for(
+async def test_a_batch_waits_for_a_row_of_another_open_transaction(
     recorder: Recorder, database_url: str, pair: Members
 ) -> None:
     other = await asyncpg.connect(database_url)

@@ -20,7 +20,7 @@ async def rows(database: asyncpg.Connection, members: Members) -> list[asyncpg.R
     return await database.fetch("SELECT * FROM encounters WHERE initiator_id = $1", uuid.UUID(members.ada))
 
 
-async def test_an_encounter_is_recorded_and_told(
+async def test_an_encounter_is_recorded_and_returned(
     clients: Clients, signer: Signer, members: Members, database: asyncpg.Connection
 ) -> None:
     told = await clients[0].verify(signer.token(iat=1_700_000_000 + (int(time.time()) - 1_700_000_000), jti="first"))
@@ -69,7 +69,7 @@ async def test_a_replay_in_any_spelling_is_a_conflict(
         )
 
 
-async def test_of_200_copies_at_two_processes_one_is_recorded(
+async def test_one_of_200_copies_at_two_processes_is_recorded(
     clients: Clients, signer: Signer, members: Members, database: asyncpg.Connection
 ) -> None:
     token = signer.token()
@@ -93,7 +93,7 @@ async def test_many_tokens_at_two_processes_in_any_order_never_deadlock(
     assert {str(row["id"]) for row in await rows(database, members)} == set(recorded)
 
 
-async def test_tokens_that_share_a_jti_are_each_judged_by_what_they_say(
+async def test_tokens_that_share_a_jti_are_judged_separately(
     clients: Clients, signer: Signer, members: Members
 ) -> None:
     bad = signer.token(jti="shared", aud=members.revoked)

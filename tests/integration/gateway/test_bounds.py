@@ -97,7 +97,7 @@ async def test_a_call_takes_a_place_only_once_it_is_whole(services: Services, tm
             assert seen.statuses == {"200/14": 20}
 
 
-async def test_a_call_that_is_larger_than_a_service_reads_is_told_so(services: Services, gateway: Gateway) -> None:
+async def test_a_call_larger_than_a_service_reads_gets_that_error(services: Services, gateway: Gateway) -> None:
     async with grpc.aio.insecure_channel(gateway.grpc_target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await channel.unary_unary("/vyris.mint.v1.MintService/Mint")(bytes(bounds.NATIVE_BODY_LIMIT_BYTES))
@@ -133,7 +133,7 @@ async def test_each_door_has_places_of_its_own(services: Services, tmp_path: Pat
         assert {await call for call in held} == {grpc.StatusCode.OK}
 
 
-async def test_one_address_holds_so_many_connections(
+async def test_one_address_has_a_limit_of_connections(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounds, "IDLE_TIMEOUT_S", 2)
@@ -163,7 +163,7 @@ async def test_each_door_takes_connections_of_its_own(services: Services, tmp_pa
         opened += await _connections(settings.gateway_port, 8, kept=8)
 
 
-async def test_one_address_holds_so_many_streams(services: Services, tmp_path: Path) -> None:
+async def test_one_address_has_a_limit_of_streams(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services, gateway_address_max_streams=3)
     async with (
         running_gateway(tmp_path, settings) as gateway,

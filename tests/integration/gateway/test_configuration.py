@@ -74,7 +74,7 @@ def test_envoy_accepts_certificates(tmp_path: Path) -> None:
     }
 
 
-def test_a_configuration_that_envoy_refuses_is_told(tmp_path: Path) -> None:
+def test_a_configuration_that_envoy_refuses_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "envoy.json"
     path.write_text('{"static_resources": {"clusters": [{"name": "x", "type": "NONSENSE"}]}}')
     with pytest.raises(UnfitConfiguration, match="NONSENSE"):
@@ -99,7 +99,7 @@ def _managers(configuration: Any) -> dict[str, Any]:
     }
 
 
-def test_filters_stand_in_their_order() -> None:
+def test_filters_are_in_their_order() -> None:
     manager = _managers(_generated(gateway_rate_limit_rps=1, gateway_cors_origins=("https://a.example",)))["json"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in manager["http_filters"]]
     assert names == ["header_mutation", "lua", "local_ratelimit", "buffer", "grpc_json_transcoder", "router"]

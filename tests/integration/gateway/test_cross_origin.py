@@ -112,7 +112,7 @@ async def test_every_answer_can_be_read_by_listed_pages_alone(
         _assert_unreadable(answer)
 
 
-async def test_callers_over_their_limit_are_told_so_readably(services: Services, tmp_path: Path) -> None:
+async def test_a_page_can_read_that_its_caller_is_over_the_limit(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services, gateway_cors_origins=(LISTED,), gateway_rate_limit_rps=1)
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         answers = [await client.post("/mint?x=y", json={}, headers=_origin(LISTED)) for _ in range(4)]
@@ -121,7 +121,7 @@ async def test_callers_over_their_limit_are_told_so_readably(services: Services,
             _assert_readable(answer)
 
 
-async def test_a_gateway_without_memory_refuses_readably(
+async def test_a_page_can_read_the_refusal_of_a_gateway_without_memory(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Envoy then answers before any filter."""
@@ -171,7 +171,7 @@ async def test_a_listed_page_may_ask_first_everywhere(
 
 @pytest.mark.parametrize("origin", OTHERS)
 @pytest.mark.parametrize("query", ["", "?x=y"])
-async def test_another_page_hears_of_no_such_path(
+async def test_another_page_gets_404_for_its_preflight(
     pages: tuple[Services, httpx.AsyncClient], origin: str | None, query: str
 ) -> None:
     answer = await pages[1].options(f"/mint{query}", headers={**_origin(origin), **ASKED})
@@ -179,7 +179,7 @@ async def test_another_page_hears_of_no_such_path(
     _assert_unreadable(answer)
 
 
-async def test_options_that_are_no_preflight_are_no_path(pages: tuple[Services, httpx.AsyncClient]) -> None:
+async def test_options_without_a_preflight_are_not_found(pages: tuple[Services, httpx.AsyncClient]) -> None:
     assert_error(await pages[1].options("/mint", headers=_origin(LISTED)), 404, "NOT_FOUND")
 
 

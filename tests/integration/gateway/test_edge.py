@@ -127,7 +127,7 @@ async def test_without_mint_health_is_unhealthy(services: Services, tmp_path: Pa
         assert_error(await client.post("/mint", json={}), 503, "RETRYABLE", retryable=True)
 
 
-async def test_with_nobody_ready_the_service_itself_tells_what_is_wrong(
+async def test_with_no_replica_ready_the_service_itself_says_what_is_wrong(
     services: Services, gateway: Gateway, json_api: httpx.AsyncClient
 ) -> None:
     name = "vyris.reforge.v1.ReforgeService"
@@ -256,7 +256,7 @@ def _environment(settings: GatewaySettings) -> dict[str, str]:
     return os.environ | {name.upper(): str(getattr(settings, name)) for name in names}
 
 
-async def test_told_to_stop_it_answers_open_requests_first(services: Services, tmp_path: Path) -> None:
+async def test_a_stopping_gateway_answers_open_requests_first(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services)
     command = [sys.executable, "-m", "gateway", "run", "--output", str(tmp_path / "envoy.json")]
     process = await asyncio.create_subprocess_exec(*command, env=_environment(settings))

@@ -80,7 +80,7 @@ async def _answer(gateway: Gateway, request: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("name", SERVED)
-async def test_what_a_server_may_ignore_is_ignored(services: Services, gateway: Gateway, name: str) -> None:
+async def test_headers_that_a_server_may_ignore_are_ignored(services: Services, gateway: Gateway, name: str) -> None:
     status, _ = await _answer(gateway, SERVED[name])
     assert status == (201 if SERVED[name].startswith(b"POST") else 200)
     for call in services.calls:
@@ -88,7 +88,7 @@ async def test_what_a_server_may_ignore_is_ignored(services: Services, gateway: 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_cannot_be_served_is_refused_in_three_keys(services: Services, gateway: Gateway, name: str) -> None:
+async def test_requests_that_cannot_be_served_get_an_error_with_three_keys(services: Services, gateway: Gateway, name: str) -> None:
     status, body = await _answer(gateway, REFUSED[name])
     assert status == 422
     assert json.loads(body) | {"message": ""} == {"error": "INVALID_REQUEST", "message": "", "retryable": False}

@@ -169,7 +169,7 @@ async def test_not_modified_has_headers_and_no_body(services: Services, json_api
     assert services.calls[-1].metadata["if-modified-since"] == date
 
 
-async def test_a_refusal_still_has_three_keys(services: Services, json_api: httpx.AsyncClient) -> None:
+async def test_an_error_still_has_three_keys(services: Services, json_api: httpx.AsyncClient) -> None:
     services.on("Register", raising(Unauthorized()))
     assert_error(await json_api.post(REGISTRATION, json={}), 401, "UNAUTHORIZED")
 

@@ -78,7 +78,7 @@ async def test_a_crowd_costs_postgres_no_statement_each(stack: Stack, client: ht
     await connection.close()
 
 
-async def test_when_it_is_fetched_anew_one_request_goes_to_the_service_and_the_crowd_hears_the_last_answer(
+async def test_a_refresh_costs_the_service_one_request_and_the_crowd_gets_the_last_answer(
     stack: Stack, client: httpx.AsyncClient, make_drop
 ) -> None:
     drop = await make_drop(3)

@@ -36,7 +36,7 @@ async def test_the_same_user_64_times_at_once_in_two_processes_has_one_hold(open
     await one.check_sum()
 
 
-async def test_many_users_for_the_last_numbers_never_hear_sold_out_while_one_is_held(open_shop: OpenShop) -> None:
+async def test_many_users_for_the_last_numbers_never_get_sold_out_while_one_is_held(open_shop: OpenShop) -> None:
     one = await open_shop(capacity=10)
     two = await open_shop(drop=one.drop)
     answers = await outcomes(*((one, two)[n % 2].take(f"u{n}") for n in range(1_000)))
@@ -75,7 +75,7 @@ async def test_a_receipt_without_a_hold_mints_what_nobody_holds(open_shop: OpenS
     await shop.check_sum()
 
 
-async def test_what_lapses_is_for_sale_again_and_its_payer_still_mints_until_then(open_shop: OpenShop) -> None:
+async def test_a_lapsed_number_is_for_sale_again_and_its_payer_mints_until_then(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=2)
     await shop.take("ada")
     await shop.take("ben")
@@ -215,7 +215,7 @@ async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop:
     await shop.check_sum()
 
 
-async def test_payments_in_the_moment_of_the_lapse_end_one_way(open_shop: OpenShop) -> None:
+async def test_payments_at_the_moment_of_the_lapse_have_one_outcome(open_shop: OpenShop) -> None:
     one = await open_shop(capacity=60)
     two = await open_shop(drop=one.drop)
     await asyncio.gather(*(one.take(f"u{n}") for n in range(60)))
@@ -276,7 +276,7 @@ async def test_one_hold_or_membership_a_person(open_shop: OpenShop) -> None:
     await shop.check_sum()
 
 
-async def test_a_direct_drop_with_a_limit_records_what_is_beyond_it(open_shop: OpenShop) -> None:
+async def test_a_direct_drop_with_a_limit_records_receipts_beyond_it(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=10, sale="direct", limits=("user",))
     two = await open_shop(drop=shop.drop)
     answers = await outcomes(*((shop, two)[n % 2].pay(f"r{n}", "ada") for n in range(32)))

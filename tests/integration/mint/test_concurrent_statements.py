@@ -53,7 +53,7 @@ async def test_the_slot_of_a_receipt_that_another_process_enters_meanwhile_stays
     assert await mint.bouncer.read(mint.count_key) == await mint.slots()
 
 
-async def test_a_number_that_a_claim_held_in_vain_goes_to_the_refund_that_is_reversed(
+async def test_a_number_that_a_failed_claim_locked_goes_to_the_reversed_refund(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=1)
@@ -80,7 +80,7 @@ async def test_a_number_that_a_claim_held_in_vain_goes_to_the_refund_that_is_rev
     assert await mint.slots() == 0
 
 
-async def test_what_was_paid_is_in_the_ledger_even_where_the_claim_fails(
+async def test_receipts_are_in_the_ledger_even_where_the_claim_fails(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=5)

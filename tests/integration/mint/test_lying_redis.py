@@ -19,7 +19,7 @@ async def corrected(client: redis.Redis, key: str, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize("lie", LIES)
-async def test_a_count_that_is_a_lie_is_put_right_again_and_again(
+async def test_a_wrong_count_is_put_right_every_time(
     make_mint: MintMaker, redis_url: str, lie: bytes
 ) -> None:
     mint = await make_mint(5, recount_interval_ms=50, redis_pause_ms=10)
@@ -40,7 +40,7 @@ async def test_a_key_of_another_type_is_put_right(make_mint: MintMaker, redis_ur
             await corrected(client, mint.count_key, b"%d" % (4 - number))
 
 
-async def test_what_the_operator_is_shown_survives_garbage(make_mint: MintMaker, redis_url: str) -> None:
+async def test_the_operators_view_survives_garbage_in_redis(make_mint: MintMaker, redis_url: str) -> None:
     mint = await make_mint(5)
     async with redis.from_url(redis_url) as client:
         await client.set("{drop:of-nobody:2030}", "many")  # no recount corrects it meanwhile

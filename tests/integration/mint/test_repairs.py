@@ -114,7 +114,7 @@ async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: Mi
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
 
 
-async def test_what_a_suite_that_was_away_for_a_month_left_behind_is_reaped(
+async def test_receipts_left_pending_for_a_month_are_reaped(
     make_mint: MintMaker, other_database: Database
 ) -> None:
     mint = await make_mint()
@@ -151,7 +151,7 @@ async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMake
     assert await mint.ledger() == {"FAILED ABANDONED": 1}
 
 
-async def test_a_week_that_is_too_much_for_one_statement_is_read_in_stretches(make_mint: MintMaker) -> None:
+async def test_a_week_too_large_for_one_statement_is_read_in_parts(make_mint: MintMaker) -> None:
     mint = await make_mint()
     for hours in (160, 90, 30, 1):
         await pending(mint, f"{hours} h", age_s=hours * 3_600)

@@ -13,7 +13,7 @@ LIMIT_MS, HANGS_MS = 60, 600
 KEY = "{drop:genesis:2025}"
 
 
-async def test_what_redis_says_too_late_is_nobodys_answer(redis_url: str) -> None:
+async def test_a_late_answer_of_redis_is_given_to_nobody(redis_url: str) -> None:
     settings = BouncerSettings(redis_url=redis_url, redis_timeout_ms=LIMIT_MS, redis_pause_ms=10)
     bouncer = Bouncer(redis_client(settings), settings)
     try:

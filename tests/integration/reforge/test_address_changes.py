@@ -271,7 +271,7 @@ async def test_who_may_ask_for_another_address(reforge: World) -> None:
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a b@mail.example", "a\n@b.example", "x" * 250 + "@b.example"])
-async def test_what_is_no_address_is_invalid(reforge: World, email: str) -> None:
+async def test_a_malformed_address_is_invalid(reforge: World, email: str) -> None:
     device = Device("A")
     with pytest.raises(InvalidRequest):
         await reforge.change_email(await reforge.member(device), email, device)

@@ -24,7 +24,7 @@ def undo(member: str) -> Any:
     return reforge_pb2.UndoReforgeRequest(membership_id=member)
 
 
-async def test_a_device_sees_and_refuses_a_request_that_it_never_heard_of(reforge: World) -> None:
+async def test_a_device_sees_and_refuses_a_request_that_it_did_not_make(reforge: World) -> None:
     owner = Device("A")
     member = await reforge.member(owner)
     begun = await reforge.init(member, Device("evil"), old="A")
@@ -38,7 +38,7 @@ async def test_a_device_sees_and_refuses_a_request_that_it_never_heard_of(reforg
         await reforge.proven("RefuseReforge", refusal(member), owner)
 
 
-async def test_the_device_before_sees_and_takes_back_a_move_that_it_never_heard_of(reforge: World) -> None:
+async def test_the_previous_device_sees_and_undoes_a_move_that_it_did_not_ask_for(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
     await reforge.moved(member, owner, thief)
@@ -61,7 +61,7 @@ async def test_of_several_moves_a_device_takes_back_the_one_away_from_it(reforge
     assert await reforge.active(member) == ["A"]
 
 
-async def test_past_the_undo_time_the_device_before_sees_nothing_and_undoes_nothing(reforge: World) -> None:
+async def test_after_the_undo_time_the_previous_device_sees_and_undoes_nothing(reforge: World) -> None:
     owner, new = Device("A"), Device("B")
     member = await reforge.member(owner)
     await reforge.moved(member, owner, new)
@@ -75,7 +75,7 @@ async def test_past_the_undo_time_the_device_before_sees_nothing_and_undoes_noth
     assert len((await reforge.listed(member, new)).moves) == 1
 
 
-async def test_what_a_device_refused_binds_the_mailbox_for_a_while(reforge: World) -> None:
+async def test_a_refusal_by_a_device_binds_the_mailbox_for_a_while(reforge: World) -> None:
     """Otherwise a mailbox's thief asks again at once, and has the membership most of the time."""
     owner = Device("A")
     member = await reforge.member(owner)
@@ -173,7 +173,7 @@ async def test_a_bad_proof_comes_before_what_belongs_to_the_membership(reforge: 
 
 
 @pytest.mark.parametrize("method", ["InitReforge", "RefuseEmailChange", "RefuseReforge", "UndoReforge"])
-async def test_with_a_good_proof_what_is_not_there_is_not_found(reforge: World, method: str) -> None:
+async def test_with_a_good_proof_a_missing_request_is_not_found(reforge: World, method: str) -> None:
     owner = Device("A")
     member = await reforge.member(owner)
     with pytest.raises(NotFound):
@@ -208,7 +208,7 @@ async def test_mailbox_and_operator_together_overrule_the_device_for_a_while(ref
     assert (await reforge.change_email(member, "next@mail.example", ours)).status == "PENDING"
 
 
-async def test_after_that_while_the_device_speaks_again(reforge: World) -> None:
+async def test_after_the_override_the_device_decides_again(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
     await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")
@@ -219,7 +219,7 @@ async def test_after_that_while_the_device_speaks_again(reforge: World) -> None:
     assert (await reforge.change_email(member, "next@mail.example", device)).status == "PENDING"
 
 
-async def test_what_the_device_refused_binds_no_mailbox_that_an_operator_set_since(reforge: World) -> None:
+async def test_a_refusal_by_a_device_does_not_bind_a_mailbox_that_an_operator_set_later(reforge: World) -> None:
     stolen = Device("A")
     member = await reforge.member(stolen)
     await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")

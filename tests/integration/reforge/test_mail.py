@@ -180,7 +180,7 @@ async def everything(running: World) -> list[object]:
     return [await running.database.fetch(f"SELECT t::text FROM {table} t") for table in tables]  # noqa: S608
 
 
-async def test_a_server_that_refuses_us_gets_the_mail_once_it_takes_us_again(own_world: World) -> None:
+async def test_a_server_that_refused_us_gets_the_mail_after_it_accepts_us(own_world: World) -> None:
     own_world.mailbox.sender_refusal = "550 5.7.1 this sender is on a list"
     member = await own_world.member()
     await own_world.init(member, Device("B"))

@@ -47,7 +47,7 @@ async def test_a_page_that_asks_for_the_code_says_when_it_is_wrong(reforge_with_
     assert (status, await world.active(member)) == (200, ["B"])
 
 
-async def test_a_get_changes_nothing_however_often(reforge: World) -> None:
+async def test_any_number_of_gets_changes_nothing(reforge: World) -> None:
     member = await reforge.member(Device("A"))
     begun = await reforge.init(member, Device("B"), old="A")
     token = token_in(await reforge.mail_with(member, "confirm"))

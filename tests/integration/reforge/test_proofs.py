@@ -40,7 +40,7 @@ async def test_a_proof_counts_once(reforge: World) -> None:
         await asked(reforge, request, proof)
 
 
-async def test_of_many_copies_at_once_one_counts(reforge: World) -> None:
+async def test_one_of_many_copies_at_once_counts(reforge: World) -> None:
     old = Device("A")
     request = asking(await reforge.member(old), Device("B"))
     proof = old.proof("InitReforge", request)
@@ -61,7 +61,7 @@ async def test_a_proof_is_good_for_sixty_seconds(reforge: World, age_s: int, cou
             await asked(reforge, request, proof)
 
 
-async def test_a_call_that_failed_has_not_spent_its_proof(reforge: World) -> None:
+async def test_a_failed_call_does_not_spend_its_proof(reforge: World) -> None:
     old = Device("A")
     member = await reforge.member(old)
     for number in range(12):

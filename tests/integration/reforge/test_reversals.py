@@ -72,7 +72,7 @@ async def test_the_old_device_can_take_a_move_back_and_no_other(reforge: World) 
     assert await reforge.active(member) == ["A"]
 
 
-async def test_who_took_a_membership_keeps_it_by_no_further_move(reforge: World) -> None:
+async def test_a_thief_cannot_keep_a_membership_by_moving_it_again(reforge: World) -> None:
     owner, thief, accomplice = Device("A"), Device("T"), Device("T2")
     member = await reforge.member(owner)
     taken = await reforge.moved(member, owner, thief)
@@ -89,7 +89,7 @@ async def test_who_took_a_membership_keeps_it_by_no_further_move(reforge: World)
     assert await reforge.active(member) == ["A"]
 
 
-async def test_of_two_moves_the_second_alone_can_be_taken_back_too(reforge: World) -> None:
+async def test_the_second_of_two_moves_can_be_undone_alone(reforge: World) -> None:
     one, two, three = Device("A"), Device("B"), Device("C")
     member = await reforge.member(one)
     first = await reforge.moved(member, one, two)

@@ -113,7 +113,7 @@ async def test_nothing_is_readable_that_no_statement_of_the_service_names(servic
 
 
 @pytest.mark.parametrize("service", NAMES)
-async def test_what_belongs_to_another_cannot_be_written(service: str, database_url: str) -> None:
+async def test_a_service_cannot_write_the_tables_of_another(service: str, database_url: str) -> None:
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
     for table, allowed in writers().items():
         if service not in allowed:

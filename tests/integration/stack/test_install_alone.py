@@ -20,6 +20,6 @@ def test_the_second_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
     assert sorted(said) == ["", "Another make is installing here; waiting for it …\n"]
 
 
-def test_what_the_command_ends_with_is_told(tmp_path: Path) -> None:
+def test_the_exit_status_of_the_command_is_passed_on(tmp_path: Path) -> None:
     command = [sys.executable, install_alone.__file__, sys.executable, "-c", "raise SystemExit(3)"]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 3

@@ -53,7 +53,7 @@ async def a_day_later(world: World, housekeeping: Housekeeping) -> None:
     await housekeeping.once()
 
 
-async def test_void_push_then_forget(
+async def test_an_erased_pass_is_voided_pushed_and_then_removed(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer, housekeeping: Housekeeping
 ) -> None:
     wallet = pushing_wallet
@@ -94,7 +94,7 @@ async def test_a_push_that_fails_keeps_its_token_until_it_is_sent_or_the_day_is_
 
 
 @pytest.mark.parametrize("revoked_before", [True, False])
-async def test_phones_are_forgotten_whether_or_not_the_pass_was_void_before(
+async def test_phones_are_removed_whether_or_not_the_pass_was_void_before(
     wallet: WalletClient, world: World, housekeeping: Housekeeping, revoked_before: bool
 ) -> None:
     membership = await world.mint(ADA)
@@ -112,7 +112,7 @@ async def test_phones_are_forgotten_whether_or_not_the_pass_was_void_before(
     assert await left(world) == set()
 
 
-async def test_a_phone_that_registers_after_the_erasure_is_told_and_forgotten_too(
+async def test_a_phone_that_registers_after_the_erasure_is_notified_and_removed_too(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer, housekeeping: Housekeeping
 ) -> None:
     wallet = pushing_wallet

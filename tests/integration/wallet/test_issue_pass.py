@@ -50,12 +50,12 @@ async def test_the_code_is_a_random_public_id_and_stays_the_same(wallet: WalletC
     assert len(codes[0]) == 22
 
 
-async def test_an_unknown_membership_is_404_whatever_its_form(wallet: WalletClient) -> None:
+async def test_an_unknown_membership_is_404_in_any_form(wallet: WalletClient) -> None:
     for unknown in (uuid4(), "", "no uuid", "../../etc/passwd"):
         assert refused(await wallet.issue(unknown, "user-1")) == (404, "NOT_FOUND")
 
 
-async def test_a_user_that_is_none_is_422_before_anything_is_looked_up(wallet: WalletClient, world: World) -> None:
+async def test_a_malformed_user_is_422_before_any_lookup(wallet: WalletClient, world: World) -> None:
     membership = await world.mint()
     for user in ("", "   ", "a" * 129, "ü", "a\x00b"):
         for membership_id in (membership.id, uuid4()):

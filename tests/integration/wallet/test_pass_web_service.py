@@ -30,7 +30,7 @@ async def voided(wallet: WalletClient, serial: str, token: str) -> bool:
     return bool((await wallet.fetch(serial, f"ApplePass {token}")).opened.document.get("voided", False))
 
 
-async def test_wallet_registers_hears_of_a_change_fetches_it_and_leaves(
+async def test_a_phone_registers_lists_a_change_fetches_it_and_unregisters(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer
 ) -> None:
     wallet = pushing_wallet
@@ -192,7 +192,7 @@ async def test_a_tag_that_is_not_ours_lists_everything(wallet: WalletClient, wor
         assert (await wallet.updated(tag)).json["serialNumbers"] == [serial]
 
 
-async def test_a_device_hears_only_of_its_own_passes(wallet: WalletClient, world: World) -> None:
+async def test_a_device_gets_only_its_own_passes(wallet: WalletClient, world: World) -> None:
     serials = []
     for index in range(2):
         serial, token = await issued(wallet, await world.mint())
@@ -218,7 +218,7 @@ async def test_a_pass_remembers_a_bounded_number_of_devices(wallet: WalletClient
     ["x" * 257, "0123456789abcdef" * 128, "a/../b c", "..", ".", "ab?cd#e", "%2F", "a+b=&c;", "Grüße-📱"],
     ids=ascii,
 )
-async def test_identifiers_of_apples_are_opaque(
+async def test_apples_identifiers_are_opaque(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer, identifier: str
 ) -> None:
     wallet, membership = pushing_wallet, await world.mint()
@@ -235,7 +235,7 @@ async def test_identifiers_of_apples_are_opaque(
     assert (await wallet.updated(device=identifier)).status == 204
 
 
-async def test_what_no_identifier_of_apples_can_be_is_422(wallet: WalletClient, world: World) -> None:
+async def test_an_impossible_apple_identifier_is_422(wallet: WalletClient, world: World) -> None:
     serial, token = await issued(wallet, await world.mint())
     for wrong in ("", " ", "a\nb", "\x00", "a\u202eb", "x" * 2049, "ü" * 1025):
         for reply in (
@@ -248,7 +248,7 @@ async def test_what_no_identifier_of_apples_can_be_is_422(wallet: WalletClient, 
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 0
 
 
-async def test_logs_are_taken_whatever_they_say(wallet: WalletClient) -> None:
+async def test_logs_with_any_content_are_accepted(wallet: WalletClient) -> None:
     assert (await wallet.log([])).status == 200
     assert (await wallet.log(["x" * 2000] * 30)).status == 200
 

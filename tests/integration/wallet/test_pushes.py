@@ -109,7 +109,7 @@ async def test_a_change_and_its_push_are_written_together_or_not_at_all(outbox: 
     assert await outbox.owed() == [("aa", 0)]
 
 
-async def test_events_that_are_read_again_change_and_owe_nothing(outbox: Outbox, world: World) -> None:
+async def test_events_that_are_read_again_change_nothing_and_enqueue_no_push(outbox: Outbox, world: World) -> None:
     await outbox.holder("aa")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
@@ -173,7 +173,7 @@ async def test_an_event_of_an_open_transaction_is_not_skipped(outbox: Outbox, wo
     assert serial in {row["serial"] for row in states}
 
 
-async def test_a_device_that_comes_after_the_pass_was_voided_is_told(outbox: Outbox, world: World) -> None:
+async def test_a_device_that_registers_after_the_pass_was_voided_is_notified(outbox: Outbox, world: World) -> None:
     serial = await outbox.holder("aa")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
@@ -191,7 +191,7 @@ async def test_a_device_that_comes_after_the_pass_was_voided_is_told(outbox: Out
     assert await outbox.owed() == [("cc", 0)]
 
 
-async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+async def test_the_status_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
     await outbox.holder("dead", device="library-1")
     await outbox.holder("alive", device="library-2")
     gone_at_ms = int((time.time() + 5) * 1000)
@@ -204,7 +204,7 @@ async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world
     assert await world.connection.fetch("SELECT push_token FROM pass_registrations") == [("alive",)]
 
 
-async def test_a_registration_newer_than_gone_stays(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+async def test_a_registration_newer_than_the_status_gone_stays(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
     await outbox.holder("back")
     peer.answer = lambda _: (410, {"reason": "Unregistered", "timestamp": 1_000_000})
     await outbox.follower.follow()
@@ -213,7 +213,7 @@ async def test_a_registration_newer_than_gone_stays(outbox: Outbox, peer: ApnsPe
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
 
 
-async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbox, peer: ApnsPeer) -> None:
+async def test_a_failed_push_is_retried_and_at_last_given_up(outbox: Outbox, peer: ApnsPeer) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (503, {"reason": "ServiceUnavailable"})
     retried, given_up = counted("retry"), counted("gave_up")
@@ -260,7 +260,7 @@ async def test_a_push_without_an_apns_does_not_count_as_delivered(
         (404, "BadPath"),
     ],
 )
-async def test_what_apns_says_of_us_costs_no_phone_its_registration_nor_its_push(
+async def test_an_apns_error_about_us_costs_no_phone_its_registration_or_push(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
@@ -287,7 +287,7 @@ async def test_a_push_that_apns_refuses_for_a_week_is_given_up(outbox: Outbox, p
 
 
 @pytest.mark.parametrize(("status", "reason"), [(410, "Unregistered"), (410, "ExpiredToken"), (400, "BadDeviceToken")])
-async def test_what_apns_says_of_a_device_ends_its_registration(
+async def test_an_apns_error_about_a_device_ends_its_registration(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
@@ -299,7 +299,7 @@ async def test_what_apns_says_of_a_device_ends_its_registration(
 
 
 @pytest.mark.parametrize(("status", "reason"), [(429, "TooManyRequests"), (500, "InternalServerError"), (503, "")])
-async def test_what_apns_says_for_now_is_tried_again(
+async def test_a_temporary_apns_error_is_retried(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
@@ -325,7 +325,7 @@ async def test_an_unreachable_apns_loses_nothing(
     assert await outbox.owed() == []
 
 
-async def test_a_push_that_is_owed_again_while_one_is_on_its_way_is_sent_again(
+async def test_a_push_enqueued_while_one_is_in_flight_is_sent_again(
     outbox: Outbox, peer: ApnsPeer, world: World
 ) -> None:
     await outbox.holder("aa")
@@ -342,7 +342,7 @@ async def test_a_push_that_is_owed_again_while_one_is_on_its_way_is_sent_again(
     assert await outbox.owed() == []
 
 
-async def test_what_a_dead_process_had_taken_is_due_again_when_its_lease_ends(outbox: Outbox, world: World) -> None:
+async def test_pushes_of_a_dead_process_are_due_again_when_their_lease_ends(outbox: Outbox, world: World) -> None:
     await outbox.holder("aa")
     await outbox.follower.follow()
     await world.connection.execute("UPDATE pass_pushes SET due_at = now() + interval '0.2 seconds', attempts = 1")
@@ -364,7 +364,7 @@ async def test_apns_refuses_a_caller_without_the_pass_certificate(
 
 
 @pytest.mark.parametrize(("attempts", "pause_s"), [(1, 1.0), (4, 8.0), (13, 3_600.0), (2_000, 3_600.0)])
-async def test_pauses_double_and_end_at_an_hour(
+async def test_pauses_double_up_to_an_hour(
     world: World, settings: WalletSettings, attempts: int, pause_s: float
 ) -> None:
     await world.connection.execute(

@@ -49,7 +49,7 @@ async def owed(world: World) -> list[str]:
     return [row[0] for row in await world.connection.fetch("DELETE FROM pass_pushes RETURNING push_token")]
 
 
-async def test_a_phone_hears_of_a_pass_that_it_registers_after_the_pass_was_voided(
+async def test_a_phone_gets_a_pass_that_was_voided_before_it_registered(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer
 ) -> None:
     wallet = pushing_wallet
@@ -80,7 +80,7 @@ def _pushes(apns: ApnsPeer, count: int) -> Callable[[], Awaitable[bool]]:
     return sent
 
 
-async def test_a_registration_that_commits_while_the_change_is_handled_is_told(
+async def test_a_registration_that_commits_while_the_change_is_handled_is_notified(
     world: World, follower: EventFollower, database_url: str
 ) -> None:
     """Neither transaction sees what the other one wrote."""
@@ -116,7 +116,7 @@ async def test_a_registration_whose_pass_never_changed_is_not_pushed(world: Worl
     assert await changed_since(world, tag) == ([], tag)
 
 
-async def test_a_pass_that_was_removed_and_added_again_is_told_again(world: World, follower: EventFollower) -> None:
+async def test_a_pass_that_was_removed_and_added_again_is_listed_again(world: World, follower: EventFollower) -> None:
     membership = await passed(world)
     await register(world.connection, membership.pass_serial)
     await world.revoke(membership)
@@ -128,7 +128,7 @@ async def test_a_pass_that_was_removed_and_added_again_is_told_again(world: Worl
     assert (await changed_since(world, tag))[0] == [membership.pass_serial]
 
 
-async def test_registrations_of_the_version_before_are_told_too(world: World, follower: EventFollower) -> None:
+async def test_registrations_of_the_version_before_are_listed_too(world: World, follower: EventFollower) -> None:
     """Phones that came too late before this version hear now: their rows have no tag yet."""
     membership = await passed(world)
     await world.revoke(membership)

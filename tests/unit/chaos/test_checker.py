@@ -25,7 +25,7 @@ from tests.chaos.history import (
 )
 
 
-def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **told: Any) -> Operation:
+def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **changes: Any) -> Operation:
     number = int(receipt.removeprefix("r"))
     membership = {"membership_id": f"m{number}", "sequence_num": number, "pass_serial": f"p{number}"}
     return Operation(
@@ -37,7 +37,7 @@ def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **told: Any)
             "ended_s": at_s + 0.1,
             "outcome": outcome,
             **(membership if outcome == FULFILLED else {}),
-            **told,
+            **changes,
         }
     )
 
@@ -77,7 +77,7 @@ def sample(at_s: float, unclaimed: int, **changes: Any) -> Sample:
 
 
 def sold_out_drop() -> History:
-    """Three numbers, three owners, one of them told twice; a fourth buyer is refused."""
+    """Three numbers, three owners, one of them answered twice; a fourth buyer is refused."""
     return History(
         name="sound",
         operations=[
@@ -110,7 +110,7 @@ def change(history: History, **changes: Any) -> None:
     history.drained = replace(drained(history), **changes)
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_a_sound_history_has_no_violation() -> None:
     assert check(sold_out_drop()) == []
 
 
@@ -325,22 +325,22 @@ def hold(number: int, state: str = "USED", **changes: Any) -> HoldRow:
     return replace(base, **changes)
 
 
-def taken(number: int, outcome: str = HELD, **told: Any) -> Operation:
+def taken(number: int, outcome: str = HELD, **changes: Any) -> Operation:
     hold_id = ID.format(number) if outcome == HELD else ""
     user = f"u{number}"
     facts = {"kind": "hold", "subject": user, "user": user, "began_s": 0.6, "ended_s": 0.7, "hold_id": hold_id}
-    return Operation(**{**facts, "outcome": outcome, **told})
+    return Operation(**{**facts, "outcome": outcome, **changes})
 
 
 def by_hold(history: History) -> None:
-    """The three owners held their numbers first; a fourth was told to come again."""
+    """The three owners held their numbers first; a fourth has to come again."""
     history.operations += [taken(1), taken(2), taken(3), taken(4, "HELD_OUT")]
     holds = (hold(1), hold(2, id=ID.replace("5d0b", "6d0b").format(2)), hold(3))
     history.operations[-3] = taken(2, hold_id=holds[1].id)
     change(history, holds=holds, counted_for=("m1", "m2", "m3"))
 
 
-def test_nothing_is_found_where_holds_are_kept() -> None:
+def test_a_sound_history_with_holds_has_no_violation() -> None:
     history = sold_out_drop()
     by_hold(history)
     assert check(history) == []
@@ -383,7 +383,7 @@ def one_membership_of_two_holds(history: History) -> None:
     change(history, holds=(*drained(history).holds, hold(1, id=ID.format(9))))
 
 
-@breaks("holds_tell_no_number")
+@breaks("holds_show_no_number")
 def ids_are_counted(history: History) -> None:
     change(history, holds=(hold(1), hold(2), hold(3)))
 
@@ -438,7 +438,7 @@ def it_serves_late(history: History) -> None:
 
 
 @breaks("recovery_is_quick")
-def a_buyer_never_hears(history: History) -> None:
+def a_buyer_gets_no_answer(history: History) -> None:
     change(history, unsettled=("r4",))
 
 

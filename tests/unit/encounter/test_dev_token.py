@@ -28,7 +28,7 @@ def told(*more: str) -> Result:
     return CliRunner().invoke(app, ["encounter-token", "--from", ADA, "--to", BEN, *more])
 
 
-def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
+def test_the_command_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
     development_key(state)
     result = told("--lat", "52.52", "--lng", "13.405")
     assert result.exit_code == 0
@@ -38,7 +38,7 @@ def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
     assert meeting.location == Location(5252, 1340)
 
 
-def test_it_says_why_it_cannot(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_says_why_it_cannot_sign(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "both, or neither" in told("--lat", "1").stderr
     assert "There is no signing key in" in told().stderr
     assert not state.exists()

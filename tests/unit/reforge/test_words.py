@@ -50,7 +50,7 @@ def test_a_devices_name_cannot_become_a_link(device_id: str, shown: str) -> None
     assert shown_name(device_id) == shown
 
 
-def test_times_are_told_in_words_and_utc() -> None:
+def test_times_are_written_in_words_and_utc() -> None:
     assert shown_time(datetime(2026, 11, 3, 5, 7, tzinfo=UTC)) == "3 November 2026, 05:07 UTC"
 
 

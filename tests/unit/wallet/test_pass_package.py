@@ -172,7 +172,7 @@ def test_the_file_is_named_after_tier_and_number(facts: PassFacts) -> None:
 
 
 @needs_openssl
-def test_inspection_tells_a_good_signature_from_a_bad_one(
+def test_inspection_distinguishes_a_good_signature_from_a_bad_one(
     press: PassPress, facts: PassFacts, keys: Path, credentials: SigningCredentials
 ) -> None:
     opened = open_pass(press.press(facts, TOKEN))
@@ -186,6 +186,6 @@ def test_inspection_tells_a_good_signature_from_a_bad_one(
 
 
 @pytest.mark.parametrize("junk", [b"", b"PK", b"\0" * 1000, b"not a zip"])
-def test_what_is_no_pass_is_said_to_be_none(junk: bytes) -> None:
+def test_a_file_that_is_no_pass_is_reported_as_such(junk: bytes) -> None:
     with pytest.raises(NotAPass):
         open_pass(junk)

@@ -88,7 +88,7 @@ async def test_callers_who_hang_up_while_connections_are_opened_leave_no_session
     assert await sessions_ever(operator) - before <= POOL
 
 
-async def test_what_a_caller_left_goes_on_and_commits(database: Database, operator: asyncpg.Connection) -> None:
+async def test_work_of_a_caller_who_left_goes_on_and_commits(database: Database, operator: asyncpg.Connection) -> None:
     await operator.execute("CREATE TABLE notes (note text)")
     begun = asyncio.Event()
 
@@ -108,7 +108,7 @@ async def test_what_a_caller_left_goes_on_and_commits(database: Database, operat
             await asyncio.sleep(0.02)
 
 
-async def test_what_a_caller_left_ends_within_the_calls_limit(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_work_of_a_caller_who_left_ends_within_the_calls_limit(database_url: str, operator: asyncpg.Connection) -> None:
     settings = PostgresSettings(
         database_url=database_url, postgres_statement_timeout_ms=1_100, postgres_call_timeout_ms=1_200
     )
@@ -150,7 +150,7 @@ async def test_an_operator_who_interrupts_long_work_ends_it_at_once(
     assert await operator.fetchval("SELECT to_regclass('half')") is None
 
 
-async def test_the_end_of_a_process_waits_for_what_callers_left(
+async def test_the_end_of_a_process_waits_for_work_of_callers_who_left(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await operator.execute("CREATE TABLE notes (note text)")

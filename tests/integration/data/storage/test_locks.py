@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[4]
 KEYS = {name: key for name, key in vars(locks).items() if isinstance(key, LockKey)}
 
 
-def test_no_two_share_a_key() -> None:
+def test_no_two_locks_share_a_key() -> None:
     # `LockClass` is an enum of unique numbers: two names of one number do not import.
     assert len(KEYS) >= 2
     for name, key in KEYS.items():
@@ -30,7 +30,7 @@ def _may_be_one_text(prefix: str, other: str) -> bool:
     return prefix.startswith(other) or other.startswith(prefix)
 
 
-def test_keys_that_were_released_stay() -> None:
+def test_released_lock_keys_never_change() -> None:
     assert {lock.name: int(lock) for lock in LockClass} | KEYS == {
         "MINT_RECOUNT": 0x56595231,
         "MINT_REAPER": 0x56595232,

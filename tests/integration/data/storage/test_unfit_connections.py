@@ -107,7 +107,7 @@ async def test_a_connection_that_was_busy_when_all_expired_is_not_used_again(
             await database.execute(INSERT)
 
 
-async def test_a_right_that_was_taken_away_and_given_back(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str, operator: asyncpg.Connection) -> None:
     async with opened(with_option(database_url, "role=vyris_mint")) as database:
         assert await database.holds(TABLE)
         await operator.execute("REVOKE ALL ON receipt_ledger FROM vyris_mint")
@@ -140,7 +140,7 @@ async def test_a_session_that_lost_what_it_needs_fails_one_call_and_is_replaced(
         await database.fetch(statement)
 
 
-async def test_a_plan_whose_result_type_moved_is_made_again(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_a_plan_is_made_again_after_its_result_type_changed(database_url: str, operator: asyncpg.Connection) -> None:
     await operator.execute("CREATE TABLE moves (a int)")
     async with opened(database_url) as database:
 

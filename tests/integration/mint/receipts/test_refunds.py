@@ -31,7 +31,7 @@ async def live(mint: Mint) -> int:
     return int(await mint.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL"))
 
 
-async def test_a_refund_revokes_the_membership_and_says_so_once(make_mint: MintMaker) -> None:
+async def test_a_refund_revokes_the_membership_and_writes_one_event(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
     membership, _ = await mint_of(mint, "p")
     refund = notice("REFUND", "p")
@@ -67,7 +67,7 @@ HISTORY = [("REFUND", 1.0), ("REFUND_REVERSED", 2.0), ("REVOKE", 3.0), ("REFUND_
 
 
 @pytest.mark.parametrize("length", [2, 3, 4])
-async def test_in_whatever_order_it_is_told_the_newest_word_stands(make_mint: MintMaker, length: int) -> None:
+async def test_the_newest_notification_decides_in_any_order_of_arrival(make_mint: MintMaker, length: int) -> None:
     mint = await make_mint(capacity=40)
     await frees_numbers(mint)
     for number, arrival in enumerate(itertools.permutations(HISTORY[:length])):
@@ -85,7 +85,7 @@ async def test_in_whatever_order_it_is_told_the_newest_word_stands(make_mint: Mi
     await mint.slots()
 
 
-async def test_two_words_of_one_moment_are_ordered_by_their_ids(make_mint: MintMaker) -> None:
+async def test_two_notifications_of_one_moment_are_ordered_by_their_ids(make_mint: MintMaker) -> None:
     mint = await make_mint()
     pair = [notice("REFUND", "p", notification_id="a"), notice("REFUND_REVERSED", "p", notification_id="b")]
     for arrival in (pair, pair[::-1]):
@@ -114,14 +114,14 @@ async def test_a_refund_before_the_mint_is_remembered_and_its_reversal_lets_it_m
     assert await told(mint, notice("REFUND", "p", 3)) == ["REVOKED"]
 
 
-async def test_a_reversal_that_is_told_before_its_refund_undoes_it_beforehand(make_mint: MintMaker) -> None:
+async def test_a_reversal_that_arrives_before_its_refund_prevents_it(make_mint: MintMaker) -> None:
     mint = await make_mint()
     assert await told(mint, notice("REFUND_REVERSED", "p", 2), notice("REFUND", "p", 1)) == ["UNCHANGED", "SUPERSEDED"]
     assert (await mint_of(mint, "p"))[1] is False
 
 
 @pytest.mark.parametrize("event", ["REFUND", "REVOKE"])
-async def test_a_refund_is_remembered_whatever_is_sold_today(make_mint: MintMaker, event: str) -> None:
+async def test_a_refund_of_a_product_that_is_not_sold_yet_is_kept(make_mint: MintMaker, event: str) -> None:
     mint = await make_mint()
     assert await told(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
     with pytest.raises(InvalidReceipt, match="refunded"):
@@ -140,7 +140,7 @@ async def forgotten_by_a_version_before(mint: Mint, refund: Notice) -> None:
     )
 
 
-async def test_refunds_that_a_version_before_forgot_are_applied_once(make_mint: MintMaker) -> None:
+async def test_refunds_that_an_earlier_version_ignored_are_applied_once(make_mint: MintMaker) -> None:
     mint = await make_mint()
     await mint_of(mint, "minted since")
     for purchase in ("minted since", "never sent", "reversed since"):
@@ -153,7 +153,7 @@ async def test_refunds_that_a_version_before_forgot_are_applied_once(make_mint: 
     assert (await mint_of(mint, "reversed since"))[1] is False
 
 
-async def test_a_forgotten_refund_that_is_told_again_is_applied(make_mint: MintMaker) -> None:
+async def test_an_ignored_refund_that_arrives_again_is_applied(make_mint: MintMaker) -> None:
     mint = await make_mint()
     refund = notice("REFUND", "p")
     await forgotten_by_a_version_before(mint, refund)

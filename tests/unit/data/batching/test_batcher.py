@@ -110,7 +110,7 @@ async def test_a_lone_request_waits_for_nobody() -> None:
     assert process.batches == [["a"]]
 
 
-async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() -> None:
+async def test_a_batch_runs_outside_the_context_of_its_first_caller() -> None:
     caller: ContextVar[str] = ContextVar("caller", default="nobody")
     seen = []
 
@@ -158,7 +158,7 @@ async def test_a_full_batch_does_not_gather() -> None:
     assert process.batches == [["a", "b"], ["c", "d"]]
 
 
-async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> None:
+async def test_requests_during_a_batch_become_the_next_batch() -> None:
     process = HeldProcess()
     queue = batcher(process)
     first = asyncio.create_task(queue.submit("a", 1, 1))
@@ -170,7 +170,7 @@ async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> No
     assert process.batches == [["a"], ["b", "c", "d"]]
 
 
-async def test_one_key_stands_once_in_a_batch_and_all_its_requests_are_answered() -> None:
+async def test_one_key_is_once_in_a_batch_and_all_its_requests_are_answered() -> None:
     process = HeldProcess()
     queue = batcher(process)
     answers = [asyncio.create_task(queue.submit("a", number, 1)) for number in (3, 4, 5)]
@@ -283,7 +283,7 @@ async def test_an_error_of_the_vocabulary_reaches_those_who_wait() -> None:
         await Batcher(refuse, name="test", waiting_limit=1, batch_limit=1).submit("a", 1, 1)
 
 
-async def test_closing_answers_whoever_waits() -> None:
+async def test_closing_answers_all_who_wait() -> None:
     process = HeldProcess()
     queue = batcher(process, batch_limit=1)
     waiting = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "ab"]
@@ -293,7 +293,7 @@ async def test_closing_answers_whoever_waits() -> None:
     assert all(isinstance(answer, Retryable) for answer in answers)
 
 
-async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_would_wait_too_long_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "WAIT_LIMIT_S", 0.01)
     process = HeldProcess()
     queue = batcher(process, batch_limit=1)
@@ -313,7 +313,7 @@ async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(m
     await asyncio.gather(*ahead)
 
 
-async def test_a_refusal_is_returned_to_who_asks_and_raised_for_who_submits() -> None:
+async def test_ask_returns_a_refusal_and_submit_raises_it() -> None:
     async def refuse(batch: Groups) -> Groups:
         for group in batch:
             group.settle(lambda request, _: NotFound(f"{request}"))

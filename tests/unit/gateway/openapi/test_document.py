@@ -51,7 +51,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
 
-def test_what_is_checked_in_is_what_the_generator_makes() -> None:
+def test_the_committed_document_is_what_the_generator_makes() -> None:
     there = {path.name: path.read_text(encoding="utf-8") for path in STATIC.iterdir() if path.is_file()}
     assert there == made()
 
@@ -90,7 +90,7 @@ def test_an_error_body_has_exactly_three_keys() -> None:
     assert not schema.is_valid({**body, "error": "OTHER"})
 
 
-def test_what_may_follow_everywhere_is_told_everywhere() -> None:
+def test_errors_that_are_possible_everywhere_are_listed_everywhere() -> None:
     for path, _, operation in operations():
         if path != "/health" and operation["tags"] != ["Pages"]:
             assert {"413", "422", "429", "500", "503", "504"} <= operation["responses"].keys(), path

@@ -136,7 +136,7 @@ def test_two_proofs_of_one_request_have_different_ids() -> None:
     assert first.jti != second.jti
 
 
-def test_switched_off_nothing_is_asked() -> None:
+def test_with_proofs_switched_off_none_is_needed() -> None:
     assert required(None, DeviceProofMode.OFF) is None
 
 
@@ -146,7 +146,7 @@ def test_without_an_enrolled_device_the_documented_call_works_as_it_is(proof: st
     assert proofs.required(ClaimedProof(proof, ISSUE_PASS, REQUEST), enrolled_thumbprint=None) is None
 
 
-def test_what_is_for_the_device_alone_is_refused_without_one() -> None:
+def test_calls_for_the_device_alone_are_refused_without_a_proof() -> None:
     proofs = DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE)
     with pytest.raises(Unauthorized, match="no enrolled device"):
         proofs.required(ClaimedProof(None, ISSUE_PASS, REQUEST), enrolled_thumbprint=None, for_device_alone=True)

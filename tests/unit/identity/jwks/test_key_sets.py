@@ -157,6 +157,6 @@ def test_a_byte_order_mark_or_white_space_may_come_first(prefix: bytes) -> None:
     ],
     ids=lambda raw: repr(raw[:20]),
 )
-def test_what_is_no_set_leaves_the_last_one_in_force(raw: bytes) -> None:
+def test_a_malformed_set_leaves_the_last_one_in_force(raw: bytes) -> None:
     with pytest.raises(KeySetUnreadable):
         read_key_set(raw, p256_key)

@@ -94,7 +94,7 @@ async def test_the_key_is_the_purchase_and_not_the_text_that_was_signed(
     assert (await verified(verifier, in_sandbox)).key not in keys
 
 
-async def test_a_sandbox_purchase_is_told_apart(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
+async def test_a_sandbox_purchase_is_marked_or_refused(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
     receipt = store.transaction(USER, environment="Sandbox")
     assert (await verified(verifier, receipt)).environment == "sandbox"
     strict = verifier_of(store, accepts_sandbox=False)
@@ -136,7 +136,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
 @pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=[str(changes) for changes, _ in REFUSED])
-async def test_what_is_not_a_membership_of_this_user_is_refused_with_its_reason(
+async def test_a_purchase_that_is_no_membership_of_this_user_is_refused_with_a_reason(
     store: AppStoreSigner,
     verifier: AppStoreVerifier,
     prove_chain: Any,
@@ -340,7 +340,7 @@ async def test_a_chain_that_copies_genuine_certificates_is_refused(
     assert len(proven) == 1  # what is disproven once is not tried again
 
 
-async def test_what_is_cheap_to_refuse_never_reaches_the_proof_of_a_chain(
+async def test_cheap_refusals_come_before_the_proof_of_a_chain(
     store: AppStoreSigner, verifier: AppStoreVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proven = count_proofs(monkeypatch)
@@ -403,7 +403,7 @@ GENUINE_OF_OTHER_KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
 @pytest.mark.parametrize("kind", GENUINE_OF_OTHER_KINDS)
-async def test_a_genuine_notification_that_is_not_about_money_is_taken_and_nothing_follows(
+async def test_a_genuine_notification_that_is_not_about_money_changes_nothing(
     store: AppStoreSigner, kind: str, proven: bool
 ) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
@@ -424,7 +424,7 @@ async def test_a_genuine_notification_that_is_not_about_money_is_taken_and_nothi
 
 @pytest.mark.parametrize("part", ["summary", "externalPurchaseToken", "appData", "data"])
 @pytest.mark.parametrize("change", [{"bundleId": "app.somebody.else"}, {"appAppleId": 1}, {"appAppleId": "x"}], ids=str)
-async def test_a_notification_for_another_app_is_unauthorized_of_whatever_kind(
+async def test_a_notification_of_any_kind_for_another_app_is_unauthorized(
     store: AppStoreSigner, part: str, change: dict[str, Any]
 ) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
@@ -435,7 +435,7 @@ async def test_a_notification_for_another_app_is_unauthorized_of_whatever_kind(
     signatures.close()
 
 
-async def test_with_online_checks_an_unreachable_responder_means_later_and_not_refused() -> None:
+async def test_with_online_checks_an_unreachable_responder_means_retryable_not_refused() -> None:
     store = AppStoreSigner(ocsp_url="http://127.0.0.1:1/ocsp")
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
     verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
@@ -468,7 +468,7 @@ async def test_with_online_checks_a_certificate_that_expired_since_is_judged_by_
     signatures.close()
 
 
-async def test_what_has_minted_is_accepted_whatever_the_settings_say_today(store: AppStoreSigner) -> None:
+async def test_a_receipt_that_has_minted_is_accepted_under_any_settings(store: AppStoreSigner) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
     verifier = AppStoreVerifier(signatures, {"app.vyris.other": ("gold", "2026")}, accepts_sandbox=False)
     for receipt in (store.transaction(USER), store.transaction(USER, environment="Sandbox")):

@@ -81,7 +81,7 @@ async def test_the_chain_that_most_texts_bring_goes_first(queue: ChainQueue, pro
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_buyer_who_retries_gets_in_where_a_flood_of_ever_new_chains_fills_the_queue(
+async def test_a_buyer_who_retries_gets_in_while_a_flood_of_new_chains_fills_the_queue(
     queue: ChainQueue, prover: Prover
 ) -> None:
     flood = [await asked(queue, prover, f"forged {number}") for number in range(WAITING_LIMIT)]
@@ -101,7 +101,7 @@ async def test_a_buyer_who_retries_gets_in_where_a_flood_of_ever_new_chains_fill
     assert [type(outcome) for outcome in outcomes].count(Retryable) == 1  # the one that made room
 
 
-async def test_who_gives_up_ends_nobody_elses_wait(queue: ChainQueue, prover: Prover) -> None:
+async def test_a_caller_who_gives_up_ends_no_other_wait(queue: ChainQueue, prover: Prover) -> None:
     first = await asked(queue, prover, "new", genuine=True)
     second = await asked(queue, prover, "new", genuine=True)
     await asyncio.sleep(0.05)
@@ -110,7 +110,7 @@ async def test_who_gives_up_ends_nobody_elses_wait(queue: ChainQueue, prover: Pr
     await second
 
 
-async def test_a_proof_that_breaks_breaks_alone(queue: ChainQueue, prover: Prover) -> None:
+async def test_a_proof_that_fails_fails_alone(queue: ChainQueue, prover: Prover) -> None:
     def broken() -> bool:
         raise RuntimeError("a defect")
 

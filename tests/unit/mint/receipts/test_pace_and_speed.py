@@ -17,7 +17,7 @@ from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"
 
 
-async def test_a_turn_of_the_loop_does_so_many_pieces_and_no_more_in_order() -> None:
+async def test_a_turn_of_the_loop_does_a_bounded_number_of_pieces_in_order() -> None:
     pace = Pace(4)
     done: list[tuple[int, int]] = []
     turn = 0

@@ -92,7 +92,7 @@ async def test_while_the_responder_is_away_the_last_check_holds_for_an_hour(
         await checks.check(chain, responder)
 
 
-async def test_a_chain_that_is_revoked_is_believed_no_longer(checks: RevocationChecks, chain: ReadChain) -> None:
+async def test_a_revoked_chain_is_no_longer_accepted(checks: RevocationChecks, chain: ReadChain) -> None:
     responder = Responder()
     await checks.check(chain, responder)
     responder.failure = ChainRevoked()

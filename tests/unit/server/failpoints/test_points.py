@@ -40,7 +40,7 @@ async def test_a_point_raises_what_a_full_disk_would(file: Path) -> None:
     await failpoints.reach("another.point")
 
 
-async def test_a_point_is_obeyed_as_often_as_its_share_says(file: Path) -> None:
+async def test_a_point_fires_as_often_as_its_share_says(file: Path) -> None:
     random.seed(7)
     seen = {}
     for share in (0.0, 0.5, 1.0):
@@ -67,7 +67,7 @@ async def test_a_point_delays(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
-async def test_a_file_that_is_no_list_of_faults_means_none(file: Path, text: str) -> None:
+async def test_a_malformed_file_means_no_faults(file: Path, text: str) -> None:
     await asyncio.to_thread(file.write_text, text, encoding="utf-8")
     await failpoints.reach("a.point")
 

@@ -95,7 +95,7 @@ async def test_a_round_that_leaves_nothing_is_followed_after_the_interval() -> N
     assert time.monotonic() - began_s >= 2 * 0.05
 
 
-async def test_whatever_a_round_raises_the_next_one_comes(logged: list[EventDict]) -> None:
+async def test_the_next_round_comes_after_any_error(logged: list[EventDict]) -> None:
     failed, done = rounds_counted("failed"), rounds_counted("done")
     await run_until_ended(Rounds(DatabaseUnavailable("no connection: OSError")), after_failure_s=0)
     await run_until_ended(Rounds(ZeroDivisionError()), after_failure_s=0)
@@ -106,7 +106,7 @@ async def test_whatever_a_round_raises_the_next_one_comes(logged: list[EventDict
     assert (rounds_counted("failed") - failed, rounds_counted("done") - done) == (2, 2)
 
 
-async def test_an_error_whose_text_may_hold_an_address_is_told_by_its_kind(logged: list[EventDict]) -> None:
+async def test_an_error_whose_text_may_hold_an_address_is_logged_by_its_kind(logged: list[EventDict]) -> None:
     await run_until_ended(Rounds(ValueError("ann@example.com")), every_s=0, hides_errors=True)
     assert logged == [
         {"event": "loop_failed", "loop": "work", "problem": "ValueError", "exc_info": False, "log_level": "error"}
@@ -171,7 +171,7 @@ async def test_loops_end_in_order_the_last_one_first() -> None:
     assert ended == ["third", "second", "first"]
 
 
-async def test_a_loop_that_does_not_end_holds_up_no_end(
+async def test_a_loop_that_does_not_end_does_not_block_the_end(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "END_LIMIT_S", 0.05)

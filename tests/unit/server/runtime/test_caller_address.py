@@ -31,7 +31,7 @@ async def _address(request: bytes, rpc: Rpc) -> bytes:
         (((CALLER_ADDRESS_KEY, "<script>"),), UNKNOWN),
     ],
 )
-async def test_the_place_is_the_gateways_word_or_the_connections(
+async def test_the_address_is_the_gateways_or_the_connections(
     metadata: tuple[tuple[str, str], ...], shown: str
 ) -> None:
     async with served(Address=unary(_address)) as running:
@@ -49,5 +49,5 @@ async def test_the_place_is_the_gateways_word_or_the_connections(
         ("", ""),
     ],
 )
-def test_grpcs_names_of_peers_are_read(peer: str, address: str) -> None:
+def test_peer_names_of_grpc_are_parsed(peer: str, address: str) -> None:
     assert peer_address(peer) == address

@@ -45,7 +45,7 @@ def test_every_option_that_is_written_anywhere_is_one_of_grpcs(binary: bytes) ->
     assert {name: where for name, where in names.items() if name.encode() + b"\0" not in binary} == {}
 
 
-def test_the_name_that_was_wrong_is_still_none(binary: bytes) -> None:
+def test_the_option_name_that_was_wrong_is_still_unknown(binary: bytes) -> None:
     """The check above can fail."""
     assert b"grpc.http2.min_recv_ping_interval_without_data_ms\0" not in binary
 
