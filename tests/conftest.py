@@ -94,7 +94,7 @@ def stack() -> Iterator[Stack]:
     """The whole suite behind its gateway; a test that breaks something mends it again."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
-        # Two mint processes: whatever holds must hold between them.
+        # Two mint processes: each promise must also hold between them.
         Stack.isolated(Path(folder) / "state", replicas={"mint": 2}) as running,
     ):
         yield running

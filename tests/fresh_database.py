@@ -25,7 +25,7 @@ async def create_template(server_url: str) -> None:
     """Make the migrated template on the server of `server_url`.
 
     From then on the server leaves writing to the disk to the kernel: a copy takes a third of the time, and only a
-    machine that loses its power could tell the difference.
+    machine that loses its power could show the difference.
     """
     await leave_flushing(server_url)
     await _on_server(server_url, f"CREATE DATABASE {TEMPLATE}")

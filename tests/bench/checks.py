@@ -147,8 +147,8 @@ class RevokedDuringRun:
         answer = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15, trust_env=False)
         if answer.status_code != expected:
             raise RuntimeError(f"{self._subject.name} answered {answer.status_code}: {answer.text}")
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
 
 def sql_revoke(subject: Subject, membership_id: UUID) -> None:

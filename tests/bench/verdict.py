@@ -15,7 +15,7 @@ from tests.bench.usage import is_service
 # What the architecture's own measurement saw: a well-written baseline made 1,600 to 1,750 mints a second where pgbench
 # made 32,000 of 64 a transaction and 1,800 of one a transaction. The first of these ratios judges: a busy baseline and
 # full batches are both limited by the processor, one receipt a transaction by how fast the disk flushes the log, which
-# differs between machines more than anything else. The second is told beside it.
+# differs between machines more than anything else. The second is shown beside it.
 SEEN_BASELINE, SEEN_BATCHED, SEEN_SINGLE = 1_675, 32_000, 1_800
 BATCH = 64
 WORTHY = 0.9

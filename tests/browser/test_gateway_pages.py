@@ -144,8 +144,8 @@ def test_the_live_view_says_since_when_it_knows_nothing_and_recovers(
     until(browser, text_of("count"), str.isdigit)
     offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     browser.call("Network.emulateNetworkConditions", offline=True, **offline)
-    told = until(browser, text_of("link"), lambda text: "last seen" in text)
-    assert "s ago" in told
+    shown = until(browser, text_of("link"), lambda text: "last seen" in text)
+    assert "s ago" in shown
     assert evaluate(browser, text_of("state")) == "Open when last seen"
     browser.screenshot(pictures / "live-lost.png")
     browser.call("Network.emulateNetworkConditions", offline=False, **offline)

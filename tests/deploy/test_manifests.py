@@ -191,7 +191,7 @@ def test_both_overlays_say_that_they_are_production(overlay: str) -> None:
 
 @everywhere
 def test_the_policy_scanner_finds_nothing_that_is_not_justified(overlay: str, tmp_path: Path) -> None:
-    """Checkov, where it is installed; what is left out stands with its reason in checkov.yaml."""
+    """Checkov, where it is installed; checkov.yaml lists what it skips, with the reason."""
     checkov = shutil.which("checkov")
     if checkov is None:
         pytest.skip(
@@ -246,12 +246,12 @@ def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: 
         "HEALTH_PORT": "0",
         "LISTEN_HOST": "127.0.0.1",
     }
-    told = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
+    variables_of_pod = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
     log = tmp_path / "log"
     with log.open("wb") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", f"services.{service}"],
-            env={"PATH": os.environ["PATH"], **secrets, **told, **ours},
+            env={"PATH": os.environ["PATH"], **secrets, **variables_of_pod, **ours},
             cwd=tmp_path,
             stdout=output,
             stderr=subprocess.STDOUT,

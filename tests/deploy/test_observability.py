@@ -106,7 +106,7 @@ def test_a_trace_goes_from_the_gateway_to_the_commit() -> None:
         )
 
     asked = [KeyValue(key="db.query.summary", value=AnyValue(string_value="mint_receipts"))]
-    told = waterfall(
+    picture = waterfall(
         [
             Kept("vyris-gateway", span("ingress", 1, 0, 0, 8)),
             Kept("vyris-mint", span("Mint", 2, 1, 2, 8)),
@@ -114,12 +114,12 @@ def test_a_trace_goes_from_the_gateway_to_the_commit() -> None:
             Kept("vyris-mint", span("postgres", 4, 3, 6, 8, attributes=asked)),
         ]
     )
-    lines = told.splitlines()
+    lines = picture.splitlines()
     assert lines[0] == f"trace {'0' * 31}1"
-    assert re.search(r"^gateway +ingress +0\.00 \+ +8\.00 ms +▇{40}$", told, re.MULTILINE)
-    assert re.search(r"^mint +Mint +2\.00 \+ +6\.00 ms {12}▇{30}$", told, re.MULTILINE)
+    assert re.search(r"^gateway +ingress +0\.00 \+ +8\.00 ms +▇{40}$", picture, re.MULTILINE)
+    assert re.search(r"^mint +Mint +2\.00 \+ +6\.00 ms {12}▇{30}$", picture, re.MULTILINE)
     assert f"trace {'0' * 31}2, linked: a batch that works for 1 call" in lines
-    assert re.search(r"^mint {7}postgres mint_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", told, re.MULTILINE)
+    assert re.search(r"^mint {7}postgres mint_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", picture, re.MULTILINE)
 
 
 def test_the_operations_page_shows_a_trace() -> None:

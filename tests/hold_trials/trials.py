@@ -1,4 +1,4 @@
-"""What crowds meet in a drop that sells by hold, seen from outside. AssertionError tells which promise broke."""
+"""Crowds in a drop that sells by hold, seen from outside. An AssertionError says which promise broke."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def all_of(people: list[str], act: Callable[[str], Awaitable[Answer]], cal
 
 
 def check_takers(answers: list[Answer], numbers: int) -> None:
-    """As many have a hold as there were numbers; the others are asked to come back, and nobody hears SOLD_OUT."""
+    """As many have a hold as there were numbers; the others are asked to come back, and nobody gets SOLD_OUT."""
     counts = Counter((answer.status, answer.error) for answer in answers)
     assert counts == Counter({(201, ""): numbers, (409, "HELD_OUT"): len(answers) - numbers}), counts
     hurried = [answer for answer in answers if answer.error == "HELD_OUT" and int(answer.retry_after or 0) < 1]
@@ -107,7 +107,7 @@ def check_takers(answers: list[Answer], numbers: int) -> None:
 
 
 async def last_numbers(night: Night, people: int) -> str:
-    """Many people for a few numbers: each number is one hold, and nobody hears SOLD_OUT."""
+    """Many people for a few numbers: each number is one hold, and nobody gets SOLD_OUT."""
     async with sum_watched(night.database_url, night.drop_id) as samples:
         began_s = time.monotonic()
         answers = await all_of([f"user-{n}" for n in range(people)], night.take)

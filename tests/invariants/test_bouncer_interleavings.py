@@ -31,7 +31,7 @@ class World:
     read: dict[str, int] = field(default_factory=dict)
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for worlds that nobody can tell apart."""
+        """Equal for worlds that no program can distinguish."""
         memories = (tuple(sorted(m.items())) for m in (self.granted, self.used, self.read))
         return (self.unclaimed, self.count, self.sold, *memories)
 
@@ -142,18 +142,18 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("stock", [1, 3])
-@pytest.mark.parametrize("told", [None, -2, 0, 1, 3, 9])
+@pytest.mark.parametrize("count", [None, -2, 0, 1, 3, 9])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_interleaving_matches_the_model(real: Redis, name: str, told: int | None, stock: int) -> None:
+def test_every_interleaving_matches_the_model(real: Redis, name: str, count: int | None, stock: int) -> None:
     def look(world: World) -> None:
         assert world.unclaimed + world.sold == stock
-        # One undisturbed recount puts everything right, whatever came before it.
+        # One undisturbed recount puts everything right, after any steps before it.
         last = deepcopy(world)
         for step in recounter("last"):
             carry_out(step, last, real)
         assert real.count() == world.unclaimed
 
-    assert each_reachable(World(unclaimed=stock, count=told), PROGRAMS[name], real, look) > len(PROGRAMS[name])
+    assert each_reachable(World(unclaimed=stock, count=count), PROGRAMS[name], real, look) > len(PROGRAMS[name])
 
 
 @pytest.mark.parametrize("stock", [1, 3, 9])

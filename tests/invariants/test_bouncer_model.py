@@ -1,4 +1,4 @@
-"""The bouncer against a pure model, whatever is done to its key."""
+"""The bouncer against a pure model, under any change of its key."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class MintModel(RuleBasedStateMachine):
 
     @rule(calls=st.lists(st.tuples(PROCESSES, RECEIPTS, USERS), min_size=2, max_size=8))
     def mint_at_once(self, calls: list[tuple[int, str, str]]) -> None:
-        """Some order of one after the other explains what all of them heard."""
+        """Some order of the calls, one after the other, explains all answers."""
 
         async def all_of_them() -> list[MintAnswer | VyrisError]:
             return await asyncio.gather(*(self._mint(*call) for call in calls))

@@ -1,7 +1,7 @@
 """Callers who do what the documentation says: a request whose connection breaks is sent again, and nothing else is.
 
 Buyers come at a fixed rate whether or not earlier ones were answered, one half as JSON, the other with `vyris.client`.
-Owners use the other services meanwhile. Whatever is not answered with success is a failure.
+Owners use the other services meanwhile. Each answer but success is a failure.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Callers:
         await self._exits.aclose()
 
     def stop(self) -> None:
-        """Whatever has begun is brought to its end."""
+        """Finish what has begun."""
         self._stopping = True
 
     async def run(self) -> None:
@@ -93,9 +93,9 @@ class Callers:
     async def _mint(self, receipt: str, user: str, *, via: str = "json", email: str = "") -> Operation:
         """One purchase, from the first attempt to the last answer."""
         began_s = time.monotonic()
-        told = await (self._mint_json(receipt, user, email) if via == "json" else self._mint_grpc(receipt, user))
+        answer = await (self._mint_json(receipt, user, email) if via == "json" else self._mint_grpc(receipt, user))
         operation = Operation(
-            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **answer
         )
         self.history.operations.append(operation)
         self.mint_seconds.append(operation.ended_s - began_s)
@@ -109,8 +109,8 @@ class Callers:
         answer = await self._insist("/mint", body)
         if answer is None or answer.status != HTTPStatus.CREATED:
             return {"outcome": UNKNOWN, "status": "no connection" if answer is None else answer.body.decode()}
-        told = answer.json()
-        return _fulfilled(told["membership"], told["replayed"])
+        body = answer.json()
+        return _fulfilled(body["membership"], body["replayed"])
 
     async def _mint_grpc(self, receipt: str, user: str) -> dict[str, Any]:
         # Its repetitions are the client's own, of UNAVAILABLE alone.

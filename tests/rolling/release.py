@@ -1,4 +1,4 @@
-"""A release under load: every process is replaced, and what the callers were told is judged."""
+"""A release under load: every process is replaced, and the answers of all callers are checked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outcome:
 
 
 async def one_after_the_other(suite: Suite) -> list[str]:
-    """Every process by itself, so that what each one's end does can be told apart."""
+    """Replace each process by itself, so that the effect of each end is visible."""
     steps: dict[str, Callable[[], None]] = {
         **{name: lambda name=name: suite.restart_replica(name) for name in suite.replicas},  # type: ignore[misc]
         **{f"gateway {number}": suite.replace_gateway for number in (1, 2)},
@@ -121,7 +121,7 @@ async def _drop(suite: Suite) -> Drop:
 
 
 async def _violations(suite: Suite, drop: Drop, callers: Callers, sampler: Sampler) -> list[Violation]:
-    """The contract's rules over all that was told, and the state that is left."""
+    """Check the contract's rules over all answers and the state that is left."""
     drift_zero_after_s = await wait_until_drained(suite.cluster, sampler, drop)
     last = await sampler.once()
     history = callers.history

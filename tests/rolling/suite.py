@@ -27,7 +27,7 @@ GATEWAY_LIMIT_S: Final = 60.0
 
 
 class Gateway:
-    """One gateway as its image runs it (`python -m gateway run`): it drains when it is told to stop.
+    """One gateway as its image runs it (`python -m gateway run`): it drains on SIGTERM.
 
     All share the two ports that callers know: the kernel gives each new connection to one that listens, as a
     Service of Kubernetes does.

@@ -28,7 +28,7 @@ DAY_MS = 86_400_000
 
 @dataclass
 class AppStoreApi:
-    """What it tells, and what it was asked."""
+    """The histories that it serves, and the requests that it got."""
 
     url: str = ""
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -55,7 +55,7 @@ class AppStoreApi:
             "APP_STORE_API_URL": self.url,
         }
 
-    def tell(self, event: str, notification: str, at_ms: int | None = None) -> None:
+    def add(self, event: str, notification: str, at_ms: int | None = None) -> None:
         self.notifications.append((at_ms or now_ms() - 60_000, event, notification))
 
     def history(self, asked: dict[str, Any], token: str | None) -> dict[str, Any]:

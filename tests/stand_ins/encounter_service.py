@@ -179,5 +179,5 @@ def _metadata(proof: str | None) -> tuple[tuple[str, str], ...]:
 
 def reason(error: grpc.aio.AioRpcError) -> str:
     """The contract's name of a failed call; gRPC's own code where it carries none."""
-    told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-    return told.reason if told else error.code().name
+    refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+    return refusal.reason if refusal else error.code().name

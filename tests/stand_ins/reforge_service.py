@@ -184,7 +184,7 @@ class Process:
 
 @dataclass
 class World:
-    """One database, one mailbox, one process, and calls that raise what the caller is told."""
+    """One database, one mailbox, one process, and calls that raise the error that the caller gets."""
 
     database: asyncpg.Pool
     database_url: str
@@ -253,10 +253,10 @@ class World:
         try:
             return await getattr(self.stub, method)(request, metadata=metadata, timeout=20)
         except grpc.aio.AioRpcError as error:
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            if told is None:
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            if refusal is None:
                 raise
-            raise told from None
+            raise refusal from None
 
     async def active(self, membership_id: str) -> list[str]:
         rows = await self.database.fetch(

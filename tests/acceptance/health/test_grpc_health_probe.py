@@ -213,8 +213,8 @@ def _answer(process: Running, trust: Trust, method: str = "") -> str:
             answer = getattr(stub(channel), method or unary)(request, timeout=10)
             list(answer if method else ())
         except grpc.RpcError as error:
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            return f"{told.reason if told else ''} {error.code().name}"
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            return f"{refusal.reason if refusal else ''} {error.code().name}"
     return "OK"
 
 

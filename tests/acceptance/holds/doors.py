@@ -1,4 +1,4 @@
-"""Both ways to the same calls: JSON through the gateway, and native gRPC through it, told alike."""
+"""Sends the same calls over JSON and over native gRPC through the gateway; both give the same kind of answer."""
 
 from __future__ import annotations
 

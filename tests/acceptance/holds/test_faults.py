@@ -67,9 +67,7 @@ async def test_a_wrong_redis_neither_doubles_nor_loses_a_number(
     assert len({answer.body["membership"]["sequence_num"] for answer in paid}) == NUMBERS
 
 
-async def test_holds_and_mints_work_without_redis(
-    stack: Stack, both_doors: Ask, database: asyncpg.Connection
-) -> None:
+async def test_holds_and_mints_work_without_redis(stack: Stack, both_doors: Ask, database: asyncpg.Connection) -> None:
     night = await open_night(both_doors, stack.database_url, database, "redis-away", NUMBERS, grace_s=60)
     await asyncio.to_thread(stack.stop_process, "valkey")
     try:
@@ -109,9 +107,9 @@ async def test_a_retry_gets_the_hold_that_a_dead_process_committed(
                     drop["tier"],
                     user,
                 )
-                heard = await insist(ask, "TakeHold", **drop, user_id=user)
+                retried = await insist(ask, "TakeHold", **drop, user_id=user)
         finally:
             faults.unlink(missing_ok=True)
-        assert (heard.status, heard.body["replayed"]) == (201, True)
-        assert heard.body["hold"]["id"] == str(committed)
+        assert (retried.status, retried.body["replayed"]) == (201, True)
+        assert retried.body["hold"]["id"] == str(committed)
         await asyncio.to_thread(stack.wait_ready, ["mint-2"])

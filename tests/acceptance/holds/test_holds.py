@@ -49,12 +49,15 @@ async def test_a_hold_becomes_a_membership(ask: Ask, make_drop: MakeDrop) -> Non
     once_more = await ask("ExtendHold", hold_id=hold_id, user_id="ada")
     assert (once_more.status, once_more.error) == (409, "LIMIT_REACHED")
 
-    told = await ask("GetHold", hold_id=hold_id)
-    assert told.body == {"hold": {**longer.body["hold"], "state": "HELD", "membership_id": ""}}
+    read = await ask("GetHold", hold_id=hold_id)
+    assert read.body == {"hold": {**longer.body["hold"], "state": "HELD", "membership_id": ""}}
     minted = await ask("Mint", receipt_data=f"receipt {drop['tier']}", user_id="ada", **drop)
     assert minted.status == 201
-    told = await ask("GetHold", hold_id=hold_id)
-    assert (told.body["hold"]["state"], told.body["hold"]["membership_id"]) == ("USED", minted.body["membership"]["id"])
+    read = await ask("GetHold", hold_id=hold_id)
+    assert (read.body["hold"]["state"], read.body["hold"]["membership_id"]) == (
+        "USED",
+        minted.body["membership"]["id"],
+    )
     sold_out = await ask("TakeHold", **drop, user_id="ben")
     assert (sold_out.status, sold_out.error) == (410, "SOLD_OUT")
     share = await ask("TakeHold", **drop, user_id="ada")
@@ -140,7 +143,7 @@ async def test_a_late_payer_mints_with_his_own_retry(
 async def test_a_kill_between_commit_and_answer_leaves_one_hold(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
-    """The processes die under load; whoever asks again hears of the hold that Postgres has."""
+    """The processes die under load; a retry gets the hold that Postgres has."""
     drop = await make_drop(200)
     async with json_door(stack.gateway_url) as ask:
 

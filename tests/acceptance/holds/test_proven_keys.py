@@ -111,7 +111,7 @@ def unverified(address: str) -> dict[str, Any]:
 
 
 def form(answer: Answer) -> object:
-    """All that an answer tells, but for ids, times and numbers."""
+    """An answer without ids, times and numbers."""
 
     def shape(value: Any) -> Any:
         return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else type(value)

@@ -19,7 +19,7 @@ from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 @dataclass
 class Answer:
-    """What a buyer was told: `error` is empty for a success."""
+    """The answer to a buyer: `error` is empty for a success."""
 
     status: int
     body: dict[str, Any]
@@ -75,7 +75,7 @@ async def json_sender(base_url: str) -> AsyncIterator[Send]:
 
 @asynccontextmanager
 async def grpc_sender(target: str) -> AsyncIterator[Send]:
-    """Sends mint requests over native gRPC; errors are told as the JSON caller would see them."""
+    """Sends mint requests over native gRPC; errors look as a JSON caller would get them."""
     async with grpc.aio.insecure_channel(target) as channel:
         stub = mint_pb2_grpc.MintServiceStub(channel)
 

@@ -93,7 +93,9 @@ async def test_bad_input_gets_its_error(
     assert answer.body["retryable"] is False
 
 
-async def test_another_users_receipt_reveals_nothing_about_the_membership(sender: AbstractAsyncContextManager[Send]) -> None:
+async def test_another_users_receipt_reveals_nothing_about_the_membership(
+    sender: AbstractAsyncContextManager[Send],
+) -> None:
     text = receipt()
     async with sender as send:
         assert (await send({"receipt_data": text, "user_id": "ada"})).status == 201

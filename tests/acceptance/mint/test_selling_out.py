@@ -1,4 +1,4 @@
-"""A drop sells exactly its capacity, whatever happens meanwhile."""
+"""A drop sells exactly its capacity under load and under faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def requests(drop: dict[str, str], count: int) -> list[dict[str, str]]:
 async def check_books(
     database: asyncpg.Connection, drop: dict[str, str], answers: list[Answer], capacity: int = CAPACITY
 ) -> None:
-    """Answers, ledger, memberships and slots tell the same story."""
+    """Check that answers, ledger, memberships and slots agree."""
     sold = [answer for answer in answers if answer.status == 201]
     refused = [answer for answer in answers if answer.status == 410]
     assert len(sold) == capacity
@@ -110,7 +110,9 @@ async def test_losing_the_data_of_redis_changes_nothing(
     await check_books(database, drop, answers)
 
 
-async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(
+    stack: Stack, make_drop: MakeDrop
+) -> None:
     drop = await make_drop(CAPACITY)
     refusals: list[Answer] = []
 

@@ -61,10 +61,10 @@ def test_the_first_error(said: str) -> None:
 
 
 def test_the_first_hold_becomes_a_membership(said: str) -> None:
-    told = answers(said)
-    held = next(answer for answer in told if answer.get("status") == "HELD")
-    minted = next(a for a in told if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
-    used = next(answer for answer in told if set(answer) == {"hold"})["hold"]
+    shown = answers(said)
+    held = next(answer for answer in shown if answer.get("status") == "HELD")
+    minted = next(a for a in shown if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
+    used = next(answer for answer in shown if set(answer) == {"hold"})["hold"]
     assert (used["id"], used["state"]) == (held["hold"]["id"], "USED")
     assert used["membership_id"] == minted["membership"]["id"]
 
@@ -75,6 +75,6 @@ def test_the_first_encounter_and_its_replay(said: str) -> None:
 
 
 def test_the_membership_moves_to_the_new_phone(said: str) -> None:
-    told = answers(said)
-    assert any(answer.get("status") == "PENDING" for answer in told)
-    assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in told)
+    shown = answers(said)
+    assert any(answer.get("status") == "PENDING" for answer in shown)
+    assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in shown)

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type: curl and the `vyris` command, nothing else."""
+"""A newcomer moves a membership with curl and the `vyris` command alone, as the README shows."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Terminal:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Settings of a stack of its own; whatever is left of it ends with the test."""
+    """Settings of a stack of its own; what is left of it ends with the test."""
     ports = PortTaker(set())
     settings = {name: str(ports.free_port()) for name in PORT_SETTINGS}
     foreign = {*PORT_SETTINGS, "DATABASE_URL", "REDIS_URL", "SMTP_URL"}
@@ -171,9 +171,9 @@ def test_a_port_of_another_stack_names_that_stack(stack: Stack, environment: dic
 
 def test_commands_without_a_stack_say_that_none_runs(environment: dict[str, str], tmp_path: Path) -> None:
     for arguments in (("drop", "list"), ("bouncer", "show"), ("receipts", "--failed"), ("migrate",), ("status",)):
-        told = vyris(environment, *arguments)
-        assert told.returncode == 1, arguments
-        assert f"No stack runs on {tmp_path / 'state'}: " in told.stdout + told.stderr, arguments
+        result = vyris(environment, *arguments)
+        assert result.returncode == 1, arguments
+        assert f"No stack runs on {tmp_path / 'state'}: " in result.stdout + result.stderr, arguments
     assert (
         vyris(environment, "logs").stderr == f"There are no logs in {tmp_path}/state/logs: `make up` starts a stack.\n"
     )

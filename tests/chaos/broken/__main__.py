@@ -73,7 +73,7 @@ async def _execute(stack: Stack, statements: Sequence[str]) -> None:
 
 
 def main(only: Annotated[list[str] | None, typer.Argument(help="Names of variants; default: all.")] = None) -> None:
-    """Run broken variants and show what catch them."""
+    """Run broken variants and show which rules catch them."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     table = Table("variant", "what is wrong", "caught by", "first words")
     missed = []

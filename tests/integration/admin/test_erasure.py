@@ -20,7 +20,7 @@ from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.push_outbox import PushOutbox
 from suite import NAMES
-from tests.integration.mint.receipts.notices import mint_of, notice, told
+from tests.integration.mint.receipts.notices import apply, mint_of, notice
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
@@ -84,7 +84,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
         erased = await erase_user(connection, ADA, Actor("operator", "asked by post"))
     assert (erased.memberships, erased.receipts) == (1, 1)
     after = await everything(connection)
-    # Wallet still needs two of them, to tell the phone.
+    # Wallet still needs two of them, to notify the phone.
     assert {secret for secret in SECRETS if secret in after} == {LIBRARY, PUSH_TOKEN}
     await let_wallet_forget(connection, database_url)
     after = await everything(connection)
@@ -264,16 +264,14 @@ async def test_an_erasure_waits_for_an_encounter_in_flight(make_mint: MintMaker,
     await encounter.close()
 
 
-async def test_a_reversed_refund_does_not_restore_an_erased_membership(
-    make_mint: MintMaker, database_url: str
-) -> None:
+async def test_a_reversed_refund_does_not_restore_an_erased_membership(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint_of(mint, "ada's order", ADA)
-    assert await told(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
+    assert await apply(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
     connection = await asyncpg.connect(database_url)
     async with connection.transaction():
         await erase_user(connection, ADA, Actor("operator", "asked by post"))
-    assert await told(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
     revoked = "SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1"
     assert await connection.fetchval(revoked, uuid.UUID(membership.id))
     await connection.close()

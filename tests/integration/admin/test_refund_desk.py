@@ -16,7 +16,7 @@ from admin.refunds import RefundDesk
 from cli.main import app
 from services.data.audit_log import Actor
 from services.mint.refunds.notice import Notice
-from tests.integration.mint.receipts.notices import START, mint_of, notice, told
+from tests.integration.mint.receipts.notices import START, apply, mint_of, notice
 from tests.stand_ins.mint_engine import Mint, MintMaker, order
 from vyris.errors import InvalidReceipt, SoldOut
 
@@ -120,20 +120,20 @@ async def test_an_exported_refund_that_the_store_also_reports_is_refunded(make_m
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
     await RefundDesk(mint.database, Actor("operator", "by command")).export()
-    assert await told(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
+    assert await apply(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
     assert await mint.ledger() == {"REFUNDED REFUND": 1}
-    assert await told(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
     assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 1}
 
 
 async def test_a_refund_by_the_operator_stays_after_any_notification(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
-    await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
+    await apply(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
     assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
     desk = RefundDesk(mint.database, Actor("operator", "by command"))
     await desk.mark_refunded([bytes.fromhex(row["receipt_key"]) for row in await desk.export()])
-    await told(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
+    await apply(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 1}
 
 
@@ -145,9 +145,9 @@ async def test_a_reversal_without_a_number_is_listed_for_the_operator(
     membership, _ = await mint_of(mint, "p", "first owner")
     refund: Notice = notice("REFUND", "p", 1)
     assert refund.signed_at > START
-    await told(mint, refund)
+    await apply(mint, refund)
     await mint_of(mint, "q", "second owner")
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
     status, out, _ = await vyris(database_url, tmp_path, "not-restored", "--json")
     assert status == 0
     assert [(row["membership_id"], row["user_id"]) for row in json.loads(out)] == [(membership.id, "first owner")]
@@ -241,9 +241,7 @@ async def test_receipts_that_wait_for_no_refund_are_named_with_their_state(
 HOSTILE = ("[/x]", "[web]1001", "[bold]b[/bold]", ":skull:", "[link=http://a]l[/link]")
 
 
-async def test_every_list_shows_any_user_id(
-    make_mint: MintMaker, database_url: str, tmp_path: Path
-) -> None:
+async def test_every_list_shows_any_user_id(make_mint: MintMaker, database_url: str, tmp_path: Path) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint_of(mint, "p", HOSTILE[0])
     for number, user in enumerate(HOSTILE):

@@ -1,4 +1,4 @@
-"""`vyris drop`: when a drop sells can be said anew, whoever said so is written down; each supply is shown by itself."""
+"""`vyris drop`: opening times can change, the audit log names who changed them, and each supply is shown by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client against a server that fails as each test says: what is sent again, and what a caller is told."""
+"""The client against a server that fails as each test says: what it retries, and what it raises."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def test_an_error_arrives_as_its_class_with_its_details(peer: Peer, client: Clie
     peer.plan = [with_error(error)]
     with pytest.raises(type(error)) as refusal:
         client.mint("r", "u", request_id="my-own-id")
-    told = refusal.value
-    assert (told.reason, told.message, told.retryable) == (error.reason, error.message, error.retryable)
-    assert told.retry_after_s == error.retry_after_s
-    assert told.request_id == "my-own-id"
+    raised = refusal.value
+    assert (raised.reason, raised.message, raised.retryable) == (error.reason, error.message, error.retryable)
+    assert raised.retry_after_s == error.retry_after_s
+    assert raised.request_id == "my-own-id"
     assert peer.metadata[0]["x-request-id"] == "my-own-id"
 
 

@@ -56,8 +56,8 @@ async def test_both_devices_together_prove_an_encounter_once(client: Client, pho
 
 async def test_a_proof_made_for_the_gateway_counts_too(client: Client, phones: Phones) -> None:
     token = phones.token()
-    told = await client.verify(token, proof=phones.proof(token, through_gateway=True))
-    assert isinstance(told, encounter_pb2.Encounter)
+    recorded = await client.verify(token, proof=phones.proof(token, through_gateway=True))
+    assert isinstance(recorded, encounter_pb2.Encounter)
 
 
 async def test_one_device_alone_proves_nothing(client: Client, phones: Phones) -> None:
@@ -81,9 +81,7 @@ async def test_a_key_id_that_no_device_can_have_is_refused(client: Client, phone
     assert await client.verify(token, proof="x") == "UNAUTHORIZED"
 
 
-async def test_a_proof_is_spent_only_with_its_encounter(
-    client: Client, phones: Phones, members: Members
-) -> None:
+async def test_a_proof_is_spent_only_with_its_encounter(client: Client, phones: Phones, members: Members) -> None:
     stale = phones.token(iat=1_600_000_000)
     proof = phones.proof(stale)
     assert await client.verify(stale, proof=proof) == "UNAUTHORIZED"
@@ -119,6 +117,8 @@ async def test_a_device_speaks_for_its_own_membership_alone(client: Client, phon
         assert await client.verify(token, proof=phones.proof(token)) == "UNAUTHORIZED"
 
 
-async def test_tokens_of_devices_are_refused_where_the_setting_is_off(clients: tuple[Client, Client], phones: Phones) -> None:
+async def test_tokens_of_devices_are_refused_where_the_setting_is_off(
+    clients: tuple[Client, Client], phones: Phones
+) -> None:
     token = phones.token()
     assert await clients[0].verify(token, proof=phones.proof(token)) == "UNAUTHORIZED"

@@ -1,4 +1,4 @@
-"""A membership's encounters: told to its own device, page by page, newest first."""
+"""A membership's encounters: its own device lists them, page by page, newest first."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def test_pages_hold_every_encounter_of_both_sides_once_newest_first(
     recorded = []
     for number in range(25):
         there, back = (members.ada, members.ben) if number % 2 else (members.ben, members.ada)
-        told = await clients[1].verify(signer.token(sub=there, aud=back))
-        assert isinstance(told, encounter_pb2.Encounter)
-        recorded.append(told)
+        encounter = await clients[1].verify(signer.token(sub=there, aud=back))
+        assert isinstance(encounter, encounter_pb2.Encounter)
+        recorded.append(encounter)
     pages, token = [], ""
     while True:
         page = await clients[1].list(asked(members.ada, 7, token))
@@ -108,7 +108,7 @@ async def test_checks_come_in_the_contracts_order(clients: Clients, members: Mem
 async def test_a_page_is_two_index_ranges_however_many_encounters_there_are(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
-        # A busy member, of whom half of all encounters tell.
+        # A busy member, who is in half of all encounters.
         await connection.execute(
             "INSERT INTO encounters (id, initiator_id, receiver_id, signing_key, jti, encountered_at, verified_at)"
             " SELECT gen_random_uuid(), CASE WHEN n % 4 = 0 THEN $1 ELSE gen_random_uuid() END,"

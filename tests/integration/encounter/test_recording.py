@@ -66,9 +66,7 @@ async def test_a_row_that_postgres_refuses_fails_alone(recorder: Recorder, pair:
     assert answers[7] == "RETRYABLE"
 
 
-async def test_without_postgres_an_encounter_is_retryable_and_later_recorded(
-    database_url: str, pair: Members
-) -> None:
+async def test_without_postgres_an_encounter_is_retryable_and_later_recorded(database_url: str, pair: Members) -> None:
     nowhere = settings("postgresql://nobody@127.0.0.1:1/none")
     async with Database.open(nowhere, "test") as database:
         away = Recorder(database, Register(5, keeps_locations=True), nowhere)

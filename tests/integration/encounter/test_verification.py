@@ -23,13 +23,15 @@ async def rows(database: asyncpg.Connection, members: Members) -> list[asyncpg.R
 async def test_an_encounter_is_recorded_and_returned(
     clients: Clients, signer: Signer, members: Members, database: asyncpg.Connection
 ) -> None:
-    told = await clients[0].verify(signer.token(iat=1_700_000_000 + (int(time.time()) - 1_700_000_000), jti="first"))
-    assert isinstance(told, encounter_pb2.Encounter)
+    encounter = await clients[0].verify(
+        signer.token(iat=1_700_000_000 + (int(time.time()) - 1_700_000_000), jti="first")
+    )
+    assert isinstance(encounter, encounter_pb2.Encounter)
     (row,) = await rows(database, members)
-    assert told.id == str(row["id"])
-    assert (told.initiator_id, told.receiver_id) == (members.ada, members.ben)
-    assert told.encountered_at.endswith(".000Z")
-    assert told.verified_at == row["verified_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    assert encounter.id == str(row["id"])
+    assert (encounter.initiator_id, encounter.receiver_id) == (members.ada, members.ben)
+    assert encounter.encountered_at.endswith(".000Z")
+    assert encounter.verified_at == row["verified_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     assert row["jti"] == "first"
     assert row["latitude_hundredths"] is None
 
@@ -58,7 +60,7 @@ async def test_a_replay_in_any_spelling_is_a_conflict(
     spellings = {
         "the same": token,
         "the twin signature": twin(token),
-        "signed anew": signer.token(**claims),
+        "signed again": signer.token(**claims),
         "another header": signer.token(header={"typ": "jwt", "x": 1}, **claims),
         "another iat": signer.token(**{**claims, "iat": claims["iat"] - 1}),
         "the other way round": signer.token(**{**claims, "sub": claims["aud"], "aud": claims["sub"]}),

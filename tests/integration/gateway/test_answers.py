@@ -122,9 +122,7 @@ async def test_without_one_a_request_id_is_made(services: Services, json_api: ht
     assert services.calls[-1].metadata["x-request-id"] == answer.headers["x-request-id"]
 
 
-async def test_services_receive_the_time_and_the_original_path(
-    services: Services, json_api: httpx.AsyncClient
-) -> None:
+async def test_services_receive_the_time_and_the_original_path(services: Services, json_api: httpx.AsyncClient) -> None:
     await json_api.post("/mint", json={}, headers={"dpop": "proof", "authorization": "ApplePass t"})
     metadata = services.calls[-1].metadata
     assert 0 < services.calls[-1].remaining_s <= 1.5

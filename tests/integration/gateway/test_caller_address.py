@@ -30,12 +30,12 @@ async def _call(gateway: Gateway, door: str, headers: Sequence[tuple[str, str]])
         await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest(), metadata=metadata)
 
 
-# Trusted hops, what stands in `x-forwarded-for`, and who called.
+# Trusted hops, the value of `x-forwarded-for`, and the caller's address.
 CASES = {
     0: [((), "127.0.0.1"), (("203.0.113.9",), "127.0.0.1")],
     1: [
         (("203.0.113.9",), "203.0.113.9"),
-        # The balancer appends what it saw; what stands before is the caller's invention.
+        # The balancer appends the address that it saw; the caller may have invented those before.
         (("198.51.100.66, 203.0.113.9",), "203.0.113.9"),
         (("2001:db8::7",), "2001:db8::7"),
         # No proxy writes such a thing.

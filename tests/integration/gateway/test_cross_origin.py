@@ -37,7 +37,7 @@ PATHS = sorted({(route.http_method, route.template) for route in http_routes(loa
 
 @pytest.fixture(scope="module")
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Services, httpx.AsyncClient]]:
-    """A gateway that two origins may call, and which nobody but mint stands behind."""
+    """A gateway that two origins may call, with mint alone behind it."""
     folder = tmp_path_factory.mktemp("pages")
     async with running_services() as services:
         settings = make_settings(

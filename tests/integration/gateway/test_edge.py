@@ -189,7 +189,7 @@ async def test_another_address_has_a_limit_of_its_own(services: Services, tmp_pa
 
         assert await statuses("203.0.113.1") == [201, 201, 429, 429]
         assert await statuses("203.0.113.2") == [201, 201, 429, 429]
-        # Whoever has one IPv6 address has its /64.
+        # A caller with one IPv6 address has its /64.
         assert await statuses("2001:db8::1") == [201, 201, 429, 429]
         assert (await statuses("2001:db8::2"))[0] == 429
 

@@ -1,4 +1,4 @@
-"""Every error body has exactly three keys, whoever makes it."""
+"""Every error body has exactly three keys, by a service or by the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends, it gets the contract's answer: never a 5xx, never its own bytes back."""
+"""A caller that sends any bytes gets the contract's answer: never a 5xx, never its own bytes back."""
 
 from __future__ import annotations
 

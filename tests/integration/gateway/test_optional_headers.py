@@ -15,7 +15,7 @@ GZIPPED = bytes.fromhex("1f8b0800000000000003abae050043bfa6a302000000")
 
 
 def _request(start: bytes, headers: tuple[bytes, ...], body: bytes = b"{}") -> bytes:
-    """With Host, save where there is one or HTTP/1.0 needs none, and a length, save for chunks."""
+    """Add Host unless there is one or HTTP/1.0 needs none, and a length unless the body is chunked."""
     names = {header.split(b":")[0].lower() for header in headers}
     more = [] if b"host" in names or start.endswith(b"1.0") else [b"Host: vyris.example"]
     if start.startswith(b"POST") and b"transfer-encoding" not in names:
@@ -88,7 +88,9 @@ async def test_headers_that_a_server_may_ignore_are_ignored(services: Services, 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_requests_that_cannot_be_served_get_an_error_with_three_keys(services: Services, gateway: Gateway, name: str) -> None:
+async def test_requests_that_cannot_be_served_get_an_error_with_three_keys(
+    services: Services, gateway: Gateway, name: str
+) -> None:
     status, body = await _answer(gateway, REFUSED[name])
     assert status == 422
     assert json.loads(body) | {"message": ""} == {"error": "INVALID_REQUEST", "message": "", "retryable": False}

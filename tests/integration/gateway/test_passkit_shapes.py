@@ -1,6 +1,6 @@
-"""Whatever HTTP shape a proto may ask for is carried: Apple's web service, forms, pages.
+"""The gateway carries each HTTP shape that a proto may ask for: Apple's web service, forms, pages.
 
-A scratch proto stands for all of them; the generator is the same.
+A proto of the test has all of them; the generator is the same.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ async def test_a_refresh_costs_the_service_one_request_and_the_crowd_gets_the_la
     path = f"/drops/{drop['tier']}/{drop['year']}"
 
     async def calls() -> float:
-        told = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
-        return sum(float(count) for text in told for count in GET_DROP_CALLS.findall(text.text))
+        texts = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
+        return sum(float(count) for text in texts for count in GET_DROP_CALLS.findall(text.text))
 
     await client.get(path)
     before, until_s = await calls(), time.monotonic() + 1.6

@@ -80,9 +80,7 @@ async def test_a_number_that_a_failed_claim_locked_goes_to_the_reversed_refund(
     assert await mint.slots() == 0
 
 
-async def test_receipts_are_in_the_ledger_even_where_the_claim_fails(
-    make_mint: MintMaker, database_url: str
-) -> None:
+async def test_receipts_are_in_the_ledger_even_where_the_claim_fails(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=5)
     minted, _ = await mint.mint("before")
     connection = await asyncpg.connect(database_url)

@@ -1,4 +1,4 @@
-"""Whatever Redis holds, minting goes on and the recount puts the count right."""
+"""With any value in Redis, minting goes on and the recount puts the count right."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ async def corrected(client: redis.Redis, key: str, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize("lie", LIES)
-async def test_a_wrong_count_is_put_right_every_time(
-    make_mint: MintMaker, redis_url: str, lie: bytes
-) -> None:
+async def test_a_wrong_count_is_put_right_every_time(make_mint: MintMaker, redis_url: str, lie: bytes) -> None:
     mint = await make_mint(5, recount_interval_ms=50, redis_pause_ms=10)
     async with redis.from_url(redis_url) as client:
         for number in range(3):

@@ -141,7 +141,9 @@ async def test_slots_come_back_when_postgres_fails(make_mint: MintMaker, databas
     assert await mint.slots() == 4
 
 
-async def test_slots_that_others_have_locked_mean_retry_and_not_sold_out(make_mint: MintMaker, database_url: str) -> None:
+async def test_slots_that_others_have_locked_mean_retry_and_not_sold_out(
+    make_mint: MintMaker, database_url: str
+) -> None:
     mint = await make_mint(capacity=1)
     connection = await asyncpg.connect(database_url)
     transaction = connection.transaction()
@@ -217,7 +219,7 @@ async def test_a_receipt_before_the_opening_is_recorded_and_mints_after_it(make_
         await mint.mint("s")
     assert await mint.ledger() == {"FAILED DROP_NOT_OPEN": 2}
     assert await mint.slots() == 3
-    assert await desk.export() == []  # its buyer was told to come again
+    assert await desk.export() == []  # its buyer got a retryable answer
     await mint.database.execute("UPDATE drops SET opens_at = now() WHERE id = $1", mint.drop.id)
     membership, replayed = await mint.mint("r")
     assert not replayed
@@ -269,9 +271,7 @@ async def test_a_receipt_that_is_refunded_never_mints(make_mint: MintMaker, stat
 
 
 @pytest.mark.parametrize("state", ["FULFILLED", "REFUNDED"])
-async def test_other_users_get_receipt_used_even_after_a_refund(
-    make_mint: MintMaker, state: str
-) -> None:
+async def test_other_users_get_receipt_used_even_after_a_refund(make_mint: MintMaker, state: str) -> None:
     mint = await make_mint()
     await mint.mint("r")
     await mint.database.execute("UPDATE memberships SET revoked_at = now()")

@@ -114,9 +114,7 @@ async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: Mi
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
 
 
-async def test_receipts_left_pending_for_a_month_are_reaped(
-    make_mint: MintMaker, other_database: Database
-) -> None:
+async def test_receipts_left_pending_for_a_month_are_reaped(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
     month_s = 30 * 86_400
     await other_database.execute("UPDATE drops SET created_at = now() - interval '60 days'")

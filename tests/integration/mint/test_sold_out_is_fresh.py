@@ -41,8 +41,8 @@ async def test_a_number_freed_while_a_batch_is_slow_is_sold(
     if is_remembered:  # else the batch looks for itself
         with pytest.raises(SoldOut):
             await mint.mint("second")
-    told = json.dumps({"mint.committed": {"action": "delay", "delay_s": SLOW_S}})
-    await asyncio.to_thread(slow_at.write_text, told, encoding="utf-8")
+    faults = json.dumps({"mint.committed": {"action": "delay", "delay_s": SLOW_S}})
+    await asyncio.to_thread(slow_at.write_text, faults, encoding="utf-8")
     slow = asyncio.create_task(mint.mint("third"))
     await asyncio.sleep(0.2)
     await asyncio.to_thread(slow_at.unlink)

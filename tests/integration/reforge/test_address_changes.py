@@ -93,12 +93,12 @@ async def test_the_old_address_takes_back_a_change_in_effect_and_the_moves_that_
     await reforge.init(member, thief, old="A")
     await reforge.confirm(token_in(await reforge.mail_to(email, "confirm", beyond=1)))
     assert await reforge.active(member) == ["T"]
-    told = await reforge.mail_with(member, "refuse", beyond=2)
-    assert "confirmed at" in text_of(told)
-    assert await reforge.press("refuse", token_in(told, "refuse")) == 200
+    notice = await reforge.mail_with(member, "refuse", beyond=2)
+    assert "confirmed at" in text_of(notice)
+    assert await reforge.press("refuse", token_in(notice, "refuse")) == 200
     assert await reforge.active(member) == ["A"]
     assert await reforge.address_on_file(member) == reforge.address(member)
-    assert await reforge.press("refuse", token_in(told, "refuse")) == 410
+    assert await reforge.press("refuse", token_in(notice, "refuse")) == 410
 
 
 async def test_a_move_from_a_recent_address_can_be_undone_for_as_long_as_the_address(reforge: World) -> None:

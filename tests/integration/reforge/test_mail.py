@@ -1,4 +1,4 @@
-"""Mail is sent at least once, whatever happens to the mail server or to us, and holds its secrets."""
+"""Mail is sent at least once, through faults of the mail server and of the service, and keeps its secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves over gRPC: who may, what they are told, and that there is never a second active device."""
+"""Moves over gRPC: who may move, which answers they get, and that a membership never has two active devices."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ async def asked(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailRes
         except grpc.aio.AioRpcError as error:
             from vyris.error_wire import from_rpc_error
 
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            assert told is not None
-            raise told from None
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            assert refusal is not None
+            raise refusal from None
 
 
 async def test_the_owners_link_stops_what_the_operator_asked(reforge: World) -> None:
@@ -90,7 +90,7 @@ async def test_the_mail_says_that_support_asked(reforge: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "sentence"),
     [
         ({"by_device": False, "applied": True}, "by our support"),
         ({"by_device": True, "applied": True, "undo_until": "5 May 2026"}, "as the device that holds it had asked"),
@@ -100,7 +100,7 @@ async def test_the_mail_says_that_support_asked(reforge: World) -> None:
         ({"applied": True}, "was changed on 2 May 2026"),
     ],
 )
-def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, object], told: str) -> None:
+def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, object], sentence: str) -> None:
     from datetime import UTC, datetime
 
     whole = {
@@ -116,7 +116,7 @@ def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, obje
         body = message.get_body((part,))
         assert body is not None
         text = " ".join(str(body.get_content()).split())
-        assert told in text
+        assert sentence in text
         assert ("the device" in text) == (facts.get("by_device") is True)
 
 

@@ -80,9 +80,7 @@ async def test_sixty_changes_of_address_at_once_are_no_more_than_the_share(narro
     assert open_changes == 1
 
 
-async def test_a_short_lived_link_does_not_wait_behind_notices(
-    database_template: Stack, tmp_path: Path
-) -> None:
+async def test_a_short_lived_link_does_not_wait_behind_notices(database_template: Stack, tmp_path: Path) -> None:
     """Among 40 notices that wait, a link is in the first batch."""
     async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as running:
         running.mailbox.close()

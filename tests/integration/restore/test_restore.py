@@ -53,7 +53,7 @@ async def vyris(stack: Stack, *arguments: str) -> Any:
 
 
 class Till:
-    """Mints and writes down what was told."""
+    """Mints and records the answers."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -97,10 +97,10 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     await archive.begin()
     await asyncio.to_thread(sale.wait_ready, ["mint"])
     before_backup = [f"before-backup-{number}" for number in range(30)]
-    told = await till.mint(before_backup)
+    answers = await till.mint(before_backup)
     await archive.back_up()
     after_backup = [f"after-backup-{number}" for number in range(30)]
-    told += await till.mint(after_backup)
+    answers += await till.mint(after_backup)
     moment = await archive.now()
     kept = History("restore", operations=list(till.history.operations))
     lost = [f"lost-{number}" for number in range(10)]
@@ -130,11 +130,11 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     assert (audited["vyris_memberships_over_capacity"], audited["vyris_slots_unaccounted"]) == (0, 0)
     # 6: known receipts replay, to the letter; those of the lost minutes are sent again and mint.
     till.history = kept
-    for old, new in zip(told, await till.mint(before_backup + after_backup), strict=True):
+    for old, new in zip(answers, await till.mint(before_backup + after_backup), strict=True):
         assert new.replayed
         assert new.membership == old.membership
     assert not any(answer.replayed for answer in await till.mint(lost))
-    # All of the contract's rules, over what was told by then and since.
+    # All rules of the contract, over the answers before and after the restore.
     last = await sampler.once()
     kept.drained = await read_drained(
         cluster,

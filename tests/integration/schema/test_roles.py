@@ -67,7 +67,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
 
 @pytest.mark.parametrize("service", NAMES)
 async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str, database_url: str) -> None:
-    """Postgres checks permissions when it explains a statement, whatever the parameters would be."""
+    """Postgres checks permissions when it explains a statement; the parameters do not matter."""
     folders = [REPOSITORY / "services" / name for name in (service, *HOSTED.get(service, ()))]
     if service in PROOF_SERVICES:
         folders.append(REPOSITORY / "services" / "identity" / "device_proof")

@@ -1,4 +1,4 @@
-"""A peer that stands for APNs: HTTP/2 over TLS, asks for the client's certificate, answers as told."""
+"""A stand-in for APNs: HTTP/2 over TLS, asks for the client's certificate, answers as the test sets."""
 
 from __future__ import annotations
 

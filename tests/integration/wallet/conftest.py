@@ -143,6 +143,6 @@ async def apns(tmp_path: Path, settings: WalletSettings) -> AsyncIterator[ApnsPe
 @pytest.fixture
 async def pushing_wallet(settings: WalletSettings, apns: ApnsPeer) -> AsyncIterator[WalletClient]:
     """The service, pushing to `apns`."""
-    told = settings.model_copy(update={"apns_url": apns.origin, "apns_ca": str(apns.ca)})
-    async with running_wallet(told) as client:
+    with_apns = settings.model_copy(update={"apns_url": apns.origin, "apns_ca": str(apns.ca)})
+    async with running_wallet(with_apns) as client:
         yield client

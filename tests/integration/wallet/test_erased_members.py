@@ -73,7 +73,7 @@ async def test_an_erased_pass_is_voided_pushed_and_then_removed(
     await a_day_later(world, housekeeping)
     assert await left(world) == set()
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 0
-    assert await voided(wallet, serial, token), "whoever still asks is told"
+    assert await voided(wallet, serial, token), "a phone that still asks gets the void pass"
 
 
 async def test_a_push_that_fails_keeps_its_token_until_it_is_sent_or_the_day_is_over(

@@ -121,7 +121,7 @@ async def test_after_a_move_the_old_serial_fetches_only_its_voided_pass(wallet: 
     new_serial, new_token = await issued(wallet, membership)
     assert (await wallet.fetch(new_serial, f"ApplePass {old_token}")).status == 401
     assert not await voided(wallet, new_serial, new_token)
-    # Whatever becomes of the membership later, the old pass stays dead.
+    # Later changes of the membership leave the old pass void.
     await world.revoke(membership)
     await until(lambda: voided(wallet, new_serial, new_token))
     await world.restore(membership)

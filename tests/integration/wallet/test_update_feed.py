@@ -40,7 +40,7 @@ async def register(connection: asyncpg.Connection, serial: UUID) -> None:
 
 
 async def changed_since(world: World, tag: int) -> tuple[list[UUID], int]:
-    """The serials that the phone hears of, and its next tag."""
+    """The serials that the phone gets, and its next tag."""
     rows = await world.connection.fetch(QUERIES["list_updated"], "library", tag, 100)
     return [row["serial"] for row in rows], rows[-1]["tag"] if rows else tag
 
@@ -68,9 +68,9 @@ async def test_a_phone_gets_a_pass_that_was_voided_before_it_registered(
     # The mail with the pass is opened only now: Wallet shows the pass as it was, and registers it.
     assert (await wallet.register(late_serial, late_token)).status == 201
     await until(_pushes(apns, 2))
-    heard = await wallet.updated(tag)
-    assert heard.json["serialNumbers"] == [late_serial]
-    assert (await wallet.updated(heard.json["lastUpdated"])).status == 204
+    listed = await wallet.updated(tag)
+    assert listed.json["serialNumbers"] == [late_serial]
+    assert (await wallet.updated(listed.json["lastUpdated"])).status == 204
 
 
 def _pushes(apns: ApnsPeer, count: int) -> Callable[[], Awaitable[bool]]:
@@ -93,8 +93,8 @@ async def test_a_registration_that_commits_while_the_change_is_handled_is_notifi
     await transaction.start()
     await register(phone, late.pass_serial)
     await follower.follow()
-    heard, tag = await changed_since(world, 0)
-    assert heard == [other.pass_serial]
+    listed, tag = await changed_since(world, 0)
+    assert listed == [other.pass_serial]
     assert await owed(world) == ["aa"]
     await transaction.commit()
     await phone.close()
@@ -149,8 +149,8 @@ async def test_a_tag_that_was_never_given_lists_everything(world: World, followe
     await world.revoke(membership)
     await follower.follow()
     assert (await changed_since(world, 10**17))[0] == [membership.pass_serial]
-    heard, tag = await changed_since(world, 0)
-    assert heard == [membership.pass_serial]
+    listed, tag = await changed_since(world, 0)
+    assert listed == [membership.pass_serial]
     assert await changed_since(world, tag) == ([], tag)
 
 
@@ -164,9 +164,9 @@ async def test_pages_of_a_phone_with_many_changes_hide_nothing(world: World, fol
     for membership in memberships[4:]:
         await register(world.connection, membership.pass_serial)
     await follower.follow()
-    heard: list[UUID] = []
+    listed: list[UUID] = []
     tag = 0
     while rows := await world.connection.fetch(QUERIES["list_updated"], "library", tag, 2):
-        heard += [row["serial"] for row in rows]
+        listed += [row["serial"] for row in rows]
         tag = rows[-1]["tag"]
-    assert heard == [membership.pass_serial for membership in memberships]
+    assert listed == [membership.pass_serial for membership in memberships]

@@ -1,4 +1,4 @@
-"""Calls the wallet service over gRPC and tells what a caller through the gateway would see."""
+"""Calls the wallet service over gRPC and returns what a caller through the gateway would get."""
 
 from __future__ import annotations
 

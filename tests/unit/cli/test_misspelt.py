@@ -1,4 +1,4 @@
-"""A name in `.env` that nearly is a setting is told; what belongs to others is not."""
+"""A name in `.env` that is almost a setting is reported; names of other programs are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots for a batch: whatever becomes of the batch, the count ends where it began less what was claimed."""
+"""Slots for a batch: after any outcome the count is what it was before, less the claimed slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever kind of Redis is away: the bouncer does not know, and costs nobody an error."""
+"""Without Redis, of either kind, the bouncer does not know the count, and no call fails."""
 
 from __future__ import annotations
 

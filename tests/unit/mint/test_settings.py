@@ -1,4 +1,4 @@
-"""What the mint process refuses to be told."""
+"""Settings that the mint process refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens and codes: derived from a secret, told apart by purpose, kept as hashes."""
+"""Tokens and codes: derived from a secret, different for each purpose, kept as hashes."""
 
 from __future__ import annotations
 

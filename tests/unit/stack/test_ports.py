@@ -40,6 +40,6 @@ def test_a_port_that_a_closed_connection_still_holds_is_reported_as_such() -> No
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         port = client.getsockname()[1]
         with server.accept()[0]:
-            client.shutdown(socket.SHUT_RDWR)  # whoever closes first keeps the port for a minute
+            client.shutdown(socket.SHUT_RDWR)  # the side that closes first keeps the port for a minute
     with pytest.raises(StackRefused, match=f"Port {port} is taken for a minute at most"):
         refuse_taken({"MINT_PORT": port})

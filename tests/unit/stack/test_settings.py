@@ -19,7 +19,7 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told_by_up() -> tuple[int, str, str]:
-    """Exit status of `vyris up`, the setting that its one sentence names, and where it says that stands."""
+    """Exit status of `vyris up`, the setting that its one sentence names, and the place where it is set."""
     result = CliRunner().invoke(app, ["up"])
     [(name, place)] = re.findall(r"^vyris: setting (\w+)( in \.env)?: ", result.output, re.MULTILINE)
     return result.exit_code, name, place

@@ -108,7 +108,9 @@ async def test_work_of_a_caller_who_left_goes_on_and_commits(database: Database,
             await asyncio.sleep(0.02)
 
 
-async def test_work_of_a_caller_who_left_ends_within_the_calls_limit(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_work_of_a_caller_who_left_ends_within_the_calls_limit(
+    database_url: str, operator: asyncpg.Connection
+) -> None:
     settings = PostgresSettings(
         database_url=database_url, postgres_statement_timeout_ms=1_100, postgres_call_timeout_ms=1_200
     )

@@ -1,4 +1,4 @@
-"""A session that Postgres ends is a failure that passes, at whatever moment it is noticed."""
+"""A session that Postgres ends is a temporary failure, at each moment at which it can be noticed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_connection_that_was_kept_serves_again_and_one_that_ended_meanwh
         await asyncio.sleep(0.1)
         second = await backend()
         assert second != first
-        # All connections are out, and whoever waits for one gets it.
+        # All connections are out: a caller that waits for one gets it.
         taken = await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(10)))
         assert len(taken) == 10
 

@@ -25,7 +25,7 @@ from tests.stand_ins.encounter_service import Client, environment, running
 TABLE = "receipt_ledger"
 READY_WITHIN_S = 5.0
 INSERT = "INSERT INTO audit_log (actor, action, subject, reason) VALUES ('t', 't', 't', 't')"
-# Whatever the server may be that a URL without a wish leads to.
+# Any server: a URL that names no kind leads to it.
 ANY_SERVER = "target_session_attrs=any"
 
 
@@ -119,7 +119,7 @@ async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str
 
 
 @pytest.mark.parametrize(
-    ("breaks", "statement", "told"),
+    ("breaks", "statement", "message"),
     [
         # A role's settings are read when a session begins, and a dropped role leaves its sessions without one.
         ("SET search_path = nowhere", "SELECT count(*) FROM drops", "42P01"),
@@ -130,17 +130,19 @@ async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str
     ],
 )
 async def test_a_session_that_lost_what_it_needs_fails_one_call_and_is_replaced(
-    database_url: str, breaks: str, statement: str, told: str
+    database_url: str, breaks: str, statement: str, message: str
 ) -> None:
     async with opened(database_url) as database:
         await database.fetch(statement)
         await database.execute(breaks)
-        with pytest.raises(DatabaseUnavailable, match=told):
+        with pytest.raises(DatabaseUnavailable, match=message):
             await database.fetch(statement)
         await database.fetch(statement)
 
 
-async def test_a_plan_is_made_again_after_its_result_type_changed(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_a_plan_is_made_again_after_its_result_type_changed(
+    database_url: str, operator: asyncpg.Connection
+) -> None:
     await operator.execute("CREATE TABLE moves (a int)")
     async with opened(database_url) as database:
 
@@ -178,7 +180,7 @@ async def test_a_server_that_falls_silent_is_left_for_the_one_that_answers(datab
                 await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(8)))
                 silent.suffer(Trouble(black_hole=True))
                 assert not await database.holds(TABLE)
-                address._target = ("127.0.0.1", sound.port)  # new connections alone: nobody is told
+                address._target = ("127.0.0.1", sound.port)  # new connections alone; open ones get no notice
                 assert await becomes(lambda: database.holds(TABLE)) < READY_WITHIN_S
                 await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(8)))
 

@@ -75,10 +75,10 @@ async def test_a_withdrawn_key_gives_nobody_else_a_membership(
     await send(old, receipt)
     stranger = MerchantSigner()  # the same kid, another key
     for forged, user in (
-        (stranger.receipt("ivy", jti="order-1"), "ivy"),  # not genuine, whoever sends it
+        (stranger.receipt("ivy", jti="order-1"), "ivy"),  # not genuine, for any sender
         (stranger.receipt("eve", jti="order-1"), "eve"),
         (receipt, "eve"),  # genuine, and another's
-        (old.receipt("eve", jti="order-1"), "eve"),  # by whoever stole the withdrawn key: what has minted stays
+        (old.receipt("eve", jti="order-1"), "eve"),  # by the thief of the withdrawn key: what has minted stays
         (old.receipt("eve", jti="order-3"), "eve"),
     ):
         try:

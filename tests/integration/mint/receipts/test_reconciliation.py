@@ -1,4 +1,4 @@
-"""Refunds that nobody told us are found in Apple's histories, once, whatever goes wrong on the way."""
+"""Refunds without a notification are found in Apple's histories, once, in spite of faults on the way."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ async def test_notifications_that_never_arrived_are_applied_once(
     sold = [store.transaction(USER, transactionId=str(number)) for number in range(25)]
     for receipt in sold:
         await minted(mint, settings, receipt)
-        api.tell("REFUND", store.notification("REFUND", receipt))
+        api.add("REFUND", store.notification("REFUND", receipt))
     unlisted = store.transaction(USER, transactionId="unlisted", productId="app.vyris.later", type="Consumable")
-    api.tell("REVOKE", store.notification("REVOKE", unlisted))
+    api.add("REVOKE", store.notification("REVOKE", unlisted))
     reversed_again = store.notification("REFUND_REVERSED", sold[0], signedDate=now_ms() + 1_000)
-    api.tell("REFUND_REVERSED", reversed_again)
-    api.tell("TEST", store.notification("TEST", sold[1]))
+    api.add("REFUND_REVERSED", reversed_again)
+    api.add("TEST", store.notification("TEST", sold[1]))
     found = (await reconciled(mint, settings))["production"]
     assert (found.notifications, found.unreadable, found.problem) == (27, 0, "")
     assert found.applied == {"REVOKED": 25, "REMEMBERED": 1, "RESTORED": 1}
@@ -116,7 +116,7 @@ async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_his
     assert found.applied == {"REVOKED": 1, "REMEMBERED": 30}
     assert await mint.value("SELECT transaction_id FROM receipt_ledger WHERE state = 'FULFILLED'") == "a/b?c"
     assert (await reconciled(mint, settings))["production"].applied == {}
-    # A reversal that came later stands, whatever the history says of the refund before.
+    # A later reversal stays in force when the history lists the refund before it.
     await reverse(mint, store, settings)
     assert (await reconciled(mint, settings))["production"].applied == {}
     assert await mint.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL") == 2
@@ -139,9 +139,9 @@ async def test_forged_items_of_a_history_are_counted_and_change_nothing(
     await minted(mint, settings, receipt)
     stranger = AppStoreSigner()
     forged = stranger.transaction(USER, transactionId="1", revocationDate=1)
-    api.tell("REFUND", stranger.notification("REFUND", receipt))
-    api.tell("REFUND", store.notification("REFUND", forged))
-    api.tell("REFUND", "rubbish")
+    api.add("REFUND", stranger.notification("REFUND", receipt))
+    api.add("REFUND", store.notification("REFUND", forged))
+    api.add("REFUND", "rubbish")
     api.refunds["1"] = [forged, "rubbish", store.transaction(USER, transactionId="1")]
     found = (await reconciled(mint, settings))["production"]
     assert (found.unreadable, found.applied) == (5, {})
@@ -195,7 +195,7 @@ async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
     await minted(mint, settings, receipt)
-    api.tell("REFUND", store.notification("REFUND", receipt), now_ms() - 100 * DAY_MS)
+    api.add("REFUND", store.notification("REFUND", receipt), now_ms() - 100 * DAY_MS)
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
 
         def process(interval_s: float) -> Reconciler:
@@ -232,7 +232,7 @@ async def test_the_operators_command_applies_what_was_missed_and_is_in_the_audit
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
     await minted(mint, settings, receipt)
-    api.tell("REFUND", store.notification("REFUND", receipt))
+    api.add("REFUND", store.notification("REFUND", receipt))
     status, out, err = await vyris(database_url, tmp_path, environment, "--json")
     assert status == 0, err
     assert {row["environment"]: row["outcomes"] for row in json.loads(out)} == {

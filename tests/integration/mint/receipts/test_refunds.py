@@ -1,4 +1,4 @@
-"""Refunds on real Postgres: what becomes of the ledger, the membership, its number, and who is told."""
+"""Refunds on real Postgres: what they change in the ledger, the membership, its number and the events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from services.mint.refunds.application import Refunds, apply_notice
 from services.mint.refunds.notice import Notice
 from services.mint.revocation import restore, revoke
-from tests.integration.mint.receipts.notices import key, mint_of, notice, told
+from tests.integration.mint.receipts.notices import apply, key, mint_of, notice
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed, SoldOut
 
@@ -35,7 +35,7 @@ async def test_a_refund_revokes_the_membership_and_writes_one_event(make_mint: M
     mint = await make_mint(capacity=3)
     membership, _ = await mint_of(mint, "p")
     refund = notice("REFUND", "p")
-    assert await told(mint, *[refund] * 10) == ["REVOKED"] * 10
+    assert await apply(mint, *[refund] * 10) == ["REVOKED"] * 10
     assert await mint.ledger() == {"REFUNDED REFUND": 1}
     assert await live(mint) == 0
     assert await events(mint) == ["revoked"]
@@ -74,7 +74,7 @@ async def test_the_newest_notification_decides_in_any_order_of_arrival(make_mint
         purchase = f"p{number}"
         await mint_of(mint, purchase)
         notices = [notice(event, purchase, at_s) for event, at_s in arrival]
-        await told(mint, *notices, *notices, *reversed(notices))
+        await apply(mint, *notices, *notices, *reversed(notices))
         refunded = HISTORY[length - 1][0] != "REFUND_REVERSED"
         row = await mint.database.fetchrow(
             "SELECT l.state::text AS state, m.revoked_at IS NOT NULL AS revoked FROM receipt_ledger l "
@@ -94,7 +94,7 @@ async def test_two_notifications_of_one_moment_are_ordered_by_their_ids(make_min
         changed = [
             notice(each.event, purchase, notification_id=f"{each.notification_id} {purchase}") for each in arrival
         ]
-        await told(mint, *changed)
+        await apply(mint, *changed)
         assert await mint.value("SELECT state::text FROM receipt_ledger WHERE receipt_key = $1", key(purchase)) == (
             "FULFILLED"
         )
@@ -102,31 +102,31 @@ async def test_two_notifications_of_one_moment_are_ordered_by_their_ids(make_min
 
 async def test_a_refund_before_the_mint_is_remembered_and_its_reversal_lets_it_mint(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    assert await told(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
+    assert await apply(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
     for _ in range(2):
         with pytest.raises(InvalidReceipt, match="refunded"):
             await mint_of(mint, "p")
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
     _, replayed = await mint_of(mint, "p")
     assert not replayed
     assert await mint.ledger() == {"FULFILLED": 1}
-    assert await told(mint, notice("REFUND", "p", 0)) == ["SUPERSEDED"]
-    assert await told(mint, notice("REFUND", "p", 3)) == ["REVOKED"]
+    assert await apply(mint, notice("REFUND", "p", 0)) == ["SUPERSEDED"]
+    assert await apply(mint, notice("REFUND", "p", 3)) == ["REVOKED"]
 
 
 async def test_a_reversal_that_arrives_before_its_refund_prevents_it(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2), notice("REFUND", "p", 1)) == ["UNCHANGED", "SUPERSEDED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2), notice("REFUND", "p", 1)) == ["UNCHANGED", "SUPERSEDED"]
     assert (await mint_of(mint, "p"))[1] is False
 
 
 @pytest.mark.parametrize("event", ["REFUND", "REVOKE"])
 async def test_a_refund_of_a_product_that_is_not_sold_yet_is_kept(make_mint: MintMaker, event: str) -> None:
     mint = await make_mint()
-    assert await told(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
+    assert await apply(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
     with pytest.raises(InvalidReceipt, match="refunded"):
         await mint_of(mint, "not listed yet")
-    assert await told(mint, notice("REFUND_REVERSED", "not listed yet", 1)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "not listed yet", 1)) == ["RESTORED"]
     assert (await mint_of(mint, "not listed yet"))[1] is False
 
 
@@ -145,7 +145,7 @@ async def test_refunds_that_an_earlier_version_ignored_are_applied_once(make_min
     await mint_of(mint, "minted since")
     for purchase in ("minted since", "never sent", "reversed since"):
         await forgotten_by_a_version_before(mint, notice("REFUND", purchase, 1))
-    await told(mint, notice("REFUND_REVERSED", "reversed since", 2))
+    await apply(mint, notice("REFUND_REVERSED", "reversed since", 2))
     refunds = Refunds(mint.database)
     assert [await refunds.apply_ignored() for _ in range(2)] == [3, 0]
     assert await live(mint) == 0
@@ -157,7 +157,7 @@ async def test_an_ignored_refund_that_arrives_again_is_applied(make_mint: MintMa
     mint = await make_mint()
     refund = notice("REFUND", "p")
     await forgotten_by_a_version_before(mint, refund)
-    assert await told(mint, refund, refund) == ["REMEMBERED", "REMEMBERED"]
+    assert await apply(mint, refund, refund) == ["REMEMBERED", "REMEMBERED"]
     with pytest.raises(InvalidReceipt, match="refunded"):
         await mint_of(mint, "p")
 
@@ -200,7 +200,7 @@ async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint
     await connection.close()
     with pytest.raises(InvalidReceipt, match="refunded"):
         await minting
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
     assert await mint.ledger() == {"FAILED REFUND_REVERSED": 1}
     assert (await mint_of(mint, "p"))[1] is False
 
@@ -211,7 +211,7 @@ async def test_a_freed_number_is_sold_again_only_if_the_drop_says_so(make_mint: 
     if frees:
         await frees_numbers(mint)
     first, _ = await mint_of(mint, "p")
-    await told(mint, notice("REFUND", "p"))
+    await apply(mint, notice("REFUND", "p"))
     assert await mint.slots() == (1 if frees else 0)
     if frees:
         second, _ = await mint_of(mint, "q")
@@ -230,7 +230,7 @@ async def test_a_reversal_restores_the_same_membership_and_takes_its_number_back
     if frees:
         await frees_numbers(mint)
     first, _ = await mint_of(mint, "p")
-    assert await told(mint, notice("REFUND", "p", 1), notice("REFUND_REVERSED", "p", 2)) == ["REVOKED", "RESTORED"]
+    assert await apply(mint, notice("REFUND", "p", 1), notice("REFUND_REVERSED", "p", 2)) == ["REVOKED", "RESTORED"]
     assert await mint_of(mint, "p") == (first, True)
     assert await mint.slots() == 1
     assert await events(mint) == ["revoked", "restored"]
@@ -249,13 +249,13 @@ async def test_a_reversal_whose_number_is_gone_restores_nothing_and_is_listed(ma
     mint = await make_mint(capacity=1)
     await frees_numbers(mint)
     first, _ = await mint_of(mint, "p", "first")
-    await told(mint, notice("REFUND", "p", 1))
+    await apply(mint, notice("REFUND", "p", 1))
     if gone == "sold again":
         await mint_of(mint, "q", "second")
     else:
         await mint.resize(0)
     owners = await live(mint)
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
     assert await live(mint) == owners
     assert await not_restored(mint) == 1
     with pytest.raises(InvalidReceipt):
@@ -263,10 +263,10 @@ async def test_a_reversal_whose_number_is_gone_restores_nothing_and_is_listed(ma
     assert await mint.value("SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1", uuid.UUID(first.id))
     await mint.slots()
     # The money goes back after all: nothing is left to do.
-    await told(mint, notice("REFUND", "p", 3))
+    await apply(mint, notice("REFUND", "p", 3))
     assert await not_restored(mint) == 0
     # And comes again: the number is still gone.
-    assert await told(mint, notice("REFUND_REVERSED", "p", 4)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 4)) == ["NOT_RESTORED"]
     assert await not_restored(mint) == 1
 
 
@@ -278,8 +278,8 @@ async def test_a_reversal_does_not_restore_what_the_operator_had_revoked(make_mi
             connection, uuid.UUID(membership.id), reason="fraud", actor="alice", frees_number=False
         )
     )
-    assert await told(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
-    await told(mint, notice("REFUND_REVERSED", "p", 2))
+    assert await apply(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
+    await apply(mint, notice("REFUND_REVERSED", "p", 2))
     assert await live(mint) == 0
     with pytest.raises(InvalidReceipt, match="revoked"):
         await mint_of(mint, "p")

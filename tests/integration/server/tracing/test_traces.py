@@ -65,7 +65,7 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     assert batch.trace_id != call.trace_id
     steps = [span.name for span in servicer.spans if span.parent_span_id == batch.span_id]
     assert {"postgres", "redis"} <= set(steps)
-    # A statement is told by its name.
+    # A statement has its name.
     asked = [tag.value.string_value for span in servicer.spans for tag in span.attributes if "summary" in tag.key]
     assert asked.count("mint_receipts") == 1  # the other call's is in no trace
     assert not [span for span in servicer.spans if span.trace_id.hex() == "1" * 32]

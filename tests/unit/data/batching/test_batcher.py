@@ -45,7 +45,7 @@ def batcher(
 
 @pytest.fixture
 def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has to gather never comes to an end."""
+    """A batch that has to gather never ends."""
     monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
     monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
 

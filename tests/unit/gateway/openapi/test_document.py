@@ -70,14 +70,14 @@ def test_operations_and_pages_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("kind", ERRORS_BY_REASON.values(), ids=lambda kind: kind.reason)
 def test_every_error_is_possible_somewhere(kind: type[VyrisError]) -> None:
-    told = {
+    listed = {
         (status, reason)
         for _, _, operation in operations()
         for status, answer in operation["responses"].items()
         for content in resolved(answer).get("content", {}).values()
         for reason in content.get("schema", {}).get("properties", {}).get("error", {}).get("enum", ())
     }
-    assert (str(kind.default_http_status), kind.reason) in told
+    assert (str(kind.default_http_status), kind.reason) in listed
 
 
 def test_an_error_body_has_exactly_three_keys() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is an opinion and never an accident."""
+"""Random input is accepted or refused; nothing else is raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The provider's keys: each verifies with one algorithm, whatever a token's header says."""
+"""The provider's keys: each verifies with one algorithm, for any header of a token."""
 
 from __future__ import annotations
 

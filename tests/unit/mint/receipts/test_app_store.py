@@ -428,8 +428,8 @@ async def test_a_notification_of_any_kind_for_another_app_is_unauthorized(
     store: AppStoreSigner, part: str, change: dict[str, Any]
 ) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
-    told = {part: {"bundleId": BUNDLE_ID, "appAppleId": APP_ID, "environment": "Production", **change}}
-    notification = store.notification("SOMETHING", store.transaction(USER), **{"data": None, **told})
+    subject = {part: {"bundleId": BUNDLE_ID, "appAppleId": APP_ID, "environment": "Production", **change}}
+    notification = store.notification("SOMETHING", store.transaction(USER), **{"data": None, **subject})
     with pytest.raises(Unauthorized, match="another app"):
         await AppStoreNotices(signatures).read(notification)
     signatures.close()

@@ -50,10 +50,10 @@ def test_a_wrong_setting_names_itself_and_not_its_value(
     with pytest.raises(SystemExit) as ended:
         load(READERS[reader])
     assert ended.value.code == EXIT_CONFIGURATION
-    told = capsys.readouterr().err
-    assert "POSTGRES_POOL_SIZE" in told
-    assert "hunter2" not in told
-    assert "secret" not in told
+    output = capsys.readouterr().err
+    assert "POSTGRES_POOL_SIZE" in output
+    assert "hunter2" not in output
+    assert "secret" not in output
 
 
 @pytest.mark.parametrize("reader", ["encounter", "wallet", "reforge"])
