@@ -156,10 +156,10 @@ def sql_revoke(subject: Subject, membership_id: UUID) -> None:
     if subject.name == BASELINE:
         sql.fetch(subject.database_url, "UPDATE memberships SET revoked_at = now() WHERE id = $1", membership_id)
     elif subject.name == SUITE:
-        sql.in_transaction(subject.database_url, _revoking(membership_id))
+        sql.in_transaction(subject.database_url, _revocation_of(membership_id))
 
 
-def _revoking(membership_id: UUID) -> sql.Work:
+def _revocation_of(membership_id: UUID) -> sql.Work:
     async def work(connection: asyncpg.Connection[asyncpg.Record]) -> object:
         return await revoke(
             connection,  # type: ignore[arg-type]  # a plain connection instead of a pool's

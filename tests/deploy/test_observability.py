@@ -29,7 +29,7 @@ ALERTS = DEPLOY / "observability" / "alerts.yaml"
 NAME = re.compile(r"\bvyris_[a-z_]+\b")
 
 
-def exposed() -> set[str]:
+def exposed_metrics() -> set[str]:
     """Every sample name that a scrape of the processes can show."""
     found = set()
     for family in prometheus_client.REGISTRY.collect():
@@ -46,7 +46,7 @@ def rules() -> Iterator[dict[str, object]]:
 def test_every_alert_asks_for_metrics_that_exist_and_says_what_is_wrong() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(names) == len(set(names)) > 10
-    known = exposed()
+    known = exposed_metrics()
     for rule in rules():
         asked = set(NAME.findall(str(rule["expr"])))
         assert asked <= known, rule["alert"]
@@ -90,7 +90,7 @@ def test_the_dashboard_is_what_its_generator_makes_and_shows_metrics_that_exist(
     for expression in expressions:
         asked = set(NAME.findall(expression))
         assert asked, expression
-        assert asked <= exposed(), expression
+        assert asked <= exposed_metrics(), expression
 
 
 def test_a_trace_goes_from_the_gateway_to_the_commit() -> None:

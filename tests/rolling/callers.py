@@ -193,7 +193,7 @@ class Callers:
     ) -> bool:
         began_s = time.monotonic()
         answer = await self._insist(path, body)
-        done = self._judged(kind, answer, accepted())
+        done = self._count(kind, answer, accepted())
         self.history.operations.append(
             Operation(
                 kind=kind,
@@ -207,9 +207,9 @@ class Callers:
         return done
 
     async def _expect(self, kind: str, path: str, body: dict[str, Any] | None, status: int) -> None:
-        self._judged(kind, await self._insist(path, body), {status})
+        self._count(kind, await self._insist(path, body), {status})
 
-    def _judged(self, kind: str, answer: Answer | None, accepted: set[int]) -> bool:
+    def _count(self, kind: str, answer: Answer | None, accepted: set[int]) -> bool:
         self.answered[kind] += 1
         if answer is not None and answer.status in accepted:
             return True

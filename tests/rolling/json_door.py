@@ -68,7 +68,7 @@ class JsonDoor:
             raise ConnectionBroke(type(failure).__name__) from None
 
     async def _exchange(self, request: bytes) -> Answer:
-        connection = self._idle.pop() if self._idle else await self._connected()
+        connection = self._idle.pop() if self._idle else await self._connect()
         try:
             connection.writer.write(request)
             status, headers = _head(await connection.reader.readuntil(b"\r\n\r\n"))
@@ -83,7 +83,7 @@ class JsonDoor:
             self._idle.append(connection)
         return answer
 
-    async def _connected(self) -> _Connection:
+    async def _connect(self) -> _Connection:
         return _Connection(*await asyncio.open_connection("127.0.0.1", self._port))
 
 

@@ -78,7 +78,7 @@ class Suite:
         self.cluster.redis_cluster_url = redis_cluster_url
         self._ports = PortTaker(set())
         self._names = (f"gateway-{number}" for number in itertools.count(1))
-        self._gateways = [self._started_gateway() for _ in range(2)]
+        self._gateways = [self._start_gateway() for _ in range(2)]
 
     @property
     def replicas(self) -> list[str]:
@@ -91,10 +91,10 @@ class Suite:
 
     def replace_gateway(self) -> None:
         """The oldest gateway goes once its successor listens, as a rollout with a surge of one does."""
-        self._gateways.append(self._started_gateway())
+        self._gateways.append(self._start_gateway())
         self._gateways.pop(0).stop()
 
-    def _started_gateway(self) -> Gateway:
+    def _start_gateway(self) -> Gateway:
         gateway = Gateway(self.stack, next(self._names), self._ports)
         gateway.wait_ready()
         return gateway

@@ -127,7 +127,7 @@ def hostile_tokens(signer: Signer, revoked: str) -> dict[str, str]:
         "65 bytes of signature": compact(HEADER, signer.claims(), lambda text: raw_signature(key, text) + b"\x00"),
         "== appended": genuine + "==",
         "stray bits in the last character": _stray_bits(genuine),
-        "payload exchanged": _exchanged(genuine, signer.claims()),
+        "payload exchanged": _exchange_claims(genuine, signer.claims()),
         "header twice alg": compact(b'{"alg":"none","alg":"ES256"}', signer.claims(), key),
         "claims twice sub": compact(
             HEADER, json.dumps(signer.claims()).replace("{", f'{{"sub":"{unknown}",', 1).encode(), key
@@ -191,6 +191,6 @@ def _stray_bits(token: str) -> str:
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
-def _exchanged(token: str, claims: dict[str, Any]) -> str:
+def _exchange_claims(token: str, claims: dict[str, Any]) -> str:
     header, _, signature = token.split(".")
     return f"{header}.{base64url(json.dumps(claims).encode())}.{signature}"

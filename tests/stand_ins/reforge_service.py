@@ -264,7 +264,7 @@ class World:
         )
         return [row["device_id"] for row in rows]
 
-    async def moved(self, membership_id: str, old: Device | None, new: Device) -> str:
+    async def move(self, membership_id: str, old: Device | None, new: Device) -> str:
         """A whole move; the id of its request."""
         before = len(self._mails_with(membership_id, "confirm"))
         begun = await self.init(membership_id, new, old=old.name if old else "")
@@ -300,7 +300,7 @@ class World:
         request = reforge_pb2.ChangeEmailRequest(membership_id=member, user_id="ada", email=email)
         return await self.proven("ChangeEmail", request, device)
 
-    async def listed(self, member: str, device: Device | None) -> Any:
+    async def list_moves(self, member: str, device: Device | None) -> Any:
         return await self.proven("ListMoves", reforge_pb2.ListMovesRequest(membership_id=member), device)
 
     async def press(self, page: str, token: str) -> int:

@@ -188,10 +188,10 @@ def test_the_probe_works_over_mutual_tls(service: str, database_url: str, redis_
         assert process.probe(process.full_name, port=process.health_port) == SERVING
         # A renewed certificate is served without a restart.
         process.trust = trust
-        before = _served_serial(process, trust)
+        before = _read_served_serial(process, trust)
         authority.issue(service, service)
         assert process.probe(process.full_name) == SERVING
-        assert _served_serial(process, trust) != before
+        assert _read_served_serial(process, trust) != before
 
 
 CALLS = {
@@ -248,7 +248,7 @@ def test_certificates_outside_the_client_names_may_only_ask_for_health(
             assert _answer(process, trusts["gateway",], "WatchDrop") == "NOT_FOUND NOT_FOUND"
 
 
-def _served_serial(process: Running, trust: Trust) -> int:
+def _read_served_serial(process: Running, trust: Trust) -> int:
     """The serial number of the certificate that a new connection is shown."""
     import ssl
 

@@ -22,11 +22,11 @@ OpenNight = Callable[[int], Awaitable[Night]]
 def night(ask: Ask, stack: Stack, database: asyncpg.Connection) -> OpenNight:
     """Opens a drop of a capacity."""
 
-    async def opened(capacity: int) -> Night:
+    async def open_drop(capacity: int) -> Night:
         tier = f"crowd-{next(_tiers)}"
         return await open_night(ask, stack.database_url, database, tier, capacity, grace_s=GRACE_S)
 
-    return opened
+    return open_drop
 
 
 async def test_many_for_the_last_numbers_never_get_sold_out(night: OpenNight) -> None:

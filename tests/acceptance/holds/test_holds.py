@@ -16,7 +16,7 @@ from tests.acceptance.holds.doors import Ask, json_door
 from vyris.client.device import Device
 
 
-async def shown(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
+async def wait_for_state(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
     """What GET says, once it says `state`: it may be a second old."""
     for _ in range(40):
         answer = await ask("GetDrop", **drop)
@@ -37,7 +37,7 @@ async def test_a_hold_becomes_a_membership(ask: Ask, make_drop: MakeDrop) -> Non
     again = await ask("TakeHold", **drop, user_id="ada")
     assert (again.body["hold"], again.body["replayed"]) == (held.body["hold"], True)
 
-    seen = await shown(ask, drop, "HELD_OUT")
+    seen = await wait_for_state(ask, drop, "HELD_OUT")
     assert (seen["sale"], seen["minted"], seen["remaining"], seen["held"], seen["available"]) == ("hold", 0, 1, 1, 0)
     refused = await ask("TakeHold", **drop, user_id="ben")
     assert (refused.status, refused.error, refused.body["retryable"]) == (409, "HELD_OUT", True)

@@ -102,11 +102,11 @@ async def buyers(request: pytest.FixtureRequest, suite: Suite, ask: Ask) -> Buye
     return Buyers(suite, ask, drop)
 
 
-def verified(address: str) -> dict[str, Any]:
+def verified_address(address: str) -> dict[str, Any]:
     return {"email": address, "email_verified": True}
 
 
-def unverified(address: str) -> dict[str, Any]:
+def unverified_address(address: str) -> dict[str, Any]:
     return {"email": address, "email_verified": False}
 
 
@@ -138,36 +138,39 @@ async def test_one_app_transaction_is_one_hold_for_twenty_users(buyers: Buyers) 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
 async def test_a_verified_mailbox_of_the_bearer_token_counts_once(buyers: Buyers) -> None:
-    held = await buyers.take("ada", verified(VICTIM))
+    held = await buyers.take("ada", verified_address(VICTIM))
     assert held.status == 201
-    replay = await buyers.take("ada", verified("another@example.org"))
+    replay = await buyers.take("ada", verified_address("another@example.org"))
     assert (replay.status, replay.body["replayed"]) == (201, True)
     for spelling in (VICTIM, "VicTim+night@googlemail.com"):
-        refused = await buyers.take("ben", verified(spelling))
+        refused = await buyers.take("ben", verified_address(spelling))
         assert (refused.status, refused.error) == (409, "LIMIT_REACHED")
-    assert (await buyers.pay("ada", verified(VICTIM))).status == 201
+    assert (await buyers.pay("ada", verified_address(VICTIM))).status == 201
     # Counted for the membership too; whom a receipt without a hold names is refused alike.
-    for answer in (await buyers.take("ben", verified(VICTIM)), await buyers.pay("ben", verified(VICTIM))):
+    for answer in (
+        await buyers.take("ben", verified_address(VICTIM)),
+        await buyers.pay("ben", verified_address(VICTIM)),
+    ):
         assert (answer.status, answer.error) == (409, "LIMIT_REACHED")
-    assert (await buyers.take("cem", verified("cem@example.org"))).status == 201
+    assert (await buyers.take("cem", verified_address("cem@example.org"))).status == 201
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
 async def test_a_stranger_cannot_use_up_the_victims_address(buyers: Buyers) -> None:
-    assert (await buyers.take("stranger", unverified(VICTIM))).status == 201
-    assert (await buyers.pay("stranger", unverified(VICTIM), email=VICTIM)).status == 201
+    assert (await buyers.take("stranger", unverified_address(VICTIM))).status == 201
+    assert (await buyers.pay("stranger", unverified_address(VICTIM), email=VICTIM)).status == 201
     assert (await buyers.pay("second", email=VICTIM)).status == 201
-    assert (await buyers.take("victim", verified(VICTIM))).status == 201
-    assert (await buyers.pay("victim", verified(VICTIM), email=VICTIM)).status == 201
+    assert (await buyers.take("victim", verified_address(VICTIM))).status == 201
+    assert (await buyers.pay("victim", verified_address(VICTIM), email=VICTIM)).status == 201
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
 async def test_an_unverified_address_gets_the_same_answer_whether_or_not_it_counts(buyers: Buyers) -> None:
-    assert (await buyers.take("victim", verified(VICTIM))).status == 201
+    assert (await buyers.take("victim", verified_address(VICTIM))).status == 201
     held = [
-        await buyers.take("prying", unverified(VICTIM)),
-        await buyers.take("innocent", unverified("nobody@example.org")),
-        await buyers.take("garbled", unverified("no address")),
+        await buyers.take("prying", unverified_address(VICTIM)),
+        await buyers.take("innocent", unverified_address("nobody@example.org")),
+        await buyers.take("garbled", unverified_address("no address")),
         await buyers.take("silent"),
     ]
     minted = [await buyers.pay("prying", email=VICTIM), await buyers.pay("innocent", email="nobody@example.org")]

@@ -106,7 +106,7 @@ async def buy_all(send: Send, requests: Iterable[dict[str, Any]], at_once: int, 
         while waiting:
             number, request = waiting.pop()
             while number not in answers:
-                answer = await _tried(send, request)
+                answer = await _try(send, request)
                 if answer is not None:
                     answers[number] = answer
                 elif time.monotonic() > until_s:
@@ -118,7 +118,7 @@ async def buy_all(send: Send, requests: Iterable[dict[str, Any]], at_once: int, 
     return [answers[number] for number in sorted(answers)]
 
 
-async def _tried(send: Send, request: dict[str, Any]) -> Answer | None:
+async def _try(send: Send, request: dict[str, Any]) -> Answer | None:
     try:
         answer = await send(request)
     except (OSError, asyncio.IncompleteReadError):

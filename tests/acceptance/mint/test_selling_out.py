@@ -124,13 +124,13 @@ async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(
 
     async with json_sender(stack.gateway_url) as send:
 
-        async def recorded(request: dict[str, str]) -> Answer:
+        async def send_and_record(request: dict[str, str]) -> Answer:
             answer = await send(request)
             if answer.error == "RETRYABLE":
                 refusals.append(answer)
             return answer
 
-        answers = await sell_out(recorded, drop, stop_postgres)
+        answers = await sell_out(send_and_record, drop, stop_postgres)
     database = await asyncpg.connect(stack.database_url)
     await check_books(database, drop, answers)
     await database.close()

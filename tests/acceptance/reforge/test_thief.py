@@ -38,18 +38,18 @@ class Theft(Journey):
         self.mint(self.phone)
 
     def refuse(self, device: Device) -> httpx.Response:
-        return self._signed(device, "RefuseReforge", "/devices/reforge/refuse", membership_id=self.membership_id)
+        return self._send_signed(device, "RefuseReforge", "/devices/reforge/refuse", membership_id=self.membership_id)
 
     def undo(self, device: Device) -> httpx.Response:
-        return self._signed(device, "UndoReforge", "/devices/reforge/undo", membership_id=self.membership_id)
+        return self._send_signed(device, "UndoReforge", "/devices/reforge/undo", membership_id=self.membership_id)
 
     def change_email(self, device: Device, email: str) -> httpx.Response:
-        return self._signed(device, "ChangeEmail", self._path("email"), user_id=self.user_id, email=email)
+        return self._send_signed(device, "ChangeEmail", self._path("email"), user_id=self.user_id, email=email)
 
     def refuse_email(self, device: Device) -> httpx.Response:
-        return self._signed(device, "RefuseEmailChange", self._path("email/refuse"))
+        return self._send_signed(device, "RefuseEmailChange", self._path("email/refuse"))
 
-    def listed(self, device: Device) -> dict[str, Any]:
+    def list_moves(self, device: Device) -> dict[str, Any]:
         """What the app sees."""
         request = reforge_pb2.ListMovesRequest(membership_id=self.membership_id)
         proof = self.proof(device, METHODS["ListMoves"], request, {})
@@ -89,7 +89,7 @@ class Theft(Journey):
     def _path(self, tail: str) -> str:
         return f"/memberships/{self.membership_id}/{tail}"
 
-    def _signed(self, device: Device, method: str, path: str, **body: str) -> httpx.Response:
+    def _send_signed(self, device: Device, method: str, path: str, **body: str) -> httpx.Response:
         named = {**body, "membership_id": self.membership_id}
         message = getattr(reforge_pb2, f"{method}Request")()
         return self.http.post(path, json=body, headers={"DPoP": self.proof(device, METHODS[method], message, named)})
@@ -176,7 +176,7 @@ def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -
     assert theft.press("confirm", theft.token("confirm")) == 200
     assert theft.change_email(evil, mailbox).status_code == 202
     theft.link("confirm", to=mailbox)
-    [move] = theft.listed(theft.phone)["moves"]
+    [move] = theft.list_moves(theft.phone)["moves"]
     assert (move["status"], move["new_device_id"]) == ("CONFIRMED", "evil")
     assert theft.undo(theft.phone).status_code == 200
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 410
@@ -185,7 +185,7 @@ def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -
         theft.hours_pass(72)
         seen = len(theft.mails())
         assert theft.init(evil, theft.phone).status_code == 202
-        [latest, *_] = theft.listed(theft.phone)["moves"]
+        [latest, *_] = theft.list_moves(theft.phone)["moves"]
         assert latest["status"] == "PENDING"
         assert theft.press("confirm", theft.token("confirm", after=seen)) == 200
         assert theft.undo(theft.phone).status_code == 200
@@ -198,7 +198,7 @@ def test_phone_for_a_minute_the_app_shows_the_change_of_address(theft: Theft) ->
     """The owner has his phone again, and looks at the app."""
     mailbox = thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
-    [change] = theft.listed(theft.phone)["email_changes"]
+    [change] = theft.list_moves(theft.phone)["email_changes"]
     assert (change["status"], change["asked_by"], change["email"]) == ("PENDING", "DEVICE", "t***@evil.example")
     assert theft.refuse_email(theft.phone).status_code == 200
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 410
@@ -236,7 +236,7 @@ def test_phone_for_a_minute_with_the_mailbox_open_on_it(theft: Theft) -> None:
     assert theft.change_email(evil, mailbox).status_code == 202
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 200
     theft.hours_pass(23)
-    [move] = theft.listed(theft.phone)["moves"]
+    [move] = theft.list_moves(theft.phone)["moves"]
     assert move["undo_until"] > move["decided_at"]
     assert theft.undo(theft.phone).status_code == 200
     theft.hours_pass(200)

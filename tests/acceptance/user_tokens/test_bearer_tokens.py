@@ -125,7 +125,7 @@ async def create_hold_drop(database_url: str) -> None:
     await connection.close()
 
 
-def naming_a_user() -> list[MethodDescriptor]:
+def methods_that_name_a_user() -> list[MethodDescriptor]:
     services = [
         module.DESCRIPTOR.services_by_name[name]
         for module, name in (
@@ -139,7 +139,7 @@ def naming_a_user() -> list[MethodDescriptor]:
     return [m for service in services for m in service.methods if "user_id" in m.input_type.fields_by_name]
 
 
-@pytest.mark.parametrize("method", naming_a_user(), ids=lambda method: method.name)
+@pytest.mark.parametrize("method", methods_that_name_a_user(), ids=lambda method: method.name)
 def test_every_call_that_names_a_user_needs_his_token(suite: Suite, method: MethodDescriptor) -> None:
     body = suite.body(method.name, "ada")
     expired = suite.token("ada", exp=int(time.time()) - 3_600)

@@ -35,7 +35,7 @@ SECRETS = (
 )
 
 
-async def everything(connection: asyncpg.Connection) -> str:
+async def dump_database(connection: asyncpg.Connection) -> str:
     """Every row of every table, as text."""
     tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     found = []
@@ -77,17 +77,17 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
         " VALUES (gen_random_uuid(), 'confirm', $1, 'ada@example.org', '{\"asked_from\": \"203.0.113.7\"}', now())",
         request,
     )
-    before = await everything(connection)
+    before = await dump_database(connection)
     assert all(secret in before for secret in SECRETS)
 
     async with connection.transaction():
         erased = await erase_user(connection, ADA, Actor("operator", "asked by post"))
     assert (erased.memberships, erased.receipts) == (1, 1)
-    after = await everything(connection)
+    after = await dump_database(connection)
     # Wallet still needs two of them, to notify the phone.
     assert {secret for secret in SECRETS if secret in after} == {LIBRARY, PUSH_TOKEN}
     await let_wallet_forget(connection, database_url)
-    after = await everything(connection)
+    after = await dump_database(connection)
     assert not [secret for secret in SECRETS if secret in after]
     for kept in ("ben@example.org", "b" * 43, "paid back to ben", "no. 7 of 3"):
         assert kept in after
@@ -238,7 +238,7 @@ async def test_an_erasure_waits_for_a_move_in_flight(make_mint: MintMaker, datab
         assert not erasing.done()
         await reforge.execute("INSERT INTO contacts (membership_id, email) VALUES ($1, 'ada@example.org')", identity)
     await erasing
-    assert "ada@example.org" not in await everything(connection)
+    assert "ada@example.org" not in await dump_database(connection)
     await connection.close()
     await reforge.close()
 

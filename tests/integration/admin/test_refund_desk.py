@@ -59,8 +59,8 @@ async def test_a_paid_receipt_without_a_membership_is_exported_and_never_mints(
     assert await mint.ledger() == {"FULFILLED": 1, "REFUND_DUE SOLD_OUT": 2}
     with pytest.raises(InvalidReceipt):
         await mint_of(mint, "q")
-    exported = tmp_path / "due.csv"
-    exported.write_text(out)
+    export = tmp_path / "due.csv"
+    export.write_text(out)
 
     # Exported a second time there is nothing new; the list still shows them.
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
@@ -68,7 +68,7 @@ async def test_a_paid_receipt_without_a_membership_is_exported_and_never_mints(
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due")
     assert out.count("REFUND_DUE") == 2
 
-    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(exported))
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(export))
     assert (status, "Marked 2 receipts" in err) == (0, True)
     assert await mint.ledger() == {"FULFILLED": 1, "REFUNDED SOLD_OUT": 2}
     status, _, err = await vyris(database_url, tmp_path, "refunded", rows[0]["receipt_key"])
@@ -160,7 +160,7 @@ async def test_malformed_receipt_keys_are_refused(database_url: str, tmp_path: P
     assert "Traceback" not in err
 
 
-async def exported(mint: Mint, database_url: str, folder: Path) -> list[list[str]]:
+async def export_rows(mint: Mint, database_url: str, folder: Path) -> list[list[str]]:
     """The rows of an export of four refunds, header first."""
     for number, user in enumerate(("=1+1", "[/x]", "a;b,c", "00123")):
         await sold_out(mint, f"q{number}", user=user)
@@ -173,7 +173,7 @@ async def test_a_list_that_a_spreadsheet_saved_is_taken(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     assert [row[5] for row in rows[1:]] == ["'=1+1", "[/x]", "a;b,c", "'00123"]
     saved = io.StringIO()
     writer = csv.writer(saved, delimiter=";")
@@ -194,7 +194,7 @@ async def test_an_export_of_an_earlier_version_is_taken(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     file = tmp_path / "due.csv"
     file.write_text("receipt_key,state\n" + "".join(f"{row[0].removeprefix('receipt:')},FAILED\n" for row in rows[1:]))
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
@@ -209,7 +209,7 @@ async def test_a_row_that_cannot_be_read_is_named_by_its_line_and_nothing_is_mar
     make_mint: MintMaker, database_url: str, tmp_path: Path, spoilt: str, says: str
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     rows[2][0] = spoilt
     file = tmp_path / "due.csv"
     with file.open("w", newline="") as opened:

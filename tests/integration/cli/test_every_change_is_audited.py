@@ -96,7 +96,7 @@ async def running(database_template: Stack, tmp_path: Path):  # type: ignore[no-
         yield opened
 
 
-async def failed_receipt(running: World) -> str:
+async def insert_failed_receipt(running: World) -> str:
     key = os.urandom(32)
     await running.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) VALUES ($1, 'FAILED', $2, 'eve', 'x')",
@@ -174,7 +174,7 @@ async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_en
 ) -> None:
     revoked, changed, built = [await running.member(user=name) for name in ("ben", "cid", "dan")]
     await running.member(user="erased-user")
-    key = await failed_receipt(running)
+    key = await insert_failed_receipt(running)
     hold = await hold_of(running, "eve")
     await draws_of_the_past(running)
     state = tmp_path / "local-state"
@@ -271,11 +271,11 @@ async def test_a_change_without_an_entry_is_rolled_back(database_url: str) -> No
             await audited(database, silent)
         assert await database.fetch("SELECT id FROM drops") == []
 
-        async def noted(connection: asyncpg.Connection) -> str:
+        async def write_note(connection: asyncpg.Connection) -> str:
             await Actor("ada", "a test").note(connection, "drop.create", "x 2025")
             return await silent(connection)
 
-        await audited(database, noted)
+        await audited(database, write_note)
         assert len(await database.fetch("SELECT id FROM drops")) == 1
 
 

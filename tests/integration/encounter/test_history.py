@@ -17,7 +17,7 @@ Clients = tuple[Client, Client]
 METHOD = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_by_name["ListEncounters"]
 
 
-def asked(membership: str, page_size: int = 0, page_token: str = "") -> encounter_pb2.ListEncountersRequest:
+def list_request(membership: str, page_size: int = 0, page_token: str = "") -> encounter_pb2.ListEncountersRequest:
     return encounter_pb2.ListEncountersRequest(membership_id=membership, page_size=page_size, page_token=page_token)
 
 
@@ -36,7 +36,7 @@ async def test_pages_hold_every_encounter_of_both_sides_once_newest_first(
         recorded.append(encounter)
     pages, token = [], ""
     while True:
-        page = await clients[1].list(asked(members.ada, 7, token))
+        page = await clients[1].list(list_request(members.ada, 7, token))
         assert isinstance(page, encounter_pb2.ListEncountersResponse)
         pages.append(list(page.encounters))
         token = page.next_page_token
@@ -63,7 +63,7 @@ async def test_encounters_of_one_moment_are_paged_without_loss(
     seen: list[str] = []
     token = ""
     for _ in range(5):
-        page = await clients[1].list(asked(members.ada, 5, token))
+        page = await clients[1].list(list_request(members.ada, 5, token))
         assert isinstance(page, encounter_pb2.ListEncountersResponse)
         seen += [encounter.id for encounter in page.encounters]
         token = page.next_page_token
@@ -74,14 +74,14 @@ async def test_encounters_of_one_moment_are_paged_without_loss(
 async def test_only_the_memberships_own_active_device_may_look_once_a_proof(
     clients: Clients, members: Members, database: asyncpg.Connection
 ) -> None:
-    request = asked(members.ada)
+    request = list_request(members.ada)
     phone, other = Signer("", ""), Signer("", "")
     assert await clients[0].list(request) == "UNAUTHORIZED"
     assert await clients[0].list(request, proof=proof(phone, request)) == "UNAUTHORIZED"
     await enroll(database, members.ada, phone)
     assert await clients[0].list(request) == "UNAUTHORIZED"
     assert await clients[0].list(request, proof=proof(other, request)) == "UNAUTHORIZED"
-    assert await clients[0].list(request, proof=proof(phone, asked(members.ben))) == "UNAUTHORIZED"
+    assert await clients[0].list(request, proof=proof(phone, list_request(members.ben))) == "UNAUTHORIZED"
     good = proof(phone, request)
     assert isinstance(await clients[0].list(request, proof=good), encounter_pb2.ListEncountersResponse)
     assert await clients[0].list(request, proof=good) == "UNAUTHORIZED"
@@ -92,14 +92,14 @@ async def test_only_the_memberships_own_active_device_may_look_once_a_proof(
 async def test_checks_come_in_the_contracts_order(clients: Clients, members: Members) -> None:
     unknown = str(uuid.uuid4())
     expected = {
-        "a page too large": (asked(unknown, 101), "INVALID_REQUEST"),
-        "a negative page": (asked(unknown, -1), "INVALID_REQUEST"),
-        "a page token of no page": (asked(unknown, 0, "x" * 34), "INVALID_REQUEST"),
-        "an unknown membership": (asked(unknown), "NOT_FOUND"),
-        "no id": (asked("ada"), "NOT_FOUND"),
-        "U+0000": (asked("a\x00"), "INVALID_REQUEST"),
-        "a revoked membership": (asked(members.revoked), "UNAUTHORIZED"),
-        "no proof": (asked(members.ada), "UNAUTHORIZED"),
+        "a page too large": (list_request(unknown, 101), "INVALID_REQUEST"),
+        "a negative page": (list_request(unknown, -1), "INVALID_REQUEST"),
+        "a page token of no page": (list_request(unknown, 0, "x" * 34), "INVALID_REQUEST"),
+        "an unknown membership": (list_request(unknown), "NOT_FOUND"),
+        "no id": (list_request("ada"), "NOT_FOUND"),
+        "U+0000": (list_request("a\x00"), "INVALID_REQUEST"),
+        "a revoked membership": (list_request(members.revoked), "UNAUTHORIZED"),
+        "no proof": (list_request(members.ada), "UNAUTHORIZED"),
     }
     answers = {name: await clients[0].list(request) for name, (request, _) in expected.items()}
     assert answers == {name: reason for name, (_, reason) in expected.items()}

@@ -30,7 +30,7 @@ async def fill(database: Database, count: int, days: int) -> None:
     )
 
 
-async def located(database: Database) -> int:
+async def count_locations(database: Database) -> int:
     rows = await database.fetch("SELECT FROM encounters WHERE latitude_hundredths IS NOT NULL")
     return len(rows)
 
@@ -40,14 +40,14 @@ async def test_old_locations_are_removed_in_bounded_rounds(storage: Database) ->
     await fill(storage, 5, 29)
     retention = LocationRetention(storage, 30)
     assert [await retention.forget() for _ in range(3)] == [ROWS_A_ROUND, 7, 0]
-    assert await located(storage) == 5
+    assert await count_locations(storage) == 5
     assert len(await storage.fetch("SELECT FROM encounters WHERE longitude_hundredths IS NULL")) == ROWS_A_ROUND + 7
 
 
 async def test_a_retention_of_zero_removes_every_location(storage: Database) -> None:
     await fill(storage, 3, 0)
     await LocationRetention(storage, 0).forget()
-    assert await located(storage) == 0
+    assert await count_locations(storage) == 0
 
 
 async def test_one_process_removes_locations_at_a_time(storage: Database, database_url: str) -> None:

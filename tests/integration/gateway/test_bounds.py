@@ -62,7 +62,7 @@ async def _connections(port: int, count: int, kept: int) -> list[asyncio.StreamW
         await asyncio.gather(*reads, return_exceptions=True)
 
 
-async def _until(seen: Seen, ended: int, limit_s: float = 5) -> None:
+async def _wait_until(seen: Seen, ended: int, limit_s: float = 5) -> None:
     async with asyncio.timeout(limit_s):
         while seen.ended < ended:
             await asyncio.sleep(0.02)
@@ -93,7 +93,7 @@ async def test_a_call_takes_a_place_only_once_it_is_whole(services: Services, tm
         assert len(services.calls) == 6
         # `gateway_request_timeout_s` after they began.
         for seen in half_open:
-            await _until(seen, 20)
+            await _wait_until(seen, 20)
             assert seen.statuses == {"200/14": 20}
 
 
@@ -170,19 +170,19 @@ async def test_one_address_has_a_limit_of_streams(services: Services, tmp_path: 
         grpc.aio.insecure_channel(gateway.grpc_target) as channel,
         _strangers(gateway, WATCH, 10, MESSAGE) as seen,
     ):
-        await _until(seen, 7)
+        await _wait_until(seen, 7)
         assert seen.statuses == {"200/8": 7}
         # Connections that end make no room for streams.
         for writer in await _connections(settings.gateway_port, 5, kept=5):
             writer.close()
         async with _strangers(gateway, WATCH, 2, MESSAGE) as more:
-            await _until(more, 2)
+            await _wait_until(more, 2)
             assert more.statuses == {"200/8": 2}
         watch = mint_pb2_grpc.MintServiceStub(channel).WatchDrop(mint_pb2.WatchDropRequest())
         assert (await watch.read()).drop.minted == 0
         # Calls are not streams.
         async with _strangers(gateway, "/vyris.mint.v1.MintService/Mint", 10, b"") as minted:
-            await _until(minted, 10)
+            await _wait_until(minted, 10)
             assert minted.statuses == {"200/": 10}
 
 
@@ -236,7 +236,7 @@ async def test_watched_health_takes_no_room_from_watched_drops(
         grpc.aio.insecure_channel(gateway.grpc_target) as channel,
         _strangers(gateway, WATCH, 4, MESSAGE) as seen,
     ):
-        await _until(seen, 1)
+        await _wait_until(seen, 1)
         assert seen.statuses == {"200/14": 1}
         watch = mint_pb2_grpc.MintServiceStub(channel).WatchDrop(mint_pb2.WatchDropRequest())
         assert (await watch.read()).drop.minted == 0

@@ -78,7 +78,7 @@ PROTOS = Path(__file__).parents[3] / "protos"
 PAGE = HttpBody(content_type="text/html; charset=utf-8", data=b"<h1>ok</h1>")
 
 
-def _compiled(folder: Path) -> FileDescriptorSet:
+def _compile(folder: Path) -> FileDescriptorSet:
     (folder / "scratch.proto").write_text(PROTO)
     bundled = importlib.resources.files("grpc_tools") / "_proto"
     google_apis = Path(str(importlib.resources.files("google.api"))).parents[1]
@@ -94,7 +94,7 @@ async def _world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
     folder = tmp_path_factory.mktemp("scratch")
     descriptors = load_descriptors()
     known = {file.name for file in descriptors.file}
-    scratch = _compiled(folder)
+    scratch = _compile(folder)
     descriptors.file.extend(file for file in scratch.file if file.name not in known)
     pool = descriptor_pool.DescriptorPool()
     for file in scratch.file:

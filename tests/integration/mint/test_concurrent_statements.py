@@ -17,7 +17,7 @@ from vyris.errors import InvalidReceipt, Retryable
 
 
 @asynccontextmanager
-async def entered_elsewhere(database_url: str, mint: Mint, receipt: str, state: str) -> AsyncIterator[Transaction]:
+async def enter_elsewhere(database_url: str, mint: Mint, receipt: str, state: str) -> AsyncIterator[Transaction]:
     """A transaction of another process that has entered a receipt and is not committed."""
     connection = await asyncpg.connect(database_url)
     try:
@@ -40,7 +40,7 @@ async def test_the_slot_of_a_receipt_that_another_process_enters_meanwhile_stays
     make_mint: MintMaker, database_url: str, ends: str
 ) -> None:
     mint = await make_mint(capacity=5)
-    async with entered_elsewhere(database_url, mint, "r1", "REFUNDED") as transaction:
+    async with enter_elsewhere(database_url, mint, "r1", "REFUNDED") as transaction:
         minting = asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)), return_exceptions=True)
         await asyncio.sleep(0.3)
         assert not minting.done()  # all three claim in one statement, which waits for the other's receipt
@@ -63,7 +63,7 @@ async def test_a_number_that_a_failed_claim_locked_goes_to_the_reversed_refund(
         lambda connection: revoke(connection, membership, reason="refund", actor="test", frees_number=True)
     )
     process = await make_mint(drop=mint.drop)
-    async with entered_elsewhere(database_url, mint, "other", "REFUNDED") as transaction:
+    async with enter_elsewhere(database_url, mint, "other", "REFUNDED") as transaction:
         minting = asyncio.create_task(process.mint("other"))
         await asyncio.sleep(0.2)
         restoring = asyncio.create_task(
@@ -128,10 +128,10 @@ async def test_redis_is_asked_beside_the_claim_and_what_is_unused_goes_back(
     mint = await make_mint(capacity=5)
 
     async def count_is(expected: int) -> None:
-        async def reached() -> bool:
+        async def is_reached() -> bool:
             return await mint.bouncer.read(mint.count_key) == expected
 
-        await eventually(reached)
+        await eventually(is_reached)
 
     async with ledger_locked(database_url):
         minting = asyncio.create_task(mint.mint("r"))

@@ -12,7 +12,7 @@ from tests.stand_ins.mint_engine import MintMaker
 LIES = [b"many", b"", b"1e400", b"12.5", b"-7", b"0", b"9223372036854775807", b"99999999999999999999"]
 
 
-async def corrected(client: redis.Redis, key: str, expected: bytes) -> None:
+async def wait_until_corrected(client: redis.Redis, key: str, expected: bytes) -> None:
     async with asyncio.timeout(5):
         while await client.type(key) != b"string" or await client.get(key) != expected:
             await asyncio.sleep(0.02)
@@ -25,7 +25,7 @@ async def test_a_wrong_count_is_put_right_every_time(make_mint: MintMaker, redis
         for number in range(3):
             await client.set(mint.count_key, lie)
             assert (await mint.mint(f"receipt-{number}"))[0].sequence_num
-            await corrected(client, mint.count_key, b"%d" % (4 - number))
+            await wait_until_corrected(client, mint.count_key, b"%d" % (4 - number))
 
 
 async def test_a_key_of_another_type_is_put_right(make_mint: MintMaker, redis_url: str) -> None:
@@ -35,7 +35,7 @@ async def test_a_key_of_another_type_is_put_right(make_mint: MintMaker, redis_ur
             async with client.pipeline(transaction=True) as at_once:  # a recount between the two would write a number
                 await at_once.delete(mint.count_key).lpush(mint.count_key, "1").execute()
             assert (await mint.mint(f"receipt-{number}"))[0].sequence_num
-            await corrected(client, mint.count_key, b"%d" % (4 - number))
+            await wait_until_corrected(client, mint.count_key, b"%d" % (4 - number))
 
 
 async def test_the_operators_view_survives_garbage_in_redis(make_mint: MintMaker, redis_url: str) -> None:

@@ -28,7 +28,7 @@ async def test_a_device_sees_and_refuses_a_request_that_it_did_not_make(reforge:
     owner = Device("A")
     member = await reforge.member(owner)
     begun = await reforge.init(member, Device("evil"), old="A")
-    [move] = (await reforge.listed(member, owner)).moves
+    [move] = (await reforge.list_moves(member, owner)).moves
     assert (move.reforge_id, move.status, move.proven) == (begun.reforge_id, "PENDING", False)
     assert (move.old_device_id, move.new_device_id, move.asked_from) == ("A", "evil", "203.0.113.9")
     assert (await reforge.proven("RefuseReforge", refusal(member), owner)).status == "REFUSED"
@@ -41,8 +41,8 @@ async def test_a_device_sees_and_refuses_a_request_that_it_did_not_make(reforge:
 async def test_the_previous_device_sees_and_undoes_a_move_that_it_did_not_ask_for(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, thief)
-    [move] = (await reforge.listed(member, owner)).moves
+    await reforge.move(member, owner, thief)
+    [move] = (await reforge.list_moves(member, owner)).moves
     assert move.status == "CONFIRMED"
     assert move.undo_until > move.decided_at
     answer = await reforge.proven("UndoReforge", undo(member), owner)
@@ -55,8 +55,8 @@ async def test_the_previous_device_sees_and_undoes_a_move_that_it_did_not_ask_fo
 async def test_of_several_moves_a_device_takes_back_the_one_away_from_it(reforge: World) -> None:
     owner, thief, accomplice = Device("A"), Device("T"), Device("T2")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, thief)
-    await reforge.moved(member, thief, accomplice)
+    await reforge.move(member, owner, thief)
+    await reforge.move(member, thief, accomplice)
     await reforge.proven("UndoReforge", undo(member), owner)
     assert await reforge.active(member) == ["A"]
 
@@ -64,22 +64,22 @@ async def test_of_several_moves_a_device_takes_back_the_one_away_from_it(reforge
 async def test_after_the_undo_time_the_previous_device_sees_and_undoes_nothing(reforge: World) -> None:
     owner, new = Device("A"), Device("B")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, new)
+    await reforge.move(member, owner, new)
     await reforge.hours_pass(member, 24)
     with pytest.raises(Unauthorized):
-        await reforge.listed(member, owner)
+        await reforge.list_moves(member, owner)
     with pytest.raises(Expired):
         await reforge.proven("UndoReforge", undo(member), owner)
     with pytest.raises(NotFound):
         await reforge.proven("UndoReforge", undo(member), new)
-    assert len((await reforge.listed(member, new)).moves) == 1
+    assert len((await reforge.list_moves(member, new)).moves) == 1
 
 
 async def test_a_refusal_by_a_device_binds_the_mailbox_for_a_while(reforge: World) -> None:
     """Otherwise a mailbox's thief asks again at once, and has the membership most of the time."""
     owner = Device("A")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, Device("T"))
+    await reforge.move(member, owner, Device("T"))
     await reforge.proven("UndoReforge", undo(member), owner)
     with pytest.raises(Unauthorized, match="needs its proof"):
         await reforge.init(member, Device("T2"), old="A")
@@ -106,7 +106,7 @@ async def test_a_proof_counts_once_and_for_one_membership(reforge: World) -> Non
         await reforge.call("ListMoves", request, proof)
     other = await reforge.member(Device("A"))
     with pytest.raises(Unauthorized):
-        await reforge.listed(other, owner)
+        await reforge.list_moves(other, owner)
     for nonsense in ("nonsense", "a.b.c", owner.proof("RefuseReforge", refusal(member))):
         with pytest.raises(Unauthorized):
             await reforge.call("ListMoves", request, nonsense)
@@ -250,5 +250,5 @@ async def test_an_operator_who_is_called_device_is_an_operator(reforge: World) -
     device = Device("A")
     member = await reforge.member(device)
     await operators_change(reforge, member, "next@mail.example", operator="device")
-    [change] = (await reforge.listed(member, device)).email_changes
+    [change] = (await reforge.list_moves(member, device)).email_changes
     assert change.asked_by == "OPERATOR"

@@ -55,7 +55,7 @@ def changed_claims(old: Device, request: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def signed(old: Device, request: Any, changes: dict[str, Any]) -> str:
+def sign_proof(old: Device, request: Any, changes: dict[str, Any]) -> str:
     claims = {
         "htm": "POST",
         "htu": grpc_target(METHODS["InitReforge"]).htu,
@@ -78,8 +78,8 @@ async def test_every_hostile_proof_is_unauthorized(reforge: World) -> None:
         new_public_key=new.pem,
         old_device_id="A",
     )
-    genuine = signed(old, request, {})
-    cases = {name: signed(old, request, changes) for name, changes in changed_claims(old, request).items()}
+    genuine = sign_proof(old, request, {})
+    cases = {name: sign_proof(old, request, changes) for name, changes in changed_claims(old, request).items()}
     cases["signed by another"] = jwt.encode(
         jwt.decode(genuine, options={"verify_signature": False}),
         Device("other").key,

@@ -165,7 +165,7 @@ async def test_neither_tokens_nor_addresses_are_in_any_log_line_nor_tokens_in_th
     assert '"outcome": "sent"' in log
     assert '"outcome": "gave_up"' in log
     assert "database_failed" in log
-    dump = str(await everything(own_world))
+    dump = str(await dump_tables(own_world))
     assert begun.reforge_id in dump
     for token in (token_in(confirm_mail), token_in(undo_mail, "undo")):
         assert token not in log
@@ -175,7 +175,7 @@ async def test_neither_tokens_nor_addresses_are_in_any_log_line_nor_tokens_in_th
     assert not re.search(r"token=", log)
 
 
-async def everything(running: World) -> list[object]:
+async def dump_tables(running: World) -> list[object]:
     tables = ("reforge_requests", "mail_outbox", "audit_log", "email_changes", "device_proof_uses", "devices")
     return [await running.database.fetch(f"SELECT t::text FROM {table} t") for table in tables]  # noqa: S608
 

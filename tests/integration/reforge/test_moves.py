@@ -33,7 +33,7 @@ async def test_a_membership_moves_by_the_link_in_the_mail(reforge: World) -> Non
 
 async def test_a_move_writes_an_event_and_an_audit_entry(reforge: World) -> None:
     member = await reforge.member(Device("A"))
-    reforge_id = await reforge.moved(member, Device("A"), Device("B"))
+    reforge_id = await reforge.move(member, Device("A"), Device("B"))
     kinds = await reforge.database.fetch(
         "SELECT kind FROM membership_events WHERE membership_id = $1", uuid.UUID(member)
     )
@@ -44,7 +44,7 @@ async def test_a_move_writes_an_event_and_an_audit_entry(reforge: World) -> None
 
 async def test_the_first_device_is_enrolled_by_a_reforge_without_an_old_one(reforge: World) -> None:
     member = await reforge.member()
-    await reforge.moved(member, None, Device("first"))
+    await reforge.move(member, None, Device("first"))
     assert await reforge.active(member) == ["first"]
 
 

@@ -35,7 +35,7 @@ def set_email(world: World, member: str, address: str, **environment: str) -> Do
     return done
 
 
-async def asked(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailResponse:
+async def change_email(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailResponse:
     request = {"actor": "ada", "reason": REASON, **fields}
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
         stub = operator_pb2_grpc.OperatorServiceStub(channel)
@@ -69,8 +69,8 @@ async def test_the_owners_link_stops_what_the_operator_asked(reforge: World) -> 
 
 async def test_the_audit_log_holds_who_why_and_the_delay_that_applied(reforge: World) -> None:
     member, without = await reforge.member(), await reforge.member(email_address=None)
-    scheduled = await asked(reforge, membership_id=member, email="new@mail.example")
-    applied = await asked(reforge, membership_id=without, email="first@mail.example")
+    scheduled = await change_email(reforge, membership_id=member, email="new@mail.example")
+    applied = await change_email(reforge, membership_id=without, email="first@mail.example")
     assert (scheduled.status, applied.status) == ("SCHEDULED", "APPLIED")
     for name, hours, change in ((member, 72, scheduled), (without, 0, applied)):
         row = await reforge.database.fetchrow(
@@ -83,7 +83,7 @@ async def test_the_audit_log_holds_who_why_and_the_delay_that_applied(reforge: W
 
 async def test_the_mail_says_that_support_asked(reforge: World) -> None:
     member = await reforge.member(Device("A"))
-    await asked(reforge, membership_id=member, email="new@mail.example")
+    await change_email(reforge, membership_id=member, email="new@mail.example")
     text = " ".join(text_of(await reforge.mail_with(member, "refuse")).split())
     assert "Our support asked on" in text
     assert "by the device" not in text
@@ -137,12 +137,12 @@ def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, obje
 async def test_bad_input_is_refused(reforge: World, fields: dict[str, str], refusal: type[VyrisError]) -> None:
     given = {"membership_id": await reforge.member(), "email": "new@mail.example", **fields}
     with pytest.raises(refusal):
-        await asked(reforge, **given)
+        await change_email(reforge, **given)
 
 
 async def test_an_operator_who_is_called_device_is_no_device(reforge: World) -> None:
     member = await reforge.member()
-    await asked(reforge, membership_id=member, email="new@mail.example", actor="device")
+    await change_email(reforge, membership_id=member, email="new@mail.example", actor="device")
     asked_by = "SELECT asked_by FROM email_changes WHERE membership_id = $1"
     assert await reforge.database.fetchval(asked_by, uuid.UUID(member)) == "operator:device"
 

@@ -126,7 +126,7 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     # 5
     shown = await vyris(sale, "drop", "show", "genesis", "2025")
     assert (shown["live_memberships"], shown["slots_counted"]) == (60, CAPACITY - 60)
-    audited = await _audited(sale)
+    audited = await _read_audit(sale)
     assert (audited["vyris_memberships_over_capacity"], audited["vyris_slots_unaccounted"]) == (0, 0)
     # 6: known receipts replay, to the letter; those of the lost minutes are sent again and mint.
     till.history = kept
@@ -156,7 +156,7 @@ async def _drop(stack: Stack) -> Drop:
     return Drop(row["id"], row["tier"], row["year"], row["environment"])
 
 
-async def _audited(stack: Stack) -> dict[str, float]:
+async def _read_audit(stack: Stack) -> dict[str, float]:
     """What mint's audit of the rules says, by metric."""
     url = f"http://127.0.0.1:{stack.listens['mint_metrics']}/metrics"
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(40):

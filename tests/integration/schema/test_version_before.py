@@ -60,7 +60,7 @@ def code_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(code: Path, environment: dict[str, str], service: str, port: int) -> Iterator[str]:
+def serve(code: Path, environment: dict[str, str], service: str, port: int) -> Iterator[str]:
     """A service of that code; its target."""
     with (code / f"{service}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -106,7 +106,7 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         assert made.returncode == 0, made.stderr
         ports = PortTaker(set())
         targets = [
-            exits.enter_context(served(code_before, environment, service, ports.free_port())) for service in NAMES
+            exits.enter_context(serve(code_before, environment, service, ports.free_port())) for service in NAMES
         ]
         channels = [exits.enter_context(grpc.insecure_channel(target)) for target in targets]
         for service, channel in zip(NAMES, channels, strict=True):

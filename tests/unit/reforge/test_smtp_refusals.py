@@ -73,7 +73,7 @@ class Answering:
 
 
 @contextmanager
-def served(handler: Answering, **options: Any) -> Iterator[int]:
+def serve(handler: Answering, **options: Any) -> Iterator[int]:
     controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     try:
@@ -136,7 +136,7 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
 async def test_only_a_no_to_the_recipient_or_the_mail_is_final(
     command: str, answer: str, about: About, permanent: bool
 ) -> None:
-    with served(Answering(**{command: answer})) as port:
+    with serve(Answering(**{command: answer})) as port:
         refused = await refusal(port)
     assert (refused.about, refused.permanent, refused.stage) == (about, permanent, command)
     assert answer[:3] in refused.failure
@@ -164,7 +164,7 @@ async def test_a_login_that_fails_is_not_final(auth: str) -> None:
     def refuse(*_: object) -> AuthResult:
         return AuthResult(success=False, handled=False, message=auth)
 
-    with served(Answering(), authenticator=refuse, auth_require_tls=False) as port:
+    with serve(Answering(), authenticator=refuse, auth_require_tls=False) as port:
         refused = await refusal(port, login="us:secret@")
     assert not refused.permanent
     assert refused.stage == "auth"
@@ -172,16 +172,16 @@ async def test_a_login_that_fails_is_not_final(auth: str) -> None:
 
 
 async def test_a_server_without_logins_is_not_final() -> None:
-    with served(Answering()) as port:
+    with serve(Answering()) as port:
         assert not (await refusal(port, login="us:secret@")).permanent
 
 
 async def test_a_name_that_is_not_ascii_needs_a_server_that_carries_it() -> None:
-    with served(Answering(), enable_SMTPUTF8=False) as port:
+    with serve(Answering(), enable_SMTPUTF8=False) as port:
         refused = await refusal(port, recipient="\u00e4da@mail.example")
         assert (refused.about, refused.permanent) == (About.RECIPIENT, True)
     able = Answering()
-    with served(able, enable_SMTPUTF8=True) as port:
+    with serve(able, enable_SMTPUTF8=True) as port:
         server = MailServer(f"smtp://127.0.0.1:{port}", 5.0)
         await server.send(message("\u00e4da@mail.example"), sender="us@club.example", recipient="\u00e4da@mail.example")
     assert able.envelopes[0].rcpt_tos == ["\u00e4da@mail.example"]

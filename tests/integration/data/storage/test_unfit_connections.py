@@ -46,7 +46,7 @@ async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: int) -> AsyncIterator[Database]:
+async def open_database(url: str, **settings: int) -> AsyncIterator[Database]:
     async with Database.open(PostgresSettings(database_url=url, **settings), "unfit") as database:
         yield database
 
@@ -70,7 +70,7 @@ async def test_a_service_that_met_a_read_only_server_first_leaves_it(
     database_url: str, operator: asyncpg.Connection, option: str
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, option) if option else database_url) as database:
+    async with open_database(with_option(database_url, option) if option else database_url) as database:
         for _ in range(3):
             assert not await database.holds(TABLE)
             with pytest.raises(DatabaseUnavailable):
@@ -84,7 +84,7 @@ async def test_one_refused_write_replaces_every_connection_to_a_server_that_beca
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, ANY_SERVER)) as database:
+    async with open_database(with_option(database_url, ANY_SERVER)) as database:
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(8)))
         await set_read_only(operator, read_only=False)
         with pytest.raises(DatabaseUnavailable, match="25006"):
@@ -97,7 +97,7 @@ async def test_a_connection_that_was_busy_when_all_expired_is_not_used_again(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, ANY_SERVER)) as database:
+    async with open_database(with_option(database_url, ANY_SERVER)) as database:
         busy = asyncio.create_task(database.fetch("SELECT pg_sleep(0.3)"))
         await asyncio.sleep(0.1)
         assert not await database.holds(TABLE)
@@ -108,7 +108,7 @@ async def test_a_connection_that_was_busy_when_all_expired_is_not_used_again(
 
 
 async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str, operator: asyncpg.Connection) -> None:
-    async with opened(with_option(database_url, "role=vyris_mint")) as database:
+    async with open_database(with_option(database_url, "role=vyris_mint")) as database:
         assert await database.holds(TABLE)
         await operator.execute("REVOKE ALL ON receipt_ledger FROM vyris_mint")
         assert not await database.holds(TABLE)
@@ -132,7 +132,7 @@ async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str
 async def test_a_session_that_lost_what_it_needs_fails_one_call_and_is_replaced(
     database_url: str, breaks: str, statement: str, message: str
 ) -> None:
-    async with opened(database_url) as database:
+    async with open_database(database_url) as database:
         await database.fetch(statement)
         await database.execute(breaks)
         with pytest.raises(DatabaseUnavailable, match=message):
@@ -144,7 +144,7 @@ async def test_a_plan_is_made_again_after_its_result_type_changed(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await operator.execute("CREATE TABLE moves (a int)")
-    async with opened(database_url) as database:
+    async with open_database(database_url) as database:
 
         async def in_transaction() -> object:
             return await database.in_transaction(lambda connection: connection.fetch("SELECT * FROM moves"))
@@ -157,7 +157,7 @@ async def test_a_plan_is_made_again_after_its_result_type_changed(
 
 
 async def test_wrong_data_and_conflicts_keep_the_connection(database_url: str) -> None:
-    async with opened(database_url, postgres_statement_timeout_ms=1_200) as database:
+    async with open_database(database_url, postgres_statement_timeout_ms=1_200) as database:
 
         async def backend() -> int:
             return (await database.fetch("SELECT pg_backend_pid() AS pid"))[0]["pid"]
@@ -176,7 +176,7 @@ async def test_a_server_that_falls_silent_is_left_for_the_one_that_answers(datab
         silent.suffer(Trouble(directions=frozenset()))
         async with Proxy("address", ("127.0.0.1", silent.port)) as address:
             url = tcp_url(database_url, address.port)
-            async with opened(url, postgres_call_timeout_ms=3_500) as database:
+            async with open_database(url, postgres_call_timeout_ms=3_500) as database:
                 await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(8)))
                 silent.suffer(Trouble(black_hole=True))
                 assert not await database.holds(TABLE)

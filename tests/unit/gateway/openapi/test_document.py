@@ -25,7 +25,7 @@ DOCUMENT = build(Api.load())
 BOUND_WORDS = re.compile(r"\d[\d,]* (?:to \d|characters|bytes|KiB|printable)|RFC 3339|\bUUID\b")
 
 
-def resolved(thing: dict[str, Any]) -> dict[str, Any]:
+def resolve(thing: dict[str, Any]) -> dict[str, Any]:
     reference = thing.get("$ref")
     if reference is None:
         return thing
@@ -74,7 +74,7 @@ def test_every_error_is_possible_somewhere(kind: type[VyrisError]) -> None:
         (status, reason)
         for _, _, operation in operations()
         for status, answer in operation["responses"].items()
-        for content in resolved(answer).get("content", {}).values()
+        for content in resolve(answer).get("content", {}).values()
         for reason in content.get("schema", {}).get("properties", {}).get("error", {}).get("enum", ())
     }
     assert (str(kind.default_http_status), kind.reason) in listed
@@ -104,7 +104,7 @@ def test_every_example_fits_its_schema() -> None:
             *(
                 part
                 for answer in operation["responses"].values()
-                for part in resolved(answer).get("content", {}).values()
+                for part in resolve(answer).get("content", {}).values()
             ),
         ]
         for content in contents:

@@ -111,11 +111,16 @@ def test_keys_without_a_name_serve_tokens_without_one() -> None:
 
 
 def test_a_token_without_a_name_is_tried_with_few_named_keys_and_not_with_many() -> None:
-    def named(count: int) -> int:
+    def set_of_named_keys(count: int) -> int:
         keys = [p256(number) | {"kid": str(number)} for number in range(count)]
         return len(read_key_set(json.dumps({"keys": keys}).encode(), p256_key).candidates(None))
 
-    assert [named(count) for count in (0, 1, CANDIDATES_LIMIT, CANDIDATES_LIMIT + 1)] == [0, 1, CANDIDATES_LIMIT, 0]
+    assert [set_of_named_keys(count) for count in (0, 1, CANDIDATES_LIMIT, CANDIDATES_LIMIT + 1)] == [
+        0,
+        1,
+        CANDIDATES_LIMIT,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("kid", ["", "a" * 2_000, "schlüssel", "https://id.test/keys#1", "\t"])

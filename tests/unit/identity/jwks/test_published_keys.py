@@ -73,7 +73,7 @@ async def keys(shop: Shop) -> AsyncIterator[PublishedKeys[PublicKey]]:
     await made.aclose()
 
 
-async def reading_ended(keys: PublishedKeys[PublicKey]) -> None:
+async def wait_for_reading(keys: PublishedKeys[PublicKey]) -> None:
     assert keys._reading is not None
     await asyncio.wait([keys._reading], timeout=5)
 
@@ -131,7 +131,7 @@ async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys
     shop.body = other.jwks().encode()
     keys._clock_s.now_s += REFRESH_S
     assert await keys.candidates("key-1")  # and a reading has begun
-    await reading_ended(keys)
+    await wait_for_reading(keys)
     assert not await keys.candidates("key-1")
 
 
@@ -190,7 +190,7 @@ async def test_callers_who_hang_up_do_not_end_the_reading(shop: Shop, keys: Publ
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(keys.candidates("key-1"), 0.02)
     shop.answers.set()
-    await reading_ended(keys)
+    await wait_for_reading(keys)
     assert await keys.candidates("key-1")
     assert shop.requests == 1
 

@@ -47,7 +47,7 @@ def queue() -> Iterator[ChainQueue]:
     made.close()
 
 
-async def asked(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool = False) -> asyncio.Task[None]:
+async def ask(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool = False) -> asyncio.Task[None]:
     """A text with that chain, waiting."""
     chain = (name, "intermediate", "root")
     waiting = asyncio.create_task(queue.prove(chain, prover.of(name, genuine=genuine), nothing))
@@ -56,7 +56,7 @@ async def asked(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool =
 
 
 async def test_texts_with_one_chain_share_one_proof(queue: ChainQueue, prover: Prover) -> None:
-    waiting = [await asked(queue, prover, "new", genuine=True) for _ in range(50)]
+    waiting = [await ask(queue, prover, "new", genuine=True) for _ in range(50)]
     prover.end(1)
     await asyncio.gather(*waiting)
     assert prover.begun == ["new"]
@@ -66,13 +66,13 @@ async def test_a_disproven_chain_is_not_tried_again(queue: ChainQueue, prover: P
     prover.end(1)
     for _ in range(3):
         with pytest.raises(ChainDisproven):
-            await (await asked(queue, prover, "forged"))
+            await (await ask(queue, prover, "forged"))
     assert prover.begun == ["forged"]
 
 
 async def test_the_chain_that_most_texts_bring_goes_first(queue: ChainQueue, prover: Prover) -> None:
-    waiting = [await asked(queue, prover, f"forged {number}") for number in range(20)]
-    buyers = [await asked(queue, prover, "new", genuine=True) for _ in range(2)]
+    waiting = [await ask(queue, prover, f"forged {number}") for number in range(20)]
+    buyers = [await ask(queue, prover, "new", genuine=True) for _ in range(2)]
     await asyncio.sleep(0.05)
     prover.end(2)
     await asyncio.gather(*buyers)
@@ -84,15 +84,15 @@ async def test_the_chain_that_most_texts_bring_goes_first(queue: ChainQueue, pro
 async def test_a_buyer_who_retries_gets_in_while_a_flood_of_new_chains_fills_the_queue(
     queue: ChainQueue, prover: Prover
 ) -> None:
-    flood = [await asked(queue, prover, f"forged {number}") for number in range(WAITING_LIMIT)]
+    flood = [await ask(queue, prover, f"forged {number}") for number in range(WAITING_LIMIT)]
     await asyncio.sleep(0.05)
     with pytest.raises(Retryable) as shed:
-        await (await asked(queue, prover, "new", genuine=True))
+        await (await ask(queue, prover, "new", genuine=True))
     assert shed.value.http_status == 503
     for number in range(200):  # the flood goes on, and its chains are new each time
         with pytest.raises(Retryable):
-            await (await asked(queue, prover, f"later {number}"))
-    retry = await asked(queue, prover, "new", genuine=True)
+            await (await ask(queue, prover, f"later {number}"))
+    retry = await ask(queue, prover, "new", genuine=True)
     prover.end(2)
     await retry
     assert prover.begun[:2] == ["forged 0", "new"]
@@ -102,8 +102,8 @@ async def test_a_buyer_who_retries_gets_in_while_a_flood_of_new_chains_fills_the
 
 
 async def test_a_caller_who_gives_up_ends_no_other_wait(queue: ChainQueue, prover: Prover) -> None:
-    first = await asked(queue, prover, "new", genuine=True)
-    second = await asked(queue, prover, "new", genuine=True)
+    first = await ask(queue, prover, "new", genuine=True)
+    second = await ask(queue, prover, "new", genuine=True)
     await asyncio.sleep(0.05)
     first.cancel()
     prover.end(1)
@@ -117,4 +117,4 @@ async def test_a_proof_that_fails_fails_alone(queue: ChainQueue, prover: Prover)
     with pytest.raises(RuntimeError):
         await queue.prove(("broken",), broken, nothing)
     prover.end(1)
-    await (await asked(queue, prover, "new", genuine=True))
+    await (await ask(queue, prover, "new", genuine=True))
