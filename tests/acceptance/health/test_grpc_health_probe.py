@@ -1,6 +1,6 @@
-"""What Kubernetes and its tools ask: alive, able to serve, draining, without Postgres; with TLS and without.
+"""Health as Kubernetes and its tools ask for it: alive, ready, draining, without Postgres; with TLS and without.
 
-By the real `grpc_health_probe` where it is installed, else by the same protocol with grpcio.
+Uses the real `grpc_health_probe` if it is installed, or else the same protocol with grpcio.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVING, UNREACHABLE, NOT_SERVING = 0, 2, 4  # the probe's exit statuses
 
 @dataclass(frozen=True)
 class Trust:
-    """What a caller needs to speak with a service."""
+    """What a caller needs to call a service."""
 
     ca: Path
     cert: Path
@@ -139,7 +139,7 @@ def test_a_process_serves_and_then_drains(database_url: str, redis_url: str, tmp
         for process in processes:
             process.process.send_signal(signal.SIGTERM)
         for process in processes:
-            # While it drains it cannot be chosen any more, but it is alive: nobody is to kill it.
+            # While it drains it is not ready, but it is alive, so that nobody kills it.
             assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
             assert process.probe("") == SERVING
         for process in processes:
@@ -178,7 +178,7 @@ def test_the_probe_works_over_mutual_tls(service: str, database_url: str, redis_
     }
     with running(service, database_url, redis_url, tmp_path, trust, **settings) as process:
         assert process.becomes(process.full_name, SERVING)
-        # Neither plain text nor a stranger's certificate gets in; the probes' own port needs none.
+        # Plain text and a stranger's certificate are refused; the port for probes needs no certificate.
         process.trust = None
         assert process.probe("") == UNREACHABLE
         stranger = tmp_path / "stranger"
@@ -249,7 +249,7 @@ def test_certificates_outside_the_client_names_may_only_ask_for_health(
 
 
 def _read_served_serial(process: Running, trust: Trust) -> int:
-    """The serial number of the certificate that a new connection is shown."""
+    """The serial number of the certificate that a new connection gets."""
     import ssl
 
     from cryptography import x509

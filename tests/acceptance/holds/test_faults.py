@@ -1,4 +1,4 @@
-"""Redis forgets, lies or is away, and processes die between commit and answer: holds stay exact."""
+"""Redis loses or falsifies its data or does not run, processes die between commit and answer: holds stay exact."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_retry_gets_the_hold_that_a_dead_process_committed(
         stack.state.write_private(faults, json.dumps({"hold.committed": {"action": "kill"}}))
         try:
             async with door as ask, asyncio.timeout(30):
-                for number in itertools.count():  # until one asks the process that dies
+                for number in itertools.count():  # until one call reaches the process that dies
                     user = f"{name}-{number}"
                     unheard = await ask("TakeHold", **drop, user_id=user)
                     if unheard.status != 201:

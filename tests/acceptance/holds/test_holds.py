@@ -1,4 +1,4 @@
-"""Holds as callers meet them, over JSON and over gRPC, with two mint processes."""
+"""Holds as callers see them, over JSON and over gRPC, with two mint processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vyris.client.device import Device
 
 
 async def wait_for_state(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
-    """What GET says, once it says `state`: it may be a second old."""
+    """Poll the drop until it is in `state`, because an answer may be a second old; return that answer."""
     for _ in range(40):
         answer = await ask("GetDrop", **drop)
         if answer.body["state"] == state:

@@ -1,4 +1,4 @@
-"""Limits count what a caller has proven: a store account, a verified mailbox. What he only types counts for nobody."""
+"""Limits count what a caller has proven: a store account, a verified mailbox. They do not count what he only types."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _tiers = itertools.count(1)
 
 @dataclass
 class Suite:
-    """A suite with an identity provider and an App Store of the tests' own."""
+    """A suite with the tests' own identity provider and App Store."""
 
     stack: Stack
     provider: MerchantSigner
@@ -66,7 +66,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 @dataclass
 class Buyers:
-    """Users with tokens of theirs, in a drop of its own."""
+    """Users with tokens, in a drop of their own."""
 
     suite: Suite
     ask: Ask
@@ -146,7 +146,7 @@ async def test_a_verified_mailbox_of_the_bearer_token_counts_once(buyers: Buyers
         refused = await buyers.take("ben", verified_address(spelling))
         assert (refused.status, refused.error) == (409, "LIMIT_REACHED")
     assert (await buyers.pay("ada", verified_address(VICTIM))).status == 201
-    # Counted for the membership too; whom a receipt without a hold names is refused alike.
+    # It also counts for the membership, so a receipt without a hold is refused in the same way.
     for answer in (
         await buyers.take("ben", verified_address(VICTIM)),
         await buyers.pay("ben", verified_address(VICTIM)),

@@ -1,4 +1,4 @@
-"""Buyers at the gateway: many at once, over JSON or native gRPC, who repeat what is retryable."""
+"""Buyers at the gateway: many at once, over JSON or native gRPC, who retry retryable answers."""
 
 from __future__ import annotations
 

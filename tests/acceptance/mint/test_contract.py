@@ -1,4 +1,4 @@
-"""POST /mint and GET /drops as the contract words them, over JSON and native gRPC."""
+"""POST /mint and GET /drops as in the contract, over JSON and native gRPC."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def test_text_that_is_not_utf8_is_invalid_and_reveals_no_parser_error(stac
 
 
 async def test_a_native_call_is_bounded_like_a_body(stack: Stack) -> None:
-    """Also where most of it is a field that nobody knows."""
+    """Even if most of it is an unknown field."""
     unknown_field = b"\xba\x3e" + varint(65_536) + bytes(65_536)  # number 999, length-delimited
     request = mint_pb2.MintRequest(receipt_data="r", user_id="u").SerializeToString() + unknown_field
     async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:

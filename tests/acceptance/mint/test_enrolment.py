@@ -70,7 +70,7 @@ async def test_without_a_proof_nothing_is_written(gateway: httpx.AsyncClient, da
     before = await count_rows(database)
     assert "key of the device is required" in await refusal(gateway, body, {})
     assert await count_rows(database) == before
-    # The receipt is still anybody's: nothing was entered.
+    # Anybody can still mint with the receipt: nothing was entered.
     answer = await gateway.post("/mint", json={"receipt_data": body["receipt_data"], "user_id": "ben"})
     assert (answer.status_code, answer.json()["replayed"]) == (201, False)
 
@@ -110,7 +110,7 @@ async def test_the_same_bytes_sent_again_are_a_replay_and_so_is_a_new_proof(
     headers = proof_headers(body, device.key, address(stack))
     first, again = [await gateway.post("/mint", json=body, headers=headers) for _ in range(2)]
     fresh = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key, address(stack)))
-    # A year later the same bytes carry an old proof, which enrols nothing any more.
+    # A year later the proof in the same bytes is too old to enrol a device.
     old = proof_headers(body, device.key, address(stack), issued_at_s=int(time.time()) - 31_536_000)
     late = await gateway.post("/mint", json=body, headers=old)
     assert [answer.status_code for answer in (first, again, fresh, late)] == [201] * 4

@@ -86,7 +86,7 @@ async def test_no_buyer_is_refused_while_a_slot_is_unclaimed(stack: Stack, make_
         answers = await sell_out(send, drop)
     first_refusal = min(answer.at_s for answer in answers if answer.status == 410)
     last_sale = max(answer.at_s for answer in answers if answer.status == 201)
-    # Answers of the last batch may overtake each other on their way, never by more than their way.
+    # Answers of the last batch may overtake each other on the network.
     assert last_sale - first_refusal < 1.0
 
 

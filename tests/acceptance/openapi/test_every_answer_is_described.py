@@ -23,7 +23,7 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# More of them find more: EXAMPLES=500 for a long look.
+# More examples find more: EXAMPLES=500 for a long run.
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 LIMIT_S = 140 + 10 * EXAMPLES
 
@@ -43,7 +43,7 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
         "--continue-on-failure",
         "--no-color",
     ]
-    # In a folder of its own: it leaves a cache, and reads what settings lie there.
+    # In a folder of its own, because it leaves a cache and reads settings there.
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     said = finished.stdout + finished.stderr
     assert finished.returncode == 0, said
@@ -51,7 +51,7 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
     generated = re.search(r"(\d+) generated", said)
     assert tested, said
     assert generated, said
-    # All but the one at which it fetched the document.
+    # All but the one from which it fetched the document.
     assert int(tested[1]) == len(_operations(stack)) - 1
     assert int(generated[1]) > 10 * int(tested[1])
 

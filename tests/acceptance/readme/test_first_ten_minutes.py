@@ -1,4 +1,4 @@
-"""The README's commands, pasted one after the other as they stand, against a running suite."""
+"""The README's commands, pasted one after the other without a change, against a running suite."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks_of_first_ten_minutes() -> list[str]:
 
 @pytest.fixture(scope="module")
 def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Everything that the commands print, run in one shell with the stack's ports in place of the default ones."""
+    """Run the commands in one shell, with the stack's ports in place of the default ones; return their output."""
     blocks = blocks_of_first_ten_minutes()
     assert len(blocks) >= 6
     script = "set -eu\n" + "\n".join(blocks)

@@ -1,4 +1,4 @@
-"""What a proven purchase gets through the gateway, and what a refund takes away again."""
+"""What a proven purchase gets through the gateway, and what a refund undoes."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_a_sandbox_purchase_mints_from_its_own_supply(
         uuid.UUID(minted.json()["membership"]["id"]),
     )
     assert environment == "sandbox"
-    # Marked wherever it is seen, and only there: production's answers keep their form.
+    # Each answer marks it; answers about production keep their form.
     membership = minted.json()["membership"]
     assert membership.pop("environment") == "sandbox"
     assert membership.keys() == {"id", "tier", "year", "sequence_num", "pass_serial"}
@@ -317,7 +317,7 @@ async def test_a_refund_of_a_product_that_is_not_listed_yet_is_remembered(
         assert (await notify_app_store(gateway, store.notification(event, coins))).status_code == 200
     state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '920001'")
     assert state == "REFUNDED"
-    # Listed from now on, under the same purchase: what minted before this was mended.
+    # Now the product is listed, under the same purchase: an earlier version let it mint.
     listed = store.transaction(user, transactionId="920001")
     assert read_refusal(await mint(gateway, listed, user)) == (422, "INVALID_RECEIPT")
 

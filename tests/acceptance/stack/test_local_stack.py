@@ -1,4 +1,4 @@
-"""The local stack as a person at a terminal meets it."""
+"""The local stack as a person at a terminal uses it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Terminal:
         self._reader.start()
 
     def wait_for(self, text: str) -> str:
-        """Everything printed, once `text` is among it."""
+        """Wait until `text` is printed; return all output."""
         deadline = time.monotonic() + START_LIMIT_S
         while text not in self.printed:
             assert self._process.poll() is None, f"it ended: {self.printed}"
@@ -52,7 +52,7 @@ class Terminal:
         return self.printed
 
     def press_ctrl_c(self, *, wait: bool = True) -> int | None:
-        """Interrupt the whole foreground group, as a terminal does; the exit status."""
+        """Interrupt the whole foreground group, as a terminal does; return the exit status."""
         os.killpg(self._process.pid, signal.SIGINT)
         return self._process.wait(START_LIMIT_S) if wait else None
 
@@ -63,7 +63,7 @@ class Terminal:
 
     @property
     def printed(self) -> str:
-        """What it printed so far."""
+        """The output so far."""
         return self._printed.decode(errors="replace").replace("\r\n", "\n")
 
     def _read(self) -> None:

@@ -24,7 +24,7 @@ async def test_half_open_calls_of_one_address_stop_no_method_of_any_service(stac
     others, strangers = await call_beside(Callers(stack, "half-open", TIER), stack, HALF_OPEN.values(), SECONDS)
     assert others.failures == []
     assert others.mints_ms
-    # Nearly all of the places that there are, as many as a slow machine lets them begin in time.
+    # Nearly all places, as many as a slow machine can fill in time.
     assert min(one["most_held"] for one in strangers) > 1_000
 
 

@@ -1,4 +1,4 @@
-"""With an identity provider configured, a user_id is believed with a token alone: JSON and gRPC alike, every call."""
+"""With an identity provider, every call needs a token for its user_id, over JSON and gRPC."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_every_call_that_names_a_user_needs_his_token(suite: Suite, method: Meth
 def test_calls_with_the_token_work_as_without_a_provider(suite: Suite) -> None:
     assert suite.post("/issue-pass", suite.body("IssuePass", "ada"), suite.token("ada")).status_code == 200
     assert suite.post("/mint", suite.body("Mint", "eve"), suite.token("eve")).status_code == 201
-    # Another's token does not open a membership, nor does naming its owner.
+    # Neither another user's token nor the owner's name opens a membership.
     assert suite.post("/issue-pass", suite.body("IssuePass", "eve"), suite.token("eve")).status_code == 401
     assert suite.post("/issue-pass", suite.body("IssuePass", "ada"), suite.token("eve")).status_code == 401
 

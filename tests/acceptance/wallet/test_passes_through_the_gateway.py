@@ -1,4 +1,4 @@
-"""Passes as phones meet them: over HTTP, through Envoy, with the statuses that Apple prescribes."""
+"""Passes as phones get them: over HTTP, through Envoy, with the statuses that Apple prescribes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An erased person is nowhere; what the drop and the till need is still there."""
+"""An erased person is nowhere; the rows that the drop and the ledger need are still there."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
     assert await connection.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user.erase'") == 1
     assert await connection.fetchval("SELECT count(*) FROM membership_events WHERE kind = 'revoked'") == 1
 
-    # The number is not sold again, the receipt is known for ever, and Ben keeps his membership.
+    # The number is not sold again, the receipt never mints again, and Ben keeps his membership.
     assert await mint.slots() == 1
     for user in (ADA, "eve"):
         with pytest.raises((ReceiptUsed, InvalidReceipt)):
@@ -106,7 +106,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
 
 
 async def live_a_life(connection: asyncpg.Connection, ada: uuid.UUID, ben: uuid.UUID) -> None:
-    """Ada meets Ben, proves, moves to a new phone; an operator writes about her."""
+    """Ada meets Ben, sends proofs and moves to a new phone; an operator writes about her."""
     await connection.execute(
         "INSERT INTO devices (membership_id, device_id, public_key, thumbprint, retired_at) "
         "VALUES ($1, 'ada-phone-1', '{}', $2, now())",
@@ -140,7 +140,7 @@ async def live_a_life(connection: asyncpg.Connection, ada: uuid.UUID, ben: uuid.
 
 
 async def let_wallet_forget(connection: asyncpg.Connection, database_url: str) -> None:
-    """What wallet does within a day."""
+    """Do what wallet does within a day."""
     settings = PostgresSettings(database_url=database_url)
     async with Database.open(settings, "test") as database:
         await EventFollower(database).follow()
@@ -169,7 +169,7 @@ async def test_encounters_of_an_erased_member_stay_and_lead_to_no_device(
 
 
 async def test_an_erasure_keeps_audit_details_that_name_nobody(make_mint: MintMaker, database_url: str) -> None:
-    """A user whose id is a number, or a word that others use: no other row and no id changes."""
+    """If a user's id is a number or a common word, no other row and no other id changes."""
     mint = await make_mint(capacity=3)
     seven, _ = await mint.mint("a receipt", "7", device=DEVICE)
     ben, _ = await mint.mint("ben's receipt", "ben")
@@ -221,7 +221,7 @@ async def test_a_revocation_with_the_reason_erased_is_not_an_erasure(make_mint: 
 
 
 async def test_an_erasure_waits_for_a_move_in_flight(make_mint: MintMaker, database_url: str) -> None:
-    """Reforge holds its lock on the membership while it writes; the erasure takes what it wrote."""
+    """Reforge holds its lock on the membership while it writes; the erasure also removes those rows."""
     mint = await make_mint(capacity=1)
     membership, _ = await mint.mint("ada's receipt", ADA)
     identity = uuid.UUID(membership.id)

@@ -22,7 +22,7 @@ from vyris.errors import InvalidReceipt, SoldOut
 
 
 async def vyris(database_url: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, output and what was said beside it."""
+    """Exit status, stdout and stderr."""
     environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(folder / "state"), "COLUMNS": "250"}
     result = await asyncio.to_thread(CliRunner().invoke, app, ["receipts", *arguments], env=environment)
     return result.exit_code, result.stdout, result.stderr
@@ -62,7 +62,7 @@ async def test_a_paid_receipt_without_a_membership_is_exported_and_never_mints(
     export = tmp_path / "due.csv"
     export.write_text(out)
 
-    # Exported a second time there is nothing new; the list still shows them.
+    # A second export has nothing new; the list still shows the receipts.
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
     assert list(csv.DictReader(io.StringIO(out))) == []
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due")
@@ -102,7 +102,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     purchases = [f"p{number}" for number in range(40)]
     await sold_out(mint, *purchases)
     await mint.resize(40)
-    await asyncio.sleep(1)  # SOLD_OUT may be said for a second.
+    await asyncio.sleep(1)  # SOLD_OUT may be answered for a second.
     desk = RefundDesk(mint.database, Actor("operator", "by command"))
     answers = await asyncio.gather(
         *(mint_of(mint, purchase) for purchase in purchases),
@@ -184,7 +184,7 @@ async def test_a_list_that_a_spreadsheet_saved_is_taken(
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
     assert (status, "Marked 4 receipts" in err) == (0, True), err
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}
-    # Sent again it changes nothing, and each line says why.
+    # The same file again changes nothing, and each line says why.
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
     assert (status, err.count("REFUNDED already")) == (1, 5)
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}

@@ -66,12 +66,12 @@ READS = {
     "pass inspect",
     "pass preview",
 }
-# They touch nothing but the local stack's processes and the files of this machine.
+# They only touch the local stack's processes and the files of this machine.
 LOCAL = {"run", "up", "down", "status", "logs", "dev device-key", "dev proof", "dev encounter-token", "dev mail"}
 
 
 def commands(group: object = None, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command of `vyris`, by its words."""
+    """Every command of `vyris`, by its name."""
     group = group or typer.main.get_command(app)
     context = typer.Context(group)  # type: ignore[arg-type]
     for name in group.list_commands(context):  # type: ignore[attr-defined]
@@ -238,7 +238,7 @@ async def test_the_name_in_the_environment_can_be_forged_and_the_login_cannot(ru
 
 async def test_migrations_of_a_database_in_use_are_audited(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    # As after every migration that this tree has: a database without a drop has no entry.
+    # As after all migrations of this tree: a database without a drop has no entry.
     assert await connection.fetchval("SELECT count(*) FROM audit_log") == 0
     await connection.execute("INSERT INTO drops (tier, year, capacity) VALUES ('genesis', '2025', 1)")
     newest = max(MIGRATIONS.glob("*.sql"))

@@ -40,7 +40,7 @@ ANSWERS: dict[str, Any] = {
 
 
 class Peer(grpc.GenericRpcHandler):
-    """Fails each call as often as `plan` has something, then succeeds; remembers what was sent."""
+    """Fails one call for each entry of `plan`, then succeeds; records the requests."""
 
     def __init__(self) -> None:
         self.plan: list[Callable[[grpc.ServicerContext], None]] = []
@@ -260,7 +260,7 @@ async def test_many_calls_share_one_client(peer: Peer, async_client: AsyncClient
 
 @pytest.fixture
 def tls_peer(peer: Peer, tmp_path: Path) -> Iterator[tuple[Peer, Tls]]:
-    """Also listens with TLS, and asks for a certificate of the caller."""
+    """Also listens with TLS, and asks for the caller's certificate."""
     authority = Authority(tmp_path)
     certificate, key = (path.read_bytes() for path in authority.issue("peer", "localhost"))
     mine, my_key = (path.read_bytes() for path in authority.issue("caller", "caller"))

@@ -18,7 +18,7 @@ METHOD = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_b
 
 @dataclass
 class Phones:
-    """Ada's device signs tokens, Ben's proves calls."""
+    """Ada's device signs tokens, Ben's device proves calls."""
 
     ada: Signer
     ben: Signer

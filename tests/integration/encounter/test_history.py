@@ -42,7 +42,7 @@ async def test_pages_hold_every_encounter_of_both_sides_once_newest_first(
         token = page.next_page_token
         if not token:
             break
-        # What is new does not disturb the walk to what is old.
+        # New encounters do not disturb a walk to older ones.
         await clients[1].verify(signer.token())
     assert [len(page) for page in pages] == [7, 7, 7, 4]
     assert [encounter.id for page in pages for encounter in page] == [encounter.id for encounter in reversed(recorded)]

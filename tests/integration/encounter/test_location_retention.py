@@ -1,4 +1,4 @@
-"""Where members met is forgotten after the retention, that they met is not."""
+"""Locations of encounters are removed after the retention; the encounters stay."""
 
 from __future__ import annotations
 

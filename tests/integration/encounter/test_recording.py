@@ -1,4 +1,4 @@
-"""Batches: one bad item does not spoil the others, and what could not be finished may be sent again."""
+"""Batches: one bad row does not harm the others, and an unfinished encounter may be sent again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def outcome(recorder: Recorder, item: ProvenMeeting, deadline_s: float = D
 
 
 async def test_a_row_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
-    # Such a jti never passes the token's reading; should a form slip through one day, it must not fail its neighbours.
+    # The parser refuses such a jti. If it ever lets one pass, the row must not fail its neighbours.
     items = [proven(pair, f"good-{number}") for number in range(20)]
     items[7] = items[7]._replace(meeting=items[7].meeting._replace(jti="bad\x00"))
     first = asyncio.create_task(outcome(recorder, proven(pair, "first")))

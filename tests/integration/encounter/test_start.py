@@ -1,4 +1,4 @@
-"""How an encounter process starts, and when it refuses to."""
+"""How an encounter process starts, and when it refuses to start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 def run_encounter(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A process that does not come to serve."""
+    """Run a process that refuses to start; return its result."""
     return subprocess.run(
         [sys.executable, "-m", "services.encounter"],
         env=environment(NOWHERE, folder / "state", **settings),

@@ -1,4 +1,4 @@
-"""What a JSON caller gets when all goes well."""
+"""The answers to a JSON caller in case of success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one caller, one address and one door may hold."""
+"""The limits of one caller, one address and one door."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WATCH = "/grpc.health.v1.Health/Watch"
 
 @contextlib.asynccontextmanager
 async def _strangers(gateway: Gateway, path: str, count: int, message: bytes | None = None) -> AsyncIterator[Seen]:
-    """So many native calls of another address on one connection."""
+    """Keep `count` native calls of another address open on one connection."""
     seen = Seen()
     transport, _ = await asyncio.get_running_loop().create_connection(
         lambda: Native(seen, path, count, message),
@@ -45,7 +45,7 @@ async def _strangers(gateway: Gateway, path: str, count: int, message: bytes | N
 
 
 async def _connections(port: int, count: int, kept: int) -> list[asyncio.StreamWriter]:
-    """Open so many; those that stay open, which must be `kept`."""
+    """Open `count` connections; return those that stay open, which must be `kept`."""
     opened = [await asyncio.open_connection("127.0.0.1", port, local_addr=(STRANGER, 0)) for _ in range(count)]
     reads = [asyncio.ensure_future(reader.read(1)) for reader, _ in opened]
     try:
@@ -147,7 +147,7 @@ async def test_one_address_has_a_limit_of_connections(
             writer.close()
         await asyncio.sleep(0.1)
         opened += await _connections(settings.gateway_port, 4, kept=2)
-        # The silent ones are ended; then there is room again.
+        # The silent ones are closed; then there is room again.
         await asyncio.sleep(2)
         opened += await _connections(settings.gateway_port, 8, kept=6)
         async with httpx.AsyncClient(base_url=gateway.admin) as admin:

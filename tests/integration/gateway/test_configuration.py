@@ -1,4 +1,4 @@
-"""Envoy itself accepts what is generated, for every kind of settings, and the edge is as it should be."""
+"""Envoy accepts the generated configuration for every kind of settings, and the edge is configured as an edge."""
 
 from __future__ import annotations
 

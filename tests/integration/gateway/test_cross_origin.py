@@ -62,7 +62,7 @@ def _assert_readable(answer: httpx.Response, origin: str = LISTED) -> None:
 
 def _assert_unreadable(answer: httpx.Response) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control-")]
-    # Else a cache would hand this answer to a page that may read it.
+    # Otherwise a cache would give this answer to a page that may read it.
     assert answer.headers["vary"] == "accept, origin"
 
 
@@ -139,7 +139,7 @@ async def test_a_page_can_read_the_refusal_of_a_gateway_without_memory(
     settings = settings.model_copy(update={"gateway_max_heap_bytes": 1})
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         async with asyncio.timeout(10):
-            # It looks at its memory every quarter of a second.
+            # It checks its memory every quarter of a second.
             while True:
                 with suppress(httpx.ConnectError):
                     answer = await client.post("/mint", json={}, headers=_origin(LISTED))

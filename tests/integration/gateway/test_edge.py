@@ -1,4 +1,4 @@
-"""What the gateway does as an edge proxy: who may look inside, what is written down, how it stops."""
+"""The gateway as an edge proxy: its admin interface, its logs, its limits, and how it stops."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_replicas_are_found_by_name_and_by_list(services: Services, tmp_pa
     settings = make_settings(tmp_path, services, mint_address=f"localhost:{ports['mint']}", wallet_address=two)
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         assert (await client.post("/mint", json={})).status_code == 201
-        # One of two replicas is down: nobody notices.
+        # One of two replicas is down: no caller notices.
         statuses = [(await client.post("/issue-pass", json={})).status_code for _ in range(20)]
         assert statuses == [200] * 20
 

@@ -1,4 +1,4 @@
-"""The native listener: calls pass through as they are, by service name."""
+"""The native listener: calls pass unchanged, by service name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What HTTP lets a server ignore makes no difference; what cannot be served is refused in three keys."""
+"""Headers that HTTP lets a server ignore change nothing; unservable requests get an error with three keys."""
 
 from __future__ import annotations
 

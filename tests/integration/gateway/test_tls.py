@@ -1,4 +1,4 @@
-"""TLS towards callers and mutual TLS towards the services, with certificates that are replaced while running."""
+"""TLS to callers and mutual TLS to the services, with certificates that are replaced while the gateway runs."""
 
 from __future__ import annotations
 

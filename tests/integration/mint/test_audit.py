@@ -1,4 +1,4 @@
-"""The audit sees what must never be."""
+"""The audit finds violations of the rules."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CLAIMS = 5
 
 
 async def _claims(server_url: str, capacity: int) -> list[ClaimCost]:
-    """Some claims of a drop in a database of its own: the planner sees that drop's size and nothing else."""
+    """Some claims of a drop in its own database, so that the planner sees only that drop's size."""
     async with fresh_database(server_url) as url:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
         try:

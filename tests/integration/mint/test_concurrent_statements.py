@@ -1,4 +1,4 @@
-"""Receipts are entered and claimed in one statement, with the bouncer asked beside it: what goes wrong in between."""
+"""One statement enters receipts and claims, and the bouncer is asked in parallel: failures in between."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_receipts_are_in_the_ledger_even_where_the_claim_fails(make_mint: 
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute("ALTER TABLE contacts RENAME TO elsewhere")
-        for _ in range(2):  # one that is minted in one statement, and the next
+        for _ in range(2):  # one receipt minted by one statement, and the next one
             *failed, replayed = await asyncio.gather(
                 *(mint.mint(receipt) for receipt in ("r0", "r1", "r2", "before")), return_exceptions=True
             )
@@ -105,14 +105,14 @@ async def test_slots_that_were_asked_for_replays_go_back(make_mint: MintMaker) -
     async def all_back() -> bool:
         return await mint.bouncer.read(mint.count_key) == 7
 
-    for _ in range(3):  # the second asks for slots that it does not need, and the third does not ask
+    for _ in range(3):  # the second asks for slots without need, and the third does not ask
         await asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)))
         await eventually(all_back)
 
 
 @asynccontextmanager
 async def ledger_locked(database_url: str) -> AsyncIterator[None]:
-    """The ledger has to be waited for."""
+    """The statement has to wait for the ledger."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():

@@ -41,5 +41,5 @@ async def test_a_key_of_another_type_is_put_right(make_mint: MintMaker, redis_ur
 async def test_the_operators_view_survives_garbage_in_redis(make_mint: MintMaker, redis_url: str) -> None:
     mint = await make_mint(5)
     async with redis.from_url(redis_url) as client:
-        await client.set("{drop:of-nobody:2030}", "many")  # no recount corrects it meanwhile
+        await client.set("{drop:of-nobody:2030}", "many")  # no recount may correct it during the test
     assert await mint.bouncer.read("{drop:of-nobody:2030}") is None

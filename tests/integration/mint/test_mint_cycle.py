@@ -1,4 +1,4 @@
-"""The mint cycle on real Postgres and Valkey: who gets a membership, and what the ledger says."""
+"""The mint cycle on real Postgres and Valkey: who gets a membership, and the state of the ledger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_receipt_becomes_one_membership_and_replays_it(make_mint: MintMa
 async def test_a_receipt_that_cannot_even_be_entered_fails_alone(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     answers = await outcomes(*(mint.mint(f"r{n}", "nul \x00" if n == 2 else "buyer") for n in range(4)))
-    assert isinstance(answers[2], InvalidReceipt)  # no retry can mend it
+    assert isinstance(answers[2], InvalidReceipt)  # no retry can fix it
     assert sum(isinstance(answer, tuple) for answer in answers) == 3
     assert await mint.ledger() == {"FULFILLED": 3}
     assert await mint.bouncer.read(mint.count_key) == await mint.slots() == 2
@@ -202,7 +202,7 @@ async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_
     assert await mint.ledger() == {"FAILED POISONED": 1}
     due = await RefundDesk(mint.database, Actor("operator", "by command")).due()
     assert [row["reason"] for row in due] == ["POISONED"]
-    # What was wrong is mended: the buyer gets the membership after all.
+    # The cause is fixed: the buyer gets the membership after all.
     assert (await mint.mint("r", email="buyer@example.org"))[1] is False
     assert await mint.ledger() == {"FULFILLED": 1}
 
@@ -210,7 +210,7 @@ async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_
 async def test_a_receipt_before_the_opening_is_recorded_and_mints_after_it(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3, opens_at=datetime.now(UTC) + timedelta(hours=1))
     desk = RefundDesk(mint.database, Actor("test", "by command"))
-    for _ in range(2):  # the second time without the one statement for what is new
+    for _ in range(2):  # the first time it is new, the second time it is in the ledger
         with pytest.raises(DropNotOpen) as answer:
             await mint.mint("r")
         assert answer.value.retryable
@@ -297,7 +297,7 @@ async def test_a_failed_receipt_mints_once_there_are_slots_again(make_mint: Mint
     with pytest.raises(SoldOut):
         await mint.mint("r")
     await mint.resize(1)
-    await asyncio.sleep(0.6)  # as long as a sold-out drop is remembered
+    await asyncio.sleep(0.6)  # as long as "sold out" is cached
     assert (await mint.mint("r"))[0].sequence_num == 1
 
 
@@ -322,7 +322,7 @@ async def test_email_and_device_are_written_by_the_mint_that_fulfils_and_by_no_r
 
 
 async def enter_pending(mint: Mint, receipt: str) -> None:
-    """Leave a receipt as a process that died after step 1 would."""
+    """Leave a receipt like a process that died after step 1."""
     entered = order(receipt)
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "

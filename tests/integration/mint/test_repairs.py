@@ -1,4 +1,4 @@
-"""Repair without hands: the recount and the reaper."""
+"""Automatic repairs: the recount and the reaper."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: Mi
     await insert_pending(mint, "old", age_s=7_200)
     reaper = Reaper(mint.database, grace_s=60)
     assert not await reaper.once()
-    await insert_pending(mint, "late", age_s=100)  # visible after it was looked for, but soon after
+    await insert_pending(mint, "late", age_s=100)  # visible soon after the reaper has looked for it
     await insert_pending(mint, "unheard of", age_s=3_600)
     assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 2, "PENDING": 1}
@@ -127,7 +127,7 @@ async def test_receipts_left_pending_for_a_month_are_reaped(make_mint: MintMaker
         rounds += 1
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
     assert rounds < 12, "a stretch at a time"
-    # Later looks are short again.
+    # Later rounds read short ranges again.
     await insert_pending(mint, "from another time", age_s=month_s)
     reaper._look_again_at_s = 0.0
     assert not await reaper.once()
@@ -158,5 +158,5 @@ async def test_a_week_too_large_for_one_statement_is_read_in_parts(make_mint: Mi
     rounds = 1
     while await reaper.once():
         rounds += 1
-    assert 3 <= rounds <= 5  # a stretch that was read in time is followed by one twice as long
+    assert 3 <= rounds <= 5  # after a range that was read in time comes one twice as long
     assert await mint.ledger() == {"FAILED ABANDONED": 4}

@@ -1,4 +1,4 @@
-"""A Redis that hangs costs its time limit, and nobody is given another call's answer."""
+"""A Redis that hangs costs its time limit, and no call gets the answer of another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_a_late_answer_of_redis_is_given_to_nobody(redis_url: str) -> None
             asked_at_s = time.monotonic()
             assert await bouncer.take(KEY, 3) is None
             assert time.monotonic() - asked_at_s < HANGS_MS / 2_000
-            left = await client.get(KEY)  # once Redis is awake again: with or without what was asked of it meanwhile
+            left = await client.get(KEY)  # once Redis answers again: with or without the requests sent meanwhile
             assert left in {b"4", b"1"}
             assert await bouncer.read(KEY) == int(left)
     finally:

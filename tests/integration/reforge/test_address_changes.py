@@ -1,4 +1,4 @@
-"""A device can ask for another address, and no more: the new address confirms, the old one refuses or takes back."""
+"""A device can only ask for another address: the new address confirms, the old one refuses or undoes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def new_address() -> str:
 
 
 async def make_confirmed_change(world: World, member: str, device: Device) -> str:
-    """A change of address that a device asked for and the new address confirmed; the new address."""
+    """Let a device ask for another address and the new address confirm it; return the new address."""
     email = new_address()
     await world.change_email(member, email, device)
     assert await world.press("confirm", token_in(await world.mail_to(email, "confirm"))) == 200
@@ -106,10 +106,10 @@ async def test_a_move_from_a_recent_address_can_be_undone_for_as_long_as_the_add
     member = await reforge.member(owner)
     email = await make_confirmed_change(reforge, member, owner)
     await reforge.hours_pass(member, 72)
-    await reforge.hours_pass(member, 60)  # of the 72 in which the change can be taken back
+    await reforge.hours_pass(member, 60)  # of the 72 in which the change can be undone
     await reforge.init(member, thief, old="A")
     await reforge.confirm(token_in(await reforge.mail_to(email, "confirm", beyond=1)))
-    await reforge.hours_pass(member, 23)  # the change alone could be taken back no longer
+    await reforge.hours_pass(member, 23)  # the time to undo only the change is over
     token = token_in(await reforge.mail_with(member, "refuse", beyond=2), "refuse")
     assert await reforge.press("refuse", token) == 200
     assert (await reforge.active(member), await reforge.address_on_file(member)) == (["A"], reforge.address(member))
@@ -143,7 +143,7 @@ async def test_undoing_a_move_undoes_the_address_changes_that_followed(reforge: 
     member = await reforge.member(owner)
     reforge_id = await reforge.move(member, owner, thief)
     applied = await make_confirmed_change(reforge, member, thief)
-    # As a version before applied it: at once.
+    # As an earlier version applied it: at once.
     await reforge.database.execute(
         "UPDATE email_changes SET effective_at = now(), applied_at = clock_timestamp() WHERE new_email = $1", applied
     )

@@ -1,4 +1,4 @@
-"""A device that never learned of a request can list, refuse and undo by its membership, in the contract's order."""
+"""A device that did not make a request can list, refuse and undo by its membership, in the contract's order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_after_the_undo_time_the_previous_device_sees_and_undoes_nothing(r
 
 
 async def test_a_refusal_by_a_device_binds_the_mailbox_for_a_while(reforge: World) -> None:
-    """Otherwise a mailbox's thief asks again at once, and has the membership most of the time."""
+    """Otherwise a thief of the mailbox asks again at once, and has the membership most of the time."""
     owner = Device("A")
     member = await reforge.member(owner)
     await reforge.move(member, owner, Device("T"))
@@ -121,7 +121,7 @@ async def test_a_call_names_one_thing(reforge: World) -> None:
 
 
 # Order of checks (the contract): shape 422, membership 404, owner and revocation 401, proof 401, what belongs to it
-# 404, state 409 or 410. Each call has everything wrong from one step on.
+# 404, state 409 or 410. In each call everything is wrong from one step on.
 
 
 def calls(member: str, user: str = "ada") -> dict[str, Any]:
@@ -158,7 +158,7 @@ async def test_a_revoked_membership_comes_before_the_proof_and_what_belongs_to_i
 
 @pytest.mark.parametrize("method", ["ChangeEmail", "InitReforge"])
 async def test_another_user_comes_before_the_proof_and_what_belongs_to_it(reforge: World, method: str) -> None:
-    """So nobody learns a device's name by guessing."""
+    """So nobody finds a device's name by guessing."""
     member = await reforge.member(Device("A"))
     for device in (Device("x"), None):
         with pytest.raises(Unauthorized, match="another user"):
@@ -204,7 +204,7 @@ async def test_mailbox_and_operator_together_overrule_the_device_for_a_while(ref
         with pytest.raises(Unauthorized, match="Support"):
             await reforge.proven("UndoReforge", reforge_pb2.UndoReforgeRequest(**names), stolen)
     assert await reforge.active(member) == ["B"]
-    # The device that the mailbox has chosen since speaks as any other.
+    # The device that the mailbox has chosen since has the same rights as any other.
     assert (await reforge.change_email(member, "next@mail.example", ours)).status == "PENDING"
 
 
@@ -233,7 +233,7 @@ async def test_a_refusal_by_a_device_does_not_bind_a_mailbox_that_an_operator_se
 
 
 async def test_an_operator_alone_overrules_nobody(reforge: World) -> None:
-    """Where no mailbox had the time to refuse, the device keeps its say."""
+    """If no mailbox had time to refuse, the device can still refuse."""
     for address, delay_h in ((None, 72), ("auto", 0)):
         device, thief = Device("A"), Device("T")
         member = await reforge.member(device, email_address=address)

@@ -16,7 +16,7 @@ from tests.stand_ins.reforge_service import Device, Process, World, text_of, tok
 
 @pytest.fixture
 async def own_world(database_template: Stack, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """A process whose mail server a test may break."""
+    """A process whose mail server a test can break."""
     async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as running:
         yield running
 
@@ -68,7 +68,7 @@ async def test_a_mail_sent_twice_has_one_message_id(own_world: World) -> None:
     await own_world.init(member, Device("B"))
     first = await own_world.mail_with(member, "confirm")
     while await own_world.database.fetchval("SELECT count(*) FROM mail_outbox WHERE sent_at IS NULL"):
-        await asyncio.sleep(0.02)  # it arrived; now it is marked, too
+        await asyncio.sleep(0.02)  # it arrived; now it is marked as sent, too
     # As after a kill between sending and marking.
     await own_world.database.execute("UPDATE mail_outbox SET sent_at = NULL, due_at = now()")
     await asyncio.to_thread(own_world.mailbox.wait_for, own_world.address(member), 2)

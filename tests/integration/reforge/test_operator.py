@@ -1,4 +1,4 @@
-"""What an operator changes, reforge changes for him: the owner's link to stop it works, and the mail says who asked."""
+"""Reforge makes an operator's change: the owner's link to stop it works, and the mail says who asked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASON = "case 45, confirmed by B"
 
 
 def set_email(world: World, member: str, address: str, **environment: str) -> Done:
-    """As the runbook has it: the operator has no key of reforge's."""
+    """As in the runbook: the operator has no key of reforge."""
     given = {"REFORGE_ADDRESS": f"127.0.0.1:{world.process.port}", "LOGNAME": "ada", **environment}
     [done] = vyris([("membership", "set-email", member, address, "--reason", REASON)], given)
     return done

@@ -1,4 +1,4 @@
-"""The pages' methods over gRPC: what they show, what they do, and which status they name."""
+"""The pages' methods over gRPC: what they show, what they do, and their status."""
 
 from __future__ import annotations
 

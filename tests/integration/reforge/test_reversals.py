@@ -1,4 +1,4 @@
-"""Saying no, taking back, and where the owner can be reached."""
+"""Refuse a move, undo a move, and change the owner's address."""
 
 from __future__ import annotations
 

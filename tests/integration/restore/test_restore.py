@@ -1,4 +1,4 @@
-"""The restore of docs/operations.md by its steps: to the moment before a mistake, with all promised by then."""
+"""The restore of docs/operations.md, step by step: to the moment before a mistake, with every promise made by then."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def run(stack: Stack, *arguments: str) -> str:
-    """A module of the suite, with the settings of the stack."""
+    """Run a module of the suite with the settings of the stack."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, env=dict(stack.service_environment), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ class Till:
 
 
 async def mistake(stack: Stack) -> None:
-    """What a hand in the database can do."""
+    """Delete all memberships, as a mistake in the database could."""
     connection = await asyncpg.connect(stack.database_url)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("DELETE FROM memberships; DELETE FROM receipt_ledger; DELETE FROM contacts")
@@ -108,12 +108,12 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     await mistake(sale)
     await archive.keep_up()
 
-    # 1 and 2: nobody is answered from two histories.
+    # 1 and 2: no caller gets answers from two histories.
     await asyncio.to_thread(sale.stop_process, "mint")
     await archive.restore(moment)
     # 3
     await asyncio.to_thread(run, sale, "schema", "migrate")
-    # 4: Redis has a count of the history that is gone, whichever its last recount wrote.
+    # 4: Redis still has a count of the lost history.
     drop = await _drop(sale)
     async with redis.from_url(sale.redis_url) as counts:
         await counts.set(count_key(drop.tier, drop.year, drop.environment), STALE_COUNT)
@@ -128,7 +128,7 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     assert (shown["live_memberships"], shown["slots_counted"]) == (60, CAPACITY - 60)
     audited = await _read_audit(sale)
     assert (audited["vyris_memberships_over_capacity"], audited["vyris_slots_unaccounted"]) == (0, 0)
-    # 6: known receipts replay, to the letter; those of the lost minutes are sent again and mint.
+    # 6: known receipts replay exactly; those of the lost minutes are sent again and mint.
     till.history = kept
     for old, new in zip(answers, await till.mint(before_backup + after_backup), strict=True):
         assert new.replayed
@@ -157,7 +157,7 @@ async def _drop(stack: Stack) -> Drop:
 
 
 async def _read_audit(stack: Stack) -> dict[str, float]:
-    """What mint's audit of the rules says, by metric."""
+    """The result of mint's audit, by metric."""
     url = f"http://127.0.0.1:{stack.listens['mint_metrics']}/metrics"
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(40):
         while True:

@@ -1,4 +1,4 @@
-"""Two `make` in one clone install one after the other."""
+"""Two runs of `make` in one clone install one after the other."""
 
 from __future__ import annotations
 

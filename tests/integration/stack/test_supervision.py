@@ -1,4 +1,4 @@
-"""Processes under the supervisor: they come back, and they never outlive it."""
+"""Processes under the supervisor: they are restarted, and they never outlive it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stack.local import DATABASES, Stack
 from stack.refusal import StackRefused
 from tests.leftovers import wait_until_none_is_left
 
-# What a folder may be called, and shells, configuration files and URLs stumble over.
+# Allowed folder names that shells, configuration files and URLs may misread.
 AWKWARD_NAME = "100% 'odd' ; folder # name"
 
 

@@ -38,7 +38,7 @@ class ApnsPeer:
     origin: str = ""
     ca: Path = Path()
     received: list[ReceivedPush] = field(default_factory=list)
-    # What to answer for a token; by default all is well.
+    # The answer for a token; by default success.
     answer: Callable[[str], Answer] = lambda _: (200, {})
 
     def tokens(self) -> list[str]:

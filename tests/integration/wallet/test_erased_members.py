@@ -1,4 +1,4 @@
-"""An erased person's pass is void on the phone, and then nothing of the phone is left."""
+"""An erased person's pass becomes void on the phone, and then the phone's data is deleted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def on_a_phone(wallet: WalletClient, membership: SeededMembership) -> tupl
 
 
 async def left(world: World) -> set[str]:
-    """What of the phone is in the database."""
+    """The phone's data in the database."""
     text = await dump_database(world.connection)
     return {name for name in (ADA, LIBRARY, PUSH_TOKEN) if name in text}
 
@@ -132,7 +132,7 @@ async def test_a_phone_that_registers_after_the_erasure_is_notified_and_removed_
 async def test_other_members_phones_stay(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer, housekeeping: Housekeeping
 ) -> None:
-    """Also on a phone that holds passes of two persons, and while a push for the other's pass is owed."""
+    """Also on a phone with passes of two persons, and while a push for the other's pass is due."""
     wallet = pushing_wallet
     ben = await world.mint("ben")
     serial, token = await issue_pass(wallet, ben)

@@ -1,4 +1,4 @@
-"""Who gets which pass."""
+"""Which users get which pass."""
 
 from __future__ import annotations
 

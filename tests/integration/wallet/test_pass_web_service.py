@@ -1,4 +1,4 @@
-"""Apple's PassKit web service, walked through as Wallet does."""
+"""Apple's PassKit web service, called as Wallet calls it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_a_pass_issued_between_the_move_and_its_handling_is_not_voided_by_
     membership = await world.mint()
     old_serial, old_token = await issue_pass(wallet, membership)
     await world.move(membership)
-    new_serial, new_token = await issue_pass(wallet, membership)  # at once, whether or not the follower was here
+    new_serial, new_token = await issue_pass(wallet, membership)  # at once, before or after the follower's round
     await wait_until(lambda: is_voided(wallet, old_serial, old_token))
     assert not await is_voided(wallet, new_serial, new_token)
 

@@ -1,4 +1,4 @@
-"""The outbox: every update's push is sent, at least once and not for ever."""
+"""The outbox: the push of every update is sent at least once, and at last given up."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PASS_TYPE = "pass.app.vyris.membership"
 
 
 def read_count(outcome: str) -> float:
-    """The metric of pushes that ended so."""
+    """The number of pushes with that outcome, from the metrics."""
     return metrics.PUSHES.labels(outcome)._value.get()
 
 
 class Outbox:
-    """The two workers, moved by hand."""
+    """The two workers; the test calls each round."""
 
     def __init__(self, database: Database, apns: ApnsClient, world: World) -> None:
         self.database, self.world = database, world
@@ -44,7 +44,7 @@ class Outbox:
         self.outbox = PushOutbox(database, apns, attempt_limit=3)
 
     async def holder(self, push_token: str, device: str = "library") -> UUID:
-        """A membership whose pass is on a device."""
+        """Make a membership whose pass is on a device."""
         membership = await self.world.mint()
         await self.world.connection.execute(
             "INSERT INTO passes (serial, membership_id, generation, public_id) "
@@ -120,7 +120,7 @@ async def test_events_that_are_read_again_change_nothing_and_enqueue_no_push(out
 
 
 async def test_events_of_another_cluster_do_not_hide_those_of_this_one(outbox: Outbox, world: World) -> None:
-    """As a dump leaves it: cursor and old events with transaction ids that this cluster reaches in years."""
+    """As after loading a dump: cursor and old events have transaction ids that this cluster reaches in years."""
     await outbox.holder("handled")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
@@ -233,7 +233,7 @@ async def test_a_failed_push_is_retried_and_at_last_given_up(outbox: Outbox, pee
 async def test_a_push_without_an_apns_does_not_count_as_delivered(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A logger that was used before keeps its processors, and would not be captured.
+    # A logger that was used before keeps its processors, so its lines would not be captured.
     monkeypatch.setattr(push_outbox, "log", structlog.get_logger())
     await outbox.holder("aa")
     await outbox.follower.follow()
@@ -266,7 +266,7 @@ async def test_an_apns_error_about_us_costs_no_phone_its_registration_or_push(
     await outbox.holder("aa")
     peer.answer = lambda _: (status, {"reason": reason})
     await outbox.follower.follow()
-    for _ in range(5):  # of three attempts that a push has otherwise
+    for _ in range(5):  # other pushes have three attempts
         assert await outbox.outbox.send_due() == 1
         await outbox.due_now()
     assert await outbox.list_owed() == [("aa", 5)]

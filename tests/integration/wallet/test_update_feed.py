@@ -1,4 +1,4 @@
-"""What changed since a tag: no order of registrations, changes and commits hides a change from a phone."""
+"""Changes since a tag: no order of registrations, changes and commits hides a change from a phone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_phone_gets_a_pass_that_was_voided_before_it_registered(
     assert (await wallet.list_updated(tag)).status == 204
     await wait_until(_pushes(apns, 1))
 
-    # The mail with the pass is opened only now: Wallet shows the pass as it was, and registers it.
+    # The mail with the pass is opened only now: Wallet shows the old pass, and registers it.
     assert (await wallet.register(late_serial, late_token)).status == 201
     await wait_until(_pushes(apns, 2))
     listed = await wallet.list_updated(tag)
@@ -83,7 +83,7 @@ def _pushes(apns: ApnsPeer, count: int) -> Callable[[], Awaitable[bool]]:
 async def test_a_registration_that_commits_while_the_change_is_handled_is_notified(
     world: World, follower: EventFollower, database_url: str
 ) -> None:
-    """Neither transaction sees what the other one wrote."""
+    """Neither transaction sees the other one's rows."""
     late, other = await member_with_pass(world), await member_with_pass(world)
     await register(world.connection, other.pass_serial)
     await world.revoke(late)
@@ -129,7 +129,7 @@ async def test_a_pass_that_was_removed_and_added_again_is_listed_again(world: Wo
 
 
 async def test_registrations_of_the_version_before_are_listed_too(world: World, follower: EventFollower) -> None:
-    """Phones that came too late before this version hear now: their rows have no tag yet."""
+    """Phones that came too late before this version get the pass now: their rows have no tag yet."""
     membership = await member_with_pass(world)
     await world.revoke(membership)
     await follower.follow()

@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def report_of(*arguments: str) -> str:
-    """The one line that a failed command says."""
+    """The one line that a failed command prints."""
     result = CliRunner().invoke(app, list(arguments))
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code != 0

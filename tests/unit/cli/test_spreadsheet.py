@@ -1,4 +1,4 @@
-"""What a spreadsheet saves is read again: the kinds of file that people send back."""
+"""Files that spreadsheets save are readable: the kinds of file that people send back."""
 
 from __future__ import annotations
 

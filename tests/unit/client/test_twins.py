@@ -1,4 +1,4 @@
-"""`Client` and `AsyncClient` are written out twice so that editors and type checkers know both; they say the same."""
+"""`Client` and `AsyncClient` have the same methods; both are written out for editors and type checkers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read out of a token before its signature is checked, and how it is proven."""
+"""What is read from a token before its signature is checked, and how the token is proven."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page tokens give back the position they were made of, and nothing else is one."""
+"""A page token returns the position that it was made from; nothing else is a page token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the protos say becomes routes, or a clear refusal."""
+"""The protos become routes, or a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings are judged before anything starts, and a wrong one names itself."""
+"""Settings are checked before anything starts, and the error names the wrong one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from services.mint.grant import Grant
 
 
 class Count:
-    """A bouncer with one count in memory, which answers some time after it took."""
+    """A bouncer with one count in memory, which answers some time after it has changed the count."""
 
     def __init__(self, count: int) -> None:
         self.count = count

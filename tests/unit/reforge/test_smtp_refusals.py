@@ -1,4 +1,4 @@
-"""Whom a mail server's answer is about: only a no to the recipient or to the mail is final. Against real servers."""
+"""Refusals by real mail servers: only a refusal of the recipient or of the mail is final."""
 
 # ruff: noqa: ARG002 - the shape of aiosmtpd\'s hooks
 
@@ -100,7 +100,7 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
 @pytest.mark.parametrize(
     ("command", "answer", "about", "permanent"),
     [
-        # About us: tried again.
+        # Refusals of the sender: retried.
         ("ehlo", "554 5.7.1 no", About.US, False),
         ("mail", "550 sender rejected", About.US, False),
         ("mail", "550 5.7.1 your address is on a list", About.US, False),
@@ -117,12 +117,12 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
         ("rcpt", "550 5.4.4 no route", About.US, False),
         ("data", "550 5.7.26 SPF and DKIM did not pass", About.US, False),
         ("data", "554 5.3.4 message too big for system", About.US, False),
-        # Not now.
+        # Temporary refusals: retried.
         ("mail", "451 try later", About.SERVER, False),
         ("rcpt", "450 greylisted", About.SERVER, False),
         ("rcpt", "452 4.2.2 mailbox full", About.SERVER, False),
         ("data", "451 4.7.1 try later", About.SERVER, False),
-        # About the recipient, or this mail: final.
+        # Refusals of the recipient or of this mail: final.
         ("rcpt", "550 no such user", About.RECIPIENT, True),
         ("rcpt", "550 5.1.1 no such user", About.RECIPIENT, True),
         ("rcpt", "550 5.1.10 null MX", About.RECIPIENT, True),
@@ -140,7 +140,7 @@ async def test_only_a_no_to_the_recipient_or_the_mail_is_final(
         refused = await refusal(port)
     assert (refused.about, refused.permanent, refused.stage) == (about, permanent, command)
     assert answer[:3] in refused.failure
-    assert "no such" not in refused.failure  # a code, never the server's words
+    assert "no such" not in refused.failure  # the code, never the server's text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What people read: names that cannot become links, pages that cannot run or load anything."""
+"""Texts for people: names that cannot become links, pages that cannot run or load anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports that are wanted, free, or taken."""
+"""Ports that are free, taken or reserved."""
 
 from __future__ import annotations
 

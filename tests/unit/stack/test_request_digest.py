@@ -1,4 +1,4 @@
-"""The terminal shows errors always, and of the other requests no more than a person can read."""
+"""The terminal shows every error, and only as many other requests as a person can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite as data is whole, and what follows from it follows."""
+"""The suite's data is complete, and everything derived from it is consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pass is accepted by engines that did not make it, and by none once a byte has changed."""
+"""Other engines accept a pass, and none accepts it after a byte has changed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_flipped_byte_in_any_file_is_refused(press: PassPress, facts: PassFact
     root = keys / "pass_root.pem"
     for index, (name, content) in enumerate(opened.files.items()):
         flipped = bytearray(content)
-        # In the signature the last bytes are the RSA signature itself; elsewhere any byte will do.
+        # The last bytes of the signature file are the RSA signature itself; in other files any byte works.
         flipped[-3 if name == "signature" else len(flipped) // 2] ^= 1
         folder = tmp_path / str(index)
         for path, data in (opened.files | {name: bytes(flipped)}).items():

@@ -1,4 +1,4 @@
-"""The queue in front of the signing key."""
+"""The queue for the signing key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vyris.errors import Retryable
 
 
 class InstantPress:
-    """Signs nothing: what is tried is who gets that far."""
+    """Signs nothing: the test is about the queue before it."""
 
     def press(self, _facts: object, authentication_token: str) -> bytes:
         return authentication_token.encode()

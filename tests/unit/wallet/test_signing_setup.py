@@ -1,4 +1,4 @@
-"""What the settings ask for, and what production refuses."""
+"""What the settings select, and what production refuses."""
 
 from __future__ import annotations
 

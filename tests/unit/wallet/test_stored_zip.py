@@ -1,4 +1,4 @@
-"""Archives that our few lines write are what `zipfile` reads."""
+"""`zipfile` reads the archives that we write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers who hang up cost no connection: what they began ends by itself, and sessions stay within the pool."""
+"""Callers who hang up cost no connection: their statements end by themselves, and sessions stay within the pool."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def sessions_ever(operator: asyncpg.Connection) -> int:
-    """Sessions that this database has ever had; those that are open count themselves at their next pause."""
+    """The number of sessions that this database has ever had; open ones are counted at their next pause."""
     await operator.execute("SELECT pg_stat_force_next_flush()")
     return await operator.fetchval("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
 

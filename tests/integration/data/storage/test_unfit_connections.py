@@ -1,4 +1,4 @@
-"""A connection that answers and cannot do its work is replaced: nobody restarts a service for it."""
+"""A connection that answers but cannot do its work is replaced, so that no service needs a restart."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def set_read_only(operator: asyncpg.Connection, *, read_only: bool) -> Non
 
 
 async def becomes(true: Callable[[], Awaitable[bool]], within_s: float = READY_WITHIN_S) -> float:
-    """Seconds until it is so."""
+    """Wait until it is true; return the seconds."""
     began_s = time.monotonic()
     async with asyncio.timeout(within_s):
         while not await true():
@@ -121,11 +121,11 @@ async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str
 @pytest.mark.parametrize(
     ("breaks", "statement", "message"),
     [
-        # A role's settings are read when a session begins, and a dropped role leaves its sessions without one.
+        # A session reads its role's settings when it begins, and keeps running without a role that is dropped.
         ("SET search_path = nowhere", "SELECT count(*) FROM drops", "42P01"),
         ("SET ROLE vyris_wallet", "DELETE FROM drops WHERE false", "42501"),
         ("SET default_transaction_read_only = on", INSERT, "25006"),
-        # A pooler that leads to another server: the statement was prepared at the former.
+        # A pooler that leads to another server: the statement was prepared at the first one.
         ("DEALLOCATE ALL", "SELECT 1 AS prepared", "26000"),
     ],
 )
@@ -170,7 +170,7 @@ async def test_wrong_data_and_conflicts_keep_the_connection(database_url: str) -
 
 
 async def test_a_server_that_falls_silent_is_left_for_the_one_that_answers(databases: Stack, database_url: str) -> None:
-    """The address leads to a server that takes bytes and says nothing; connections to it are never reset."""
+    """The address leads to a server that accepts bytes and never answers; connections to it are never reset."""
     target = databases.state.sockets / f".s.PGSQL.{PORT}"
     async with Proxy("silent", target) as silent, Proxy("sound", target) as sound:
         silent.suffer(Trouble(directions=frozenset()))

@@ -66,7 +66,7 @@ async def reconcile(mint: Mint, settings: ReceiptSettings, days: int = 30) -> di
 
 
 async def mint_receipt(mint: Mint, settings: ReceiptSettings, receipt: str) -> Any:
-    """What the servicer does with a receipt of the production environment."""
+    """Mint a receipt of the production environment as the servicer does."""
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
         verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
         verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
@@ -208,9 +208,9 @@ async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
         assert await mint.ledger() == {"REFUNDED REFUND": 1}
         asked = len(api.asked)
         await process(3_600).once()
-        assert len(api.asked) == asked  # somebody was here a moment ago
+        assert len(api.asked) == asked  # another process did it a moment ago
         await process(0).once()
-        assert len(api.asked) - asked <= 2 * 3  # nothing but the last hour, in two environments
+        assert len(api.asked) - asked <= 2 * 3  # only the last hour, in two environments
 
 
 async def vyris(database_url: str, folder: Path, environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:

@@ -181,7 +181,7 @@ async def test_mints_and_refunds_of_the_same_purchases_at_once_leave_no_live_mem
 
 
 async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint: MintMaker, database_url: str) -> None:
-    """The refund holds the ledger's row while the mint wants it, and the other way round."""
+    """The refund locks the ledger's row while the mint waits for it, and the other way round."""
     mint = await make_mint()
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "
@@ -262,10 +262,10 @@ async def test_a_reversal_whose_number_is_gone_restores_nothing_and_is_listed(ma
         await mint_of(mint, "p", "first")
     assert await mint.value("SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1", uuid.UUID(first.id))
     await mint.slots()
-    # The money goes back after all: nothing is left to do.
+    # The purchase is refunded again: the operator has nothing left to do.
     await apply(mint, notice("REFUND", "p", 3))
     assert await count_not_restored(mint) == 0
-    # And comes again: the number is still gone.
+    # That refund is reversed, too: the number is still gone.
     assert await apply(mint, notice("REFUND_REVERSED", "p", 4)) == ["NOT_RESTORED"]
     assert await count_not_restored(mint) == 1
 

@@ -1,4 +1,4 @@
-"""What a log line says of a failure."""
+"""Log lines about failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
     assert "a-secret-of-the-caller" not in said
 
 
-# Speaks HTTP/2 itself: gRPC's own client refuses to send such a header.
+# Sends HTTP/2 itself, because gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
 import asyncio, grpc, h2.config, h2.connection
 from services.server.grpc_server.completions import Completions

@@ -1,4 +1,4 @@
-"""A process that production would leave without authentication refuses to start."""
+"""A process refuses to start in production without authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the batcher promises, with a process function that the test holds in its hand."""
+"""What the batcher promises, with a process function that the test controls."""
 
 from __future__ import annotations
 

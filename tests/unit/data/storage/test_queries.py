@@ -1,4 +1,4 @@
-"""Statements in a file, and what several of them share."""
+"""Statements in a file, and the parts that they share."""
 
 from __future__ import annotations
 

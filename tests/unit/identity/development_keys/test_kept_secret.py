@@ -1,4 +1,4 @@
-"""What a development stack makes for itself: once, whole, and for nobody else to read."""
+"""Secrets that a development stack makes for itself: once, atomically, readable only by the owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs that devices send: which count, and what is said of the others."""
+"""Proofs that devices send: which ones count, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def required(proof: str | None, mode: DeviceProofMode = DeviceProofMode.WHEN_ENR
 
 
 class Metadata:
-    """The one thing of an RPC that a proof is looked for in."""
+    """The part of an RPC in which a proof is looked for."""
 
     def __init__(self, proofs: tuple[str, ...]) -> None:
         self._proofs = proofs

@@ -38,7 +38,7 @@ def change_text(text: str) -> st.SearchStrategy[str]:
 
 
 def refusal_of(read: Callable[[], object]) -> str:
-    """What is said to the input; empty where it is accepted. Any other exception fails the test."""
+    """The error for the input; empty if it is accepted. Any other exception fails the test."""
     try:
         read()
     except (TokenRefused, KeyRefused) as refusal:

@@ -1,4 +1,4 @@
-"""Sets as others publish them: which keys can be used, and how many are ignored. RFC 7517 section 5."""
+"""Key sets as others publish them: which keys can be used, and how many are ignored. RFC 7517 section 5."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RSA: dict[str, Any] = RSAAlgorithm.to_jwk(
 )
 ED: dict[str, Any] = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key(), as_dict=True)
 del RSA["key_ops"]
-# Publishers' own members, certificates among them, say nothing about the key.
+# Additional members, such as certificates, do not change the key.
 GOOD = EC | {"kid": "good", "use": "sig", "alg": "ES256", "x5t": "abc", "x5c": ["MIIB"], "exp": 1, "nested": {"a": []}}
 
 
 def p256(number: int) -> dict[str, Any]:
-    """A key of its own for each number."""
+    """A different key for each number."""
     return ECAlgorithm.to_jwk(ec.derive_private_key(number + 1, ec.SECP256R1()).public_key(), as_dict=True)
 
 

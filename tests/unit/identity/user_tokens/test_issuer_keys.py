@@ -45,7 +45,7 @@ def token(algorithm: str, key: Any, kid: str) -> str:
 def tokens(tmp_path: Path) -> UserTokens:
     """A provider with a key of each kind, named after its algorithm."""
     file = tmp_path / "jwks.json"
-    # As providers publish them: one names its algorithm, one only its use, one neither.
+    # As providers publish them: one with its algorithm, one with only its use, one with neither.
     named = [JWKS["ES256"] | {"use": "sig", "alg": "ES256"}, JWKS["RS256"] | {"use": "sig"}, JWKS["EdDSA"]]
     file.write_text(json.dumps({"keys": [jwk | {"kid": kid} for kid, jwk in zip(JWKS, named, strict=True)]}))
     return UserTokens(PublishedKeys(str(file), "the identity provider", issuer_key), ISSUER, "")

@@ -1,4 +1,4 @@
-"""Bearer tokens: what proves a user, and everything that does not."""
+"""Bearer tokens: which ones prove a user, and which ones do not."""
 
 from __future__ import annotations
 

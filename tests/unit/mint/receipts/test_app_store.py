@@ -1,4 +1,4 @@
-"""App Store receipts under certificates of Apple's form, judged by Apple's library with its strict checks on."""
+"""App Store receipts under certificates of Apple's form, verified by Apple's library with its strict checks on."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ async def verifier(store: AppStoreSigner) -> AsyncIterator[AppStoreVerifier]:
 
 
 async def verify(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> Any:
-    """What a receipt is worth that has not minted."""
+    """Verify a receipt that has not minted."""
     return await ReceiptVerifiers([verifier], nothing_minted).verify(ReceiptClaim(receipt, user, original))
 
 
 async def nothing_minted(key: bytes) -> None:
-    """The ledger's answer for a receipt that never minted."""
+    """The ledger's answer for a receipt that has not minted."""
 
 
 async def refusal(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> str:
-    """Why it is refused: at first sight, and again once the chain is proven."""
+    """The reason of the refusal: at the first attempt, and again after the chain is proven."""
     assert verifier.recognises(receipt)
     with pytest.raises(InvalidReceipt) as first:
         await verify(verifier, receipt, user, original)
@@ -277,7 +277,7 @@ async def test_a_chain_is_proven_once_for_all_receipts_that_it_signs(
 
 
 def count_proofs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Chains that go through Apple's library from here on."""
+    """The chains that Apple's library checks from now on."""
     proven = []
     genuine = _AppleChains.prove_chain
 
@@ -337,7 +337,7 @@ async def test_a_chain_that_copies_genuine_certificates_is_refused(
     for _ in range(3):
         forged = jwt.encode(transaction_claims(USER), forger.leaf.key, algorithm="ES256", headers={"x5c": chain})
         assert "not signed by the App Store" in await refusal(verifier, forged)
-    assert len(proven) == 1  # what is disproven once is not tried again
+    assert len(proven) == 1  # a chain that failed is not checked again
 
 
 async def test_cheap_refusals_come_before_the_proof_of_a_chain(
@@ -357,7 +357,7 @@ async def test_cheap_refusals_come_before_the_proof_of_a_chain(
     for receipt in forged:
         await refusal(verifier, receipt)
     assert proven == []
-    # The genuine chain was not harmed by those who copied it.
+    # Copies do no harm to the genuine chain.
     assert (await verify(verifier, store.transaction(USER))).kind == "app-store"
 
 
@@ -443,7 +443,7 @@ async def test_with_online_checks_an_unreachable_responder_means_retryable_not_r
     for _ in range(2):
         with pytest.raises(Retryable):
             await verify(verifier, receipt)
-    # What has minted needs no fresh word from Apple.
+    # A receipt that has minted needs no new check by Apple.
     replayed = await ReceiptVerifiers([verifier], minted_in_drop_7).verify(ReceiptClaim(receipt, USER, None))
     assert replayed.minted_in == 7
     with pytest.raises(Retryable):

@@ -1,4 +1,4 @@
-"""Unknown chains: proven once, one at a time, and no flood keeps a genuine one out."""
+"""Unknown chains are proven once and one at a time, and no flood keeps a genuine one out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vyris.errors import Retryable
 
 
 def nothing() -> None:
-    """Remembers no chain: each text asks the queue."""
+    """Caches no chain, so each text asks the queue."""
 
 
 class Prover:
-    """Proofs that a test lets end one by one."""
+    """Proofs that the test ends one by one."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -48,7 +48,7 @@ def queue() -> Iterator[ChainQueue]:
 
 
 async def ask(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool = False) -> asyncio.Task[None]:
-    """A text with that chain, waiting."""
+    """Let a text with that chain wait."""
     chain = (name, "intermediate", "root")
     waiting = asyncio.create_task(queue.prove(chain, prover.of(name, genuine=genuine), nothing))
     await asyncio.sleep(0)
@@ -98,7 +98,7 @@ async def test_a_buyer_who_retries_gets_in_while_a_flood_of_new_chains_fills_the
     assert prover.begun[:2] == ["forged 0", "new"]
     prover.end(WAITING_LIMIT)
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes].count(Retryable) == 1  # the one that made room
+    assert [type(outcome) for outcome in outcomes].count(Retryable) == 1  # the one that was removed to make room
 
 
 async def test_a_caller_who_gives_up_ends_no_other_wait(queue: ChainQueue, prover: Prover) -> None:

@@ -1,4 +1,4 @@
-"""A flood of forged texts with ever-new chains, and the buyers beside it."""
+"""A flood of forged texts, each with a new chain, and buyers beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 6.0
 
 
 class Forger:
-    """Makes receipts and notifications, each under a chain that nobody has seen, at little cost to himself."""
+    """Makes receipts and notifications, each under a new chain, at little cost."""
 
     def __init__(self, genuine: AppStoreSigner) -> None:
         self._signer = AppStoreSigner()

@@ -1,4 +1,4 @@
-"""Which verifier judges a receipt, and what the settings may say."""
+"""Which verifier checks a receipt, and which settings are allowed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def settings(store: AppStoreSigner, shop: MerchantSigner, tmp_path: Path) -> dic
 
 
 async def nothing_minted(key: bytes) -> None:
-    """The ledger's answer for a receipt that never minted."""
+    """The ledger's answer for a receipt that has not minted."""
 
 
 async def kinds_of(settings: dict[str, Any], *, production: bool = False) -> ReceiptKinds:

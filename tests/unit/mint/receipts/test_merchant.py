@@ -1,4 +1,4 @@
-"""Merchant receipts: whose, for what, by whose key."""
+"""Merchant receipts: their user, their product and their key."""
 
 from __future__ import annotations
 

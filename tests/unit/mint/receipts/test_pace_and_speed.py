@@ -1,4 +1,4 @@
-"""Verification leaves the event loop its turns, and is quick enough."""
+"""Verification does not block the event loop, and is fast enough."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_core_verifies_a_thousand_receipts_a_second_and_the_loop_goes_on
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other_work())
-    # The processor's time of this thread, which others' load does not change.
+    # The CPU time of this thread, because other processes do not change it.
     started_s = time.thread_time()
     await asyncio.gather(*(verifier.verify(ReceiptClaim(receipt, USER, None)) for receipt in receipts))
     taken_s = time.thread_time() - started_s

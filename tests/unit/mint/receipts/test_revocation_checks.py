@@ -1,4 +1,4 @@
-"""Revocation: asked once for all, renewed before it is too old, believed for a while."""
+"""Revocation checks: one for all callers, renewed before it is too old, cached for a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vyris.errors import Retryable
 
 
 class Responder:
-    """Apple's responder, as the thread would ask it."""
+    """A stand-in for Apple's responder."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -1,4 +1,4 @@
-"""What production asks of every service: each process that has the settings refuses to start without them."""
+"""Settings that production requires: each process that has them refuses to start without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background loops: no failure ends one, one that hangs or dies is seen, and they end in order."""
+"""Background loops: no error ends one, a loop that hangs or dies is noticed, and they end in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER_S = 60.0
 
 
 class Rounds:
-    """Answers each round with the next of `outcomes`, raises it where it is an exception, and ends after the last."""
+    """Each round returns the next of `outcomes`, or raises it if it is an exception; the last one ends the loop."""
 
     def __init__(self, *outcomes: bool | BaseException | None) -> None:
         self.outcomes = list(outcomes)
@@ -54,7 +54,7 @@ def rounds_counted(outcome: str, loop: str = "work") -> float:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
-    """What is logged, by a logger of its own: how the process' is configured depends on who was imported before."""
+    """The log of a separate logger: the configuration of the process' logger depends on earlier imports."""
     capture = LogCapture()
     everything = structlog.make_filtering_bound_logger(logging.NOTSET)
     own = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture], wrapper_class=everything)
@@ -141,7 +141,7 @@ async def test_a_loop_that_dies_is_logged_counted_and_started_again(
     monkeypatch.setattr(background, "FIRST_RESTART_PAUSE_S", 0.01)
     monkeypatch.setattr(background, "LONGEST_RESTART_PAUSE_S", 0.02)
     died = sample("vyris_loop_deaths_total", loop="work")
-    # A library that awaits a task which it has cancelled: no `except Exception` sees this one.
+    # A library may await a task that it has cancelled: `except Exception` does not catch that error.
     await run_until_ended(Rounds(*(asyncio.CancelledError() for _ in range(4)), GeneratorExit()))
     assert sample("vyris_loop_deaths_total", loop="work") - died == 5
     assert [(line["event"], line["problem"], line["restart_in_s"]) for line in logged] == [

@@ -1,4 +1,4 @@
-"""Where a call came from: the gateway's word, else the other end of the connection."""
+"""The caller's address: from the gateway, or else the other end of the connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def _address(request: bytes, rpc: Rpc) -> bytes:
         (((CALLER_ADDRESS_KEY, "2001:DB8::0001"),), "2001:db8::1"),
         (((CALLER_ADDRESS_KEY, "::ffff:203.0.113.9"),), "203.0.113.9"),
         (((CALLER_ADDRESS_KEY, "203.0.113.9"), ("x-forwarded-for", "198.51.100.7, 10.0.0.1")), "203.0.113.9"),
-        # Anybody may write this header; only the gateway knows how many of its entries to believe.
+        # Any caller can write this header; only the gateway knows how many of its entries to trust.
         ((("x-forwarded-for", "198.51.100.7"),), "127.0.0.1"),
         (((CALLER_ADDRESS_KEY, "<script>"),), UNKNOWN),
     ],

@@ -41,7 +41,7 @@ NOT_ADDRESSES = (
     ".ada@example.org",
     "ada.@example.org",
     "a..da@example.org",
-    # Mail to these would go to somebody else, or nowhere.
+    # Mail to these would go to another person, or nowhere.
     "ada,eve@example.org",
     "ada;eve@example.org",
     "ada:eve@example.org",

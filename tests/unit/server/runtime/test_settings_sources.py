@@ -1,4 +1,4 @@
-"""Where every process' settings come from."""
+"""The sources of every process' settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from suite import NAMES
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with nothing but what the test puts there."""
+    """A working folder with only the test's files."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

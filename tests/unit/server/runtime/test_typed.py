@@ -1,4 +1,4 @@
-"""What people type and paste is read as what it means; ids are compared exactly."""
+"""Typed and pasted text is read by its meaning; ids are compared exactly."""
 
 from __future__ import annotations
 
