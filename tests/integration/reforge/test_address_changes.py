@@ -10,7 +10,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, text_of, token_in
 from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, Unauthorized
@@ -32,7 +32,7 @@ async def make_confirmed_change(world: World, member: str, device: Device) -> st
 async def by_operator(world: World, member: str, email: str) -> None:
     secret = (world.process.log_path.parent / "state" / "keys" / "reforge_token_key").read_bytes()
     async with Database.open(PostgresSettings(database_url=world.database_url), "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         await changes.change_by_operator(uuid.UUID(member), email, operator="op", reason="case 1", delay_h=72)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
@@ -183,7 +183,7 @@ async def test_with_a_good_proof_a_missing_request_is_not_found(reforge: World, 
 async def operators_change(world: World, member: str, email: str, *, delay_h: int = 72, operator: str = "op") -> None:
     secret = (world.process.log_path.parent / "state" / "keys" / "reforge_token_key").read_bytes()
     async with Database.open(PostgresSettings(database_url=world.database_url), "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         await changes.change_by_operator(uuid.UUID(member), email, operator=operator, reason="case 1", delay_h=delay_h)
 
 

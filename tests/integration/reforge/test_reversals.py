@@ -9,7 +9,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, NotFound, Unauthorized
@@ -180,7 +180,7 @@ async def by_operator(world: World, member: str, email: str, *, delay_h: int):  
     settings = PostgresSettings(database_url=world.database_url)
     secret = token_secret(world)
     async with Database.open(settings, "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         return await changes.change_by_operator(
             uuid.UUID(member), email, operator="op", reason="asked by phone, passport seen", delay_h=delay_h
         )
