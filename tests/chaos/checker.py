@@ -128,7 +128,7 @@ def _false_refusal(revocations: list[Operation], refused: Operation, owner: Memb
 
 
 def sold_out_was_true(history: History, drained: Drained) -> Iterator[str]:
-    """3d. SOLD_OUT is said only if no slot was unclaimed, and none held, at some moment within the second before.
+    """3d. SOLD_OUT is answered only if no slot was unclaimed, and none held, at some moment within the second before.
 
     Only a mint lowers the number of unclaimed and held ones, and only a revocation raises it. So the number
     in a later snapshot, less all that may have been freed since, was there all the time.

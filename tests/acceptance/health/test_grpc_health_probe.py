@@ -161,9 +161,9 @@ def test_a_taken_port_ends_the_process_at_once_with_one_sentence(setting: str, t
         port = str(taken.getsockname()[1])
         with running("mint", NOWHERE, "redis://127.0.0.1:1", tmp_path, **{setting: port}) as process:
             assert process.process.wait(timeout=20) == 69
-    said = (tmp_path / "mint.log").read_text()
-    assert f"mint cannot listen on 127.0.0.1:{port}" in said
-    assert "Traceback" not in said
+    log = (tmp_path / "mint.log").read_text()
+    assert f"mint cannot listen on 127.0.0.1:{port}" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("service", ["mint", "wallet"])

@@ -45,12 +45,12 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
     ]
     # In a folder of its own, because it leaves a cache and reads settings there.
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    said = finished.stdout + finished.stderr
-    assert finished.returncode == 0, said
-    tested = re.search(r"Tested: (\d+)", said)
-    generated = re.search(r"(\d+) generated", said)
-    assert tested, said
-    assert generated, said
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == 0, output
+    tested = re.search(r"Tested: (\d+)", output)
+    generated = re.search(r"(\d+) generated", output)
+    assert tested, output
+    assert generated, output
     # All but the one from which it fetched the document.
     assert int(tested[1]) == len(_operations(stack)) - 1
     assert int(generated[1]) > 10 * int(tested[1])

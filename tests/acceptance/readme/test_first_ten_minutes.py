@@ -26,7 +26,7 @@ def blocks_of_first_ten_minutes() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+def output(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Run the commands in one shell, with the stack's ports in place of the default ones; return their output."""
     blocks = blocks_of_first_ten_minutes()
     assert len(blocks) >= 6
@@ -46,22 +46,22 @@ def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     return finished.stdout
 
 
-def answers(said: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+def answers(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
-def test_the_first_mint_and_its_replay(said: str) -> None:
-    first, replay = answers(said)[:2]
+def test_the_first_mint_and_its_replay(output: str) -> None:
+    first, replay = answers(output)[:2]
     assert first["status"] == "FULFILLED"
     assert replay == {**first, "replayed": True}
 
 
-def test_the_first_error(said: str) -> None:
-    assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(said))
+def test_the_first_error(output: str) -> None:
+    assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(output))
 
 
-def test_the_first_hold_becomes_a_membership(said: str) -> None:
-    shown = answers(said)
+def test_the_first_hold_becomes_a_membership(output: str) -> None:
+    shown = answers(output)
     held = next(answer for answer in shown if answer.get("status") == "HELD")
     minted = next(a for a in shown if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
     used = next(answer for answer in shown if set(answer) == {"hold"})["hold"]
@@ -69,12 +69,12 @@ def test_the_first_hold_becomes_a_membership(said: str) -> None:
     assert used["membership_id"] == minted["membership"]["id"]
 
 
-def test_the_first_encounter_and_its_replay(said: str) -> None:
-    assert any(answer.get("status") == "VERIFIED" for answer in answers(said))
-    assert any(answer.get("error") == "CONFLICT" for answer in answers(said))
+def test_the_first_encounter_and_its_replay(output: str) -> None:
+    assert any(answer.get("status") == "VERIFIED" for answer in answers(output))
+    assert any(answer.get("error") == "CONFLICT" for answer in answers(output))
 
 
-def test_the_membership_moves_to_the_new_phone(said: str) -> None:
-    shown = answers(said)
+def test_the_membership_moves_to_the_new_phone(output: str) -> None:
+    shown = answers(output)
     assert any(answer.get("status") == "PENDING" for answer in shown)
     assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in shown)

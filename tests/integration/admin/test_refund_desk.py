@@ -251,10 +251,10 @@ async def test_every_list_shows_any_user_id(make_mint: MintMaker, database_url: 
         assert status == 0, err
         assert all(user in out for user in HOSTILE), out
     environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "250"}
-    for command, said in (
+    for command, output in (
         (["membership", "show", membership.id], "[/x]"),
         (["membership", "show", "[/x]"], "valid UUID"),
         (["user", "erase", "[/x]", "--yes", "--reason", "[/r]"], "Erased"),
     ):
         result = await asyncio.to_thread(CliRunner().invoke, app, command, env=environment)
-        assert said in result.output, (result.output, result.exception)
+        assert output in result.output, (result.output, result.exception)

@@ -88,8 +88,8 @@ def test_no_deprecated_or_unfinished_option_is_used(tmp_path: Path) -> None:
     write_configuration(_settings(**everything), path)
     command = [envoy_binary(), "--mode", "validate", "--config-path", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = [line for line in result.stderr.splitlines() if "[warning]" in line or "[error]" in line]
-    assert said == []
+    complaints = [line for line in result.stderr.splitlines() if "[warning]" in line or "[error]" in line]
+    assert complaints == []
 
 
 def _managers(configuration: Any) -> dict[str, Any]:

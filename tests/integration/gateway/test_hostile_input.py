@@ -254,13 +254,13 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("fields", "status"),
     [({"membership_id": "other"}, 422), ({"membership_id": "mine"}, 202), ({"membershipId": "other"}, 202)],
 )
 async def test_a_body_cannot_override_the_path(
-    services: Services, json_api: httpx.AsyncClient, said: dict[str, str], status: int
+    services: Services, json_api: httpx.AsyncClient, fields: dict[str, str], status: int
 ) -> None:
-    answer = await json_api.post("/memberships/mine/email", json={"user_id": "ada", "email": "a@example.org", **said})
+    answer = await json_api.post("/memberships/mine/email", json={"user_id": "ada", "email": "a@example.org", **fields})
     if status == 422:
         assert_error(answer, 422, "INVALID_REQUEST")
         assert not services.calls
