@@ -34,7 +34,7 @@ async def create_template(server_url: str) -> None:
 
 @asynccontextmanager
 async def fresh_database(server_url: str) -> AsyncIterator[str]:
-    """URL of a migrated, empty database of its own; dropped afterwards, sessions in it are ended."""
+    """URL of a new migrated, empty database. Afterwards its sessions are ended and it is dropped."""
     name = f"test_{next(_numbers)}"
     await _on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
     try:
@@ -45,7 +45,7 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def flushing(server_url: str) -> AsyncIterator[None]:
-    """Let the server flush what it commits meanwhile, as in production (fsync)."""
+    """Let the server flush its commits in the meantime, as in production (fsync)."""
     await _on_server(server_url, "ALTER SYSTEM RESET fsync")
     await _reload(server_url, "on")
     try:
@@ -55,7 +55,7 @@ async def flushing(server_url: str) -> AsyncIterator[None]:
 
 
 async def leave_flushing(server_url: str) -> None:
-    """Leave flushing to the kernel."""
+    """Let the kernel flush again."""
     await _on_server(server_url, "ALTER SYSTEM SET fsync = off")
     await _reload(server_url, "off")
 

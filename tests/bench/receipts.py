@@ -1,4 +1,4 @@
-"""How many App Store receipts a core verifies, and how long the event loop is held up meanwhile.
+"""How many App Store receipts a core verifies, and how long the event loop is blocked.
 
 python -m tests.bench.receipts        compares: paced (as the service does it), all in one turn, and in threads
 """
@@ -25,7 +25,7 @@ ROUNDS = 15
 
 
 class Watch:
-    """The longest time that the loop did not come round."""
+    """The longest time that the loop was blocked."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0

@@ -1,4 +1,4 @@
-"""Runs wrk with one of our Lua scripts and reads what it reports."""
+"""Run wrk with one of our Lua scripts, and parse its report."""
 
 from __future__ import annotations
 

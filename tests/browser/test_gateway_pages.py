@@ -22,7 +22,7 @@ LIVE = "/drops/genesis/2025/live"
 
 @pytest.fixture
 def base(stack: Stack) -> str:
-    """As a browser trusts it enough to make keys."""
+    """The address with a host that browsers trust enough to make keys."""
     return f"http://localhost:{stack.settings.gateway_port}"
 
 
@@ -90,7 +90,7 @@ def test_a_screen_reader_finds_one_main_and_one_title(browser: Browser, base: st
 
 
 def send(browser: Browser, operation: str) -> str:
-    """Press an operation's Send button; the first line of what it shows."""
+    """Press an operation's Send button; return the first line of the result."""
     form = f"document.querySelector('#{operation} form')"
     evaluate(browser, f"{form}.querySelector('.result').replaceChildren(); {form}.requestSubmit()")
     return str(wait_for(browser, f"{form}.querySelector('.result').textContent", bool))

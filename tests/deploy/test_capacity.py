@@ -1,4 +1,4 @@
-"""The capacity page says what its simulation makes, and the simulation loses nobody."""
+"""The capacity page has the simulation's table, and the simulation loses no buyer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images' recipes: clean, locked, and complete."""
+"""The images' Dockerfiles: clean, locked, and complete."""
 
 from __future__ import annotations
 

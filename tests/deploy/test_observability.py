@@ -1,4 +1,4 @@
-"""Alerts and dashboard speak of metrics that the processes have."""
+"""Alerts and dashboard use metrics that the processes export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = re.compile(r"\bvyris_[a-z_]+\b")
 
 
 def exposed_metrics() -> set[str]:
-    """Every sample name that a scrape of the processes can show."""
+    """Every sample name that a scrape of the processes can return."""
     found = set()
     for family in prometheus_client.REGISTRY.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
@@ -63,7 +63,7 @@ def test_an_alert_fires_when_any_service_of_the_suite_is_down() -> None:
 
 
 def test_an_alert_fires_when_its_rule_breaks_and_none_on_a_quiet_day(tmp_path: Path) -> None:
-    """By Prometheus' own judgement, where its promtool is installed."""
+    """Checked by Prometheus' own promtool, if it is installed."""
     cases = Path(__file__).with_name("alert_cases.yaml").read_text()
     assert {str(rule["alert"]) for rule in rules()} == set(re.findall(r'alertname="(\w+)"', cases))
     promtool = shutil.which("promtool")

@@ -1,7 +1,7 @@
 """The bouncer's Lua under every interleaving of a few clients, against a pure model.
 
-A script is atomic, so the order of scripts is all that can differ. Between them lie the steps that
-are not Redis': a claim in Postgres, the recount's reading, Redis losing everything.
+A script is atomic, so only the order of scripts can differ. Between them are the steps outside of Redis: a claim in
+Postgres, the recount's reading, and the loss of all of Redis' data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY = "{drop:interleaved:2030}"
 
 @dataclass
 class World:
-    """Postgres as a number, Redis as it should be, and what each client remembers."""
+    """Postgres as a number, Redis' expected value, and each client's memory."""
 
     unclaimed: int
     count: int | None
@@ -49,7 +49,7 @@ def recounter(name: str) -> list[Step]:
 
 
 def each_reachable(world: World, programs: list[list[Step]], real: Redis, look: Look) -> int:
-    """Go through every interleaving of the programs; how many different worlds there are.
+    """Go through every interleaving of the programs; return how many different worlds there are.
 
     Interleavings that lead to the same world are followed once from there. Each step is done by
     the real scripts on a key that is what the model says, and looked at afterwards.
@@ -103,7 +103,7 @@ def carry_out(step: Step, world: World, real: Redis) -> None:
             if granted > 0:
                 assert world.count is not None
                 world.count -= granted
-            # A count that is missing gates nobody.
+            # A missing count limits no client.
             world.granted[client] = granted if granted >= 0 else number
         case "claim":
             world.used[client] = min(world.granted[client], world.unclaimed)

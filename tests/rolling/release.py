@@ -26,7 +26,7 @@ BETWEEN_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a release did to the callers."""
+    """The effect of a release on the callers."""
 
     seconds: float
     replaced: list[str]
@@ -53,7 +53,7 @@ async def one_after_the_other(suite: Suite) -> list[str]:
 
 
 async def one_of_each(suite: Suite, *, last: bool = False) -> list[str]:
-    """One replica of each service and a gateway, all at the same time."""
+    """Replace one replica of each service and a gateway, all at the same time."""
     names = [name for name in suite.replicas if name.endswith("-2") is last]
     steps = [asyncio.to_thread(suite.restart_replica, name) for name in names]
     await asyncio.gather(*steps, asyncio.to_thread(suite.replace_gateway))
@@ -62,7 +62,7 @@ async def one_of_each(suite: Suite, *, last: bool = False) -> list[str]:
 
 
 async def all_at_once(suite: Suite) -> list[str]:
-    """As a release does: every Deployment rolls at the same time, each one replica after the other."""
+    """Replace as in a release: all Deployments at the same time, each one replica after the other."""
     return [*await one_of_each(suite), *await one_of_each(suite, last=True)]
 
 
@@ -101,7 +101,7 @@ async def release_under_load(
 
 
 async def _sample(sampler: Sampler, over: asyncio.Event) -> None:
-    """Look at the drop until it is over; while a sample cannot be had there is none.
+    """Sample the drop until the release is over; skip samples that fail.
 
     Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit, and then
     this would go on for ever.

@@ -21,7 +21,7 @@ from tests.chaos.cluster import REPOSITORY, Cluster
 from tests.chaos.valkey_cluster import valkey_cluster
 
 CAPACITY: Final = 200_000
-# As in deploy/kubernetes/base: Envoy looks every second and believes three looks.
+# As in deploy/kubernetes/base: Envoy checks every second and needs three checks.
 DRAIN_DELAY_MS: Final = 4_000
 GATEWAY_LIMIT_S: Final = 60.0
 
@@ -49,7 +49,7 @@ class Gateway:
             self._process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
 
     def wait_ready(self) -> None:
-        """Wait until it listens and has looked at the services."""
+        """Wait until it listens and has checked the services."""
         until_s = time.monotonic() + GATEWAY_LIMIT_S
         while time.monotonic() < until_s:
             try:
@@ -70,7 +70,7 @@ class Gateway:
 
 
 class Suite:
-    """The running suite, and how each of its processes is replaced."""
+    """The running suite, and functions that replace its processes."""
 
     def __init__(self, stack: Stack, redis_cluster_url: str) -> None:
         self.stack = stack
@@ -86,11 +86,11 @@ class Suite:
         return [name for name in self.stack.processes if name.split("-")[0] in NAMES]
 
     def restart_replica(self, name: str) -> None:
-        """Stop one service process and start it again. Its sibling serves alone meanwhile: there is no surge."""
+        """Stop one service process and start it again. Its sibling serves alone in the meantime: there is no surge."""
         self.stack.restart(name)
 
     def replace_gateway(self) -> None:
-        """The oldest gateway goes once its successor listens, as a rollout with a surge of one does."""
+        """Stop the oldest gateway after a new one listens, like a rollout with a surge of one."""
         self._gateways.append(self._start_gateway())
         self._gateways.pop(0).stop()
 

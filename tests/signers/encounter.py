@@ -29,7 +29,7 @@ def raw_signature(key: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
 
 
 def twin(token: str) -> str:
-    """The same token with the signature (r, n-s), which verifies just as well."""
+    """The same token with the signature (r, n-s), which is also valid."""
     signed, _, signature = token.rpartition(".")
     raw = base64.urlsafe_b64decode(signature + "==")
     s = ORDER - int.from_bytes(raw[32:], "big")
@@ -49,14 +49,14 @@ def compact(header: dict[str, Any] | bytes, payload: dict[str, Any] | bytes, sig
 
 @dataclass
 class Signer:
-    """Signs tokens between two members with a key of its own."""
+    """Signs tokens between two members, with its own key."""
 
     initiator: str
     receiver: str
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Genuine claims with changes; a change to `...` leaves the claim out."""
+        """Genuine claims with changes. A change to `...` omits the claim."""
         whole = {
             "jti": str(uuid.uuid4()),
             "sub": self.initiator,
