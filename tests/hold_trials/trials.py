@@ -52,7 +52,7 @@ class Night:
         return (await self.ask("GetDrop", tier=self.tier, year=YEAR)).body
 
     async def let_expire(self, earliest_s: float, latest_s: float) -> datetime:
-        """Let time and grace of each live hold end `earliest_s` to `latest_s` from now; return when the last one's do."""
+        """End time and grace of each live hold `earliest_s` to `latest_s` from now; return when the last one ends."""
         return await self.database.fetchval(
             """WITH moved AS (
                  UPDATE holds SET expires_at = now() + make_interval(secs => $2 + random() * ($3::float8 - $2) - $4)
