@@ -176,7 +176,7 @@ fit:
 	@command -v $(PYTHON) >/dev/null || { echo "vyris: there is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) stack/preflight.py
 
-# Whoever waited for another finds everything done.
+# A second `make` that waited for the first finds everything done.
 .PHONY: install
 install:
 	@! test -e $(LOCK_STAMP) || test "$$(cat $(PLACE_STAMP) 2>/dev/null)" = "$(CURDIR)" || rm -rf $(VENV)

@@ -1,7 +1,7 @@
 """The suite as data: its processes, where each listens, and the gRPC services that each answers.
 
-The gateway's clusters and routes, the local stack's processes, the health that mint tells of all, the settings and the
-tests of the manifests follow from `SUITE`.
+The gateway's clusters and routes, the local stack's processes, `GET /health`, the settings and the tests of the
+manifests follow from `SUITE`.
 """
 
 from __future__ import annotations

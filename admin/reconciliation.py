@@ -1,4 +1,4 @@
-"""Compares what Apple remembers of refunds with what we heard, when an operator asks for it."""
+"""Compare Apple's histories of refunds with our notifications, when an operator asks for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The capacity model of docs/capacity.md, simulated: `python -m deploy.capacity` prints its table.
+"""Simulate the capacity model of docs/capacity.md: `python -m deploy.capacity` prints its table.
 
-Buyers come as the page says: half of the first minute's in its first ten seconds. Whoever is shed comes again after a
-pause: `Retry-After` (one second) each time, or twice as long at every attempt. Time goes in steps; buyers are counted
-and not told apart, and within a step whoever asks has the same chance.
+Buyers come as the page says: half of the first minute's in its first ten seconds. A buyer who is shed retries after a
+pause: `Retry-After` (one second) each time, or twice as long at every attempt. Time goes in steps. Buyers are only
+counted, and all who ask in a step have the same chance.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from services.data.batching.batcher import WAIT_LIMIT_S
 STEP_S: Final = 0.1
 RUSH_S: Final = 10.0
 MINUTE_S: Final = 60.0
-# What the parts are planned with (docs/capacity.md), a second: about half of what a core was measured to do.
+# The planned rates a second (docs/capacity.md): about half of what was measured for a core.
 MINT_REPLICA: Final = 1_500
 POSTGRES_PRIMARY: Final = 15_000
 GATEWAY_WORKER: Final = 2_700
 RETRY_AFTER_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 32.0
 DAY_S: Final = 86_400.0
-# Less than a buyer is left.
+# Less than one buyer is left.
 NOBODY: Final = 0.5
 
 
 @dataclass(frozen=True)
 class Day:
-    """What came of it."""
+    """The result of a simulation."""
 
     buyers: int
     mint_replicas: int
     doubling: bool
-    # Requests a second at the gateway at their most, in a step.
+    # The most requests a second at the gateway, in one step.
     peak_per_s: float
     # Requests for each buyer, first and repeated ones.
     tries: float
@@ -43,11 +43,11 @@ class Day:
 
     @property
     def gateway_workers(self) -> int:
-        """So many let every request through to be answered or shed."""
+        """How many workers pass on every request, to be answered or shed."""
         return max(2, -int(-self.peak_per_s // GATEWAY_WORKER))
 
 
-def simulated(buyers: int, mint_replicas: int, *, doubling: bool) -> Day:
+def simulate(buyers: int, mint_replicas: int, *, doubling: bool) -> Day:
     """The first minute and what follows, until everybody has an answer."""
     per_step = min(mint_replicas * MINT_REPLICA, POSTGRES_PRIMARY) * STEP_S
     room = per_step / STEP_S * WAIT_LIMIT_S
@@ -92,21 +92,21 @@ def table() -> str:
     ]
     for buyers, power, replicas in ((100_000, "10⁵", 4), (1_000_000, "10⁶", 10), (10_000_000, "10⁷", 10)):
         for doubling in (False, True):
-            day = simulated(buyers, replicas, doubling=doubling)
+            day = simulate(buyers, replicas, doubling=doubling)
             again = "twice as late each time, to 32 s" if doubling else "every second"
             lines.append(
-                f"| {power} | {replicas} | {again} | {_rounded(day.peak_per_s):,} | {day.tries:.1f} "
-                f"| {day.gateway_workers:,} | {_told(day)} |"
+                f"| {power} | {replicas} | {again} | {_round(day.peak_per_s):,} | {day.tries:.1f} "
+                f"| {day.gateway_workers:,} | {_last_answer(day)} |"
             )
     return "\n".join(lines) + "\n"
 
 
-def _told(day: Day) -> str:
-    """Whoever comes in the minute's last second is answered with it, where nobody is shed."""
+def _last_answer(day: Day) -> str:
+    """The table's last column. If nobody is shed, a buyer of the last second is answered at once."""
     return "its own request" if day.tries < 1 + NOBODY / day.buyers else f"{day.last_answered_s:.0f} s"
 
 
-def _rounded(value: float) -> int:
+def _round(value: float) -> int:
     """To two digits: the model promises no more."""
     return int(float(f"{value:.1e}"))
 

@@ -26,7 +26,7 @@ def main() -> None:
             sys.exit(f"all numbers are held; some may come back in {refusal.retry_after_s} s")
         except SoldOut:
             sys.exit("sold out, and nobody has paid for nothing")
-        print(f"a number is held until {hold.expires_at}; which one, the mint tells")
+        print(f"a number is held until {hold.expires_at}; the mint shows which one")
         seen = vyris.get_drop(*DROP)
         print(f"{seen.available} of {seen.capacity} can be had, {seen.held} held, {seen.minted} minted")
 

@@ -57,7 +57,7 @@ _MODULE: Final = Path(__file__).with_name("wasm") / "address_limits.wasm"
 def _plugin(name: str, root: str, limit: int) -> Any:
     """Configure one root context of the module. All of them share one virtual machine in each worker.
 
-    The first letter of `root` tells the module what to count.
+    The first letter of `root` selects what the module counts.
     """
     code = AsyncDataSource(local=DataSource(inline_bytes=_MODULE.read_bytes()))
     return PluginConfig(

@@ -56,8 +56,8 @@ def _http1() -> Any:
         # nginx speaks HTTP/1.0 to a backend by default, and `ab` does. HTTP/1.0 needs no Host header.
         accept_http_10=True,
         default_host_for_http_10="vyris",
-        # A server may ignore an offer to switch protocols (RFC 9110 section 7.8); Envoy refuses the request unless told
-        # to ignore it. Apache HttpClient offers TLS/1.2 with every plain request.
+        # A server may ignore an offer to switch protocols (RFC 9110 section 7.8). By default Envoy refuses such a
+        # request. Apache HttpClient offers TLS/1.2 with every plain request.
         ignore_http_11_upgrade=[StringMatcher(safe_regex=RegexMatcher(regex=".*"))],
     )
 

@@ -64,7 +64,7 @@ UNHEALTHY_WHEN: Final = (
     f"('x-envoy-original-path' in request.headers && request.headers['x-envoy-original-path'] == '{HEALTH_PATH}'))"
 )
 
-# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own form. (The content type cannot tell here:
+# Native gRPC at the JSON door. Envoy answers such a caller in gRPC's own form. (The content type does not help here:
 # after the transcoder, every request is gRPC.)
 NATIVE_ROUTE: Final = "grpc"
 NATIVE_ELSEWHERE: Final = "This port speaks JSON; native gRPC has a port of its own"

@@ -47,7 +47,7 @@ def migrate(database_url: str, actor: str = "") -> None:
 def dbmate_url(database_url: str, actor: str = "") -> str:
     """The same database as dbmate's driver names it: a socket folder goes by `socket=`, TLS is explicit.
 
-    The session's name tells the trigger of migration 0011 who migrates.
+    The trigger of migration 0011 writes the session's name into the audit log.
     """
     parts = urlsplit(database_url)
     query = dict(parse_qsl(parts.query))

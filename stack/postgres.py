@@ -155,8 +155,8 @@ def _initialise(state: StateFolder, spec: ProcessSpec) -> None:
 def _run(state: StateFolder, spec: ProcessSpec, argv: list[str], typed: str = "") -> None:
     finished = _run_as_server(state, argv, spec.environment, spec.sheds_root, typed)
     if finished.returncode != 0:
-        said = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
-        raise StackRefused(f"{Path(argv[0]).name} failed: {said[-1]}")
+        output = (finished.stderr.strip() or finished.stdout.strip() or "no word").splitlines()
+        raise StackRefused(f"{Path(argv[0]).name} failed: {output[-1]}")
 
 
 def _run_as_server(

@@ -60,10 +60,10 @@ def _hopeless(waiting: list[ProcessSpec], supervisor: Supervisor, attempts: dict
 
 def _reason(spec: ProcessSpec, state: StateFolder) -> str:
     log = state.log_file(spec.name)
-    said = last_words(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
+    words = last_words(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")
     advice = (
         f" If its data is damaged and may be lost, remove {state.postgres_data} and start again."
         if spec.name == "postgres"
         else ""
     )
-    return f"{spec.name} did not become ready: {said or 'it said nothing'} (from {log}).{advice}"
+    return f"{spec.name} did not become ready: {words or 'it words nothing'} (from {log}).{advice}"

@@ -33,11 +33,11 @@ class Step:
     def finish(self, limit_s: float) -> str:
         """Wait for the end. Return the last line of the output. Raises StackRefused with that line if it failed."""
         try:
-            said, _ = self._process.communicate(timeout=limit_s)
+            output, _ = self._process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as failure:
             self.abandon()
             raise StackRefused(f"{self._purpose} did not end within {limit_s:.0f} s.") from failure
-        last = (said.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
+        last = (output.strip() or f"it ended with status {self._process.returncode}").splitlines()[-1]
         if self._process.returncode != 0:
             raise StackRefused(f"{self._purpose} failed: {last}")
         return last

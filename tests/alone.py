@@ -1,7 +1,7 @@
-"""Turns on the machine for tests that run in several processes: a test marked `alone` waits until no other runs.
+"""Turns for tests in several processes: a test marked `alone` waits until no other test runs.
 
-Tests share the machine, a test marked `alone` has it to itself. The turn is taken first, so that a waiting `alone` test
-is the next one: else the other workers would start one test after the other before it.
+Other tests share the machine. Each takes its turn first, so that a waiting `alone` test is the next one; otherwise the
+other workers would start one test after the other before it.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Before the tests' modules are imported, as some of them read settings then."""
+    """Runs before the tests' modules are imported, because some of them read settings then."""
     clear_settings()
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
-    # A deadline would judge how busy the other worker keeps the machine.
+    # No deadline: it would only measure how busy the other worker is.
     hypothesis.settings.register_profile("suite", deadline=None)
     hypothesis.settings.load_profile("suite")
 
@@ -59,7 +59,7 @@ def _empty_working_folder() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _log_as_by_default() -> None:
-    """Forget how the command line, run by an earlier test in this process, configured structlog."""
+    """Reset structlog's configuration by the command line, which an earlier test may have run in this process."""
     structlog.reset_defaults()
 
 
@@ -97,10 +97,10 @@ async def redis_url(databases: Stack) -> str:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
-    """The whole suite behind its gateway; a test that breaks something mends it again."""
+    """The whole suite behind its gateway; a test that breaks something repairs it."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
-        # Two mint processes: whatever holds must hold between them.
+        # Two mint processes: each promise must also hold between them.
         through.running_stack(pytestconfig, Path(folder) / "state", replicas={"mint": 2}) as running,
     ):
         yield running

@@ -25,7 +25,7 @@ async def create_template(server_url: str) -> None:
     """Make the migrated template on the server of `server_url`.
 
     From then on the server leaves writing to the disk to the kernel: a copy takes a third of the time, and only a
-    machine that loses its power could tell the difference.
+    machine that loses its power could show the difference.
     """
     await leave_flushing(server_url)
     await _on_server(server_url, f"CREATE DATABASE {TEMPLATE}")
@@ -34,7 +34,7 @@ async def create_template(server_url: str) -> None:
 
 @asynccontextmanager
 async def fresh_database(server_url: str) -> AsyncIterator[str]:
-    """URL of a migrated, empty database of its own; dropped afterwards, sessions in it are ended."""
+    """URL of a new migrated, empty database. Afterwards its sessions are ended and it is dropped."""
     name = f"test_{next(_numbers)}"
     await _on_server(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
     try:
@@ -45,7 +45,7 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def flushing(server_url: str) -> AsyncIterator[None]:
-    """Let the server flush what it commits meanwhile, as in production (fsync)."""
+    """Let the server flush its commits in the meantime, as in production (fsync)."""
     await _on_server(server_url, "ALTER SYSTEM RESET fsync")
     await _reload(server_url, "on")
     try:
@@ -55,7 +55,7 @@ async def flushing(server_url: str) -> AsyncIterator[None]:
 
 
 async def leave_flushing(server_url: str) -> None:
-    """Leave flushing to the kernel."""
+    """Let the kernel flush again."""
     await _on_server(server_url, "ALTER SYSTEM SET fsync = off")
     await _reload(server_url, "off")
 

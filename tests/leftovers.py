@@ -1,4 +1,4 @@
-"""Which processes belong to a state folder."""
+"""The processes that belong to a state folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def processes_of(state_folder: Path) -> list[str]:
 
 
 def wait_until_none_is_left(state_folder: Path, limit_s: float = 10.0) -> list[str]:
-    """What still runs for the folder after at most `limit_s`: nothing, one hopes."""
+    """Wait up to `limit_s` until no process of the folder runs; return those that still do."""
     deadline = time.monotonic() + limit_s
     while (left := processes_of(state_folder)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Keeps the shell that starts the tests out of them: neither its settings nor a `.env` in the checkout reach a test."""
+"""Isolate the tests from the shell: neither its settings nor a `.env` in the checkout reach a test."""
 
 from __future__ import annotations
 

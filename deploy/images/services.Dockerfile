@@ -1,11 +1,11 @@
-# The four services, the migrations and the `vyris` command: one image, told by its arguments what to be.
+# The four services, the migrations and the `vyris` command: one image; its arguments say what it runs.
 #   docker build -f deploy/images/services.Dockerfile -t vyris-services .
 #   docker run vyris-services services.mint
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
 COPY requirements.txt /requirements.txt
-# Wheels alone, each with the hash that was locked: nothing is compiled, nothing is resolved.
+# Only wheels, each with its locked hash: nothing is compiled, nothing is resolved.
 RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /requirements.txt \
  && /opt/venv/bin/pip uninstall --yes pip
@@ -21,7 +21,7 @@ COPY stack stack
 COPY admin admin
 COPY cli cli
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "."]
-# The root can be mounted read-only: nothing is written outside /tmp, and in production nothing at all.
+# The root can be mounted read-only: the services write only to /tmp, and in production nowhere.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["python", "-m"]

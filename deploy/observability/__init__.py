@@ -1,1 +1,1 @@
-"""Alerts and a dashboard for what the processes tell Prometheus."""
+"""Alerts and a dashboard for the processes' metrics."""

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry spans that keeps them, for whoever wants to look at a trace without a back end."""
+"""A collector that keeps OpenTelemetry spans in memory, to look at a trace without a back end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Kept:
 
     @property
     def trace_id(self) -> str:
-        """In hexadecimal, as logs have it."""
+        """In hexadecimal, as in logs."""
         return self.span.trace_id.hex()
 
     def attribute(self, key: str) -> str:
-        """The text of an attribute; empty where there is none."""
+        """The text of an attribute; empty if there is none."""
         return next((tag.value.string_value for tag in self.span.attributes if tag.key == key), "")
 
 
@@ -40,7 +40,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         request: trace_service_pb2.ExportTraceServiceRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> trace_service_pb2.ExportTraceServiceResponse:
-        """Take what a process sends."""
+        """Keep the spans that a process sends."""
         for resource in request.resource_spans:
             names = [tag.value.string_value for tag in resource.resource.attributes if tag.key == "service.name"]
             for scope in resource.scope_spans:

@@ -87,14 +87,14 @@ def waterfall(spans: list[Kept]) -> str:
         offset_ns, took_ns = _start(one) - began_ns, one.span.end_time_unix_nano - _start(one)
         left = min(round(offset_ns * scale), BAR - 1)
         bar = " " * left + "▇" * max(1, min(round(took_ns * scale), BAR - left))
-        name = "  " * _depth(one, spans) + _told(one)
+        name = "  " * _depth(one, spans) + _title(one)
         lines.append(
             f"{one.process.removeprefix('vyris-'):8} {name:44} {offset_ns / 1e6:6.2f} +{took_ns / 1e6:6.2f} ms  {bar}"
         )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _told(one: Kept) -> str:
+def _title(one: Kept) -> str:
     asked = one.attribute("db.query.summary")
     return f"{one.span.name} {asked}" if asked else one.span.name
 

@@ -35,7 +35,7 @@ enum { STREAMS = 's' };
 enum { TOO_MANY_REQUESTS = 429, RESOURCE_EXHAUSTED = 8 };
 enum { SLOTS = 65536, TRIES = 64 };
 
-// What one plugin of the configuration counts. The first letter of its root id tells which: `j` and `n` for the
+// What one plugin of the configuration counts. The first letter of its root id says which: `j` and `n` for the
 // connections of the JSON and of the native door, `s` for streams.
 typedef struct {
   u32 limit;

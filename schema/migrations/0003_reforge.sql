@@ -15,10 +15,10 @@ CREATE TYPE reforge_state AS ENUM (
   'CONFIRMED',   -- the new device holds the membership; until undo_until that can be undone
   'SUPERSEDED',  -- a newer request, another one's confirmation, or a change of address took its place
   'REFUSED',     -- the owner said no, or somebody guessed at its code
-  'UNDONE'       -- confirmed, then taken back
+  'UNDONE'       -- confirmed, then undone
 );
 
--- A wish to move a membership to a new device.
+-- A request to move a membership to a new device.
 CREATE TABLE reforge_requests (
   id             uuid PRIMARY KEY,
   membership_id  uuid NOT NULL REFERENCES memberships,
@@ -30,7 +30,7 @@ CREATE TABLE reforge_requests (
   new_public_key text NOT NULL,          -- canonical JWK
   new_thumbprint text NOT NULL CHECK (length(new_thumbprint) = 43),
   email          text NOT NULL,          -- where the link was sent
-  asked_from     text NOT NULL,          -- network address, as the gateway told it
+  asked_from     text NOT NULL,          -- network address, from the gateway
   token_digest   bytea NOT NULL UNIQUE CHECK (octet_length(token_digest) = 32),  -- SHA-256 of the link's token
   undo_digest    bytea NOT NULL UNIQUE CHECK (octet_length(undo_digest) = 32),   -- SHA-256 of the notice's token
   code_required  boolean NOT NULL,

@@ -17,7 +17,7 @@ CREATE TABLE passes (
   -- so that a greater tag is never visible before a smaller one.
   update_tag    bigint NOT NULL DEFAULT 0,
   issued_at     timestamptz NOT NULL DEFAULT now(),
-  -- HTTP tells times in whole seconds, so two updates are always a second apart.
+  -- HTTP has times in whole seconds, so two updates are always a second apart.
   modified_at   timestamptz NOT NULL DEFAULT date_trunc('second', now()),
   UNIQUE (membership_id, generation)
 );
@@ -34,18 +34,18 @@ CREATE TABLE pass_registrations (
 CREATE INDEX pass_registrations_by_serial ON pass_registrations (serial);
 CREATE INDEX pass_registrations_by_token ON pass_registrations (push_token);
 
--- Pushes that are owed, written with the update that they announce. One for a device, however many
--- of its passes changed: a push says nothing but "ask".
+-- Pushes that are due, written with the update that they announce. One for a device, even if several of
+-- its passes changed: a push only says "ask".
 CREATE TABLE pass_pushes (
   push_token   text PRIMARY KEY,
-  version      bigint NOT NULL DEFAULT 1,   -- grows when owed again while one is on its way
+  version      bigint NOT NULL DEFAULT 1,   -- grows when a push becomes due again while one is in flight
   requested_at timestamptz NOT NULL DEFAULT now(),
   due_at       timestamptz NOT NULL DEFAULT now(),
   attempts     integer NOT NULL DEFAULT 0
 );
 CREATE INDEX pass_pushes_due ON pass_pushes (due_at);
 
--- How far wallet has read membership_events. One row; who holds its lock is the reader.
+-- How far wallet has read membership_events. One row; the process that has its lock is the reader.
 CREATE TABLE wallet_cursor (
   only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
   transaction xid8 NOT NULL,

@@ -8,7 +8,7 @@ ALTER TABLE memberships ADD COLUMN number_freed boolean NOT NULL DEFAULT false;
 -- Such a row knows neither drop nor user; the code of the version before never reads them from it.
 ALTER TABLE receipt_ledger ALTER COLUMN drop_id DROP NOT NULL, ALTER COLUMN user_id DROP NOT NULL;
 
--- Every refund, revocation and reversal that a store or merchant told, once, whatever became of it.
+-- Every refund, revocation and reversal by a store or merchant, once, with its outcome.
 CREATE TABLE store_notifications (
   kind            text NOT NULL,         -- app-store, merchant
   issuer          text NOT NULL,         -- the App Store's environment, or the merchant's name
@@ -16,28 +16,28 @@ CREATE TABLE store_notifications (
   event           text NOT NULL CHECK (event IN ('REFUND', 'REVOKE', 'REFUND_REVERSED')),
   receipt_key     bytea NOT NULL CHECK (octet_length(receipt_key) = 32),
   transaction_id  text NOT NULL,         -- the purchase's id at its store, for support
-  signed_at       timestamptz NOT NULL,  -- by the sender's clock: orders what is told of one purchase
+  signed_at       timestamptz NOT NULL,  -- by the sender's clock: orders the notifications of one purchase
   received_at     timestamptz NOT NULL DEFAULT now(),
   outcome         text NOT NULL CHECK (outcome IN (
     'REVOKED',       -- the membership was revoked
     'REMEMBERED',    -- there was no membership: the receipt will never mint
-    'RESTORED',      -- the refund was taken back, and its effect with it
-    'NOT_RESTORED',  -- the refund was taken back, but the number has a new owner or left the drop: for the operator
-    'UNCHANGED',     -- it told what was so already
-    'SUPERSEDED',    -- something newer had been told before
+    'RESTORED',      -- the refund was reversed, and its effect was undone
+    'NOT_RESTORED',  -- the refund was reversed, but the number has a new owner or left the drop: for the operator
+    'UNCHANGED',     -- it changed nothing
+    'SUPERSEDED',    -- a newer notification came first
     'IGNORED'        -- of a product that no drop sells, and of no known receipt
   )),
   PRIMARY KEY (kind, issuer, notification_id)
 );
 CREATE INDEX store_notifications_not_restored ON store_notifications (received_at) WHERE outcome = 'NOT_RESTORED';
 
--- What is known of each purchase that was ever told about: the newest word, and what it undid.
+-- Each purchase with a notification: the newest one, and the state that it replaced.
 CREATE TABLE receipt_refunds (
   receipt_key           bytea PRIMARY KEY CHECK (octet_length(receipt_key) = 32),
   refunded              boolean NOT NULL,
-  signed_at             timestamptz NOT NULL,  -- of the newest word; ties go to the greater notification id
+  signed_at             timestamptz NOT NULL,  -- of the newest notification; ties go to the greater notification id
   notification_id       text NOT NULL,
-  -- What a reversal brings back: the state the receipt had (NULL: it was not entered), and its reason.
+  -- What a reversal restores: the state that the receipt had (NULL: it was not entered), and its reason.
   state_before          receipt_state,
   reason_before         text,
   -- The membership that this refund revoked; NULL where there was none, or somebody else had revoked it.

@@ -1,7 +1,7 @@
 -- migrate:up
 
--- Grants that no statement needs are taken back, and reforge may forget old changes of address. The function of 0006 anew,
--- so that whoever runs it again grants what is granted here.
+-- Revokes grants that no statement needs, and lets reforge delete old changes of address. Replaces the function of 0006,
+-- so that running it again grants the same.
 CREATE OR REPLACE FUNCTION grant_service_roles() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   service text;

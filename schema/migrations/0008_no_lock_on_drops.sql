@@ -1,8 +1,8 @@
 -- migrate:up
 
--- Each receipt and each membership locked its drop's row, to see that it is still there: a quarter of what a mint cost
--- Postgres, and one row for all processes to write their locks into. A drop cannot go: its tallies, which are there
--- from its first moment, keep their foreign key, and no service may delete any.
+-- Each receipt and each membership locked its drop's row, to check that it exists: a quarter of what a mint cost
+-- Postgres, and one row in which all processes wrote their locks. A drop cannot be deleted: its tallies, which exist
+-- from its first moment, keep their foreign key, and no service may delete one.
 ALTER TABLE receipt_ledger DROP CONSTRAINT receipt_ledger_drop_id_fkey;
 ALTER TABLE memberships DROP CONSTRAINT memberships_drop_id_fkey;
 

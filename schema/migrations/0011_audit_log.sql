@@ -3,7 +3,7 @@
 -- The actor of an entry is a name that its caller gives. Beside it Postgres now writes what it knows itself: the login of
 -- the session, and where it came from. Entries from before this migration have none of it.
 ALTER TABLE audit_log
-  ADD COLUMN database_user    text,   -- session_user: the login, whatever role was set afterwards
+  ADD COLUMN database_user    text,   -- session_user: the login, also after SET ROLE
   ADD COLUMN client_address   inet,   -- NULL for a session over a unix socket
   ADD COLUMN application_name text;
 
@@ -18,8 +18,8 @@ END
 $$;
 CREATE TRIGGER audit_log_stamp BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION stamp_audit_log();
 
--- The table's owner may change it by his rights, and so may a thief of his login: the trigger refuses both.
--- It lets one change pass: redact_audit_log() takes the names of an erased person out of an entry.
+-- The table's owner, or a thief of his login, has the right to change it: the trigger refuses that.
+-- It allows one change: redact_audit_log() removes the names of an erased person from an entry.
 CREATE FUNCTION refuse_audit_log_change() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   redacted text[] := ARRAY['subject', 'reason', 'details'];
@@ -38,8 +38,8 @@ CREATE TRIGGER audit_log_is_append_only BEFORE UPDATE ON audit_log
 CREATE TRIGGER audit_log_keeps_entries BEFORE DELETE OR TRUNCATE ON audit_log
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_log_change();
 
--- A change of the schema is a change by an operator, whatever command made it: dbmate writes its version in the same
--- transaction. The first migrations of a database without a drop change nothing that anybody has.
+-- A change of the schema is a change by an operator, by any command: dbmate writes its version in the same
+-- transaction. The first migrations of a database without a drop change no data.
 CREATE FUNCTION audit_migration() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF EXISTS (SELECT FROM drops) THEN

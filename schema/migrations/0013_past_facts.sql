@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Keys of merchants that receipts were accepted with. A receipt that has minted is answered years later, also when the
+-- Keys of merchants that receipts were accepted with. A receipt that has minted is answered years later, even if the
 -- shop has withdrawn the key that signed it. No service changes or deletes a row.
 CREATE TABLE merchant_keys (
   issuer        text NOT NULL,   -- the merchant's name
@@ -20,8 +20,8 @@ CREATE TABLE app_store_reconciliations (
   updated_at          timestamptz NOT NULL DEFAULT now()
 );
 
--- Versions before recorded refunds of products that no drop sold as IGNORED, without any effect. They are applied now,
--- and what is still to be applied is found by this.
+-- Earlier versions recorded refunds of products that no drop sold as IGNORED, without any effect. They are applied now,
+-- and this index finds those that are left.
 CREATE INDEX store_notifications_ignored ON store_notifications (received_at) WHERE outcome = 'IGNORED';
 
 -- A function for the same reasons as grant_service_roles().

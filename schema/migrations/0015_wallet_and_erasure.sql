@@ -2,8 +2,8 @@
 
 -- The registration's own place in the order of updates (passes.update_tag). NULL: the follower has not seen it yet;
 -- 0: its pass had never changed. The follower gives it under wallet_cursor's lock, as it does for passes, so that a
--- phone that asks for changes since a tag also hears of a pass that it registered after the pass had changed.
--- Rows of before start with NULL: phones that once came too late hear of it now.
+-- phone that asks for changes since a tag also gets a pass that it registered after the pass had changed.
+-- Older rows start with NULL: phones that once came too late get those passes now.
 ALTER TABLE pass_registrations ADD COLUMN tag bigint;
 CREATE INDEX pass_registrations_new ON pass_registrations (registered_at) WHERE tag IS NULL;
 
@@ -25,7 +25,7 @@ UPDATE memberships SET erased_at = revoked_at WHERE revoked_reason = 'erased' AN
 
 -- Transaction ids belong to one cluster. After a dump was loaded into another one, the cursor and old events can have
 -- ids that the new cluster has not reached: its new events would be skipped. This lets the follower read all again,
--- which changes only what is not true. Returns whether there was such an id. Harmless, so everybody may call it.
+-- which changes only what is wrong. Returns whether there was such an id. Harmless, so everybody may call it.
 CREATE FUNCTION adopt_membership_events() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE

@@ -1,6 +1,6 @@
 -- migrate:up
 
--- How a drop sells: whoever mints first, whoever takes a hold first, or by a draw. Processes remember it, so it never
+-- How a drop sells: to the first who mint, to the first who take a hold, or by a draw. Processes cache it, so it never
 -- changes.
 ALTER TABLE drops
   ADD COLUMN sale            text NOT NULL DEFAULT 'direct' CHECK (sale IN ('direct', 'hold', 'draw')),
@@ -20,8 +20,8 @@ $$;
 CREATE TRIGGER drops_sale_is_fixed BEFORE UPDATE OF sale, limits ON drops FOR EACH ROW
   WHEN (NEW.sale <> OLD.sale OR NEW.limits <> OLD.limits) EXECUTE FUNCTION refuse_change_of_sale();
 
--- Of the numbers that are taken, so many are held: taken = minted + held. The code of before reads `taken` alone, and
--- its count of unclaimed slots stays right.
+-- How many of the taken numbers are held: taken = minted + held. The code of the version before reads `taken` alone,
+-- and its count of unclaimed slots stays right.
 ALTER TABLE drop_tallies ADD COLUMN held integer NOT NULL DEFAULT 0;
 
 CREATE TYPE hold_state AS ENUM (
@@ -33,13 +33,13 @@ CREATE TYPE hold_state AS ENUM (
 
 -- One number each, kept for one user.
 CREATE TABLE holds (
-  id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),  -- random: it names the hold to whoever knows it
+  id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),  -- random: the id is enough to read the hold
   drop_id       integer NOT NULL,                            -- no foreign key, as in slots
   user_id       text NOT NULL,
-  sequence_num  integer NOT NULL CHECK (sequence_num > 0),   -- told by the mint, never before
+  sequence_num  integer NOT NULL CHECK (sequence_num > 0),   -- the mint shows it, nothing before
   state         hold_state NOT NULL DEFAULT 'HELD',
   taken_at      timestamptz NOT NULL DEFAULT now(),
-  expires_at    timestamptz NOT NULL,                        -- what the caller hears; it lapses a grace later
+  expires_at    timestamptz NOT NULL,                        -- what the caller gets; it lapses a grace later
   extensions    smallint NOT NULL DEFAULT 0,
   ended_at      timestamptz,
   membership_id uuid,
@@ -76,7 +76,7 @@ CREATE TABLE person_keys (
 ) WITH (fillfactor = 80);
 CREATE INDEX person_keys_held_by ON person_keys (held_by) WHERE held_by IS NOT NULL;
 
--- The line of those who paid after their hold had lapsed, and found nothing free. Each receipt in it is FAILED with
+-- The line: buyers who paid after their hold had lapsed, when no number was free. Each receipt in it is FAILED with
 -- HOLD_EXPIRED; the ledger's row decides, under its lock.
 CREATE TABLE late_payments (
   receipt_key bytea PRIMARY KEY CHECK (octet_length(receipt_key) = 32),

@@ -86,7 +86,7 @@ class HoldCycle:
                 again = []
         if not is_out:
             self._bouncer_had_enough = grant.is_enough
-        if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.recount_due():
+        if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.is_recount_due():
             await self._recount(self._drop)
         return again
 

@@ -83,7 +83,7 @@ class Lapses:
         await failpoints.reach("hold.lapsed")
         if count:
             metrics.ENDED("LAPSED").inc(count)
-            await self.tell(drop_id, returned)
+            await self.report_returned(drop_id, returned)
             log.info("holds_lapsed", drop_id=drop_id, holds=count, offered=returned.offered)
         return count == HOLDS_A_TRANSACTION
 
@@ -94,8 +94,8 @@ class Lapses:
         returned = await self._database.in_transaction(work)
         metrics.OFFERED.inc(returned.offered)
 
-    async def tell(self, drop_id: int, returned: Returned) -> None:
-        """Count what came back, and let the bouncer know of it at once; where that fails the recount corrects it."""
+    async def report_returned(self, drop_id: int, returned: Returned) -> None:
+        """Count returned numbers, and add them to the bouncer's count. If that fails, the recount corrects it."""
         metrics.OFFERED.inc(returned.offered)
         drop = await self._drops.numbered(drop_id)
         await self._bouncer.give_back(count_key(drop.tier, drop.year, drop.environment), returned.for_sale)

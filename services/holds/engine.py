@@ -80,7 +80,7 @@ class HoldEngine:
         if ended is None:
             return False
         metrics.ENDED("RELEASED").inc()
-        await self._lapses.tell(*ended)
+        await self._lapses.report_returned(*ended)
         return True
 
     def _batcher(self, drop: Drop) -> Batcher[str, HoldOrder, TakenHold]:

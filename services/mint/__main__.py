@@ -45,7 +45,7 @@ PEERS: Final = peers_of("mint")
 
 @asynccontextmanager
 async def build(settings: MintSettings) -> AsyncIterator[Hosted]:
-    """Everything that the mint process serves, and its end."""
+    """Build everything that the mint process serves, and close it at the end."""
     signer = read_signer(
         settings.draw_signing_key_file,
         settings.vyris_state_dir,

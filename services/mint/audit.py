@@ -1,6 +1,6 @@
-"""The audit: counts what the contract promises about drops and receipts, and exports the counts as metrics.
+"""The audit: check the contract's sums of drops and receipts, and export the differences as metrics.
 
-It changes nothing. Every process counts for itself, so that an alert outlives any of them.
+It changes nothing. Every process runs its own audit, so that an alert does not depend on one of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.mint import metrics
 from services.mint.statements import QUERIES
 
 INTERVAL_S: Final = 30.0
-# To count over a drop of ten million keeps a core busy for a second or two: it is done so much more rarely.
+# Counting a drop of ten million keeps a core busy for a second or two. So the pause is this many times the duration.
 REST: Final = 40.0
 DROPS_A_STATEMENT: Final = 100
 PENDING_LOOK_BACK: Final = timedelta(days=1)
@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 
 
 class Audit:
-    """Looks for rules that do not hold."""
+    """Looks for broken rules."""
 
     def __init__(self, database: Database, settled_before: Callable[[], datetime | None]) -> None:
-        """`settled_before` tells before when no receipt is PENDING any more, None where that is not known yet."""
+        """`settled_before` returns the time before which no receipt is PENDING, or None while that is unknown."""
         self._database = database
         self._settled_before = settled_before
 
@@ -43,7 +43,7 @@ class Audit:
         after = 0
         while rows := await connection.fetch(QUERIES["audit_drops"], after, DROPS_A_STATEMENT):
             for row in rows:
-                _tell(row)
+                _export(row)
             after = rows[-1]["id"]
         now: datetime = await connection.fetchval(QUERIES["transaction_time"])
         begins = self._settled_before() or now - PENDING_LOOK_BACK
@@ -51,7 +51,7 @@ class Audit:
         metrics.OLDEST_PENDING_S.set((now - oldest).total_seconds() if oldest else 0)
 
 
-def _tell(row: asyncpg.Record) -> None:
+def _export(row: asyncpg.Record) -> None:
     drop = (row["tier"], row["year"], row["environment"])
     metrics.MEMBERSHIPS_OVER_CAPACITY.labels(*drop).set(row["over_capacity"])
     metrics.SLOTS_UNACCOUNTED.labels(*drop).set(row["unaccounted"])

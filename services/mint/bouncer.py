@@ -1,8 +1,8 @@
-"""The bouncer: one number in Redis per drop, how many slots are still for sale.
+"""The bouncer: one number for each drop in Redis, the count of slots that are still for sale.
 
-It sheds load and decides nothing. A count that is too high lets a few claims through
-that Postgres turns away. A count that is too low is corrected by the recount, and Postgres is asked before anybody
-gets SOLD_OUT. When Redis fails in any way, the answer is None: Postgres then decides alone.
+It sheds load and decides nothing. If a count is too high, Postgres refuses a few claims. If it is too low, the recount
+corrects it, and no caller gets SOLD_OUT before Postgres has confirmed it. If Redis fails in any way, the answer is
+None: then Postgres decides alone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class BouncerSettings(BaseSettings):
 
 
 class RenewedTlsConnection(SSLConnection):
-    """Reads its certificates at every connection: they are renewed while the process runs."""
+    """Reads its certificates at every connection, because they are renewed while the process runs."""
 
     async def _connect(self) -> None:
         self.ssl_context.context = None
@@ -60,15 +60,15 @@ class RenewedTlsConnection(SSLConnection):
 
 
 def redis_client(settings: BouncerSettings) -> Client:
-    """A client that fails fast and never retries: minting goes on without it."""
+    """Make a client that fails fast and never retries: minting goes on without Redis."""
     timeout_s = settings.redis_timeout_ms / 1000
     no_retry = Retry(NoBackoff(), 0)
     if settings.redis_cluster:
         return RedisCluster.from_url(
             settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=no_retry
         )
-    # One connection, and no time limit of the library's: with a pool and with its limit, which is a task of its own, a
-    # call was sent only at the event loop's third turn, behind all that there was to answer. `Bouncer` limits the time.
+    # One connection, without the library's time limit. With a pool and that limit, which is a separate task, a call was
+    # sent only in the event loop's third turn, after all answers of the last batch. `Bouncer` limits the time.
     client = Redis.from_url(
         settings.redis_url,
         socket_timeout=None,
@@ -88,7 +88,7 @@ def count_key(tier: str, year: str, environment: str) -> str:
 
 
 def lua_script(name: str) -> str:
-    """A script of this folder, behind what they share."""
+    """Read a script of this folder, with the function that all share before it."""
     folder = Path(__file__).parent
     return "".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("whole_count", name))
 
@@ -99,7 +99,7 @@ class Bouncer:
     def __init__(self, client: Client, settings: BouncerSettings) -> None:
         self._client = client
         self._pause_s = settings.redis_pause_ms / 1000
-        # A cluster's client asks several nodes, with this limit for each.
+        # A cluster's client asks several nodes, and has its own limit for each.
         self._limit_s = None if settings.redis_cluster else settings.redis_timeout_ms / 1000
         self._closed_until_s = 0.0
         self._running = 0
@@ -110,35 +110,35 @@ class Bouncer:
         self._give_back = client.register_script(lua_script("give_back_slots"))
 
     async def take(self, key: str, wanted: int) -> int | None:
-        """Take up to `wanted` slots; how many were granted, or None where the bouncer does not know."""
-        granted = await self._guarded(lambda: cast("Awaitable[int]", self._take(keys=[key], args=[wanted])))
+        """Take up to `wanted` slots. Return how many were granted, or None if the bouncer does not know."""
+        granted = await self._call(lambda: cast("Awaitable[int]", self._take(keys=[key], args=[wanted])))
         if granted is None or granted < 0:
             metrics.BOUNCER_BYPASSES.labels("unreachable" if granted is None else "unknown").inc()
             return None
         return granted
 
     async def give_back(self, key: str, unused: int) -> None:
-        """Return what was taken and not used. Where that fails the recount puts it right."""
+        """Return unused slots. If that fails, the recount corrects the count."""
         if unused > 0:
-            await self._guarded(lambda: cast("Awaitable[int]", self._give_back(keys=[key], args=[unused])))
+            await self._call(lambda: cast("Awaitable[int]", self._give_back(keys=[key], args=[unused])))
 
     async def write(self, key: str, remaining: int) -> int | None:
-        """Overwrite a count by Postgres' (the recount); the count before, None where there was none or no Redis."""
+        """Overwrite a count by Postgres'. Return the count before; None if there was none, or Redis does not answer."""
         return _whole(
-            await self._guarded(lambda: cast("Awaitable[bytes | None]", self._write(keys=[key], args=[remaining])))
+            await self._call(lambda: cast("Awaitable[bytes | None]", self._write(keys=[key], args=[remaining])))
         )
 
     async def read(self, key: str) -> int | None:
-        """The count, or None where it is missing, no number, or Redis away."""
-        value = await self._guarded(lambda: cast("Awaitable[bytes | None]", self._client.get(key)))
+        """The count; None if it is missing or no number, or Redis does not answer."""
+        value = await self._call(lambda: cast("Awaitable[bytes | None]", self._client.get(key)))
         return _whole(value)
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""
-        return await self._guarded(self._client.ping) is not None
+        return await self._call(self._client.ping) is not None
 
     async def close(self) -> None:
-        """Close the connections once the calls that run have ended. Later calls find no Redis.
+        """Close the connections after the running calls have ended. Later calls find no Redis.
 
         A call during or after the client's own `aclose` would open a connection that nothing closes.
         """
@@ -146,8 +146,8 @@ class Bouncer:
         await self._nothing_runs.wait()
         await self._client.aclose()
 
-    async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """None on any failure, and at once for a while after one, so that a dead Redis costs nobody time."""
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Call Redis. Return None on any failure, and at once for a while after one: a dead Redis costs no time."""
         if time.monotonic() < self._closed_until_s:
             return None
         self._running += 1
@@ -156,7 +156,7 @@ class Bouncer:
             with tracing.step_span("redis", "redis"):
                 async with asyncio.timeout(self._limit_s):
                     answer = await call()
-        # The library reports a cluster without a node that answers by an exception that is no RedisError.
+        # If no node of a cluster answers, the library raises an exception that is no RedisError.
         except (RedisError, RedisClusterException, OSError, ValueError, TimeoutError) as error:
             self._closed_until_s = max(self._closed_until_s, time.monotonic() + self._pause_s)
             metrics.BOUNCER_UP.set(0)
@@ -171,7 +171,7 @@ class Bouncer:
 
 
 def _whole(count: bytes | None) -> int | None:
-    """Return the count as a number; None where the value is not a whole number."""
+    """Parse a count; None if it is not a whole number."""
     try:
         return None if count is None else int(count)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The mint cycle of drops that sell by hold or have limits: first those who have a number already.
+"""The mint cycle of drops that sell by hold or have limits: first the receipts of users with a hold.
 
-A receipt whose user has a live hold needs no slot, so the bouncer is not asked and SOLD_OUT cannot be met. What is left
-goes through the ordinary cycle, with the statement that looks at limits.
+A receipt whose user has a live hold needs no slot, so the bouncer is not asked and SOLD_OUT is impossible. The other
+receipts go through the ordinary cycle, with the statement that checks limits.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ UNIQUE_VIOLATION = "SQLSTATE 23505"
 
 
 class CountedMintCycle(MintCycle):
-    """Works on the batches of one such drop."""
+    """Works on the batches of one drop that sells by hold or has limits."""
 
     async def __call__(self, batch: Groups) -> Groups:
         """Answer the receipts that can be decided; return the groups for the next batch."""
         if self._drop.sale != "direct":
-            batch = await self._through_holds(batch)
+            batch = await self._mint_held(batch)
         return await super().__call__(batch) if batch else []
 
-    async def _through_holds(self, batch: Groups) -> Groups:
-        """Mint without claiming a slot; the groups that are still undecided."""
+    async def _mint_held(self, batch: Groups) -> Groups:
+        """Mint the receipts whose users have a hold, without claiming a slot. Return the undecided groups."""
         metrics.BATCH_RECEIPTS.observe(len(batch))
         for group in batch:
             group.begin()
         batch.sort(key=lambda group: group.key)
         try:
-            # What this shows of the stock is not remembered: nothing was claimed.
+            # is_sold_out=True: nothing is claimed, so nothing about the stock is cached.
             return await self._mint(batch, Grant(self._bouncer, self._count_key, wanted=0), 0, is_sold_out=True)
         except DatabaseUnavailable as error:
             return await self._record(batch, error)
@@ -46,7 +46,7 @@ class CountedMintCycle(MintCycle):
         return super()._answer(groups, rows)
 
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
-        """Another process counted the same key at the same moment: the next batch sees who was first."""
+        """Leave a receipt to the next batch if another process counted the same key at the same moment."""
         if refusal.cause == UNIQUE_VIOLATION:
             self._raced.append(group)
         else:

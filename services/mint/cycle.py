@@ -1,17 +1,17 @@
-"""The mint cycle: what happens to one batch of receipts of one drop.
+"""The mint cycle of one batch of receipts of one drop.
 
     1  ask        the bouncer grants up to n slots
     2  mint       one statement enters the receipts, claims as many slots and writes the memberships
-    3  answer     every caller gets what the statement says about its receipt
+    3  answer     every caller gets the answer of its receipt's row
     4  give back  the slots that were granted and not used
 
-While the bouncer has enough for everybody, step 1 runs beside step 2: the statement may then claim a slot for each
-receipt, and Postgres decides whether there is one. Where the bouncer had too few for the last batch, step 2 waits for
-its answer. Where Postgres showed the drop sold out a moment ago, nothing is asked and nothing claimed.
+While the bouncer has enough slots, steps 1 and 2 run in parallel: the statement may claim a slot for each receipt, and
+Postgres decides whether there is one. If the bouncer had too few slots for the last batch, step 2 waits for its
+answer. If the drop was sold out in Postgres a moment ago, the batch asks for no slot and claims none.
 
-A crash in step 1 leaves a count in Redis that is too low (the recount corrects it); in step 2 everything or nothing,
-and nobody has an answer (the retry replays the membership, or mints); in steps 3 and 4 a count that may be off.
-A receipt that is still undecided goes into the next batch.
+A crash in step 1 leaves a count in Redis that is too low; the recount corrects it. A crash in step 2 leaves everything
+or nothing, and no caller has an answer; a retry replays the membership, or mints. A crash in steps 3 and 4 leaves a
+count that may be wrong. A receipt that is still undecided goes into the next batch.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ class MintCycle:
                 again = await self._record(batch, error)
         if not is_sold_out:
             self._bouncer_had_enough = grant.is_enough
-        if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.recount_due():
+        if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.is_recount_due():
             await self._recount(self._drop)
         return again
 
     async def _mint(self, batch: Groups, grant: Grant, limit: int, *, is_sold_out: bool) -> Groups:
-        """Steps 2 and 3. Data that Postgres refuses fails alone: the batch is halved until it is found."""
+        """Steps 2 and 3. If Postgres refuses data of a receipt, halve the batch to find it, so that it fails alone."""
 
         async def mint_part(groups: Groups) -> Groups:
             began_s = time.monotonic()
@@ -119,14 +119,14 @@ class MintCycle:
             grant.used += sum(row.sort_order is not None for row in rows.values())
             await failpoints.reach("mint.committed")
             if not is_sold_out:
-                self._look_at_stock(rows.values(), began_s)
+                self._remember_stock(rows.values(), began_s)
             return self._answer(groups, rows)
 
         parts = await around_refused(batch, mint_part, self._poison)
         return [group for part in parts for group in part]
 
-    def _look_at_stock(self, rows: Iterable[MintRow], began_s: float) -> None:
-        """Remember what the statement showed of the drop's slots."""
+    def _remember_stock(self, rows: Iterable[MintRow], began_s: float) -> None:
+        """Cache what the statement has seen of the drop's slots."""
         claimed = [row.sort_order for row in rows if row.sort_order is not None]
         outcomes = {row.outcome for row in rows}
         if Outcome.WAITING in outcomes or outcomes & NOTHING_FREE:
@@ -136,22 +136,22 @@ class MintCycle:
             self._stock.claimed_up_to = max(claimed)
 
     def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
-        """Step 3. Returns the groups that are still undecided."""
+        """Step 3. Return the groups that are still undecided."""
         undecided = []
         for group in groups:
             row = rows.get(group.key)
             if (
                 row is None
                 or row.outcome == Outcome.WAITING
-                or (row.outcome == Outcome.SOLD_OUT and not self._stock.may_say_sold_out)
+                or (row.outcome == Outcome.SOLD_OUT and not self._stock.may_answer_sold_out)
             ):
                 undecided.append(group)
             else:
-                group.settle(partial(answer, row))
+                group.settle(partial(make_answer, row))
         return undecided
 
     async def _record(self, batch: Groups, failure: DatabaseUnavailable) -> Groups:
-        """Step 2 where the statement failed: enter the receipts at least; a receipt that was decided is answered."""
+        """Step 2 after its statement failed: at least enter the receipts, and answer those that were decided before."""
         log.warning("batch_unfinished", receipts=len(batch), error=failure.cause)
         try:
             with metrics.STEP_SECONDS("record").time():
@@ -166,7 +166,7 @@ class MintCycle:
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
         """Fail a receipt whose data Postgres refuses: the first time its caller may retry, then the answer is final.
 
-        The ledger keeps it as FAILED, so it is listed for a refund. One that cannot even be entered is final at once.
+        It is FAILED in the ledger, so it is listed for a refund. If it cannot be entered, the first answer is final.
         """
         metrics.RECEIPTS_POISONED.inc()
         log.error("receipt_poisoned", receipt_key=group.key.hex(), cause=refusal.cause)
@@ -179,7 +179,7 @@ class MintCycle:
         group.settle_all(Retryable() if is_first_time else InvalidReceipt(POISONED_MESSAGE))
 
 
-def answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
+def make_answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | VyrisError:
     """Return the answer for the caller of `order`. `is_first`: the group was made for this caller's request."""
     if row.membership is not None and order.user_id != row.membership.user_id:
         return ReceiptUsed()

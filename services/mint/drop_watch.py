@@ -1,4 +1,4 @@
-"""What a drop holds, as callers see it: from Postgres, at most a second old, read once for all who ask."""
+"""Drops as callers see them: read from Postgres once for all who ask, at most a second old."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WATCH_INTERVAL_S: Final = 1.0
 
 
 def drop_state(*, early: bool, late: bool, remaining: int, held: int = 0) -> str:
-    """SCHEDULED, OPEN, HELD_OUT (all that remains is held), SOLD_OUT or CLOSED."""
+    """SCHEDULED, OPEN, HELD_OUT (all remaining numbers are held), SOLD_OUT or CLOSED."""
     if early:
         return "SCHEDULED"
     if late:
@@ -34,7 +34,7 @@ def drop_state(*, early: bool, late: bool, remaining: int, held: int = 0) -> str
 
 
 class DropWatch:
-    """Reads drops, each at most twice a second."""
+    """Reads drops from Postgres, each at most twice a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class DropWatch:
         if reading is None:
             reading = self._reading[drop.id] = asyncio.create_task(self._read(drop.id), context=Context())
             reading.add_done_callback(lambda done: self._forget(drop.id, done))
-        # All who wait get the result, a failure too: otherwise each would try again, one after the other.
+        # All waiting callers share the result, also a failure: otherwise each would try again, one after the other.
         return await asyncio.shield(reading)
 
     async def _read(self, drop_id: int) -> mint_pb2.GetDropResponse:
@@ -65,10 +65,10 @@ class DropWatch:
     def _forget(self, drop_id: int, done: asyncio.Task[mint_pb2.GetDropResponse]) -> None:
         del self._reading[drop_id]
         if not done.cancelled():
-            done.exception()  # or asyncio complains where nobody waits any more
+            done.exception()  # read it, or asyncio logs an error if no caller waits any more
 
     async def changes(self, drop: Drop) -> AsyncIterator[mint_pb2.GetDropResponse]:
-        """The drop now, then whenever it changed, at most once a second, without end. Raises NotFound, Retryable."""
+        """Yield the drop now, and after each change, at most once a second, without end. Raises NotFound, Retryable."""
         last_sent = None
         while True:
             now = await self.read(drop)
@@ -99,5 +99,5 @@ def _message(row: asyncpg.Record) -> mint_pb2.GetDropResponse:
 
 
 def environment_mark(environment: Environment) -> str | None:
-    """What answers say of a drop's environment: nothing in production, so that those keep their form."""
+    """The environment in answers: None in production, so that those answers keep their form."""
     return None if environment == "production" else environment

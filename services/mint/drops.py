@@ -1,4 +1,4 @@
-"""Drops: which there are."""
+"""Drops, and a directory that finds them by name."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vyris.errors import NotFound
 CAPACITY_LIMIT: Final = 10_000_000
 UNKNOWN_MEMORY_S: Final = 1.0
 UNKNOWN_MEMORY_LIMIT: Final = 1_000
-TALLY_WRITERS: Final = 16  # rows that share a drop's tally, and as many as the schema allows
-OPERATOR_WRITER: Final = 0  # the tally row of changes made by hand
+TALLY_WRITERS: Final = 16  # rows of a drop's tally; the schema allows no more
+OPERATOR_WRITER: Final = 0  # the tally row of operators' changes
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What never changes about a drop."""
+    """The facts of a drop that never change."""
 
     id: int
     tier: str
     year: str
     environment: Environment
     sale: str = "direct"  # direct, hold or draw
-    limits: frozenset[str] = frozenset()  # which keys of a person count
+    limits: frozenset[str] = frozenset()  # the kinds of person keys that count
 
     @property
     def is_counted(self) -> bool:
@@ -38,7 +38,7 @@ class Drop:
 
 
 class DropDirectory:
-    """Finds drops by name and remembers them: a drop is never deleted, and its names never change."""
+    """Finds drops by name and caches them: a drop is never deleted, and its name never changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class DropDirectory:
         self._unknown_until_s: dict[tuple[str, str, Environment], float] = {}
 
     async def numbered(self, drop_id: int) -> Drop:
-        """A drop that is known to exist, by its id."""
+        """The drop with this id. Raises NotFound, Retryable."""
         for drop in self._known.values():
             if drop.id == drop_id:
                 return drop
@@ -56,7 +56,7 @@ class DropDirectory:
         return self._remember(row)
 
     async def named(self, tier: str, year: str, environment: Environment = "production") -> Drop:
-        """Raises NotFound; that, too, is remembered for a second, so that guessing costs Postgres little."""
+        """The drop with this name. Raises NotFound, cached for a second so that guessing costs Postgres little."""
         name = (tier, year, environment)
         drop = self._known.get(name)
         if drop is not None:
@@ -72,7 +72,7 @@ class DropDirectory:
         return self._remember(row)
 
     async def check_name(self, tier: str, year: str) -> None:
-        """Raises NotFound unless there is a drop of that name, be it for test purchases alone."""
+        """Raises NotFound unless a drop has that name; a sandbox drop is enough."""
         try:
             await self.named(tier, year)
         except NotFound:

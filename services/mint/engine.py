@@ -1,4 +1,4 @@
-"""The mint engine: a batcher for each drop, and what keeps the whole in repair."""
+"""The mint engine: a batcher for each drop, and the loops that repair counts and receipts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from services.mint.settings import MintSettings
 from services.server.runtime.background import Loop
 from vyris.errors import VyrisError
 
-# Drops whose batches run at once. With eight drops and no bound a batch held one receipt, and the process minted 860 a
-# second instead of 1,820 (`python -m tests.bench --full`, drops at once); with one, a batch that waits for a lock or
-# for a slow disk would hold up every other drop.
+# How many batches of different drops run at once. With eight drops and no limit a batch held one receipt, and the
+# process minted 860 a second instead of 1,820 (`python -m tests.bench --full`, drops at once). With a limit of one, a
+# batch that waits for a lock or a slow disk would delay every other drop.
 BATCHES_AT_ONCE = 2
 
 
@@ -54,7 +54,7 @@ class MintEngine:
         )
 
     async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer:
-        """The membership of a receipt, and whether it was minted before.
+        """Mint a receipt. Return its membership, and whether it was minted before.
 
         Raises SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable.
         """

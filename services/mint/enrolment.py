@@ -1,8 +1,8 @@
-"""Whether the device that a mint names may be enrolled: only with a proof by its own key in the same request.
+"""Enrol the device that a mint names: only with a proof by its own key in the same request.
 
-A replay is answered for ever (rule 2), and a caller whose answer was lost may send the same bytes again. So a proof's
-signature, address and request are checked at each mint that names a device, but its age only where it could enrol. No
-use is recorded: the proof names its receipt, and a receipt enrols a device at most once, when it mints.
+A receipt that has minted is answered for ever, and a caller whose answer was lost may send the same bytes again. So a
+mint that names a device always checks the proof's signature, address and request, but its age only if the device could
+be enrolled. No use is recorded: the proof names its receipt, and a receipt enrols a device at most once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vyris.errors import Unauthorized
 
 
 class Enrolment:
-    """Judges the proofs of mints that name a device."""
+    """Checks the proofs of mints that name a device."""
 
     def __init__(
         self,
@@ -28,23 +28,23 @@ class Enrolment:
         minted_in: Callable[[bytes], Awaitable[int | None]],
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        """`minted_in` gives the drop where the receipt of a key became a membership, or None."""
+        """`minted_in` returns the id of the drop in which a receipt has minted, by its key, or None."""
         self._database = database
         self._proofs = proofs
         self._minted_in = minted_in
         self._clock_s = clock_s
 
-    def verified(self, device: EnrolledDevice, claimed: ClaimedProof) -> VerifiedProof:
-        """The proof by `device`, its age not judged yet. `DEVICE_PROOF` is not asked. Raises Unauthorized."""
+    def verify(self, device: EnrolledDevice, claimed: ClaimedProof) -> VerifiedProof:
+        """Verify the proof by `device`, but not its age. Applies with any `DEVICE_PROOF`. Raises Unauthorized."""
         if claimed.text is None:
             raise Unauthorized("A proof by the key of the device is required (header DPoP)")
         return self._proofs.verified(claimed, thumbprint=device.thumbprint)
 
-    async def require_timely(self, proof: VerifiedProof | None, receipt_key: bytes) -> None:
-        """A proof that may enrol is at most a minute old. Raises Unauthorized, Retryable.
+    async def require_fresh(self, proof: VerifiedProof | None, receipt_key: bytes) -> None:
+        """Require that a proof that may enrol a device is at most a minute old. Raises Unauthorized, Retryable.
 
-        This process's clock can say so at no cost. Where it says no, Postgres' clock decides; a receipt that has minted
-        enrols nothing any more.
+        First by this process' clock, which costs nothing. If that says no, by Postgres' clock. A receipt that has
+        minted enrols no device, so it needs no fresh proof.
         """
         if proof is None or -FUTURE_LEEWAY_S <= self._clock_s() - proof.issued_at_s <= AGE_LIMIT_S:
             return

@@ -1,4 +1,4 @@
-"""What the bouncer grants to one batch. It may be asked while Postgres is at work already."""
+"""The slots that the bouncer grants to one batch. Postgres may already work on the batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from services.server import failpoints
 
 
 class Grant:
-    """Slots for one batch. What is not used goes back when the batch ends.
+    """Slots for one batch. Unused ones go back when the batch ends.
 
-    `used` is how many slots the batch claimed: more than granted where Postgres holds more than Redis knows.
+    `used`: how many slots the batch has claimed. They may be more than granted, if Postgres has more than Redis knows.
     """
 
     def __init__(self, bouncer: Bouncer, count_key: str, wanted: int) -> None:
@@ -23,7 +23,7 @@ class Grant:
         self._count_key = count_key
         self._wanted = wanted
         self._asking: asyncio.Task[None] | None = None
-        # None before the bouncer answered, and where it does not know.
+        # None until the bouncer answers, and if it does not know its count.
         self._granted: int | None = None
         self.used = 0
 
@@ -36,9 +36,9 @@ class Grant:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Step 4: give back what was not used. Where that fails, the recount corrects the count."""
+        """Step 4: give back unused slots. If that fails, the recount corrects the count."""
         try:
-            await self._answered()
+            await self._wait_for_answer()
         finally:
             unused = (self._granted or 0) - self.used
             if unused > 0:
@@ -47,9 +47,9 @@ class Grant:
                     await self._bouncer.give_back(self._count_key, unused)
 
     async def limit(self) -> int:
-        """How many slots the batch may claim, once the bouncer has answered."""
+        """Wait for the bouncer. Return how many slots the batch may claim."""
         with metrics.STEP_SECONDS("ask").time():
-            await self._answered()
+            await self._wait_for_answer()
         return self._wanted if self._granted is None else self._granted
 
     @property
@@ -66,7 +66,7 @@ class Grant:
         self._granted = await self._bouncer.take(self._count_key, self._wanted)
         await failpoints.reach("mint.granted")
 
-    async def _answered(self) -> None:
+    async def _wait_for_answer(self) -> None:
         if self._asking is not None:
-            # Shielded: where the batch is cancelled meanwhile, __aexit__ still has to learn what was granted.
+            # Shielded: if the batch is cancelled meanwhile, __aexit__ still needs the number of granted slots.
             await asyncio.shield(self._asking)

@@ -20,7 +20,7 @@ from services.mint.statements import QUERIES
 
 
 class EnrolledDevice(NamedTuple):
-    """A device as stored: its name, its canonical JWK, and the thumbprint of that (RFC 7638)."""
+    """A device as stored: its name, its canonical JWK, and the JWK's thumbprint (RFC 7638)."""
 
     device_id: str
     public_key: str
@@ -28,17 +28,17 @@ class EnrolledDevice(NamedTuple):
 
 
 class MintOrder(NamedTuple):
-    """A verified receipt that wants to become a membership.
+    """A verified receipt that may become a membership.
 
-    A named tuple, as all that each mint creates: a frozen dataclass takes four times as long to create.
+    Each mint creates one, so it is a named tuple: a frozen dataclass takes four times as long to create.
     """
 
     receipt: VerifiedReceipt
     user_id: str
     email: str | None
     device: EnrolledDevice | None
-    keys: tuple[PersonKey, ...] = ()  # that count in this drop
-    hold_id: UUID | None = None  # that the receipt itself names
+    keys: tuple[PersonKey, ...] = ()  # the keys that count in this drop
+    hold_id: UUID | None = None  # the hold that the receipt names
 
 
 class MintedMembership(NamedTuple):
@@ -52,7 +52,7 @@ class MintedMembership(NamedTuple):
 
 
 class Outcome(StrEnum):
-    """What `mint_receipts` says of a receipt; `queries.sql` describes each."""
+    """The outcome of a receipt in `mint_receipts`; `queries.sql` describes each."""
 
     MINTED = "MINTED"
     REPLAYED = "REPLAYED"
@@ -69,17 +69,17 @@ class Outcome(StrEnum):
     LIMIT_REACHED = "LIMIT_REACHED"
 
 
-# Nothing is free for anybody.
+# Outcomes that show that no slot is free.
 NOTHING_FREE = frozenset({Outcome.SOLD_OUT, Outcome.HELD_OUT, Outcome.HOLD_EXPIRED})
 
 
 class MintRow(NamedTuple):
-    """The row of one receipt."""
+    """One receipt's row of `mint_receipts`."""
 
     outcome: str  # an Outcome
     membership: MintedMembership | None
     is_revoked: bool
-    sort_order: int | None  # of the slot that was claimed just now
+    sort_order: int | None  # the slot's, if this statement claimed one
 
 
 class Ledger:
@@ -95,7 +95,7 @@ class Ledger:
     ) -> dict[bytes, MintRow]:
         """Enter the receipts of `orders` (sorted by key) and mint at most `limit` of them; a row for each key.
 
-        Slots are claimed beyond `beyond_sort_order`. `is_sold_out` says that the drop was seen sold out a moment ago.
+        Slots are claimed beyond `beyond_sort_order`. `is_sold_out`: the drop was sold out a moment ago.
         Raises DatabaseUnavailable, DataRejected.
         """
         rows = await self._database.fetch(
@@ -124,7 +124,7 @@ class Ledger:
         return _by_key(rows)
 
     async def minted_in(self, key: bytes) -> int | None:
-        """The id of the drop where a receipt became a membership, even if it was revoked since."""
+        """The id of the drop in which a receipt has minted, even if it was revoked since; None if it has not."""
         row = await self._database.fetchrow(QUERIES["find_minted"], key)
         return row["drop_id"] if row else None
 
@@ -135,7 +135,7 @@ class Ledger:
 
 
 class CountedLedger(Ledger):
-    """The same for drops that sell by hold or have limits."""
+    """The ledger of drops that sell by hold or have limits."""
 
     async def mint(
         self,
@@ -144,7 +144,7 @@ class CountedLedger(Ledger):
         *,
         limit: int,
         beyond_sort_order: int,
-        is_sold_out: bool,  # noqa: ARG002 - says nothing here: a number may come back at any moment
+        is_sold_out: bool,  # noqa: ARG002 - unused: a number may come back at any moment
     ) -> dict[bytes, MintRow]:
         """As `Ledger.mint`."""
         rows = await self._database.fetch(
@@ -161,7 +161,7 @@ class CountedLedger(Ledger):
 
 
 def _columns(orders: Sequence[MintOrder]) -> tuple[Sequence[object], ...]:
-    """What is asked for, column by column."""
+    """The orders as columns, in the order of the statement's parameters."""
     devices = [order.device for order in orders]
     return (
         [order.receipt.key for order in orders],

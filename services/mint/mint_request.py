@@ -1,4 +1,4 @@
-"""A mint request, checked against the contract's bounds."""
+"""Parse a mint request, and check it against the contract's bounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CheckedMintRequest(NamedTuple):
     device: EnrolledDevice | None
 
 
-def checked(request: mint_pb2.MintRequest) -> CheckedMintRequest:
+def parse_mint_request(request: mint_pb2.MintRequest) -> CheckedMintRequest:
     """Raises InvalidReceipt for the receipt or its user, InvalidRequest for any other field."""
     receipt_data, user_id = request.receipt_data, request.user_id
     if not receipt_data or receipt_data.isspace():

@@ -1,4 +1,4 @@
-"""Notifications from stores and merchants: the signature inside is what proves the caller."""
+"""Notifications from stores and merchants. The signature inside proves the sender."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IGNORED: Final = "IGNORED"
 
 
 class Notifications:
-    """Receives notifications, and answers with their outcome."""
+    """Receives notifications, and returns their outcome."""
 
     def __init__(self, kinds: ReceiptKinds, refunds: Refunds) -> None:
         self._kinds = kinds
@@ -28,16 +28,16 @@ class Notifications:
         _check(signed_payload, APP_STORE_LIMIT_BYTES)
         if self._kinds.app_store_notices is None:
             raise Unauthorized("App Store notifications are not accepted here")
-        return await self._taken("app-store", await self._kinds.app_store_notices.read(signed_payload))
+        return await self._apply("app-store", await self._kinds.app_store_notices.read(signed_payload))
 
     async def merchant(self, signed_payload: str) -> str:
         """The outcome. Raises InvalidRequest, Unauthorized (also where the kind is not accepted), Retryable."""
         _check(signed_payload, MERCHANT_LIMIT_BYTES)
         if self._kinds.merchant_notices is None:
             raise Unauthorized("Merchant notifications are not accepted here")
-        return await self._taken("merchant", await self._kinds.merchant_notices.read(signed_payload))
+        return await self._apply("merchant", await self._kinds.merchant_notices.read(signed_payload))
 
-    async def _taken(self, kind: str, notice: Notice | None) -> str:
+    async def _apply(self, kind: str, notice: Notice | None) -> str:
         if notice is not None:
             return await self._refunds.apply(notice)
         metrics.NOTICES.labels(kind, IGNORED).inc()

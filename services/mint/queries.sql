@@ -3,14 +3,14 @@
 coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
 
 -- part: known
--- Receipts that are in the ledger already, each with its membership. $2 keys
+-- Receipts that are already in the ledger, each with its membership. $2 keys
 SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.drop_id,
        m.sequence_num, m.pass_serial, m.revoked_at IS NOT NULL AS revoked
 FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
 -- part: memberships_of_won
--- What belongs to the memberships in `won`. $1 drop
+-- The rows that belong to the memberships in `won`. $1 drop
 minted AS (
   INSERT INTO memberships (id, drop_id, sequence_num, user_id, receipt_key, pass_serial)
   SELECT membership_id, $1, sequence_num, user_id, receipt_key, pass_serial FROM won
@@ -27,14 +27,14 @@ minted AS (
 -- still mint, claim as many slots, write the memberships and the tally.
 -- Keys arrive sorted: two processes that enter the same keys in different orders would deadlock.
 -- $1 drop, $2 keys (sorted), $3 users, $4 e-mail addresses, $5 device ids, $6 device keys, $7 thumbprints, $8 kinds,
--- $9 transaction ids, $10 claim at most so many slots, $11 claim slots beyond this sort_order,
+-- $9 transaction ids, $10 how many slots to claim at most, $11 claim slots beyond this sort_order,
 -- $12 whether the drop is known to be sold out ($10 is then 0), $13 tally writer
 -- Returns a row for each key:
 --   MINTED    this statement wrote the membership; sort_order is that of its slot
---   REPLAYED  the receipt became a membership before; revoked says whether that still lives
+--   REPLAYED  the receipt became a membership before; revoked says whether that was revoked since
 --   REFUNDED  the receipt is marked for a refund and never mints; it may have a membership
 --   NOT_OPEN, CLOSED, SOLD_OUT   the receipt is FAILED with that reason
---   WAITING   undecided: no slot was granted or free, or another process works on the receipt
+--   WAITING   undecided: no slot was granted or found, or another process works on the receipt
 WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
     AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id)
@@ -43,8 +43,8 @@ WITH asked AS (
 ), known AS (
   {known}
 ), locked AS (
-  -- FOR UPDATE reads the newest state of a row, which may be newer than in `known`. A row that another process holds is
-  -- left out. So is one that stays refused: to lock it would write to the disk for every retry.
+  -- FOR UPDATE reads the newest state of a row, which may be newer than in `known`. Leaves out rows that another process
+  -- has locked, and receipts that stay refused: a lock would write to the disk for every retry.
   SELECT receipt_key FROM receipt_ledger
   WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM known WHERE state IN ('PENDING', 'FAILED')))
     AND (state = 'PENDING' OR state = 'FAILED' AND NOT ($12 AND reason = 'SOLD_OUT'))
@@ -64,7 +64,7 @@ WITH asked AS (
     LIMIT least($10::int, (SELECT count(*) FROM ready))
     FOR UPDATE SKIP LOCKED) AS free
 ), stock AS (
-  -- Slots that another transaction holds locked are not sold yet. By sort_order, to read the index that the claim reads.
+  -- Slots that another transaction has locked are not sold yet. By sort_order, to use the same index as the claim.
   SELECT $12 OR (SELECT count(*) FROM claimed) < (SELECT count(*) FROM ready)
              AND NOT EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS sold_out
 ), decided AS (
@@ -121,12 +121,13 @@ WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 
 -- name: mint_counted_receipts
 -- mint_receipts for drops that sell by hold or have limits. A receipt whose user has a live hold takes the held number:
--- the bouncer, the limits and the time do not count. The first to lock the hold has it. Any other needs a slot, and
--- keys that nothing counts for. Who paid after his hold had ended, and finds nothing free, comes into the line.
--- A key that another process counts at this moment breaks a unique index: nothing of this batch is written then.
--- $1 to $11 and $13 as in mint_receipts, $12 hold that the receipt itself names, $14 whose key (place in $2, from 1),
--- $15 its kind, $16 its digest
--- Returns rows as mint_receipts does, with these outcomes besides, each the reason of a FAILED receipt:
+-- the bouncer, the limits and the opening times do not matter. The first statement to lock the hold gets it. Any other
+-- receipt needs a slot, and keys that count for no hold or membership. A user who paid after his hold had ended, and
+-- finds no free number, joins the line. If another process counts the same key at this moment, a unique index fails the
+-- whole batch.
+-- $1 to $11 and $13 as in mint_receipts, $12 holds that the receipts name, and the person keys: $14 the receipt's place
+-- in $2 (from 1), $15 kind, $16 digest
+-- Returns rows like mint_receipts, with these further outcomes, each the reason of a FAILED receipt:
 --   HELD_OUT, LIMIT_REACHED, HOLD_REQUIRED
 --   HOLD_EXPIRED  the receipt is in the line for the next number that comes back
 --   HOLD_UNKNOWN  the receipt names a hold that is not its user's
@@ -147,7 +148,7 @@ WITH asked AS (
 ), known AS (
   {known}
 ), own AS (
-  -- A hold is for one receipt: the one that it was made for, else the first of its user.
+  -- A hold is for one receipt: the one that it was made for, or else the first of its user.
   SELECT DISTINCT ON (h.id) ask, h.id AS hold_id
   FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
     LEFT JOIN known k ON k.receipt_key = asked.receipt_key
@@ -176,8 +177,8 @@ WITH asked AS (
               WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS refusal
   FROM asked CROSS JOIN selling LEFT JOIN own USING (ask)
 ), locked AS (
-  -- A receipt that stays refused for the same reason is not locked: that would write to the disk for every retry.
-  -- One whose reason has changed since this statement began waits for the next batch: a number may be held for it now.
+  -- Receipts that stay refused for the same reason are not locked: a lock would write to the disk for every retry.
+  -- If a receipt's reason has changed since this statement began, it waits for the next batch: a number may be held for it.
   SELECT l.receipt_key FROM receipt_ledger l
   WHERE l.receipt_key = ANY (ARRAY(
           SELECT k.receipt_key FROM known k JOIN verdict v USING (receipt_key)
@@ -198,7 +199,7 @@ WITH asked AS (
   ORDER BY id
   FOR UPDATE SKIP LOCKED
 ), seeking AS (
-  -- Of those in one batch who share a key, the first goes on; the others come with the next batch.
+  -- If receipts in one batch share a key, the first goes on; the others wait for the next batch.
   SELECT ask, row_number() OVER (ORDER BY ask) AS place FROM ready
   WHERE hold_id IS NULL AND NOT EXISTS (
     SELECT FROM keys mine JOIN keys other USING (kind, digest) WHERE mine.ask = ready.ask AND other.ask < ready.ask)
@@ -214,7 +215,7 @@ WITH asked AS (
   UNION ALL
   SELECT ask, NULL, NULL, sequence_num FROM ready JOIN held USING (hold_id)
 ), spare AS (
-  -- Keys that nothing counts for right now. The newest state of a row is read, which may be newer than in `keys`.
+  -- Known keys that count for no hold or membership now. Reads the newest state of a row, which may be newer than in `keys`.
   SELECT p.kind, p.digest
   FROM keys JOIN chosen USING (ask)
     JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
@@ -222,7 +223,7 @@ WITH asked AS (
   ORDER BY p.kind, p.digest
   FOR UPDATE OF p SKIP LOCKED
 ), decided AS (
-  -- A membership takes over the id of its hold, and with it the keys that count for the hold: nothing is written for them.
+  -- A membership takes over the id of its hold, and with it the hold's keys, so they need no write.
   SELECT v.*, slot, sort_order, sequence_num, coalesce(hold_id, uuidv7()) AS membership_id, uuidv7() AS pass_serial
   FROM verdict v LEFT JOIN (
     SELECT ask, slot, sort_order, sequence_num FROM chosen WHERE slot IS NULL OR NOT EXISTS (
@@ -299,8 +300,8 @@ FROM decided d LEFT JOIN known k USING (receipt_key)
 WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 
 -- name: record_receipts
--- Step 2 where mint_receipts fails: a receipt that was paid for is in the ledger all the same. Enters what is new as
--- PENDING and returns the rows of mint_receipts for what was decided before.
+-- Step 2 after mint_receipts failed, so that paid receipts are in the ledger anyway. Enters new receipts as PENDING, and
+-- returns the rows of mint_receipts for those that were decided before.
 -- $1 drop, $2 keys (sorted), $3 users, $4 kinds, $5 transaction ids
 WITH known AS (
   {known}
@@ -317,11 +318,11 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
 
 -- name: find_minted
--- The drop where a receipt became a membership; no row where it did not. $1 key
+-- The drop in which a receipt has minted; no row if it has not. $1 key
 SELECT drop_id FROM memberships WHERE receipt_key = $1;
 
 -- name: fail_receipts
--- PENDING receipts get a reason and can be refunded.
+-- Fails PENDING receipts, with a reason, so that they can be refunded.
 -- $1 keys (sorted), $2 reason
 WITH locked AS (
   SELECT receipt_key FROM receipt_ledger
@@ -338,9 +339,9 @@ RETURNING l.receipt_key;
 SELECT now();
 
 -- name: reap_abandoned
--- Receipts that some process left PENDING longer than any of its time limits, among those created in a stretch of
--- time: by the BRIN index, which reads all that were. $1 and $2 the stretch, its end excluded, $3 grace in seconds,
--- $4 at most so many
+-- Fails receipts that a process left PENDING for longer than all its time limits, among those created in a range of time.
+-- The BRIN index makes it read all receipts of that range. $1 and $2 the range, its end excluded, $3 grace in seconds,
+-- $4 the most receipts
 WITH abandoned AS (
   SELECT receipt_key FROM receipt_ledger
   WHERE state = 'PENDING' AND updated_at < now() - make_interval(secs => $3)
@@ -353,8 +354,8 @@ FROM abandoned a WHERE l.receipt_key = a.receipt_key
 RETURNING l.receipt_key;
 
 -- name: remaining_by_drop
--- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all;
--- $2 at most so many, the newest
+-- How many slots are unclaimed, by the tallies: exact in the snapshot, without a scan. $1 drops, or NULL for all,
+-- $2 the most drops, the newest ones
 SELECT d.id, d.tier, d.year, d.environment, d.capacity - sum(t.taken)::int AS remaining, sum(t.held)::int AS held
 FROM drops d JOIN drop_tallies t ON t.drop_id = d.id
 WHERE $1::int[] IS NULL OR d.id = ANY ($1::int[])
@@ -369,25 +370,25 @@ SELECT id, tier, year, environment, sale, limits FROM drops WHERE tier = $1 AND 
 SELECT id, tier, year, environment, sale, limits FROM drops WHERE id = $1;
 
 -- name: read_drop
--- A drop as callers see it, its opening judged by Postgres' clock. $1 drop
+-- A drop as callers see it, open or not by Postgres' clock. $1 drop
 SELECT d.tier, d.year, d.environment, d.capacity, d.sale, t.taken, t.held, opens_at, closes_at, {early_or_late}
 FROM drops d, LATERAL (
   SELECT sum(taken)::int AS taken, sum(held)::int AS held FROM drop_tallies WHERE drop_id = d.id) AS t
 WHERE d.id = $1;
 
 -- name: revoke_membership
--- Returns no row where it is unknown or revoked already. $1 membership, $2 reason, $3 whether its number is sold again
+-- Returns no row if it is unknown or already revoked. $1 membership, $2 reason, $3 whether its number is sold again
 UPDATE memberships SET revoked_at = now(), revoked_reason = $2, number_freed = $3
 WHERE id = $1 AND revoked_at IS NULL
 RETURNING drop_id, sequence_num, receipt_key, number_freed;
 
 -- name: lock_revoked_membership
--- A membership that may be given back: not that of an erased person. $1 membership
+-- Locks a revoked membership that may be restored: not that of an erased person. $1 membership
 SELECT drop_id, sequence_num, number_freed FROM memberships
 WHERE id = $1 AND revoked_at IS NOT NULL AND erased_at IS NULL FOR UPDATE;
 
 -- name: take_number
--- Takes one number out of those for sale; no row where it was sold or withdrawn. $1 drop, $2 number
+-- Removes one number from those for sale; no row if it was sold or withdrawn. $1 drop, $2 number
 DELETE FROM slots WHERE drop_id = $1 AND sequence_num = $2 RETURNING sequence_num;
 
 -- name: restore_membership
@@ -403,8 +404,8 @@ INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
 UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;
 
 -- name: audit_drops
--- What must always add up, each statement in one snapshot. Index-only counts; the statement timeout bounds them.
--- $1 a drop's id: those after it, $2 at most so many
+-- The sums that must always be right, in one snapshot. Index-only counts; the statement timeout limits them.
+-- $1 a drop's id: the drops after it, $2 the most drops
 SELECT d.id, d.tier, d.year, d.environment,
        greatest(0, (SELECT count(*) FROM memberships m WHERE m.drop_id = d.id AND m.revoked_at IS NULL) - d.capacity)
          AS over_capacity,
@@ -420,12 +421,12 @@ SELECT d.id, d.tier, d.year, d.environment,
 FROM drops d WHERE d.id > $1 ORDER BY d.id LIMIT $2;
 
 -- name: first_drop_created_at
--- NULL where there is none.
+-- NULL if there is no drop.
 SELECT min(created_at) FROM drops;
 
 -- name: oldest_pending
--- When the oldest unfinished receipt of a stretch of time was created; NULL where there is none.
--- $1 and $2 the stretch, its end excluded
+-- When the oldest PENDING receipt of a range of time was created; NULL if there is none.
+-- $1 and $2 the range, its end excluded
 SELECT min(created_at) FROM receipt_ledger WHERE state = 'PENDING' AND created_at >= $1 AND created_at < $2;
 
 -- name: remember_merchant_key
@@ -433,5 +434,5 @@ SELECT min(created_at) FROM receipt_ledger WHERE state = 'PENDING' AND created_a
 INSERT INTO merchant_keys (issuer, kid, public_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: list_merchant_keys
--- The newest keys that ever proved a receipt. $1 issuer, $2 at most so many
+-- The newest keys that ever proved a receipt. $1 issuer, $2 the most keys
 SELECT kid, public_key FROM merchant_keys WHERE issuer = $1 ORDER BY first_used_at DESC LIMIT $2;

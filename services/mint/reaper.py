@@ -1,8 +1,8 @@
-"""The reaper: PENDING receipts that nobody finishes get a reason, so that they can be refunded.
+"""The reaper: fail abandoned PENDING receipts, with a reason, so that they can be refunded.
 
-The grace is longer than any caller waits, so that hardly ever a process still works on what is reaped. Where one does
-(it pursues begun work without callers, see `services/data/batching`), and where a receipt is sent again afterwards, it
-can still mint: the claim takes FAILED receipts, too.
+The grace is longer than any caller waits, so a process hardly ever still works on such a receipt. If one does
+(`services/data/batching` finishes begun work without callers), or if the receipt is sent again, it can still mint,
+because the claim also takes FAILED receipts.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from services.server import failpoints
 
 LOOK_BACK: Final = timedelta(days=7)
 RECEIPTS_A_ROUND: Final = 1_000
-# All that was created in a stretch of time is read by one statement, which has its time limit: a stretch that was too
-# long for it is cut. A drop of millions enters some thousand receipts a second.
+# One statement reads all receipts of a range of time. If it exceeds its time limit, the next range is shorter. A drop
+# of millions enters some thousand receipts a second.
 SHORTEST_STRETCH: Final = timedelta(seconds=10)
 CUT: Final = 8
 CATCHING_UP_S: Final = 0.1
-# What became visible so much later than it was created is still seen.
+# A receipt that becomes visible this long after its creation is still found.
 OVERLAP: Final = timedelta(minutes=1)
-# A later one is found when the whole ledger is read again.
+# A still later one is found when the last week is read again.
 LOOK_AGAIN_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -40,15 +40,15 @@ class Look(NamedTuple):
     """What one round did."""
 
     reaped: int
-    settled_before: datetime | None  # None: another process was at it
+    settled_before: datetime | None  # None: another process has the lock
     is_behind: bool
 
 
 class Reaper:
-    """Gives abandoned receipts a reason.
+    """Fails abandoned receipts.
 
-    No state leads back to PENDING. So what was created before the oldest receipt that is still PENDING need not be read
-    again: with ten million receipts a week that took a core for seconds, every few seconds.
+    No state changes back to PENDING. So receipts older than the oldest PENDING one need not be read again. Reading all
+    took a core for seconds with ten million receipts a week.
     """
 
     def __init__(self, database: Database, grace_s: float) -> None:
@@ -56,13 +56,13 @@ class Reaper:
         self._grace_s = grace_s
         self._stretch = LOOK_BACK
         self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
-        # A suite that was away for longer than the look back left PENDING receipts behind it.
+        # False until all receipts were read once: a suite that was down for over a week left older PENDING receipts.
         self._has_looked_at_all = False
-        # By Postgres' clock; None until this process has looked.
+        # No receipt created before this time is PENDING. By Postgres' clock; None until this process has looked.
         self.settled_before: datetime | None = None
 
     async def once(self) -> bool:
-        """One round; True where there is more to look at. Raises DatabaseUnavailable."""
+        """Run one round. Return True if there is more to read. Raises DatabaseUnavailable."""
         if self._has_looked_at_all and time.monotonic() >= self._look_again_at_s:
             self._look_again_at_s = time.monotonic() + LOOK_AGAIN_S
             self.settled_before = None

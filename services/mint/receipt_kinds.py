@@ -1,4 +1,4 @@
-"""The kinds of receipts that the settings name: their verifiers, and the receivers of their refund notifications."""
+"""The kinds of receipts that the settings name: their verifiers, and the readers of their notifications."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from services.server.runtime.settings import WrongSetting
 
 @dataclass
 class ReceiptKinds:
-    """What is accepted; a reader of refunds is None where its kind is not."""
+    """The accepted kinds. A reader of notifications is None if its kind is not accepted."""
 
     verifiers: list[ReceiptVerifier] = field(default_factory=list)
     app_store_notices: AppStoreNotices | None = None
     app_transactions: AppTransactions | None = None
     merchant_notices: MerchantNotices | None = None
-    # What Apple remembers, by environment; none where no key for its API is set.
+    # Apple's histories, one for each environment; empty if no key for its API is set.
     app_store_histories: list[AppleHistory] = field(default_factory=list)
 
 
@@ -40,7 +40,7 @@ class ReceiptKinds:
 async def ready_kinds(
     settings: ReceiptSettings, *, production: bool, database: Database | None = None
 ) -> AsyncIterator[ReceiptKinds]:
-    """`database` keeps what outlives the settings, such as a merchant's old keys. Raises WrongSetting."""
+    """Prepare the kinds. `database` stores old merchant keys, which outlive the settings. Raises WrongSetting."""
     kinds = ReceiptKinds()
     async with AsyncExitStack() as closing:
         for name in accepted_kinds(settings):
@@ -57,7 +57,7 @@ async def ready_kinds(
 async def add_app_store(
     kinds: ReceiptKinds, settings: ReceiptSettings, closing: AsyncExitStack, *, production: bool
 ) -> None:
-    """Make App Store receipts ready until `closing` closes. Raises WrongSetting."""
+    """Prepare App Store receipts until `closing` closes. Raises WrongSetting."""
     if not settings.app_store_bundle_id or settings.app_store_app_id is None:
         raise WrongSetting("RECEIPT_KINDS names app-store, so APP_STORE_BUNDLE_ID and APP_STORE_APP_ID must be set")
     signatures = AppStoreSignatures(
@@ -90,7 +90,7 @@ async def add_app_store(
         return
     environments: list[Environment] = ["production", "sandbox"] if accepts_sandbox else ["production"]
     for environment in environments:
-        # Reads the machine's trusted certificates, which takes a tenth of a second.
+        # In a thread, because it reads the machine's trusted certificates for a tenth of a second.
         history = await asyncio.to_thread(
             AppleHistory, key, settings.app_store_bundle_id, environment, settings.app_store_api_url
         )
@@ -126,7 +126,7 @@ async def _add_merchant(
 
 
 def _sandbox(setting: bool | None, *, production: bool) -> bool:
-    """Whether what costs nothing mints. In production somebody must have said so."""
+    """Whether test purchases, which cost nothing, mint. In production only if a setting says so."""
     return not production if setting is None else setting
 
 

@@ -1,8 +1,8 @@
-"""The recount: Postgres' number of unclaimed slots is written over Redis' count.
+"""The recount: write Postgres' number of unclaimed slots over Redis' count.
 
-At start, every few seconds, when the key is missing, and (at most once a second) when a
-batch was refused slots that Postgres may hold. Advisory locks let one process at a time recount all drops, and one
-each drop that is in doubt.
+It runs at the start, every few seconds, when the key is missing, and (at most once a second) when a batch was refused
+slots that Postgres may have. Advisory locks let one process at a time recount all drops, and one process recount each
+drop in doubt.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from services.mint.drops import Drop
 from services.mint.statements import QUERIES
 from services.server import failpoints
 
-# The newest; the count of an older one is put right when somebody asks for it and it is in doubt.
+# The newest drops. The count of an older one is corrected when a batch is in doubt about it.
 DROPS_LIMIT: Final = 10_000
 
 
 class Recounter:
-    """Keeps the bouncer near the truth."""
+    """Corrects the bouncer's counts."""
 
     def __init__(self, database: Database, bouncer: Bouncer) -> None:
         self._database = database
         self._bouncer = bouncer
 
     async def once(self) -> None:
-        """Recount all drops, unless another process is at it. Raises DatabaseUnavailable."""
+        """Recount all drops, unless another process does it now. Raises DatabaseUnavailable."""
         await self._recount(None, "interval")
 
     async def recount(self, drop: Drop) -> None:
-        """Recount one drop, because its count is missing or said no. Raises DatabaseUnavailable."""
+        """Recount one drop, because its count is missing or was too low. Raises DatabaseUnavailable."""
         await self._recount([drop.id], "doubt")
 
     async def rebuild(self) -> None:
-        """Recount all drops for the operator; waits until a recount that runs has ended. Raises DatabaseUnavailable."""
+        """Recount all drops for the operator, after a running recount has ended. Raises DatabaseUnavailable."""
         await self._recount(None, "operator", waits=True)
 
     async def _recount(self, drop_ids: Sequence[int] | None, cause: str, *, waits: bool = False) -> None:
         lock_object = drop_ids[0] if drop_ids else WHOLE
 
-        async def locked(connection: Connection) -> None:
+        async def write_counts(connection: Connection) -> None:
             if waits:
                 await wait_for_lock(connection, LockClass.MINT_RECOUNT, lock_object)
             elif not await try_lock(connection, LockClass.MINT_RECOUNT, lock_object):
@@ -61,4 +61,4 @@ class Recounter:
             await failpoints.reach("recount.written")
             metrics.RECOUNTS.labels(cause).inc()
 
-        await self._database.in_transaction(locked)
+        await self._database.in_transaction(write_counts)

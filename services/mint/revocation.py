@@ -1,7 +1,7 @@
-"""Taking a membership away, and giving it back: one way for refunds and for the operator.
+"""Revoke and restore a membership, for refunds and for the operator.
 
-A revoked membership keeps its row, and nobody may use it any more: what other services
-must do (void the pass, refuse encounters) they learn from `membership_events`.
+A revoked membership keeps its row, and nobody may use it. `membership_events` notifies the other services, which
+void the pass and refuse encounters.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from services.supply import put_back
 
 
 async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
-    """Revoke a membership in the caller's transaction; False where it is unknown or revoked already.
+    """Revoke a membership in the caller's transaction; False if it is unknown or already revoked.
 
-    `frees_number` gives its number to the first who paid too late, or puts it up for sale again, at a random place
-    among the unclaimed; its owner's keys count no longer.
+    `frees_number`: its number goes to the first in the line, or is for sale again, at a random place among the
+    unclaimed ones; its owner's keys no longer count.
     """
     membership = await connection.fetchrow(
         QUERIES["revoke_membership"], membership_id, reason[: audit_log.REASON_LIMIT], frees_number
@@ -38,10 +38,10 @@ async def revoke(connection: Connection, membership_id: UUID, *, reason: str, ac
 
 
 async def restore(connection: Connection, membership_id: UUID, *, reason: str, actor: str) -> bool:
-    """Give a revoked membership back in the caller's transaction.
+    """Restore a revoked membership in the caller's transaction.
 
-    False where it is unknown, is live, is an erased person's, or its number went back on sale and was sold or withdrawn
-    since: the number would have two owners, or the drop more memberships than its capacity.
+    False if it is unknown, live, or an erased person's. Also if its number was for sale again and was sold or
+    withdrawn: the number would have two owners, or the drop more memberships than its capacity.
     """
     membership = await connection.fetchrow(QUERIES["lock_revoked_membership"], membership_id)
     if membership is None:

@@ -1,4 +1,4 @@
-"""The mint service's RPCs: a request is checked, its drop found, its receipt verified, then the engine mints."""
+"""The mint service's RPCs: check the request, find its drop, verify its receipt, then let the engine mint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.mint.drops import Drop, DropDirectory
 from services.mint.engine import MintEngine
 from services.mint.enrolment import Enrolment
 from services.mint.ledger import MintedMembership, MintOrder
-from services.mint.mint_request import CheckedMintRequest, checked
+from services.mint.mint_request import CheckedMintRequest, parse_mint_request
 from services.mint.notifications import Notifications
 from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptClaim, VerifiedReceipt
 from services.mint.receipts.verifiers import ReceiptVerifiers
@@ -45,24 +45,24 @@ class MintServicer:
         self._default_drop = default_drop
 
     async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
-        """Raises what the contract says of POST /mint."""
-        asked = checked(request)
+        """Mint a receipt. Raises the errors of POST /mint in the contract."""
+        asked = parse_mint_request(request)
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)
         call.require_user(asked.user_id)
-        proof = self._enrolment.verified(asked.device, claimed_proof(call, request)) if asked.device else None
-        receipt = await self._verified(ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id))
-        await self._enrolment.require_timely(proof, receipt.key)
-        drop = await self._supply(asked.drop, receipt)
+        proof = self._enrolment.verify(asked.device, claimed_proof(call, request)) if asked.device else None
+        receipt = await self._verify(ReceiptClaim(asked.receipt_data, asked.user_id, asked.original_transaction_id))
+        await self._enrolment.require_fresh(proof, receipt.key)
+        drop = await self._find_drop(asked.drop, receipt)
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
         if drop.is_counted:
-            order = await self._counted(order, drop, asked, call)
+            order = await self._add_keys(order, drop, asked, call)
         membership, replayed = await self._engine.mint(drop, order, call.remaining_s)
         if membership.drop_id != drop.id:  # a replay of a receipt that minted in another drop
             drop = await self._drops.numbered(membership.drop_id)
-        return mint_pb2.MintResponse(status="FULFILLED", membership=_told(membership, drop), replayed=replayed)
+        return mint_pb2.MintResponse(status="FULFILLED", membership=_to_message(membership, drop), replayed=replayed)
 
-    async def _verified(self, claim: ReceiptClaim) -> VerifiedReceipt:
+    async def _verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
         try:
             return await self._verifiers.verify(claim)
         except AnothersPurchase as refusal:
@@ -71,10 +71,10 @@ class MintServicer:
                 raise ReceiptUsed() from None
             raise
 
-    async def _counted(self, order: MintOrder, drop: Drop, asked: CheckedMintRequest, call: Call) -> MintOrder:
-        """The order with the keys that count in its drop, and the hold that its receipt names."""
+    async def _add_keys(self, order: MintOrder, drop: Drop, asked: CheckedMintRequest, call: Call) -> MintOrder:
+        """Add the person keys that count in the drop, and the hold that the receipt names."""
         proven = {"user": asked.user_id}
-        if asked.device is not None:  # its proof was verified
+        if asked.device is not None:  # its proof is verified
             proven["device"] = asked.device.thumbprint
         address = mailbox(call.identity.verified_email) if call.identity is not None else None
         if address is not None:
@@ -86,8 +86,8 @@ class MintServicer:
         hold_id = known_uuid(named, InvalidReceipt("This receipt names a hold that there is not")) if named else None
         return order._replace(keys=keys, hold_id=hold_id)
 
-    async def _supply(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
-        """The drop that the receipt buys: what it says itself, else what was asked for, else the default."""
+    async def _find_drop(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
+        """The drop that the receipt buys: the one in the receipt, else the requested one, else the default."""
         if receipt.drop is not None and asked is not None and asked != receipt.drop:
             raise InvalidReceipt("This purchase is not for this product: it was made for another drop")
         if receipt.minted_in is not None:
@@ -114,17 +114,17 @@ class MintServicer:
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
-        return await self._watch.read(await self._asked_drop(request))
+        return await self._watch.read(await self._requested_drop(request))
 
     async def watch_drop(
         self, request: mint_pb2.WatchDropRequest, call: Call
     ) -> AsyncIterator[mint_pb2.WatchDropResponse]:
-        """The drop at once, then as it changes. Raises InvalidRequest, NotFound, Retryable."""
-        drop = await self._asked_drop(request)
+        """Send the drop now, and after each change. Raises InvalidRequest, NotFound, Retryable."""
+        drop = await self._requested_drop(request)
         async for seen in self._watch.changes(drop):
             yield mint_pb2.WatchDropResponse(drop=seen)
 
-    async def _asked_drop(self, request: mint_pb2.GetDropRequest | mint_pb2.WatchDropRequest) -> Drop:
+    async def _requested_drop(self, request: mint_pb2.GetDropRequest | mint_pb2.WatchDropRequest) -> Drop:
         name = drop_name(request.tier, request.year)
         match request.environment:
             case "" | "production":
@@ -135,7 +135,7 @@ class MintServicer:
                 raise InvalidRequest("environment must be sandbox, or empty")
 
 
-def _told(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
+def _to_message(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:
     return mint_pb2.Membership(
         id=membership.id,
         tier=drop.tier,

@@ -23,7 +23,7 @@ Addresses = Annotated[str, Field(pattern=r"^([^\s,]+:[0-9]{1,5}( *, *[^\s,]+:[0-
 
 
 class DefaultDropSettings(BaseSettings):
-    """The drop that is meant where none is named, and how the local stack creates it."""
+    """The drop of requests that name none, and how the local stack creates it."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -36,7 +36,7 @@ class DefaultDropSettings(BaseSettings):
 
 @suite.with_addresses(suite.peers_of("mint"), form=Addresses)
 class PeerSettings(BaseSettings):
-    """Where the other services are: `GET /health` tells of all."""
+    """The addresses of the other services, for `GET /health`."""
 
     def peer_addresses(self) -> dict[str, str]:
         """`host:port[,host:port…]` of each, by its name."""
@@ -55,7 +55,7 @@ class MintSettings(
     PeerSettings,
     ServiceSettings,
 ):
-    """What the mint process needs to know."""
+    """All settings of the mint process."""
 
     mint_port: int = suite.port_field("mint")
     mint_queue_limit: int = Field(4_096, ge=1, le=65_536, description="requests that wait for a drop before shedding")

@@ -1,7 +1,7 @@
 """The suite's health, as one answer for `GET /health`.
 
-The mint process asks the other three services for their readiness every second, and
-tells its own and Redis' beside it.
+The mint process asks the other three services for their readiness every second. The answer also contains its own
+readiness and Redis' state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vyris.suite.v1 import suite_pb2
 
 INTERVAL_S: Final = 1.0
 ANSWER_LIMIT_S: Final = 0.8
-# Less than the above: what its siblings said counts though one replica hangs.
+# Less than ANSWER_LIMIT_S: if one replica hangs, the answers of the others still count.
 REPLICA_LIMIT_S: Final = 0.6
 
 Probe = Callable[[], Awaitable[bool]]
@@ -32,14 +32,14 @@ log = structlog.get_logger(__name__)
 
 
 class PeersProbe:
-    """Asks the replicas of another service: it serves while one of them does."""
+    """Asks the replicas of another service. The service can serve while one of them can."""
 
     def __init__(self, addresses: str, service: str, certificates: Certificates | None = None) -> None:
         """`addresses` is `host:port[,host:port…]`, `service` the full service name."""
         self._replicas = [PeerProbe(address.strip(), service, certificates) for address in addresses.split(",")]
 
     async def __call__(self) -> bool:
-        """Whether one says that it can serve."""
+        """Whether at least one replica can serve."""
         return any(await asyncio.gather(*(replica() for replica in self._replicas)))
 
     def close(self) -> None:
@@ -51,8 +51,8 @@ class PeersProbe:
 class PeerProbe:
     """Asks one replica's gRPC health.
 
-    By a channel that blocks, in a thread: `grpc.aio` would keep one that waits for gRPC core all the time, and takes
-    every other event from the server's (services/server/grpc_server).
+    Uses a blocking channel, in a thread: `grpc.aio` would keep a thread that always waits for gRPC core, and takes
+    every other event from the server's thread (services/server/grpc_server).
     """
 
     def __init__(self, address: str, service: str, certificates: Certificates | None = None) -> None:
@@ -60,12 +60,12 @@ class PeerProbe:
         self._address = address
         self._certificates = certificates
         self._request = health_pb2.HealthCheckRequest(service=service)
-        # vyris.wallet.v1.WalletService has a certificate for the name wallet.
+        # The certificate's name: `wallet` for vyris.wallet.v1.WalletService.
         self._name = service.split(".")[1]
         self._channel = self._open()
 
     def _open(self) -> grpc.Channel:
-        # A peer that restarts is to be seen within a second, not after gRPC's growing backoff.
+        # Find a restarted peer within a second, not after gRPC's growing backoff.
         options: list[tuple[str, int | str]] = [("grpc.max_reconnect_backoff_ms", 1_000)]
         if self._certificates is None:
             return grpc.insecure_channel(self._address, options)
@@ -73,7 +73,7 @@ class PeerProbe:
         return grpc.secure_channel(self._address, self._certificates.channel_credentials(), options)
 
     async def __call__(self) -> bool:
-        """Whether it says that it can serve."""
+        """Whether the replica can serve."""
         if self._certificates is not None and self._certificates.renewed():
             self._channel.close()
             self._channel = self._open()
@@ -90,8 +90,8 @@ class PeerProbe:
         self._channel.close()
 
 
-async def _asked(probe: Probe) -> bool:
-    """What a probe says in time; False where it hangs or breaks."""
+async def _ask(probe: Probe) -> bool:
+    """The answer of a probe; False if it hangs or fails."""
     try:
         return await asyncio.wait_for(probe(), ANSWER_LIMIT_S)
     except TimeoutError:
@@ -105,15 +105,15 @@ class SuiteHealth:
     """Serves `vyris.suite.v1.SuiteService`."""
 
     def __init__(self, services: Mapping[str, Probe], redis: Probe) -> None:
-        """Probes by the name under which `/health` tells them."""
+        """`services`: the probes by the service's name."""
         self._services = services
         self._redis = redis
         self._serving = dict.fromkeys(services, False)
         self._redis_answers = False
 
     async def look(self) -> None:
-        """Ask everybody once."""
-        redis, *answers = await asyncio.gather(_asked(self._redis), *map(_asked, self._services.values()))
+        """Ask every service and Redis once."""
+        redis, *answers = await asyncio.gather(_ask(self._redis), *map(_ask, self._services.values()))
         self._redis_answers = redis
         self._serving = dict(zip(self._services, answers, strict=True))
 

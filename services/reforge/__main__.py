@@ -13,12 +13,12 @@ from services.identity.user_tokens import opened_user_tokens
 from services.reforge.confirmation import Confirmation
 from services.reforge.delays import Delays
 from services.reforge.device_email_changes import DeviceEmailChanges
-from services.reforge.email_changes import EmailChanges
 from services.reforge.housekeeping import INTERVAL_S, Housekeeping
 from services.reforge.initiation import Initiation
 from services.reforge.mail_messages import MailWriter
 from services.reforge.mail_worker import MailWorker
 from services.reforge.moves import Moves
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.operator_servicer import OperatorServicer
 from services.reforge.outbox import mail_outbox
 from services.reforge.pages import Pages
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
-    """Build the reforge process, and stop its tasks at the end."""
+    """Build everything that the reforge process serves, and close it at the end."""
     settings.refuse_conveniences()
     keys = token_key(settings)
     async with (
@@ -81,7 +81,7 @@ def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, ma
         mail,
     )
     operators = OperatorServicer(
-        EmailChanges(database, keys),
+        OperatorEmailChanges(database, keys),
         mail,
         delay_h=settings.reforge_email_delay_h,
         operators=_operators(settings),

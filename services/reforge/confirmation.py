@@ -23,9 +23,9 @@ from services.data.storage.database import Database
 from services.reforge import metrics
 from services.reforge.delays import Delays
 from services.reforge.lookups import find_request, lock_request
-from services.reforge.mail_facts import request_facts, shown_time
+from services.reforge.mail_facts import format_time, request_facts
 from services.reforge.outbox import MailKind, enqueue
-from services.reforge.statements import QUERIES, append_moved
+from services.reforge.statements import QUERIES, append_moved, cancel_open_email_change, supersede_pending
 from services.reforge.tokens import Purpose, TokenKey, has_code_form
 from vyris.errors import Expired, InvalidRequest, Unauthorized
 
@@ -70,11 +70,11 @@ class Confirmation:
         has ended), InvalidRequest (not six digits), Unauthorized (no code, or a wrong one).
         """
         found = await find_request(self._database, Purpose.MOVE, token)
-        refuse_ended(found)  # First without a lock, because most copies of a request come after its end.
+        require_confirmable(found)  # First without a lock, because most copies of a request come after its end.
 
         async def work(connection: Connection) -> ConfirmedMove | CodeVerdict:
             request = await lock_request(connection, found)
-            refuse_ended(request)
+            require_confirmable(request)
             verdict = self._judge_code(request, code)
             if verdict is CodeVerdict.WRONG:
                 await connection.execute(QUERIES["count_wrong_code"], request["id"], WRONG_CODES_LIMIT)
@@ -113,10 +113,10 @@ class Confirmation:
             request["new_thumbprint"],
         )
         # The old device asked for this change, and it no longer has the membership.
-        await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
+        await cancel_open_email_change(connection, membership_id, only_by_device=True)
         await connection.execute(QUERIES["extend_email_undo"], membership_id, times["undo_until"])
         await connection.execute(QUERIES["verify_contact"], membership_id, request["email"])
-        await connection.execute(QUERIES["supersede_pending"], membership_id, True)
+        await supersede_pending(connection, membership_id, also_proven=True)
         await append_moved(
             connection,
             membership_id,
@@ -126,7 +126,7 @@ class Confirmation:
             details={"reforge_id": str(request["id"])},
         )
         facts = request_facts(request, request)
-        facts |= {"moved_at": shown_time(times["decided_at"]), "undo_until": shown_time(times["undo_until"])}
+        facts |= {"moved_at": format_time(times["decided_at"]), "undo_until": format_time(times["undo_until"])}
         await enqueue(
             connection,
             MailKind.MOVED,
@@ -147,13 +147,13 @@ async def _notify_previous_addresses(connection: Connection, membership_id: UUID
             MailKind.MOVED_SINCE,
             change["id"],
             recipient=change["old_email"],
-            facts={**facts, "undo_until": shown_time(change["undo_until"])},
+            facts={**facts, "undo_until": format_time(change["undo_until"])},
             useless_after=change["undo_until"],
         )
 
 
-def refuse_ended(request: asyncpg.Record) -> None:
-    """Refuse a request that can no longer be confirmed. Raises Expired."""
+def require_confirmable(request: asyncpg.Record) -> None:
+    """Require that a request can still be confirmed. Raises Expired."""
     if request["state"] in ENDED:
         raise Expired(ENDED[request["state"]])
     if request["past_expiry"]:

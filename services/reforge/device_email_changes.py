@@ -24,12 +24,18 @@ from services.identity.device_proof import ClaimedProof, DeviceProofs
 from services.identity.device_proof.spending import spend
 from services.identity.ownership import require_live
 from services.reforge.delays import Delays
-from services.reforge.device_say import refuse_overruled, require_proof
 from services.reforge.email_application import apply_email_change, notify_old_address
 from services.reforge.lookups import UNKNOWN_TOKEN, find_subject
-from services.reforge.mail_facts import shown_membership, shown_time
+from services.reforge.mail_facts import format_membership, format_time
 from services.reforge.outbox import MailKind, enqueue
-from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
+from services.reforge.proof_checks import refuse_overruled, require_proof
+from services.reforge.statements import (
+    QUERIES,
+    cancel_open_email_change,
+    lock_membership,
+    read_membership,
+    refuse_strangers,
+)
 from services.reforge.tokens import Purpose, TokenKey, digest
 from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, RateLimited
 
@@ -124,7 +130,7 @@ class DeviceEmailChanges:
             change = await connection.fetchrow(QUERIES["read_email_change"], found["id"])
             if change is None:
                 raise NotFound(UNKNOWN_TOKEN)
-            refuse_unconfirmable(change)
+            require_confirmable_change(change)
             await connection.execute(QUERIES["confirm_email_change"], change["id"])
             await audit_log.append(
                 connection,
@@ -146,7 +152,7 @@ class DeviceEmailChanges:
 
     async def _record(self, connection: Connection, membership: asyncpg.Record, email: str) -> datetime:
         change_id = uuid4()
-        await connection.execute(QUERIES["drop_open_email_change"], membership["id"], True)
+        await cancel_open_email_change(connection, membership["id"], only_by_device=True)
         times = await connection.fetchrow(
             QUERIES["insert_device_change"],
             change_id,
@@ -155,7 +161,7 @@ class DeviceEmailChanges:
             email,
             digest(self._keys.token(Purpose.REFUSE_EMAIL, change_id)),
             digest(self._keys.token(Purpose.CONFIRM_EMAIL, change_id)),
-            await connection.fetchval(QUERIES["undo_hold"], membership["id"]),
+            await connection.fetchval(QUERIES["moves_undoable_until"], membership["id"]),
             self._delays.email_h,
         )
         assert times is not None  # noqa: S101 - RETURNING of one inserted row
@@ -165,9 +171,9 @@ class DeviceEmailChanges:
             change_id,
             recipient=email,
             facts={
-                "membership": shown_membership(membership),
-                "asked_at": shown_time(times["created_at"]),
-                "confirm_until": shown_time(times["confirm_until"]),
+                "membership": format_membership(membership),
+                "asked_at": format_time(times["created_at"]),
+                "confirm_until": format_time(times["confirm_until"]),
             },
             useless_after=times["confirm_until"],
         )
@@ -179,8 +185,8 @@ class DeviceEmailChanges:
         return effective_at
 
 
-def refuse_unconfirmable(change: asyncpg.Record) -> None:
-    """Refuse a change that the new address can no longer confirm. Raises Expired."""
+def require_confirmable_change(change: asyncpg.Record) -> None:
+    """Require that the new address can still confirm a change. Raises Expired."""
     if change["confirmed_at"] is not None:
         raise Expired("This address was confirmed already")
     if not change["open"]:

@@ -8,7 +8,7 @@ import asyncpg
 
 from services.data.storage.connections import Connection
 from services.reforge.delays import Delays
-from services.reforge.mail_facts import shown_membership, shown_time
+from services.reforge.mail_facts import format_membership, format_time
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.statements import QUERIES
 
@@ -37,24 +37,24 @@ async def notify_old_address(connection: Connection, change: asyncpg.Record, *, 
         change["id"],
         recipient=recipient,
         facts={
-            "membership": shown_membership(change),
-            "asked_at": shown_time(change["created_at"]),
-            "effective_at": shown_time(change["applied_at"] if applied else change["effective_at"]),
+            "membership": format_membership(change),
+            "asked_at": format_time(change["created_at"]),
+            "effective_at": format_time(change["applied_at"] if applied else change["effective_at"]),
             "applied": applied,
             "by_device": change["by_device"],
-            "undo_until": shown_time(undo_until) if undo_until else "",
+            "undo_until": format_time(undo_until) if undo_until else "",
         },
         useless_after=undo_until or change["effective_at"] + NOTICE_LIFETIME,
     )
 
 
 async def _notify_new_address(connection: Connection, change: asyncpg.Record, delays: Delays) -> None:
-    """Tell the new address that, after an operator's change, its mailbox overrules the device for a while."""
+    """Notify the new address that, after an operator's change, its mailbox overrules the device for a while."""
     await enqueue(
         connection,
         MailKind.RECOVERED,
         change["id"],
         recipient=change["new_email"],
-        facts={"membership": shown_membership(change), "hours": delays.email_h},
+        facts={"membership": format_membership(change), "hours": delays.email_h},
         useless_after=change["applied_at"] + NOTICE_LIFETIME,
     )

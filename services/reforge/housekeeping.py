@@ -1,4 +1,4 @@
-"""What has to happen without being asked: changes of address take effect, old rows are forgotten."""
+"""Timed work: apply due changes of address, and delete old rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGES_LIMIT: Final = 100
 
 
 class Housekeeping:
-    """One task; several processes may run it at once."""
+    """One round of all timed work. Several processes may run it at once."""
 
     def __init__(self, database: Database, delays: Delays, *, mail_retention_d: int, request_retention_d: int) -> None:
         self._database = database
@@ -27,10 +27,10 @@ class Housekeeping:
         self._request_retention_d = request_retention_d
 
     async def once(self) -> None:
-        """One round; each step is bounded and its own transaction."""
+        """Run one round. Each step is bounded, and a transaction of its own."""
         for change in await self._database.fetch(QUERIES["due_email_changes"], CHANGES_LIMIT):
             await self._apply(change["id"], change["membership_id"])
-        await self._database.execute(QUERIES["drop_lapsed_email_changes"], CHANGES_LIMIT)
+        await self._database.execute(QUERIES["cancel_unconfirmed_email_changes"], CHANGES_LIMIT)
         await purge_proofs(self._database)
         await self._database.execute(QUERIES["purge_mail"], self._mail_retention_d, PURGE_LIMIT)
         await self._database.execute(QUERIES["purge_requests"], self._request_retention_d, PURGE_LIMIT)

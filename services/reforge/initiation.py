@@ -15,11 +15,11 @@ from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedP
 from services.identity.device_proof.spending import spend
 from services.identity.jose import PublicKey
 from services.reforge import metrics
-from services.reforge.device_say import refuse_overruled
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import MailKind, enqueue
+from services.reforge.proof_checks import refuse_overruled
 from services.reforge.settings import ReforgeSettings
-from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers
+from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers, supersede_pending
 from services.reforge.tokens import Purpose, TokenKey, digest
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
@@ -117,7 +117,7 @@ class Initiation:
     ) -> PendingMove:
         reforge_id = uuid4()
         code_required = self._settings.code_required and not proven
-        await connection.execute(QUERIES["supersede_pending"], move.membership_id, proven)
+        await supersede_pending(connection, move.membership_id, also_proven=proven)
         times = await connection.fetchrow(
             QUERIES["insert_request"],
             reforge_id,

@@ -18,19 +18,19 @@ NAME_LIMIT: Final = 48
 _LINKABLE: Final = re.compile(r"[^A-Za-z0-9 '(),+_-]")
 
 
-def shown_name(device_id: str) -> str:
+def format_name(device_id: str) -> str:
     """A device's name in a form that is safe to show."""
     name = _LINKABLE.sub("·", device_id)
     return name if len(name) <= NAME_LIMIT else name[: NAME_LIMIT - 1] + "…"
 
 
-def shown_time(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """A time for people: `23 November 2026, 05:50 UTC`."""
     at = moment.astimezone(UTC)
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
-def shown_membership(row: asyncpg.Record) -> str:
+def format_membership(row: asyncpg.Record) -> str:
     """`Genesis 2025 · № 7`."""
     return f"{shown_tier(row['tier'])} {row['year']} · № {row['sequence_num']}"
 
@@ -38,12 +38,12 @@ def shown_membership(row: asyncpg.Record) -> str:
 def request_facts(request: Any, membership: asyncpg.Record) -> dict[str, Any]:
     """The template values for a request to move `membership`."""
     return {
-        "membership": shown_membership(membership),
-        "device": shown_name(request["new_device_id"]),
+        "membership": format_membership(membership),
+        "device": format_name(request["new_device_id"]),
         "device_key": request["new_thumbprint"][:8],
-        "asked_at": shown_time(request["created_at"]),
+        "asked_at": format_time(request["created_at"]),
         "asked_from": request["asked_from"],
-        "expires_at": shown_time(request["expires_at"]),
+        "expires_at": format_time(request["expires_at"]),
         "proven": request["proven"],
         "code_required": request["code_required"],
     }

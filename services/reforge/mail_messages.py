@@ -1,4 +1,4 @@
-"""Mails as they are sent: text and HTML from the templates in `templates/mail`."""
+"""Write mails as text and HTML, from the templates in `templates/mail`."""
 
 from __future__ import annotations
 

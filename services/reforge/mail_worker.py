@@ -1,9 +1,8 @@
-"""Sends what the outbox holds, at least once, until it is sent or of no use any more.
+"""Send the mails in the outbox, each at least once, until it is sent or has expired.
 
-A mail is taken under a lease in a transaction of its own, handed to the server, then
-marked. Killed in between, the mail is taken again when the lease ends: sent twice at
-worst, with one Message-ID. A failure postpones the mail by a pause that doubles. Only an
-answer about its recipient or its content ends it at once (`smtp.py`).
+The worker takes a mail under a lease in a separate transaction, sends it, then marks it as sent. If the process dies in
+between, the mail is taken again when the lease ends: at worst it is sent twice, with one Message-ID. After a failure
+the mail waits, for a pause that doubles. Only an answer about its recipient or its content gives it up (`smtp.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class MailWorker:
-    """Empties the outbox. Several processes may run one each."""
+    """Sends the outbox. Several processes may each run one."""
 
     def __init__(self, outbox: Outbox, writer: MailWriter, server: MailServer, *, sender: str) -> None:
         self._outbox = outbox
@@ -34,11 +33,11 @@ class MailWorker:
         self.news = asyncio.Event()
 
     def wake(self) -> None:
-        """Look at the outbox now: something was committed."""
+        """Start a round now, because a mail was committed."""
         self.news.set()
 
     async def once(self) -> bool:
-        """Send a batch; True where more may be waiting. Raises DatabaseFailed."""
+        """Send a batch. Return True if more may be waiting. Raises DatabaseFailed."""
         sent = await self._outbox.send_batch(self._send)
         waiting, oldest_s = await self._outbox.count()
         metrics.MAIL_WAITING.set(waiting)
@@ -49,24 +48,24 @@ class MailWorker:
         mail = read_mail(row)
         if mail.useless:
             await self._outbox.give_up(mail.message_id, "too late")
-            return self._note(mail, "gave_up", "too late")
+            return self._report(mail, "gave_up", "too late")
         try:
             recipient = typed_address(mail.recipient)
             await self._server.send(self._writer.write(mail), sender=self._sender, recipient=recipient)
         except NotSent as problem:
             metrics.MAIL_FAILURES.labels(problem.stage or "connection", problem.about).inc()
             if problem.about is About.US:
-                # No owner gets mail until somebody mends it: the sender, the login, or our name at that server.
+                # No owner gets mail until an operator fixes it: the sender, the login, or our reputation.
                 log.error("mail_server_refuses_us", stage=problem.stage, failure=problem.failure)
             if problem.permanent:
                 await self._outbox.give_up(mail.message_id, problem.failure)
-                return self._note(mail, "gave_up", problem.failure)
+                return self._report(mail, "gave_up", problem.failure)
             await self._outbox.later(mail.attempts, mail.message_id, problem.failure)
-            return self._note(mail, "failed", problem.failure)
+            return self._report(mail, "failed", problem.failure)
         await self._outbox.done(mail.message_id)
-        return self._note(mail, "sent", "")
+        return self._report(mail, "sent", "")
 
-    def _note(self, mail: Mail, outcome: str, failure: str) -> None:
+    def _report(self, mail: Mail, outcome: str, failure: str) -> None:
         metrics.MAILS.labels(mail.kind, outcome).inc()
         log.info(
             "mail", outcome=outcome, mail=str(mail.message_id), kind=mail.kind, attempt=mail.attempts, failure=failure

@@ -16,7 +16,7 @@ from services.data.storage.database import Database
 from services.identity.device_proof import ClaimedProof, DeviceProofs, named_thumbprint
 from services.identity.device_proof.spending import spend
 from services.identity.ownership import require_live
-from services.reforge.device_say import MISSING
+from services.reforge.proof_checks import MISSING
 from services.reforge.statements import QUERIES, read_membership
 from services.server.runtime.times import rfc3339
 from vyris.errors import Unauthorized

@@ -6,8 +6,8 @@ from typing import Final
 
 from services.data.audit_log import REASON_LIMIT
 from services.identity.ownership import known_membership_id
-from services.reforge.email_changes import EmailChanges
 from services.reforge.mail_worker import MailWorker
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.server.runtime.call import Call
 from services.server.runtime.fields import email_address, refuse_nul
 from services.server.runtime.times import rfc3339
@@ -22,7 +22,7 @@ class OperatorServicer:
     """`vyris.reforge.v1.OperatorService`. The gateway does not route it."""
 
     def __init__(
-        self, email_changes: EmailChanges, mail: MailWorker, *, delay_h: int, operators: frozenset[str] | None
+        self, email_changes: OperatorEmailChanges, mail: MailWorker, *, delay_h: int, operators: frozenset[str] | None
     ) -> None:
         """`operators`: names of the client certificates that may call; None: every caller of this port may."""
         self._email_changes = email_changes

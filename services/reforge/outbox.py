@@ -1,4 +1,4 @@
-"""Mail in the outbox: written in the transaction that makes it true, worked off by `mail_worker.py`."""
+"""Mail in the outbox: written in the transaction of its cause, sent by `mail_worker.py`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from services.data.storage.database import Database
 from services.data.storage.outbox import Outbox, OutboxLimits, OutboxStatements
 from services.reforge.statements import QUERIES
 
-# Sent side by side, so that a batch takes no longer than its slowest mail and ends inside the lease.
+# Sent in parallel, so that a batch takes as long as its slowest mail and ends within the lease.
 BATCH_LIMIT: Final = 5
-# A notice is of use for so long after what it tells of is final.
+# How long a notice is still sent after its subject is final.
 NOTICE_LIFETIME: Final = timedelta(days=3)
 
 
 class MailKind(StrEnum):
-    """Which template a mail is written from."""
+    """The template of a mail."""
 
     CONFIRM = "confirm"  # the link that confirms or refuses a move
     MOVED = "moved"  # a move happened; the link that undoes it
-    MOVED_SINCE = "moved_since"  # to the address before: a move happened since it was replaced
+    MOVED_SINCE = "moved_since"  # to a replaced address: a move happened after it was replaced
     REFUSED = "refused"  # the device refused a move
-    UNDONE = "undone"  # a move was taken back
+    UNDONE = "undone"  # a move was undone
     EMAIL_CHANGE = "email_change"  # to the old address: it will change, or has; the link that keeps it
     EMAIL_CONFIRM = "email_confirm"  # to the new address: the link that confirms it
-    EMAIL_UNDONE = "email_undone"  # to the new address: the old one took the change back
+    EMAIL_UNDONE = "email_undone"  # to the new address: the old one undid the change
     RECOVERED = "recovered"  # to the new address: an operator's change took effect
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail taken from the outbox. `message_id` is the same however often it is sent."""
+    """A mail taken from the outbox. `message_id` is the same for every attempt."""
 
     message_id: UUID
     kind: MailKind
@@ -62,14 +62,14 @@ async def enqueue(
     facts: Mapping[str, Any],
     useless_after: datetime,
 ) -> None:
-    """Write a mail inside the caller's transaction. `facts` carry no token."""
+    """Write a mail in the caller's transaction. `facts` contain no token."""
     await connection.execute(
         QUERIES["enqueue_mail"], uuid4(), kind, subject_id, recipient, json.dumps(dict(facts)), useless_after
     )
 
 
 def mail_outbox(database: Database, *, lease_s: float, first_pause_s: float, longest_pause_s: float) -> Outbox:
-    """The outbox `mail_outbox`. The key of a mail is its id; a failure, a word or a code, stands after it."""
+    """The outbox `mail_outbox`. Its statements take the mail's id, then the failure: a word or a code."""
     statements = OutboxStatements(
         take=QUERIES["take_mail"],
         done=QUERIES["finish_mail"],
@@ -81,7 +81,7 @@ def mail_outbox(database: Database, *, lease_s: float, first_pause_s: float, lon
 
 
 def read_mail(row: asyncpg.Record) -> Mail:
-    """A row of `take_mail`."""
+    """Parse a row of `take_mail`."""
     return Mail(
         message_id=row["id"],
         kind=MailKind(row["kind"]),

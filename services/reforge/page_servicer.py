@@ -10,13 +10,13 @@ import asyncpg
 from google.api.httpbody_pb2 import HttpBody
 
 from services.data.storage.database import Database
-from services.reforge.confirmation import Confirmation, refuse_ended
-from services.reforge.device_email_changes import DeviceEmailChanges, refuse_unconfirmable
+from services.reforge.confirmation import Confirmation, require_confirmable
+from services.reforge.device_email_changes import DeviceEmailChanges, require_confirmable_change
 from services.reforge.lookups import UNKNOWN_TOKEN, find_request, find_subject
-from services.reforge.mail_facts import request_facts, shown_membership, shown_time
+from services.reforge.mail_facts import format_membership, format_time, request_facts
 from services.reforge.mail_worker import MailWorker
 from services.reforge.pages import Page, Pages
-from services.reforge.reversal import Reversal, refuse_settled, refuse_settled_change
+from services.reforge.reversal import Reversal, require_refusable_change, require_undoable
 from services.reforge.statements import QUERIES
 from services.reforge.tokens import Purpose
 from services.server.runtime.call import HTTP_STATUS_KEY, Call
@@ -109,10 +109,10 @@ class PageServicer:
     async def _confirm_form(self, token: str, problem: str = "") -> Page:
         change = await self._email_changes.find_change(token)
         if change is not None:
-            refuse_unconfirmable(change)
+            require_confirmable_change(change)
             return Page("confirm_email", {**_change_facts(change), "token": token})
         request = await find_request(self._database, Purpose.MOVE, token)
-        refuse_ended(request)
+        require_confirmable(request)
         return Page("confirm", {**request_facts(request, request), "token": token, "problem": problem})
 
     async def _refuse_form(self, token: str) -> Page:
@@ -121,16 +121,16 @@ class PageServicer:
             change = await self._database.fetchrow(QUERIES["read_email_change"], found["id"])
             if change is None:
                 raise NotFound(UNKNOWN_TOKEN)
-            refuse_settled_change(change)
+            require_refusable_change(change)
             return Page("keep_email", {**_change_facts(change), "token": token})
         request = await find_request(self._database, Purpose.MOVE, token)
-        refuse_ended(request)
+        require_confirmable(request)
         return Page("refuse", {**request_facts(request, request), "token": token})
 
     async def _undo_form(self, token: str) -> Page:
         request = await find_request(self._database, Purpose.UNDO, token)
-        refuse_settled(request)
-        facts = {**request_facts(request, request), "undo_until": shown_time(request["undo_until"]), "token": token}
+        require_undoable(request)
+        facts = {**request_facts(request, request), "undo_until": format_time(request["undo_until"]), "token": token}
         return Page("undo", facts)
 
     def _form(self, request: reforge_pb2.SubmitPageRequest) -> dict[str, str]:
@@ -160,9 +160,9 @@ class PageServicer:
 
 def _change_facts(change: asyncpg.Record) -> dict[str, Any]:
     return {
-        "membership": shown_membership(change),
-        "asked_at": shown_time(change["created_at"]),
-        "effective_at": shown_time(change["applied_at"] or change["effective_at"]),
+        "membership": format_membership(change),
+        "asked_at": format_time(change["created_at"]),
+        "effective_at": format_time(change["applied_at"] or change["effective_at"]),
         "applied": change["applied_at"] is not None,
         "warned": change["old_email"] is not None,
     }

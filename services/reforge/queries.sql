@@ -27,7 +27,7 @@ FROM (
 ) AS limiting;
 
 -- name: supersede_pending
--- A newer request supersedes older ones; an unproven request does not supersede proven ones.
+-- Supersedes the pending requests of a membership. $1 membership, $2 whether also those with a proof
 UPDATE reforge_requests SET state = 'SUPERSEDED', decided_at = now()
 WHERE membership_id = $1 AND state = 'PENDING' AND (NOT proven OR $2::boolean);
 
@@ -148,6 +148,7 @@ WHERE r.membership_id = $1 AND r.old_thumbprint = $2 AND r.ended_by = 'device'
                   WHERE c.membership_id = r.membership_id AND {recovery} AND c.applied_at > r.decided_at);
 
 -- part: recovery
+-- An operator's change of address (alias `c`) that the old mailbox could have refused, and that took effect.
 c.asked_by <> 'device' AND c.old_email IS NOT NULL AND c.applied_at IS NOT NULL AND c.effective_at > c.created_at
 
 -- name: is_overruled
@@ -163,24 +164,24 @@ SELECT EXISTS (
 -- name: mark_undone
 -- Marks a confirmed request and every later move as undone. $2 by what: device or mailbox
 UPDATE reforge_requests r SET state = 'UNDONE', decided_at = now(), undo_until = NULL, ended_by = $2
-FROM reforge_requests taken_back
-WHERE taken_back.id = $1 AND taken_back.state = 'CONFIRMED'
-  AND r.membership_id = taken_back.membership_id AND r.state = 'CONFIRMED' AND r.decided_at >= taken_back.decided_at
+FROM reforge_requests first_undone
+WHERE first_undone.id = $1 AND first_undone.state = 'CONFIRMED'
+  AND r.membership_id = first_undone.membership_id AND r.state = 'CONFIRMED' AND r.decided_at >= first_undone.decided_at
 RETURNING r.id;
 
 -- name: append_moved_event
 -- Appends the event that a membership's device changed, for the other services.
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'moved');
 
--- name: undo_hold
--- Until when a move of the membership can still be undone; NULL if none can.
+-- name: moves_undoable_until
+-- Until when some move of the membership can be undone; NULL if none can.
 SELECT max(undo_until) AS until FROM reforge_requests
 WHERE membership_id = $1 AND state = 'CONFIRMED' AND undo_until > now();
 
 -- part: open_change
 applied_at IS NULL AND refused_at IS NULL
 
--- name: drop_open_email_change
+-- name: cancel_open_email_change
 -- Cancels an open change of address. $2 cancel only a device's change, never an operator's
 UPDATE email_changes SET refused_at = now()
 WHERE membership_id = $1 AND {open_change} AND (asked_by = 'device' OR NOT $2::boolean);
@@ -222,7 +223,7 @@ SELECT id, membership_id FROM email_changes
 WHERE {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
 ORDER BY effective_at LIMIT $1;
 
--- name: drop_lapsed_email_changes
+-- name: cancel_unconfirmed_email_changes
 -- Cancels changes of address that the new address did not confirm in time. $1 limit
 UPDATE email_changes SET refused_at = now() WHERE id IN (
   SELECT id FROM email_changes
@@ -314,7 +315,7 @@ RETURNING k.email;
 SELECT id, membership_id, refuse_digest AS digest FROM email_changes WHERE refuse_digest = $1;
 
 -- name: refuse_email_change
--- The owner keeps the old address.
+-- Refuses an open change: the owner keeps the old address. $1 change
 UPDATE email_changes SET refused_at = now() WHERE id = $1 AND {open_change} RETURNING membership_id;
 
 -- name: refuse_device_change
@@ -324,14 +325,14 @@ WHERE membership_id = $1 AND asked_by = 'device' AND {open_change}
 RETURNING id;
 
 -- name: enqueue_mail
--- A mail that is true once the surrounding transaction commits.
+-- Writes a mail in the transaction of its cause.
 INSERT INTO mail_outbox (id, kind, subject_id, recipient, facts, useless_after)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 
 -- name: take_mail
--- Takes mail that is due, for the length of a lease: a worker that dies with it loses it to the next. What expires
--- first goes first, so that a link which lives for minutes does not wait behind notices that are good for days.
--- `digests` tell which key the tokens of the mail's subject are derived from.
+-- Takes mail that is due, for the length of a lease: if the worker dies, another takes it after that. The mail that
+-- expires first comes first, so that a link which lives for minutes does not wait behind notices that live for days.
+-- `digests` show which key the tokens of the mail's subject are derived from.
 UPDATE mail_outbox o
 SET attempts = o.attempts + 1, due_at = now() + make_interval(secs => $2)
 FROM (
@@ -348,19 +349,19 @@ RETURNING o.id, o.kind, o.subject_id, o.recipient, o.facts, o.created_at, o.atte
   ) AS digests;
 
 -- name: finish_mail
--- The mail server took it. $1 mail
+-- Marks a mail that the mail server has accepted. $1 mail
 UPDATE mail_outbox SET sent_at = now(), last_failure = NULL WHERE id = $1 AND sent_at IS NULL;
 
 -- name: postpone_mail
--- Try again later. $1 pause in seconds, $2 mail, $3 why it failed
+-- Postpones a mail after a failure. $1 pause in seconds, $2 mail, $3 why it failed
 UPDATE mail_outbox SET last_failure = $3, due_at = now() + make_interval(secs => $1) WHERE id = $2 AND sent_at IS NULL;
 
 -- name: give_mail_up
--- It will never be sent: too late, or the server will not take it from us at all. $1 mail, $2 why
+-- Gives a mail up: it has expired, or the server refuses it for good. $1 mail, $2 why
 UPDATE mail_outbox SET gave_up_at = now(), last_failure = $2 WHERE id = $1 AND sent_at IS NULL;
 
 -- name: count_mail
--- How much mail waits, and for how long the oldest has.
+-- How many mails wait, and the age of the oldest in seconds.
 SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
 FROM mail_outbox WHERE sent_at IS NULL AND gave_up_at IS NULL;
 

@@ -19,9 +19,8 @@ from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedP
 from services.identity.device_proof.spending import spend
 from services.identity.ownership import known_membership_id, require_live
 from services.reforge import metrics
-from services.reforge.confirmation import ENDED, refuse_ended
+from services.reforge.confirmation import ENDED, require_confirmable
 from services.reforge.delays import Delays
-from services.reforge.device_say import MISSING, refuse_overruled, require_proof
 from services.reforge.lookups import (
     UNKNOWN_TOKEN,
     find_request,
@@ -31,7 +30,8 @@ from services.reforge.lookups import (
 )
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
-from services.reforge.rollback import EndedBy, take_back_email_change, take_back_move
+from services.reforge.proof_checks import MISSING, refuse_overruled, require_proof
+from services.reforge.rollback import EndedBy, undo_email_change, undo_move
 from services.reforge.statements import QUERIES, lock_membership, read_membership
 from services.reforge.tokens import Purpose
 from vyris.errors import Expired, NotFound, Unauthorized
@@ -64,7 +64,7 @@ class Reversal:
         """Refuse the move or the change of address that a mail's token belongs to. Raises NotFound, Expired."""
         change = await find_subject(self._database, Purpose.REFUSE_EMAIL, token)
         if change is not None:
-            return await self._keep_email(change["id"], change["membership_id"])
+            return await self._refuse_email_change(change["id"], change["membership_id"])
         found = await find_request(self._database, Purpose.MOVE, token)
 
         async def work(connection: Connection) -> None:
@@ -84,7 +84,7 @@ class Reversal:
             move_id = move.reforge_id or await connection.fetchval(QUERIES["newest_pending"], move.membership_id)
             if move_id is None:
                 raise NotFound("No request to move this membership is pending")
-            await _refuse(connection, await _request(connection, move_id), "device")
+            await _refuse(connection, await _read_request(connection, move_id), "device")
 
         await self._database.in_transaction(work)
         metrics.MOVES.labels("refused").inc()
@@ -106,7 +106,7 @@ class Reversal:
 
         async def work(connection: Connection) -> UUID:
             membership = await _lock_live_membership(connection, move.membership_id)
-            verified, request = await self._move_from(connection, move, membership["thumbprint"], proof)
+            verified, request = await self._find_undoable_move(connection, move, membership["thumbprint"], proof)
             await refuse_overruled(
                 connection,
                 move.membership_id,
@@ -119,12 +119,12 @@ class Reversal:
 
         return await self._run_undo(work)
 
-    async def _move_from(
+    async def _find_undoable_move(
         self, connection: Connection, move: NamedMove, active: str | None, proof: ClaimedProof
     ) -> tuple[VerifiedProof, asyncpg.Record]:
-        """Verify the proof and find the move, which must be a move away from the device."""
+        """Verify the proof, and find the move away from its device."""
         if move.reforge_id is not None:
-            request = await _request(connection, move.reforge_id)
+            request = await _read_request(connection, move.reforge_id)
             return require_proof(self._proofs, proof, request["old_thumbprint"]), request
         if proof.text is None:
             raise Unauthorized(MISSING)
@@ -133,24 +133,26 @@ class Reversal:
         if move_id is None:
             self._proofs.verified(proof, thumbprint=active)
             raise NotFound("No move of this membership away from this device can be taken back")
-        return self._proofs.verified(proof, thumbprint=thumbprint), await _request(connection, move_id)
+        return self._proofs.verified(proof, thumbprint=thumbprint), await _read_request(connection, move_id)
 
     async def _run_undo(self, work: Callable[[Connection], Awaitable[UUID]]) -> UUID:
         undone = await self._database.in_transaction(work)
         metrics.MOVES.labels("undone").inc()
         return undone
 
-    async def _keep_email(self, change_id: UUID, membership_id: UUID) -> None:
+    async def _refuse_email_change(self, change_id: UUID, membership_id: UUID) -> None:
+        """Refuse an open change of address, or undo an applied one, for the old mailbox."""
+
         async def work(connection: Connection) -> None:
             await lock_membership(connection, membership_id)
             change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
             if change is None:
                 raise NotFound(UNKNOWN_TOKEN)
-            refuse_settled_change(change)
+            require_refusable_change(change)
             if change["open"]:
                 await connection.execute(QUERIES["refuse_email_change"], change_id)
             else:
-                await take_back_email_change(connection, change)
+                await undo_email_change(connection, change)
             await audit_log.append(
                 connection,
                 actor="reforge",
@@ -170,7 +172,7 @@ async def _lock_live_membership(connection: Connection, membership_id: UUID) -> 
     return membership
 
 
-async def _request(connection: Connection, move_id: UUID) -> asyncpg.Record:
+async def _read_request(connection: Connection, move_id: UUID) -> asyncpg.Record:
     request = await connection.fetchrow(QUERIES["read_request"], move_id)
     if request is None:
         raise NotFound("There is no such request")
@@ -178,7 +180,7 @@ async def _request(connection: Connection, move_id: UUID) -> asyncpg.Record:
 
 
 async def _refuse(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
-    refuse_ended(request)
+    require_confirmable(request)
     if await connection.fetchval(QUERIES["mark_refused"], request["id"], by) is None:
         raise Expired(ENDED["SUPERSEDED"])
     await audit_log.append(
@@ -201,14 +203,14 @@ async def _refuse(connection: Connection, request: asyncpg.Record, by: EndedBy) 
 
 
 async def _undo(connection: Connection, request: asyncpg.Record, by: EndedBy) -> UUID:
-    refuse_settled(request)
-    await take_back_move(connection, request, by)
+    require_undoable(request)
+    await undo_move(connection, request, by)
     membership_id: UUID = request["membership_id"]
     return membership_id
 
 
-def refuse_settled(request: asyncpg.Record) -> None:
-    """Refuse to undo a move that can no longer be undone. Raises Expired."""
+def require_undoable(request: asyncpg.Record) -> None:
+    """Require that a move can still be undone. Raises Expired."""
     if request["state"] == "UNDONE":
         raise Expired("This move was taken back already")
     if request["state"] != "CONFIRMED":
@@ -220,7 +222,7 @@ def refuse_settled(request: asyncpg.Record) -> None:
         raise Expired("The membership has changed since, so this move cannot be taken back")
 
 
-def refuse_settled_change(change: asyncpg.Record) -> None:
-    """Refuse a change of address that can no longer be refused or undone. Raises Expired."""
+def require_refusable_change(change: asyncpg.Record) -> None:
+    """Require that a change of address can still be refused or undone. Raises Expired."""
     if not change["open"] and not change["can_be_undone"]:
         raise Expired("This change of address can no longer be refused")

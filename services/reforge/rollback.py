@@ -12,15 +12,15 @@ from uuid import UUID
 import asyncpg
 
 from services.data.storage.connections import Connection
-from services.reforge.mail_facts import request_facts, shown_membership
+from services.reforge.mail_facts import format_membership, request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
-from services.reforge.statements import QUERIES, append_moved
+from services.reforge.statements import QUERIES, append_moved, cancel_open_email_change, supersede_pending
 from vyris.errors import Expired
 
 EndedBy = Literal["device", "mailbox"]
 
 
-async def take_back_move(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
+async def undo_move(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
     """Undo a move: the previous device, if any, is active again. Call it under the membership's lock."""
     membership_id: UUID = request["membership_id"]
     reason = "undone by the old device" if by == "device" else "undone by the link in the owner's mailbox"
@@ -38,7 +38,7 @@ async def take_back_move(connection: Connection, request: asyncpg.Record, by: En
         )
 
 
-async def take_back_email_change(connection: Connection, change: asyncpg.Record) -> None:
+async def undo_email_change(connection: Connection, change: asyncpg.Record) -> None:
     """Restore the old address, and undo the moves that were confirmed at the new one.
 
     Call it under the membership's lock. Raises Expired if an operator has changed the address since.
@@ -56,7 +56,7 @@ async def take_back_email_change(connection: Connection, change: asyncpg.Record)
         MailKind.EMAIL_UNDONE,
         change["id"],
         recipient=change["new_email"],
-        facts={"membership": shown_membership(change)},
+        facts={"membership": format_membership(change)},
         useless_after=change["undo_until"] + NOTICE_LIFETIME,
     )
 
@@ -73,5 +73,5 @@ async def _restore_device(
 
 
 async def _drop_open_requests(connection: Connection, membership_id: UUID) -> None:
-    await connection.execute(QUERIES["drop_open_email_change"], membership_id, True)
-    await connection.execute(QUERIES["supersede_pending"], membership_id, True)
+    await cancel_open_email_change(connection, membership_id, only_by_device=True)
+    await supersede_pending(connection, membership_id, also_proven=True)

@@ -35,6 +35,16 @@ def refuse_strangers(membership: asyncpg.Record, user_id: str) -> None:
     require_owner(membership["user_id"], user_id, revoked=membership["revoked"])
 
 
+async def cancel_open_email_change(connection: Connection, membership_id: UUID, *, only_by_device: bool) -> None:
+    """Cancel the membership's open change of address. `only_by_device`: an operator's change stays."""
+    await connection.execute(QUERIES["cancel_open_email_change"], membership_id, only_by_device)
+
+
+async def supersede_pending(connection: Connection, membership_id: UUID, *, also_proven: bool) -> None:
+    """Supersede the membership's pending requests. Without `also_proven`, those with a proof stay."""
+    await connection.execute(QUERIES["supersede_pending"], membership_id, also_proven)
+
+
 async def append_moved(
     connection: Connection, membership_id: UUID, action: str, *, reason: str, details: Mapping[str, str]
 ) -> None:

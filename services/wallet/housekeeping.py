@@ -1,7 +1,7 @@
-"""Forgets the phones of erased persons once they could learn that their pass is void.
+"""Delete the phones of erased persons after they could get the void pass.
 
-An erasure voids the pass at once. The phone hears of it by a push and asks what changed, for which its registration
-must still be there. So the push token goes when its push was sent or given up, the registration a day later.
+An erasure voids the pass at once. A push notifies the phone, which then asks for changes and needs its registration for
+that. So the push token is deleted when its push is sent or given up, the registration a day later.
 """
 
 from __future__ import annotations

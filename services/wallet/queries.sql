@@ -78,8 +78,8 @@ WHERE (transaction, id) > ($1::text::xid8, $2) AND transaction < pg_snapshot_xmi
 ORDER BY transaction, id LIMIT $3;
 
 -- name: refresh_passes
--- Makes passes say what their memberships are now, and owes a push to every device that holds one that changed.
--- Says the same however often and in whatever order it is asked. $1 memberships
+-- Updates passes to the state of their memberships, and enqueues a push for every device with a changed pass.
+-- Repeated or reordered calls have the same result. $1 memberships
 WITH wanted AS (
   SELECT p.serial,
          CASE WHEN p.generation < moved.times THEN 'MOVED'

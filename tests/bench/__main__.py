@@ -2,7 +2,7 @@
 
 python -m tests.bench                    the core table, about eight minutes
 python -m tests.bench --full             how cost grows, and the soak, about an hour
-python -m tests.bench --report           write docs/performance.md and its plots anew from the figures
+python -m tests.bench --report           write docs/performance.md and its plots again from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
 python -m tests.bench --fair             refusals, mints and polls of drops that sell by hold; nothing is written
 """
@@ -30,7 +30,7 @@ def main(
     full_run: Annotated[bool, typer.Option("--full", help="How cost grows, and the soak.")] = False,
     fair_drops: Annotated[bool, typer.Option("--fair", help="Drops that sell by hold, about two minutes.")] = False,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
-    write_report: Annotated[bool, typer.Option("--report", help="Only write the report anew.")] = False,
+    write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,

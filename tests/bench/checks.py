@@ -147,8 +147,8 @@ class RevokedDuringRun:
         answer = httpx.post(f"{self._subject.url}/mint", json=self._body, timeout=15, trust_env=False)
         if answer.status_code != expected:
             raise RuntimeError(f"{self._subject.name} answered {answer.status_code}: {answer.text}")
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
 
 def sql_revoke(subject: Subject, membership_id: UUID) -> None:
@@ -156,10 +156,10 @@ def sql_revoke(subject: Subject, membership_id: UUID) -> None:
     if subject.name == BASELINE:
         sql.fetch(subject.database_url, "UPDATE memberships SET revoked_at = now() WHERE id = $1", membership_id)
     elif subject.name == SUITE:
-        sql.in_transaction(subject.database_url, _revoking(membership_id))
+        sql.in_transaction(subject.database_url, _revocation_of(membership_id))
 
 
-def _revoking(membership_id: UUID) -> sql.Work:
+def _revocation_of(membership_id: UUID) -> sql.Work:
     async def work(connection: asyncpg.Connection[asyncpg.Record]) -> object:
         return await revoke(
             connection,  # type: ignore[arg-type]  # a plain connection instead of a pool's

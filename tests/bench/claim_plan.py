@@ -1,4 +1,4 @@
-"""What the claim statement costs inside Postgres: its plan and the pages it touches, as EXPLAIN tells.
+"""What the claim statement costs inside Postgres: its plan and the pages it touches, by EXPLAIN.
 
 The plan is the one that a service keeps, made for any arguments and without scans from end to end.
 """
@@ -61,8 +61,8 @@ async def claim(connection: asyncpg.Connection[Any], drop_id: int, receipts: int
         f"{drop_id}, ARRAY[{keys}], {users}, {nothing}, {nothing}, {nothing}, {nothing}, "
         f"{kinds}, {nothing}, {receipts}, {FROM_THE_START}, false, {TALLY_WRITER}"
     )
-    told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) EXECUTE mint ({arguments})")
-    explained = json.loads(told)[0]
+    output = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) EXECUTE mint ({arguments})")
+    explained = json.loads(output)[0]
     plan = explained["Plan"]
     return ClaimCost(
         nodes=tuple(_nodes(plan)),

@@ -32,7 +32,7 @@ NUMBERS, TAKERS = 999, 20_000
 NIGHT_TIER, HOLD_TIER, DIRECT_TIER = "night", "bench-hold", "bench"
 # More than any machine of today mints.
 MINTS_A_SECOND = 5_000
-STATISTICS_S = 1.5  # Postgres' processes tell what they counted at most once a second
+STATISTICS_S = 1.5  # Postgres' processes report their counts at most once a second
 FEW, MANY, POLLED_S = 4, 64, 8
 VISIBLE_LIMIT_S = 1.0
 CHANGES = 5
@@ -180,7 +180,7 @@ class FairDrops:
         )
 
     def _visible(self, suite: Subject, poll: Load, path: str) -> None:
-        """How long a hold takes until a poll tells of it, while a crowd polls."""
+        """How long a hold takes until a poll shows it, while a crowd polls."""
         waits_s: list[float] = []
 
         def change() -> None:
@@ -201,8 +201,8 @@ class FairDrops:
 
     def _get_drop_calls(self) -> float:
         port = self.arena.stack.listens["mint_metrics"]
-        told = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-        return sum(float(count) for count in GET_DROP_CALLS.findall(told))
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        return sum(float(count) for count in GET_DROP_CALLS.findall(metrics))
 
     def _measure(self, contenders: list[Contender]) -> list[Measurement]:
         seen = interleaved(

@@ -85,14 +85,14 @@ def read_core(path: Path = CORE) -> CoreFigures | None:
     """What the last core run measured."""
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(path.read_text(encoding="utf-8"))
     return CoreFigures(
-        told["command"],
-        told["finished_at"],
-        Machine(**told["machine"]),
-        [Summary(**one) for one in told["summaries"]],
-        [DatabaseLimit(**one) for one in told["database"]],
-        [Check(**one) for one in told["checks"]],
+        document["command"],
+        document["finished_at"],
+        Machine(**document["machine"]),
+        [Summary(**one) for one in document["summaries"]],
+        [DatabaseLimit(**one) for one in document["database"]],
+        [Check(**one) for one in document["checks"]],
     )
 
 
@@ -100,15 +100,15 @@ def read_full(path: Path = FULL) -> FullFigures | None:
     """What the last full run measured."""
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(path.read_text(encoding="utf-8"))
     return FullFigures(
-        told["command"],
-        told["finished_at"],
-        Machine(**told["machine"]),
-        [Curve.from_json(one) for one in told["curves"]],
-        [PlannedClaim(**one) for one in told["claims"]],
-        [Sample(**one) for one in told["soak"]],
-        [Check(**one) for one in told["checks"]],
+        document["command"],
+        document["finished_at"],
+        Machine(**document["machine"]),
+        [Curve.from_json(one) for one in document["curves"]],
+        [PlannedClaim(**one) for one in document["claims"]],
+        [Sample(**one) for one in document["soak"]],
+        [Check(**one) for one in document["checks"]],
     )
 
 

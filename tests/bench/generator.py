@@ -1,4 +1,4 @@
-"""A load generator at work, and what is done beside it."""
+"""Run a load generator, and work beside it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ END_LIMIT_S = 60
 
 @dataclass(frozen=True)
 class Finished:
-    """What the generator left."""
+    """How the generator ended, and its output."""
 
     exit_status: int
-    said: str
-    complaints: str
+    output: str
+    errors: str
 
 
 def run(
@@ -27,9 +27,9 @@ def run(
     during: Callable[[], None] | None,
     environment: Mapping[str, str] | None = None,
 ) -> Finished:
-    """Run `command`, which sends for so many seconds; `during` is called half way, beside the load.
+    """Run `command`, which sends for `seconds`; call `during` half way, beside the load.
 
-    Raises subprocess.TimeoutExpired where it does not end a minute after that.
+    Raises subprocess.TimeoutExpired if it has not ended a minute after that.
     """
     began = time.monotonic()
     process = subprocess.Popen(
@@ -39,7 +39,7 @@ def run(
         if during is not None:
             time.sleep(max(0.0, began + seconds / 2 - time.monotonic()))
             during()
-        said, complaints = process.communicate(timeout=seconds + END_LIMIT_S)
+        output, errors = process.communicate(timeout=seconds + END_LIMIT_S)
     finally:
         process.kill()
-    return Finished(process.returncode, said, complaints.strip())
+    return Finished(process.returncode, output, errors.strip())

@@ -56,9 +56,9 @@ class Curve:
     points: list[Point]
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> Curve:
+    def from_json(cls, document: dict[str, Any]) -> Curve:
         """The curve that `dataclasses.asdict` wrote."""
-        return cls(**{**told, "points": [Point(**one) for one in told["points"]]})
+        return cls(**{**document, "points": [Point(**one) for one in document["points"]]})
 
 
 @dataclass(frozen=True)

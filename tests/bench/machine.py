@@ -32,8 +32,8 @@ def describe() -> Machine:
     """This machine, now."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     versions["python"] = platform.python_version()
-    versions["node"] = _said(shutil.which("node"), "--version").lstrip("v")
-    versions["postgres"] = _said(str(postgres.binaries() / "postgres"), "--version").split()[-1]
+    versions["node"] = _output_of(shutil.which("node"), "--version").lstrip("v")
+    versions["postgres"] = _output_of(str(postgres.binaries() / "postgres"), "--version").split()[-1]
     return Machine(
         processor=_processor(),
         cores=psutil.cpu_count() or 0,
@@ -53,7 +53,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _said(program: str | None, argument: str) -> str:
+def _output_of(program: str | None, argument: str) -> str:
     if program is None:
         return "-"
     finished = subprocess.run([program, argument], capture_output=True, text=True, check=False)

@@ -50,8 +50,8 @@ def run(
         ]  # fmt: skip
         finished = generator.run(command, seconds=seconds, during=during, environment=SPARING)
     if finished.exit_status != 0:
-        raise RuntimeError(f"the native callers reported nothing: {finished.complaints}")
-    return LoadResult(**json.loads(finished.said))
+        raise RuntimeError(f"the native callers reported nothing: {finished.errors}")
+    return LoadResult(**json.loads(finished.output))
 
 
 def _requests(run_name: str, tier: str, year: str, count: int) -> Iterator[mint_pb2.MintRequest]:

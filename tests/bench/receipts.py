@@ -1,4 +1,4 @@
-"""How many App Store receipts a core verifies, and how long the event loop is held up meanwhile.
+"""How many App Store receipts a core verifies, and how long the event loop is blocked.
 
 python -m tests.bench.receipts        compares: paced (as the service does it), all in one turn, and in threads
 """
@@ -25,7 +25,7 @@ ROUNDS = 15
 
 
 class Watch:
-    """The longest time that the loop did not come round."""
+    """The longest time that the loop was blocked."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
@@ -41,7 +41,7 @@ class Watch:
         self._task.cancel()
 
 
-async def measured(name: str, verify: Callable[[str], Awaitable[Any]], receipts: list[str]) -> None:
+async def measure(name: str, verify: Callable[[str], Awaitable[Any]], receipts: list[str]) -> None:
     rates, stalls_ms = [], []
     for _ in range(ROUNDS):
         watch = Watch()
@@ -73,9 +73,9 @@ async def main() -> None:
         bare(receipt)
 
     print(f"{RECEIPTS} receipts at once, {ROUNDS} rounds, medians")
-    await measured("paced", lambda receipt: verifier.verify(ReceiptClaim(receipt, user, None)), receipts)
-    await measured("all in one turn", in_one_turn, receipts)
-    await measured("in threads", lambda receipt: asyncio.to_thread(bare, receipt), receipts)
+    await measure("paced", lambda receipt: verifier.verify(ReceiptClaim(receipt, user, None)), receipts)
+    await measure("all in one turn", in_one_turn, receipts)
+    await measure("in threads", lambda receipt: asyncio.to_thread(bare, receipt), receipts)
     signatures.close()
 
 

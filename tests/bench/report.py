@@ -16,7 +16,7 @@ LARGE = 10
 
 
 def write() -> list[Path]:
-    """Write the page and the plots; their paths. Raises FileNotFoundError where nothing was measured yet."""
+    """Write the page and the plots; return their paths. Raises FileNotFoundError if nothing was measured yet."""
     core, full = figures.read_core(), figures.read_full()
     if core is None and full is None:
         raise FileNotFoundError("there are no figures yet: `make bench` makes them")
@@ -37,7 +37,7 @@ def write() -> list[Path]:
 
 
 def parts(by_name: dict[str, float]) -> str:
-    """`mint 210, gateway 130`: the largest first, without what is nothing."""
+    """`mint 210, gateway 130`: the largest first, without zeros."""
     shares = sorted(((value, name) for name, value in by_name.items() if value >= 1), reverse=True)
     return ", ".join(f"{name} {value:.0f}" for value, name in shares)
 

@@ -1,4 +1,4 @@
-"""Interleaved rounds: A B C A B C, so that what disturbs the machine disturbs all alike."""
+"""Interleaved rounds: A B C A B C, so that other load on the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def interleaved(
     warm_up_s: float = WARM_UP_S,
     on_progress: Progress = lambda _: None,
 ) -> list[Measurement]:
-    """All rounds of all contenders, in the order in which they ran."""
+    """Run all rounds of all contenders; return the measurements in the order of the rounds."""
     seen = []
     for number in range(rounds):
         for one in contenders:
@@ -60,7 +60,7 @@ def _line(number: int, measured: Measurement) -> str:
 
 
 def new_run() -> str:
-    """A name that no other load has: receipts carry it."""
+    """A unique name, which the load's receipts contain."""
     return secrets.token_hex(4)
 
 

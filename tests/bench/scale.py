@@ -21,7 +21,7 @@ from tests.bench.rounds import Progress
 from tests.bench.subject import Subject
 from tests.fresh_database import with_database
 
-# So that all of them together stay below the server's limit.
+# Small enough that all of them together stay below the server's limit.
 POOL_SIZE = "4"
 OLD_DROP = "INSERT INTO drops (tier, year, capacity) VALUES ('old', '2024', $1) RETURNING id"
 # A ledger of receipts that were fulfilled long ago, each with its membership.
@@ -42,7 +42,7 @@ SETTLE_LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Scaled:
-    """A suite whose ledger holds `size` receipts, and whose pools are to be as large."""
+    """A suite with `size` receipts in its ledger, and pools of the same size."""
 
     size: int
     stack: Stack
@@ -55,7 +55,7 @@ class Scaled:
 
     def create_pool(self, name: str) -> str:
         """A drop of `size` slots; its tier."""
-        # Redis is shared: the tier says whose it is.
+        # Redis is shared, so the tier contains the suite's name.
         drop = BenchDrop(f"grow-{self.exponent}-{name}", self.size)
         create_suite_drop(self.stack, drop)
         return drop.tier
@@ -76,7 +76,7 @@ def scaled_suites(base: Stack, folder: Path, sizes: tuple[int, ...], on_progress
 
 
 def settle(base: Stack) -> None:
-    """Wait until what was loaded is on disk and vacuumed: gigabytes on their way there slow down every flush."""
+    """Wait until the loaded rows are on disk and vacuumed, because writing gigabytes slows down every flush."""
     sql.fetch(base.database_url, "CHECKPOINT")
     os.sync()
     until_s = time.monotonic() + SETTLE_LIMIT_S

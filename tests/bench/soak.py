@@ -26,7 +26,7 @@ class Sample:
 def soak(
     subject: Subject, tier: str, *, connections: int, minutes: float, sample_s: int, on_progress: Progress
 ) -> list[Sample]:
-    """Mint without a pause, in stretches of `sample_s` seconds."""
+    """Mint without a pause, in samples of `sample_s` seconds."""
     samples: list[Sample] = []
     elapsed_s = 0.0
     while elapsed_s < minutes * 60:
@@ -42,7 +42,7 @@ def soak(
 def memory_growth(samples: list[Sample]) -> dict[str, float]:
     """Memory of each service and the gateway in the last third of the soak, in ratio to the first but its first sample.
 
-    The databases fill with what is minted; these must not.
+    The databases grow with the mints; these processes must not grow.
     """
     third = max(1, len(samples) // 3)
     first, last = samples[1 : 1 + third] or samples, samples[-third:]

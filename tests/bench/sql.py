@@ -11,7 +11,7 @@ Work = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
 
 
 def fetch(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    """The rows of one statement, over a connection of its own."""
+    """Run one statement over a separate connection; return its rows."""
 
     async def run() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(url)
@@ -25,7 +25,7 @@ def fetch(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
 
 
 def value(url: str, statement: str, *arguments: object) -> int:
-    """The one number that a statement answers."""
+    """The one number that a statement returns."""
     return int(fetch(url, statement, *arguments)[0][0])
 
 

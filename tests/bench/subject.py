@@ -1,4 +1,4 @@
-"""What is measured: something that answers POST /mint."""
+"""The subject of a measurement: a server that answers POST /mint."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ class Subject:
     name: str
     url: str
     processes: list[Watched]
-    # Database in which its ledger is; empty where nothing is written.
+    # The database with its ledger; empty if it writes nothing.
     database_url: str = ""
     grpc_target: str = ""

@@ -12,9 +12,9 @@ from tests.bench.drops import BenchDrop
 from tests.bench.subject import CEILING, SUITE
 
 CONNECTIONS, SECONDS, ROUNDS = 64, 1, 3
-# A neighbour on the machine spoils one look; three in a row are ours.
+# Other load on the machine can spoil one measurement, but not three in a row.
 LOOKS = 3
-# Seen: 0.40 alone on two cores. This floor catches a regression, no more.
+# Measured: 0.40 alone on two cores. This limit only catches a regression.
 FLOOR = 1 / 4
 CAPACITY = 180_000
 TIER = "slice"

@@ -1,4 +1,4 @@
-"""The programs that measuring needs besides the suite's own, and what to install where one is missing."""
+"""The programs that the benchmark needs besides the suite's own, and how to install a missing one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find(tool: str) -> str:
 
 
 def pgbench() -> str:
-    """The pgbench that belongs to the embedded Postgres, else the one on the PATH. Raises MissingTool."""
+    """The pgbench of the embedded Postgres, or else the one on the PATH. Raises MissingTool."""
     own = postgres.binaries() / "pgbench"
     found = str(own) if own.exists() else shutil.which("pgbench")
     if found is None:
@@ -45,7 +45,7 @@ def pgbench() -> str:
 
 
 def install_baseline() -> None:
-    """Install what the baseline's lock file says, once. Raises MissingTool."""
+    """Install the packages of the baseline's lock file, once. Raises MissingTool."""
     find("node")
     lock, installed = BASELINE / "package-lock.json", BASELINE / "node_modules" / ".package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
@@ -64,7 +64,7 @@ def install_baseline() -> None:
 
 @cache
 def native_callers() -> Path:
-    """The native callers' program, built by Go from what their lock file says. Raises MissingTool."""
+    """Build the native callers' program with Go, from its lock file. Raises MissingTool."""
     program = NATIVE_CALLERS / "build" / "native_callers"
     finished = subprocess.run(
         [find("go"), "build", "-o", str(program), "."],

@@ -25,7 +25,7 @@ class Watched:
     with_children: bool = True
 
     def members(self) -> list[psutil.Process]:
-        """The process and, where wanted, those below it; none where it is gone."""
+        """The process, and with its children if wanted; empty if it has ended."""
         try:
             root = psutil.Process(self.pid)
             return [root, *root.children(recursive=True)] if self.with_children else [root]

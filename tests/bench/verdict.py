@@ -1,4 +1,4 @@
-"""The figures against what the suite must show and what it aims at."""
+"""Compare the figures with the suite's required values and its aims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.usage import is_service
 # What the architecture's own measurement saw: a well-written baseline made 1,600 to 1,750 mints a second where pgbench
 # made 32,000 of 64 a transaction and 1,800 of one a transaction. The first of these ratios judges: a busy baseline and
 # full batches are both limited by the processor, one receipt a transaction by how fast the disk flushes the log, which
-# differs between machines more than anything else. The second is told beside it.
+# differs between machines more than anything else. The second is shown beside it.
 SEEN_BASELINE, SEEN_BATCHED, SEEN_SINGLE = 1_675, 32_000, 1_800
 BATCH = 64
 WORTHY = 0.9
@@ -23,7 +23,7 @@ WORTHY = 0.9
 
 @dataclass(frozen=True)
 class Target:
-    """One line: a figure, what it must reach and what it aims at."""
+    """One line: a figure, its required value and its aim."""
 
     what: str
     figure: float
@@ -58,7 +58,7 @@ class Ratio:
     other_workload: str = ""
 
     def judged(self, core: CoreFigures) -> Target | None:
-        """The line with its figure; None where the run did not measure it."""
+        """The line with its figure; None if the run did not measure it."""
         first = core.find(self.workload, self.connections, self.mine)
         second = core.find(self.other_workload or self.workload, self.connections, self.of)
         if first is None or second is None:
@@ -82,13 +82,13 @@ RATIOS = (
 
 
 def targets(core: CoreFigures) -> list[Target]:
-    """All lines that the core run can judge."""
+    """All lines of which the core run has the figures."""
     lines = [*(ratio.judged(core) for ratio in RATIOS), _added_cpu(core), _memory(core)]
     return [line for line in lines if line is not None]
 
 
 def growth_targets(full: FullFigures) -> list[Target]:
-    """All lines that the full run can judge."""
+    """All lines of which the full run has the figures."""
     lines = []
     ratio = full.size_ratio()
     if ratio is not None:

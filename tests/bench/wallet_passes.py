@@ -37,7 +37,7 @@ class Pace:
 
 
 def pace(work: Callable[[], object], seconds: float = SECONDS) -> Pace:
-    """The best of several rounds: noise only ever adds."""
+    """The fastest of several rounds, because noise only adds time."""
     rounds = [_round(work, seconds / ROUNDS) for _ in range(ROUNDS)]
     return Pace(max(one.passes_per_s for one in rounds), min(one.cpu_ms_per_pass for one in rounds))
 

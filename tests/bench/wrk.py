@@ -1,4 +1,4 @@
-"""Runs wrk with one of our Lua scripts and reads what it reports."""
+"""Run wrk with one of our Lua scripts, and parse its report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(
             *arguments,
         ]  # fmt: skip
         finished = generator.run(command, seconds=seconds, during=during)
-    for line in finished.said.splitlines():
+    for line in finished.output.splitlines():
         if line.startswith("RESULT "):
             return LoadResult(**json.loads(line.removeprefix("RESULT ")))
-    raise RuntimeError(f"wrk reported nothing: {finished.complaints or finished.said.strip()}")
+    raise RuntimeError(f"wrk reported nothing: {finished.errors or finished.output.strip()}")

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ANSWER_LIMIT_S = 20.0
-# Chromium reads commands from descriptor 3 and writes answers to 4; the copies keep one from treading on the other.
+# Chromium reads commands from descriptor 3 and writes answers to 4; the copies keep each from overwriting the other.
 TAKE_PIPES = """
 import os, sys
 for high, number in ((100, sys.argv[1]), (101, sys.argv[2])):
@@ -43,7 +43,7 @@ class Browser:
             "--headless=new",
             "--remote-debugging-pipe",
             "--no-first-run",
-            # The browser's own errands: a test asks nobody but the stack.
+            # Switch off the browser's own requests: a test uses only the stack.
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
@@ -108,7 +108,7 @@ class Browser:
         return image
 
     def nodes(self, role: str) -> list[dict[str, Any]]:
-        """What a screen reader finds: the visible nodes of a role."""
+        """The visible nodes of a role, as a screen reader finds them."""
         tree = self.call("Accessibility.getFullAXTree")["nodes"]
         return [node for node in tree if not node.get("ignored") and node.get("role", {}).get("value") == role]
 
@@ -119,7 +119,7 @@ class Browser:
         return " ".join(self.names("StaticText"))
 
     def press(self, role: str, name: str) -> None:
-        """Click what a screen reader calls `name`, and wait for the page that follows."""
+        """Click the node that a screen reader calls `name`, and wait for the next page."""
         node = next(node for node in self.nodes(role) if node["name"]["value"] == name)
         self.call("DOM.scrollIntoViewIfNeeded", backendNodeId=node["backendDOMNodeId"])
         corners = self.call("DOM.getBoxModel", backendNodeId=node["backendDOMNodeId"])["model"]["content"]

@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages go; VYRIS_SCREENSHOTS keeps them."""
+    """The folder for screenshots of the pages; VYRIS_SCREENSHOTS keeps them."""
     folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

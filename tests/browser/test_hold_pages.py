@@ -39,8 +39,8 @@ def drop(stack: Stack) -> str:
 def post(url: str, **body: str) -> dict[str, dict[str, str]]:
     answer = httpx.post(url, json=body, timeout=15)
     assert answer.is_success, answer.text
-    told: dict[str, dict[str, str]] = answer.json()
-    return told
+    body: dict[str, dict[str, str]] = answer.json()
+    return body
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -88,7 +88,7 @@ def test_a_hold_can_be_taken_and_followed_in_the_reference(
     for field, value in (("tier", tier), ("year", "2031")):
         evaluate(browser, f"document.getElementById('takeHold-{field}').value = '{value}'")
     assert send(browser, "takeHold").startswith("201")
-    # The hold of the answer is the one that the requests further down name.
+    # The requests further down name the hold of this answer.
     assert send(browser, "extendHold").startswith("200")
     assert send(browser, "getHold").startswith("200")
     assert '"state": "HELD"' in evaluate(browser, "document.querySelector('#getHold .result').textContent")

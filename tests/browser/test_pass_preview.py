@@ -51,15 +51,15 @@ def test_the_preview_can_be_read_and_needs_nothing_else(
     browser.open(page.as_uri())
     folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
     browser.screenshot(folder / f"pass-{scheme}-{size}.png")
-    seen = json.loads(evaluated(browser, CONTRAST))
+    seen = json.loads(evaluate(browser, CONTRAST))
     assert seen["looked"] > 12
     assert seen["found"] == []
-    assert evaluated(browser, "document.documentElement.scrollWidth") <= SIZES[size][0]
-    assert evaluated(browser, FETCHED) == 0
+    assert evaluate(browser, "document.documentElement.scrollWidth") <= SIZES[size][0]
+    assert evaluate(browser, FETCHED) == 0
     assert browser.problems == []
 
 
-def evaluated(browser: Browser, expression: str) -> Any:
+def evaluate(browser: Browser, expression: str) -> Any:
     answer = browser.call("Runtime.evaluate", expression=expression, returnByValue=True)
     assert "exceptionDetails" not in answer, answer
     return answer["result"].get("value")

@@ -23,7 +23,7 @@ def journey(stack: Stack) -> Journey:
 
 
 def brightness(png: bytes) -> float:
-    """Mean of the picture, 0 black to 255 white."""
+    """Mean brightness of the picture, from 0 (black) to 255 (white)."""
     histogram = Image.open(io.BytesIO(png)).convert("L").histogram()
     return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
 

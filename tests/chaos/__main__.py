@@ -53,11 +53,13 @@ def campaign(
     seeds = [seed] if seed is not None else range(first, first + runs)
     with campaign_stack() as stack:
         limited = (number for number in seeds if time.monotonic() < until_s)
-        run_seeds(stack, limited, results, _tell, capacity_limit=capacity_limit, kinds=tuple(kind or ()), sale=sale)
-    told = results.read()
-    out.print(by_fault(told))
+        run_seeds(
+            stack, limited, results, _print_run, capacity_limit=capacity_limit, kinds=tuple(kind or ()), sale=sale
+        )
+    recorded = results.read()
+    out.print(by_fault(recorded))
     out.print(f"Failing runs lie in {folder}; `python -m tests.chaos --seed N` repeats one.")
-    raise typer.Exit(any(result.violations for result in told))
+    raise typer.Exit(any(result.violations for result in recorded))
 
 
 @app.command()
@@ -102,7 +104,7 @@ def failover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
     failed = False
     for fails_over in (postgres_fails_over, valkey_master_lost):
         result = fails_over(seed, capacity_limit)
-        _tell(result)
+        _print_run(result)
         failed = failed or bool(result.violations)
     raise typer.Exit(failed)
 
@@ -112,7 +114,7 @@ def switchover(seed: int = 1, capacity_limit: CapacityLimit = 900) -> None:
     """Lead the one address of Postgres to a standby under load, and promote it later."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     result, switch = postgres_address_switches(seed, capacity_limit)
-    _tell(result)
+    _print_run(result)
     out.print(f"ready after the promotion, in seconds: {switch.ready_after_s}", highlight=False)
     for failure in switch.failures():
         out.print(f"FAILED: {failure}", style="red", highlight=False)
@@ -136,21 +138,21 @@ def slow_callers(
     kind: Annotated[str, typer.Option(help="Only kinds with this in their name, such as `idle`.")] = "",
 ) -> None:
     """Half-open calls, idle connections and held streams of one address, beside callers of others."""
-    results = run_slow_callers(seconds, kind, _tell_phase)
+    results = run_slow_callers(seconds, kind, _print_phase)
     raise typer.Exit(any(result.failures() for result in results))
 
 
-def _tell_phase(result: PhaseResult) -> None:
+def _print_phase(result: PhaseResult) -> None:
     out.print(
-        f"{result.name}: {result.strangers}; beside them {result.told.calls} calls, p99 of the mints "
-        f"{result.told.p99_ms} ms, quiet {result.quiet_p99_ms} ms",
+        f"{result.name}: {result.strangers}; beside them {result.others.calls} calls, p99 of the mints "
+        f"{result.others.p99_ms} ms, quiet {result.quiet_p99_ms} ms",
         highlight=False,
     )
     for failure in result.failures():
         out.print(f"FAILED: {failure}", style="red", highlight=False, markup=False)
 
 
-def _tell(result: RunResult) -> None:
+def _print_run(result: RunResult) -> None:
     faults = ", ".join(kind for kind, count in result.faults.items() for _ in range(count))
     out.print(
         f"seed {result.seed}: {result.mints} mints of {result.capacity}, {result.operations} operations, "

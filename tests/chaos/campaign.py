@@ -17,7 +17,7 @@ from tests.chaos.history import History
 from tests.chaos.run import PACE_S, RunResult, run_once
 from tests.chaos.schedule import PlannedFault, drawn_faults
 
-Told = Callable[[RunResult], None]
+Report = Callable[[RunResult], None]
 
 
 class Results:
@@ -56,7 +56,7 @@ def run_seeds(
     stack: Stack,
     seeds: Iterable[int],
     results: Results | None,
-    told: Told,
+    report: Report,
     *,
     capacity_limit: int,
     mint_argv: Mapping[str, Iterable[str]] | None = None,
@@ -81,7 +81,7 @@ def run_seeds(
                 )
                 if results is not None:
                     results.add(result, history)
-                told(result)
+                report(result)
                 done.append(result)
         return done
 

@@ -1,7 +1,7 @@
 """The checker: what must be true of a recorded history and the state it drained to. Pure.
 
-It knows nothing of the faults: whatever happened, these hold. An operation of unknown outcome
-widens a bound, it is never ignored.
+It knows nothing of the faults: these rules hold under each of them. An operation of unknown outcome
+widens a bound; it is never ignored.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Violation:
 
 
 def check(history: History) -> list[Violation]:
-    """Every violation in a history; an empty list is what is wanted."""
+    """Every violation in a history; a sound history has none."""
     if history.drained is None:
         return [Violation("liveness", "the run never drained")]
-    return [Violation(rule.__name__, told) for rule in RULES for told in rule(history, history.drained)]
+    return [Violation(rule.__name__, sentence) for rule in RULES for sentence in rule(history, history.drained)]
 
 
 def capacity_is_kept(history: History, drained: Drained) -> Iterator[str]:
@@ -49,7 +49,7 @@ def capacity_is_kept(history: History, drained: Drained) -> Iterator[str]:
     free = drained.capacity - held_by_revoked
     unwanted = _freed_after_the_last_refusal(history)
     # A number may be held for a late payer who does not know it yet, or have come back after his last try.
-    # Who pays without a hold may meet numbers that are held by others, and have his share already.
+    # A buyer without a hold may find all numbers held by others, or have reached his limit.
     waiting = {"HOLD_EXPIRED", "HELD_OUT", "LIMIT_REACHED"}
     late = {o.subject for o in _mints(history) if o.outcome in waiting} - {m.receipt for m in drained.memberships}
     paid -= late
@@ -58,7 +58,7 @@ def capacity_is_kept(history: History, drained: Drained) -> Iterator[str]:
 
 
 def _freed_after_the_last_refusal(history: History) -> int:
-    """Numbers that came back so late that the last buyer who was refused may rightly not have met them."""
+    """How many numbers came back too late for the last buyer who was refused."""
     last_refusal_s = max((o.began_s for o in _mints(history, "SOLD_OUT")), default=float("inf"))
     return sum(1 for _ in _between(_revocations(history), last_refusal_s - SOLD_OUT_AGE_S, float("inf")))
 
@@ -81,19 +81,19 @@ def acknowledged_mints_stay(history: History, drained: Drained) -> Iterator[str]
     answers: dict[str, set[tuple[str, int, str]]] = defaultdict(set)
     firsts: Counter[str] = Counter()
     for operation in _mints(history, FULFILLED):
-        told = (operation.membership_id, operation.sequence_num, operation.pass_serial)
-        answers[operation.subject].add(told)
+        answer = (operation.membership_id, operation.sequence_num, operation.pass_serial)
+        answers[operation.subject].add(answer)
         firsts[operation.subject] += not operation.replayed
         row = rows.get(operation.membership_id)
         if row is None:
             yield f"{operation.subject}: the acknowledged membership {operation.membership_id} is gone"
         elif (row.id, row.sequence_num, row.pass_serial, row.receipt, row.user) != (
-            *told,
+            *answer,
             operation.subject,
             operation.user,
         ):
-            yield f"{operation.subject}: {row} is not what was acknowledged to {operation.user}: {told}"
-    yield from (f"{r}: replays differ: {sorted(told)}" for r, told in answers.items() if len(told) > 1)
+            yield f"{operation.subject}: {row} is not what was acknowledged to {operation.user}: {answer}"
+    yield from (f"{r}: replays differ: {sorted(given)}" for r, given in answers.items() if len(given) > 1)
     yield from (f"{r}: {count} answers say that they were the first" for r, count in firsts.items() if count > 1)
 
 
@@ -104,15 +104,15 @@ def one_membership_a_receipt(_: History, drained: Drained) -> Iterator[str]:
 
 
 def refusals_stay_true(history: History, drained: Drained) -> Iterator[str]:
-    """3c. Whoever was refused for good has nothing, and the reason was and stays true."""
+    """3c. A buyer with a final refusal has nothing, and the reason was true and stays true."""
     owners = {m.receipt: m for m in drained.memberships}
     revocations = _revocations(history)
     for operation in _mints(history):
         if operation.outcome not in FINAL:
             continue
-        told = _false_refusal(revocations, operation, owners.get(operation.subject))
-        if told:
-            yield f"{operation.subject}: {operation.outcome} was said to {operation.user}, but {told}"
+        objection = _false_refusal(revocations, operation, owners.get(operation.subject))
+        if objection:
+            yield f"{operation.subject}: {operation.user} got {operation.outcome}, but {objection}"
 
 
 def _false_refusal(revocations: list[Operation], refused: Operation, owner: MembershipRow | None) -> str:
@@ -128,10 +128,10 @@ def _false_refusal(revocations: list[Operation], refused: Operation, owner: Memb
 
 
 def sold_out_was_true(history: History, drained: Drained) -> Iterator[str]:
-    """3d. SOLD_OUT is said only if no slot was unclaimed, and none held, at some moment within the second before.
+    """3d. SOLD_OUT is answered only if no slot was unclaimed, and none held, at some moment within the second before.
 
-    Only a mint lowers the number of unclaimed and held ones and only a revocation raises it. So whatever
-    a later snapshot shows, less all that may have been freed since, was there all the time.
+    Only a mint lowers the number of unclaimed and held ones, and only a revocation raises it. So the number
+    in a later snapshot, less all that may have been freed since, was there all the time.
     """
     revocations = _revocations(history)
     for operation in (o for o in history.operations if o.kind in {"mint", "hold"} and o.outcome == "SOLD_OUT"):
@@ -195,7 +195,7 @@ def ledger_accounts_for_all(history: History, drained: Drained) -> Iterator[str]
 
 
 def acknowledged_holds_stay(history: History, drained: Drained) -> Iterator[str]:
-    """7a. An acknowledged hold is there at the end, its user's; nobody else ever heard of it."""
+    """7a. An acknowledged hold is there at the end and belongs to its user; nobody else ever got it."""
     rows = {hold.id: hold for hold in drained.holds}
     for operation in _holds(history, HELD):
         row = rows.get(operation.hold_id)
@@ -221,7 +221,7 @@ def holds_became_what_they_held(_: History, drained: Drained) -> Iterator[str]:
             yield f"{hold} became {m}"
 
 
-def holds_tell_no_number(history: History, drained: Drained) -> Iterator[str]:
+def holds_show_no_number(history: History, drained: Drained) -> Iterator[str]:
     """7c. A hold's id is random: no part of it is the number, or the same in two of them."""
     tails = Counter(hold.id[9:18] for hold in drained.holds)
     if len(drained.holds) > 1 and len(tails) == 1:
@@ -264,7 +264,7 @@ def tokens_work_once(history: History, drained: Drained) -> Iterator[str]:
 
 
 def answers_are_of_the_contract(history: History, _: Drained) -> Iterator[str]:
-    """Whatever is answered to a valid mint is FULFILLED, a final refusal, or retryable and so UNKNOWN."""
+    """Each answer to a valid mint is FULFILLED, a final refusal, or retryable and so UNKNOWN."""
     known = {FULFILLED, UNKNOWN, *FINAL}
     if any(_holds(history)):
         known |= {"HELD_OUT", "HOLD_EXPIRED", "LIMIT_REACHED"}
@@ -291,7 +291,7 @@ RULES: Final = (
     ledger_accounts_for_all,
     acknowledged_holds_stay,
     holds_became_what_they_held,
-    holds_tell_no_number,
+    holds_show_no_number,
     late_payers_have_one_number,
     keys_follow_their_holder,
     tokens_work_once,

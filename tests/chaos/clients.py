@@ -38,7 +38,7 @@ OWN_CODES: Final = {
 
 
 class Clients:
-    """Both ways in."""
+    """Mints and holds over JSON and over gRPC."""
 
     def __init__(self, cluster: Cluster, drop: Drop) -> None:
         self._cluster = cluster
@@ -85,17 +85,17 @@ class Clients:
         )
         # A service takes a proof for the native call over JSON too.
         proof = {METADATA_KEY: build_proof(device.key, request, _TARGET)} if device else {}
-        told = await (self._mint_http if via == "http" else self._mint_grpc)(request, proof)
+        answer = await (self._mint_http if via == "http" else self._mint_grpc)(request, proof)
         return Operation(
-            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **answer
         )
 
     async def hold(self, via: str, user: str) -> Operation:
         """Ask for a hold once, `via` http or grpc."""
         began_s = time.monotonic()
-        told = await (self._hold_http if via == "http" else self._hold_grpc)(user)
+        answer = await (self._hold_http if via == "http" else self._hold_grpc)(user)
         return Operation(
-            kind="hold", subject=user, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+            kind="hold", subject=user, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **answer
         )
 
     async def _hold_http(self, user: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Clients:
             path = f"/drops/{self._drop.tier}/{self._drop.year}/holds"
             answer = await self.http.post(path, json={"user_id": user})
             if answer.status_code != httpx.codes.CREATED:
-                return _told_by_json(answer)
+                return _read_json(answer)
             body = answer.json()
             return {"outcome": HELD, "status": "201", "hold_id": body["hold"]["id"], "replayed": body["replayed"]}
         except httpx.HTTPError as error:
@@ -114,14 +114,14 @@ class Clients:
         try:
             answer = await self._holds.TakeHold(request, timeout=CALL_LIMIT_S)
         except grpc.aio.AioRpcError as error:
-            return _told_by_status(error)
+            return _read_status(error)
         return {"outcome": HELD, "status": "OK", "hold_id": answer.hold.id, "replayed": answer.replayed}
 
     async def _mint_http(self, request: mint_pb2.MintRequest, proof: Mapping[str, str]) -> dict[str, Any]:
         body = MessageToDict(request, preserving_proto_field_name=True)
         try:
             answer = await self.http.post("/mint", json=body, headers=dict(proof))
-            return _told_by_json(answer)
+            return _read_json(answer)
         except httpx.HTTPError as error:
             return {"outcome": UNKNOWN, "status": type(error).__name__}
 
@@ -129,7 +129,7 @@ class Clients:
         try:
             answer = await self._mint.Mint(request, timeout=CALL_LIMIT_S, metadata=tuple(proof.items()))
         except grpc.aio.AioRpcError as error:
-            return _told_by_status(error)
+            return _read_status(error)
         return {
             "outcome": FULFILLED,
             "status": "OK",
@@ -140,7 +140,7 @@ class Clients:
         }
 
 
-def _told_by_json(answer: httpx.Response) -> dict[str, Any]:
+def _read_json(answer: httpx.Response) -> dict[str, Any]:
     status = str(answer.status_code)
     try:
         body = answer.json()
@@ -161,7 +161,7 @@ def _told_by_json(answer: httpx.Response) -> dict[str, Any]:
     return {"outcome": UNKNOWN if body["error"] in RETRYABLE else body["error"], "status": status}
 
 
-def _told_by_status(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+def _read_status(error: grpc.aio.AioRpcError) -> dict[str, Any]:
     refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
     if refusal is None:
         return {"outcome": UNKNOWN if error.code() in OWN_CODES else MALFORMED, "status": error.code().name}

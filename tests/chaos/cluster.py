@@ -50,7 +50,7 @@ def isolated_stack(state_dir: Path) -> Stack:
 
 
 class Cluster:
-    """A started stack, its proxies by name, and ways past them for those who only watch."""
+    """A started stack, its proxies by name, and connections past them for observers."""
 
     def __init__(self, stack: Stack, proxies: dict[str, Proxy]) -> None:
         self.stack = stack
@@ -81,7 +81,7 @@ class Cluster:
             yield client
 
     def failpoints_file(self, mint: str) -> Path:
-        """What the failpoints of a mint process obey."""
+        """The file that switches failpoints of a mint process."""
         return self.stack.state.run / f"failpoints-{mint}.json"
 
     def set_failpoints(self, mint: str, faults: Mapping[str, Mapping[str, Any]]) -> None:
@@ -89,9 +89,9 @@ class Cluster:
         self.stack.state.write_private(self.failpoints_file(mint), json.dumps(faults))
 
     async def heal_everything(self) -> None:
-        """Whatever a fault left behind is gone afterwards, and what died is started again and listens.
+        """Remove what faults left behind, and wait until each process that died is started again and listens.
 
-        How long a process takes to start is the machine's affair: a busy one makes Python's imports last seconds.
+        How long a process takes to start depends on the machine: on a busy one Python's imports last seconds.
         """
         for proxy in self.proxies.values():
             proxy.heal()

@@ -1,4 +1,4 @@
-"""A crowd that does not wait its turn: `python -m tests.chaos.crowd PORT TIER YEAR RUN RATE SECONDS CONNECTIONS`.
+"""A crowd that does not wait for answers: `python -m tests.chaos.crowd PORT TIER YEAR RUN RATE SECONDS CONNECTIONS`.
 
 Requests leave at a fixed rate whether or not earlier ones were answered (an open loop), over as many
 connections as that takes up to a limit. RATE 0: a closed loop over all connections. A process of its
@@ -56,7 +56,7 @@ class Caller(asyncio.Protocol):
 
 
 class Crowd:
-    """All callers, and what they were told."""
+    """All callers, and the answers that they got."""
 
     def __init__(self, tier: str, year: str, run: str) -> None:
         self.named = f'"tier":"{tier}","year":"{year}"'
@@ -151,7 +151,7 @@ def main() -> None:
             took_s = runner.run(crowd.press(int(port), float(rate), float(seconds), int(connections)))
         else:
             took_s = runner.run(crowd.fill(int(port), float(seconds), int(connections)))
-    told = {
+    result = {
         "seconds": took_s,
         "offered": crowd.sent + crowd.unsent,
         "sent": crowd.sent,
@@ -162,7 +162,7 @@ def main() -> None:
         "broken": crowd.broken,
         "unanswered": len(crowd.busy),
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ LEAKS: Final = (b"Traceback", b"asyncpg", b"SELECT ", b"grpc._")
 
 @dataclass(slots=True)
 class FuzzResult:
-    """What came of it."""
+    """The result of a run."""
 
     requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -111,9 +111,9 @@ async def _conversation(
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 status, head, body = await _answer(reader)
             result.statuses[status] += 1
-            told = _wrong(status, head, body)
-            if told:
-                result.failures.append(f"{told} to {request.wire[:200]!r}: {body[:200]!r}")
+            fault = _find_fault(status, head, body)
+            if fault:
+                result.failures.append(f"{fault} to {request.wire[:200]!r}: {body[:200]!r}")
             if request.ends_connection or b"connection: close" in head.lower():
                 return
     finally:
@@ -127,7 +127,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
     return int(head[9:12]), head, body
 
 
-def _wrong(status: int, head: bytes, body: bytes) -> str:
+def _find_fault(status: int, head: bytes, body: bytes) -> str:
     if status >= 500:
         return f"{status}"
     if any(leak in body for leak in LEAKS):
@@ -139,10 +139,10 @@ def _wrong(status: int, head: bytes, body: bytes) -> str:
 
 def _is_error_body(body: bytes) -> bool:
     try:
-        told: Any = json.loads(body)
+        document: Any = json.loads(body)
     except ValueError:
         return False
-    return isinstance(told, dict) and set(told) == KEYS
+    return isinstance(document, dict) and set(document) == KEYS
 
 
 async def _bytes_at_every_port(stack: Stack, rng: random.Random) -> None:
@@ -168,7 +168,7 @@ async def _bytes_at_every_port(stack: Stack, rng: random.Random) -> None:
 
 
 async def _slow_callers(port: int, result: FuzzResult) -> None:
-    """Many who send a byte a second; meanwhile others are served as ever."""
+    """Many send a byte a second; meanwhile others are served as before."""
 
     async def drip() -> None:
         with contextlib.suppress(OSError):

@@ -51,18 +51,18 @@ class OverloadResult:
 
     def failures(self) -> list[str]:
         """What is not as promised, in sentences."""
-        said = []
+        failures = []
         if self.served_per_s < SERVED_SHARE * self.peak_per_s:
-            said.append(f"{self.served_per_s:.0f} served a second, less than 80 % of {self.peak_per_s:.0f}")
+            failures.append(f"{self.served_per_s:.0f} served a second, less than 80 % of {self.peak_per_s:.0f}")
         if self.served_p99_ms > P99_LIMIT_MS:
-            said.append(f"p99 of the served is {self.served_p99_ms:.0f} ms")
+            failures.append(f"p99 of the served is {self.served_p99_ms:.0f} ms")
         if self.shed_without_retry_after:
-            said.append(f"{self.shed_without_retry_after} were shed without Retry-After")
+            failures.append(f"{self.shed_without_retry_after} were shed without Retry-After")
         if set(self.statuses) - {"201", "429", "503"}:
-            said.append(f"answers were {self.statuses}")
+            failures.append(f"answers were {self.statuses}")
         if set(self.health) - {"ok"}:
-            said.append(f"/health said {self.health}")
-        return said
+            failures.append(f"/health said {self.health}")
+        return failures
 
 
 def run_overload(seconds: float = 60.0, factor: float = FACTOR, callers: int = CALLERS) -> OverloadResult:
@@ -117,8 +117,8 @@ def _crowd(stack: Stack, run: str, rate: float, seconds: float, connections: int
         cwd=REPOSITORY,
     )
     psutil.Process(process.pid).cpu_affinity([(psutil.cpu_count() or 1) - 1])
-    said, _ = process.communicate(timeout=seconds + 60)
-    return json.loads(said)
+    output, _ = process.communicate(timeout=seconds + 60)
+    return json.loads(output)
 
 
 def _ask_health(url: str, seen: Counter[str], stop: threading.Event) -> None:

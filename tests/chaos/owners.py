@@ -39,13 +39,13 @@ class Owners:
     _stopping: bool = False
 
     async def run(self) -> None:
-        """Until stopped; whatever has begun is brought to its end."""
+        """Mint, meet and move until stopped; finish what has begun."""
         owners = await asyncio.gather(*(self._mint(name) for name in ("ann", "bob")))
         if all(owner.outcome == FULFILLED for owner in owners):
             await asyncio.gather(self._meet(*owners), *(self._move(owner) for owner in owners))
 
     def stop(self) -> None:
-        """Let them come to an end."""
+        """Begin nothing more."""
         self._stopping = True
 
     async def _mint(self, name: str) -> Operation:

@@ -1,4 +1,4 @@
-"""A TCP proxy that lies: it stands between two processes and delays, swallows, resets or cuts what they say."""
+"""A TCP proxy between two processes that delays, swallows, resets or cuts what they send."""
 
 from __future__ import annotations
 

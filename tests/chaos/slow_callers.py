@@ -96,8 +96,8 @@ PHASES: Final = {
 
 
 @dataclass(slots=True)
-class Told:
-    """What callers of other addresses met."""
+class OthersResult:
+    """What callers of other addresses got."""
 
     mints_ms: list[float] = field(default_factory=list)
     calls: int = 0
@@ -119,21 +119,21 @@ class PhaseResult:
 
     name: str
     quiet_p99_ms: float
-    told: Told
+    others: OthersResult
     strangers: dict[str, Any]
 
     def failures(self) -> list[str]:
         """What is not as promised, in sentences."""
-        said = self.told.failures[:5]
-        if self.told.p99_ms > max(2 * self.quiet_p99_ms, P99_FLOOR_MS):
-            said.append(f"p99 is {self.told.p99_ms} ms, more than twice the quiet {self.quiet_p99_ms} ms")
+        failures = self.others.failures[:5]
+        if self.others.p99_ms > max(2 * self.quiet_p99_ms, P99_FLOOR_MS):
+            failures.append(f"p99 is {self.others.p99_ms} ms, more than twice the quiet {self.quiet_p99_ms} ms")
         # Not the most: callers also see as open what a busy gateway has not accepted yet.
         held = self.strangers["held_at_end"]
         if "idle" in self.name and held > connections_of_one_address():
-            said.append(f"one address held {held} connections")
+            failures.append(f"one address held {held} connections")
         if "streams" in self.name and held > LIMITS.gateway_address_max_streams:
-            said.append(f"one address held {held} streams")
-        return [f"{self.name}: {each}" for each in said]
+            failures.append(f"one address held {held} streams")
+        return [f"{self.name}: {each}" for each in failures]
 
 
 class Callers:
@@ -143,9 +143,9 @@ class Callers:
         self._stack, self._run, self._tier = stack, run, tier
         self._sent = 0
 
-    async def call(self, seconds: float) -> Told:
+    async def call(self, seconds: float) -> OthersResult:
         """Mint through both doors, call the other methods in between, and ask for health."""
-        told = Told()
+        result = OthersResult()
         transport = httpx.AsyncHTTPTransport(local_address=CALLER, limits=httpx.Limits(keepalive_expiry=5))
         async with (
             httpx.AsyncClient(base_url=self._stack.gateway_url, transport=transport, timeout=5) as client,
@@ -158,24 +158,24 @@ class Callers:
             running: set[asyncio.Task[None]] = set()
             while time.monotonic() < until_s:
                 made = next(calls)
-                one = asyncio.create_task(self._one(told, made or next(others), is_mint=made is not None))
+                one = asyncio.create_task(self._one(result, made or next(others), is_mint=made is not None))
                 running.add(one)
                 one.add_done_callback(running.discard)
                 await asyncio.sleep(1 / CALLS_A_SECOND)
             await asyncio.gather(*running)
-        return told
+        return result
 
-    async def _one(self, told: Told, call: Callable[[], Awaitable[str]], *, is_mint: bool) -> None:
-        told.calls += 1
+    async def _one(self, result: OthersResult, call: Callable[[], Awaitable[str]], *, is_mint: bool) -> None:
+        result.calls += 1
         begun_s = time.perf_counter()
         try:
-            said = await call()
+            failure = await call()
         except (httpx.HTTPError, OSError) as error:
-            said = f"{type(error).__name__} {error}"
-        if said:
-            told.failures.append(said)
+            failure = f"{type(error).__name__} {error}"
+        if failure:
+            result.failures.append(failure)
         elif is_mint:
-            told.mints_ms.append(1000 * (time.perf_counter() - begun_s))
+            result.mints_ms.append(1000 * (time.perf_counter() - begun_s))
 
     def _receipt(self) -> str:
         self._sent += 1
@@ -205,7 +205,7 @@ class Callers:
         return mint
 
     def _json_others(self, client: httpx.AsyncClient) -> list[Callable[[], Awaitable[str]]]:
-        def asking(method: str, path: str, body: dict[str, str] | None, status: int) -> Callable[[], Awaitable[str]]:
+        def asks(method: str, path: str, body: dict[str, str] | None, status: int) -> Callable[[], Awaitable[str]]:
             async def ask() -> str:
                 answer = await client.request(method, path, json=body)
                 return "" if answer.status_code == status else f"{path}: {answer.status_code} {answer.text}"
@@ -215,15 +215,15 @@ class Callers:
         membership = {"membership_id": "none", "user_id": "u"}
         move = {"new_device_id": "d", "new_public_key": "k"}
         return [
-            asking("GET", "/health", None, 200),
-            asking("GET", f"/drops/{self._tier}/{YEAR}", None, 200),
-            asking("POST", "/issue-pass", membership, 404),
-            asking("POST", "/encounters/verify", {"token": "t"}, 401),
-            asking("POST", "/devices/reforge/init", membership | move, 422),
+            asks("GET", "/health", None, 200),
+            asks("GET", f"/drops/{self._tier}/{YEAR}", None, 200),
+            asks("POST", "/issue-pass", membership, 404),
+            asks("POST", "/encounters/verify", {"token": "t"}, 401),
+            asks("POST", "/devices/reforge/init", membership | move, 422),
         ]
 
     def _native_others(self, channel: grpc.aio.Channel) -> list[Callable[[], Awaitable[str]]]:
-        def asking(method: Any, request: Any) -> Callable[[], Awaitable[str]]:
+        def asks(method: Any, request: Any) -> Callable[[], Awaitable[str]]:
             async def ask() -> str:
                 try:
                     await method(request, timeout=5)
@@ -247,19 +247,19 @@ class Callers:
             return ""
 
         return [
-            asking(wallet_pb2_grpc.WalletServiceStub(channel).IssuePass, wallet_pb2.IssuePassRequest()),
-            asking(
+            asks(wallet_pb2_grpc.WalletServiceStub(channel).IssuePass, wallet_pb2.IssuePassRequest()),
+            asks(
                 encounter_pb2_grpc.EncounterServiceStub(channel).VerifyEncounter,
                 encounter_pb2.VerifyEncounterRequest(token="t"),
             ),
-            asking(reforge_pb2_grpc.ReforgeServiceStub(channel).InitReforge, reforge_pb2.InitReforgeRequest()),
+            asks(reforge_pb2_grpc.ReforgeServiceStub(channel).InitReforge, reforge_pb2.InitReforgeRequest()),
             watch,
         ]
 
 
 @contextlib.asynccontextmanager
 async def _running(stack: Stack, strangers: Strangers, seconds: float) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Strangers at work, all of them, who stop after so long."""
+    """Start strangers, wait until all have begun, and end them."""
     native = strangers.is_native or strangers.kind == "idle-native"
     port = stack.settings.gateway_grpc_port if native else stack.settings.gateway_port
     arguments = (strangers.kind.removesuffix("-native"), STRANGER, port, strangers.count, seconds, strangers.path)
@@ -286,33 +286,35 @@ async def _running(stack: Stack, strangers: Strangers, seconds: float) -> AsyncI
 
 async def call_beside(
     callers: Callers, stack: Stack, strangers: Iterable[Strangers], seconds: float
-) -> tuple[Told, list[Any]]:
-    """Let callers call beside strangers for so long; what each of both met."""
+) -> tuple[OthersResult, list[Any]]:
+    """Let callers call beside strangers for `seconds`; the results of both."""
     async with contextlib.AsyncExitStack() as running:
         at_work = [await running.enter_async_context(_running(stack, one, seconds)) for one in strangers]
-        told = await callers.call(seconds)
+        others = await callers.call(seconds)
         async with asyncio.timeout(READY_LIMIT_S):
-            said = [await process.communicate() for process in at_work]
-    return told, [json.loads(out) for out, _ in said]
+            outputs = [await process.communicate() for process in at_work]
+    return others, [json.loads(out) for out, _ in outputs]
 
 
-def run_slow_callers(seconds: float, chosen: str, tell: Callable[[PhaseResult], None]) -> list[PhaseResult]:
-    """Every kind of strangers whose name has `chosen` in it, so long each, on a stack of its own."""
+def run_slow_callers(seconds: float, chosen: str, report: Callable[[PhaseResult], None]) -> list[PhaseResult]:
+    """Run every kind of strangers whose name has `chosen` in it, each for `seconds`, on a stack of its own."""
     with tempfile.TemporaryDirectory(prefix="vyris-slow-") as folder, Stack.isolated(Path(folder) / "s") as stack:
         asyncio.run(create_for_suite(stack.database_url, stack.redis_url, BenchDrop(TIER, CAPACITY)))
-        return asyncio.run(_phases(stack, seconds, chosen, tell))
+        return asyncio.run(_phases(stack, seconds, chosen, report))
 
 
-async def _phases(stack: Stack, seconds: float, chosen: str, tell: Callable[[PhaseResult], None]) -> list[PhaseResult]:
+async def _phases(
+    stack: Stack, seconds: float, chosen: str, report: Callable[[PhaseResult], None]
+) -> list[PhaseResult]:
     results = []
     await Callers(stack, "warm").call(QUIET_S / 2)
     for number, (name, strangers) in enumerate(PHASES.items()):
         if chosen not in name:
             continue
         before = await Callers(stack, f"before-{number}").call(QUIET_S)
-        told, held = await call_beside(Callers(stack, f"pressed-{number}"), stack, [strangers], seconds)
+        others, held = await call_beside(Callers(stack, f"pressed-{number}"), stack, [strangers], seconds)
         # Other work on the machine comes and goes: the worse of two quiet stretches is what to compare with.
         after = await Callers(stack, f"after-{number}").call(QUIET_S)
-        results.append(PhaseResult(name, max(before.p99_ms, after.p99_ms), told, held[0]))
-        tell(results[-1])
+        results.append(PhaseResult(name, max(before.p99_ms, after.p99_ms), others, held[0]))
+        report(results[-1])
     return results

@@ -60,31 +60,31 @@ class Standby:
         spec = self._cluster.stack.spec("postgres")
         file = self._cluster.stack.state.run / "standby.launch.json"
         binary = str(binaries() / "postgres")
-        told = launch.description(
+        description = launch.description(
             [binary, "-D", str(self._data), "-c", f"unix_socket_directories={self._sockets}"],
             spec.environment,
             self._cluster.stack.state.root,
             death_signal=signal.SIGQUIT,
             sheds_root=spec.sheds_root,
         )
-        self._cluster.stack.state.write_private(file, told)
+        self._cluster.stack.state.write_private(file, description)
         with (self._data.parent / "standby.log").open("ab") as log:
             self._process = subprocess.Popen(launch.command(file), stdout=log, stderr=log)
 
     async def take_over(self) -> None:
-        """The primary dies for good; the standby becomes the primary, and every proxy leads to it."""
+        """Kill the primary for good, promote the standby and lead every proxy to it."""
         await self.lose_primary()
         await self.promote()
         self.lead_here()
 
     async def lose_primary(self) -> None:
-        """The primary dies for good."""
+        """Kill the primary for good."""
         stack = self._cluster.stack
         os.kill(await asyncio.to_thread(stack.pid, "postgres"), signal.SIGKILL)
         await asyncio.to_thread(stack.stop_process, "postgres")
 
     async def promote(self) -> None:
-        """The standby becomes the primary."""
+        """Make the standby the primary."""
         promoted = await asyncpg.connect(self.url, timeout=5)
         try:
             if not await promoted.fetchval("SELECT pg_promote(true, $1)", int(PROMOTION_LIMIT_S)):
@@ -97,7 +97,7 @@ class Standby:
         self._cluster.database_url = self.url
 
     def lead_here(self) -> None:
-        """Every proxy to Postgres leads to this server; connections to the other one are reset."""
+        """Lead every proxy to Postgres to this server; reset connections to the other one."""
         for name, proxy in self._cluster.proxies.items():
             if name.endswith("-postgres"):
                 proxy.lead_to(self._sockets / f".s.PGSQL.{PORT}")

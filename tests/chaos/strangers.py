@@ -1,4 +1,4 @@
-"""Callers from one address who take and do not give.
+"""Callers from one address that hold connections and calls open.
 
 `python -m tests.chaos.strangers KIND HOST PORT COUNT SECONDS [PATH]`, where KIND is one of
 
@@ -7,7 +7,7 @@
 - `idle`: connections that say nothing.
 - `streams`: whole requests for a stream, which they keep; the message is read from standard input.
 
-What ends is begun again a moment later. A process of its own, so that it does not slow the callers beside it.
+Each of them that ends begins again a moment later. It is a separate process, so that it does not slow other callers.
 Prints READY once all have begun, and SECONDS later one JSON object.
 """
 
@@ -53,7 +53,7 @@ class Seen:
         self.held[one] = time.monotonic() if holds else math.inf
 
     def hold(self, one: object) -> None:
-        """It is answered, and stays."""
+        """Count a connection or call that was accepted and stays open."""
         self.held[one] = time.monotonic()
 
     def end(self, one: object, status: str = "closed") -> None:
@@ -193,8 +193,8 @@ def _makers(kind: str, seen: Seen, count: int, path: str, message: bytes) -> lis
         request = f"{head}content-length: 60000\r\n\r\n{{".encode()
         return [lambda: Silent(seen, request, drips=True)] * count
     shares = [min(STREAMS_A_CONNECTION, count - begun) for begun in range(0, count, STREAMS_A_CONNECTION)]
-    said = None if kind == "half-open" else message
-    return [lambda share=share: Native(seen, path, share, said) for share in shares]  # type: ignore[misc]
+    body = None if kind == "half-open" else message
+    return [lambda share=share: Native(seen, path, share, body) for share in shares]  # type: ignore[misc]
 
 
 async def _run(kind: str, host: str, port: int, count: int, seconds: float, path: str, message: bytes) -> Seen:
@@ -214,13 +214,13 @@ async def _run(kind: str, host: str, port: int, count: int, seconds: float, path
 
 
 def main() -> None:
-    # They share the machine with the suite, and must not cost it the processor time that they would have elsewhere.
+    # They share the machine with the suite, and must not take processor time from it.
     os.nice(19)
     kind, host, port, count, seconds, *path = sys.argv[1:]
     message = sys.stdin.buffer.read() if kind == "streams" else b""
-    said = uvloop.run(_run(kind, host, int(port), int(count), float(seconds), "".join(path), message))
+    seen = uvloop.run(_run(kind, host, int(port), int(count), float(seconds), "".join(path), message))
     names = ("begun", "ended", "most_held", "held_at_end", "statuses")
-    print(json.dumps({name: getattr(said, name) for name in names}))
+    print(json.dumps({name: getattr(seen, name) for name in names}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Less than a minute of a campaign: what a change breaks badly shows here; `make chaos` looks longer."""
+"""Less than a minute of a campaign finds what a change breaks badly; `make chaos` runs longer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stack.local import Stack
-from tests.chaos.broken.__main__ import caught
+from tests.chaos.broken.__main__ import catch
 from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.draws import run_draws
 from tests.chaos.table import title
@@ -31,10 +31,10 @@ def faulty_stack() -> Iterator[Stack]:
 def test_nothing_is_lost_in_a_few_seeded_runs(faulty_stack: Stack, tmp_path: Path) -> None:
     until_s = time.monotonic() + SLICE_S
     seeds = (seed for seed in RUNS if time.monotonic() < until_s)
-    told = run_seeds(faulty_stack, seeds, Results(tmp_path), lambda _: None, capacity_limit=CAPACITY_LIMIT)
-    print(title(told))
-    assert {result.seed: result.violations for result in told if result.violations} == {}
-    assert sum(result.mints for result in told) > len(told)
+    results = run_seeds(faulty_stack, seeds, Results(tmp_path), lambda _: None, capacity_limit=CAPACITY_LIMIT)
+    print(title(results))
+    assert {result.seed: result.violations for result in results if result.violations} == {}
+    assert sum(result.mints for result in results) > len(results)
 
 
 def test_a_draw_under_faults_is_what_the_formulas_say(faulty_stack: Stack) -> None:
@@ -44,4 +44,4 @@ def test_a_draw_under_faults_is_what_the_formulas_say(faulty_stack: Stack) -> No
 
 
 def test_the_checker_catches_a_process_that_is_broken(faulty_stack: Stack) -> None:
-    assert caught(faulty_stack, "one-answer-for-all-copies")
+    assert catch(faulty_stack, "one-answer-for-all-copies")

@@ -110,7 +110,7 @@ async def _answers(node: redis.Redis) -> bool:
 
 
 async def _replicates(node: redis.Redis, master_id: bytes) -> bool:
-    """Ask for it until the node has heard of its master."""
+    """Ask for it until the node knows its master."""
     try:
         await node.execute_command("CLUSTER REPLICATE", master_id)
     except RedisError:
@@ -119,8 +119,8 @@ async def _replicates(node: redis.Redis, master_id: bytes) -> bool:
 
 
 async def _state(node: redis.Redis) -> str:
-    told: dict[str, str] = await node.execute_command("CLUSTER INFO")
-    return told["cluster_state"]
+    info: dict[str, str] = await node.execute_command("CLUSTER INFO")
+    return info["cluster_state"]
 
 
 @asynccontextmanager

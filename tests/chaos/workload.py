@@ -101,7 +101,7 @@ class Workload:
         await asyncio.gather(revoking, return_exceptions=True)
 
     def hurry(self) -> None:
-        """The faults are over: whoever gave up on pacing may go on at once."""
+        """End the pacing: the faults are over."""
         self._stop.set()
 
     async def settle(self, limit_s: float) -> list[str]:

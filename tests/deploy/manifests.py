@@ -1,4 +1,4 @@
-"""The manifests as `kubectl kustomize` makes them, for the tests that judge them."""
+"""The manifests as `kubectl kustomize` makes them, for the tests that check them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 OVERLAYS = ("dev", "prod", "example-databases")
-# Kinds that an operator brings along; their form is the operator's to judge.
+# Kinds of operators, which check their form themselves.
 OPERATORS_KINDS = {"Cluster", "ScheduledBackup", "RedisCluster"}
 
 Manifest = dict[str, Any]
@@ -48,7 +48,7 @@ def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
 
 
 def variables(overlay: str, container: Manifest) -> dict[str, str | None]:
-    """The container's environment; None for what comes from a secret."""
+    """The container's environment; the value is None if it comes from a secret."""
     maps = {item["metadata"]["name"]: item["data"] for item in manifests(overlay, "ConfigMap")}
     found: dict[str, str | None] = {}
     for source in container.get("envFrom", []):

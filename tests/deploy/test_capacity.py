@@ -1,4 +1,4 @@
-"""The capacity page says what its simulation makes, and the simulation loses nobody."""
+"""The capacity page has the simulation's table, and the simulation loses no buyer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.capacity import GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, simulated, table
+from deploy.capacity import GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, simulate, table
 from tests.deploy.manifests import REPOSITORY
 
 
@@ -14,7 +14,7 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
     assert table() in (REPOSITORY / "docs" / "capacity.md").read_text()
 
 
-def test_what_is_planned_with_is_at_most_two_thirds_of_what_was_measured() -> None:
+def test_planned_rates_are_at_most_two_thirds_of_measured_rates() -> None:
     measured = json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
     assert measured["database"][-1]["mints_per_s"] * 2 / 3 >= POSTGRES_PRIMARY
     crowds = [
@@ -29,16 +29,16 @@ def test_what_is_planned_with_is_at_most_two_thirds_of_what_was_measured() -> No
 
 
 @pytest.mark.parametrize("doubling", [False, True])
-def test_nobody_is_answered_sooner_than_postgres_can(doubling: bool) -> None:
+def test_no_simulated_answer_is_faster_than_postgres(doubling: bool) -> None:
     for buyers in (10_000, 1_000_000, 3_000_000):
-        day = simulated(buyers, 10, doubling=doubling)
+        day = simulate(buyers, 10, doubling=doubling)
         assert day.last_answered_s >= buyers / POSTGRES_PRIMARY
         assert day.tries >= 1
 
 
 def test_below_the_limit_nobody_is_shed_and_above_it_impatience_costs_the_gateway() -> None:
-    assert simulated(100_000, 4, doubling=False).tries == pytest.approx(1)
-    hasty, patient = simulated(2_000_000, 10, doubling=False), simulated(2_000_000, 10, doubling=True)
+    assert simulate(100_000, 4, doubling=False).tries == pytest.approx(1)
+    hasty, patient = simulate(2_000_000, 10, doubling=False), simulate(2_000_000, 10, doubling=True)
     assert hasty.last_answered_s == pytest.approx(2_000_000 / POSTGRES_PRIMARY, rel=0.05)
     assert patient.gateway_workers < hasty.gateway_workers / 2
     assert patient.last_answered_s > hasty.last_answered_s

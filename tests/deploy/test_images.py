@@ -1,4 +1,4 @@
-"""The images' recipes: clean, locked, and complete."""
+"""The images' Dockerfiles: clean, locked, and complete."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_gateways_packages_are_those_that_were_tested() -> None:
         (("suite", "vyris", "services", "schema", "stack", "admin", "cli"), "services.mint.__main__"),
     ],
 )
-def test_what_an_image_copies_is_all_that_it_imports(packages: tuple[str, ...], module: str) -> None:
+def test_an_image_imports_only_what_it_copies(packages: tuple[str, ...], module: str) -> None:
     program = (
         f"import importlib, sys; importlib.import_module({module!r})\n"
         "print(*{name.split('.')[0] for name in sys.modules})"

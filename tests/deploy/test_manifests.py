@@ -1,4 +1,4 @@
-"""What goes to Kubernetes is valid, restricted, and speaks the settings' language."""
+"""The Kubernetes manifests are valid, restricted, and use known settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.deploy.manifests import (
 )
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
-# The version that providers still run at least, and the newest.
+# The oldest version that providers still run, and the newest.
 VERSIONS = ("1.32", "1.34")
 
 
@@ -67,7 +67,7 @@ def test_compose_uses_known_settings_alone() -> None:
 
 @everywhere
 def test_pods_fit_the_restricted_profile(overlay: str) -> None:
-    """Pod Security Standards, `restricted`, and what it leaves open: a read-only root, limits, no API token."""
+    """Pod Security Standards, `restricted`, and more: a read-only root, limits, no API token."""
     for name, pod in pods(overlay):
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
@@ -122,7 +122,7 @@ def test_a_pod_has_time_to_drain_before_it_is_killed(overlay: str) -> None:
         values = variables(overlay, pod["containers"][0])
         if name in NAMES:
             drain_s = (int(values["DRAIN_DELAY_MS"] or 0) + int(values["DRAIN_LIMIT_MS"] or 0)) / 1000 + closing_s
-            assert int(values["DRAIN_DELAY_MS"] or 0) >= 4_000  # Envoy looks every second and believes three looks
+            assert int(values["DRAIN_DELAY_MS"] or 0) >= 4_000  # Envoy checks every second and needs three checks
             assert pod["terminationGracePeriodSeconds"] > drain_s, name
         elif name == "gateway":
             pause_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -143,7 +143,7 @@ def test_secrets_are_named_and_never_written_down(overlay: str) -> None:
         for variable in pod["containers"][0].get("env", [])
         if variable["name"] == "DATABASE_URL"
     }
-    # Each service has a login of its own, and the schema's owner is none of them.
+    # Each service has its own login, and none is the schema's owner.
     assert logins == {"vyris-migrations", *(f"vyris-{name}" for name in NAMES)}
 
 
@@ -160,7 +160,7 @@ def test_only_the_gateway_and_mints_health_look_reach_the_services(overlay: str)
         "gateway",
         "mint",
     ]
-    for name, policy in policies.items():  # nobody else opens the services' ports
+    for name, policy in policies.items():  # no other policy opens the services' ports
         if name in {"services-from-gateway", "metrics"} or "Ingress" not in policy["policyTypes"]:
             continue
         assert policy["podSelector"].get("matchLabels", {}).get("vyris.app/role") != "service"
@@ -183,7 +183,7 @@ def test_replicas_are_spread_scaled_and_kept(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["prod", "example-databases"])
-def test_production_is_production(overlay: str) -> None:
+def test_both_overlays_say_that_they_are_production(overlay: str) -> None:
     for _, pod in pods(overlay):
         values = variables(overlay, pod["containers"][0])
         assert values.get("VYRIS_ENV", "production") == "production"
@@ -192,7 +192,7 @@ def test_production_is_production(overlay: str) -> None:
 
 @everywhere
 def test_the_policy_scanner_finds_nothing_that_is_not_justified(overlay: str, tmp_path: Path) -> None:
-    """Checkov, where it is installed; what is left out stands with its reason in checkov.yaml."""
+    """Checkov, where it is installed; checkov.yaml lists what it skips, with the reason."""
     checkov = shutil.which("checkov")
     if checkov is None:
         pytest.skip(
@@ -206,13 +206,13 @@ def test_the_policy_scanner_finds_nothing_that_is_not_justified(overlay: str, tm
     assert done.returncode == 0, done.stdout
 
 
-def test_a_real_api_server_takes_them() -> None:
+def test_a_real_api_server_accepts_the_manifests() -> None:
     """Server-side dry run, where VYRIS_TEST_KUBECONFIG names a cluster that may be asked."""
     kubeconfig = os.environ.get("VYRIS_TEST_KUBECONFIG")
     if not kubeconfig:
         pytest.skip("VYRIS_TEST_KUBECONFIG names no cluster")
     environment = {**os.environ, "KUBECONFIG": kubeconfig}
-    # In a namespace that exists: a dry run creates none.
+    # In an existing namespace, because a dry run creates none.
     text = "\n---\n".join(
         yaml.safe_dump({**item, "metadata": {**item["metadata"], "namespace": "default"}})
         for item in manifests("prod")
@@ -231,7 +231,7 @@ def test_a_real_api_server_takes_them() -> None:
 
 @pytest.mark.parametrize("service", ["mint", "encounter", "reforge"])
 def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: Path) -> None:
-    """As far as Postgres, which is not there. Wallet's start needs a certificate of Apple's."""
+    """Start it until it needs Postgres, which does not run. Wallet needs a certificate of Apple's to start."""
     pod = next(pod for name, pod in pods("prod") if name == service)
     given = variables("prod", pod["containers"][0])
     secrets = {
@@ -247,12 +247,12 @@ def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: 
         "HEALTH_PORT": "0",
         "LISTEN_HOST": "127.0.0.1",
     }
-    told = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
+    variables_of_pod = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
     log = tmp_path / "log"
     with log.open("wb") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", f"services.{service}"],
-            env={"PATH": os.environ["PATH"], **secrets, **told, **ours},
+            env={"PATH": os.environ["PATH"], **secrets, **variables_of_pod, **ours},
             cwd=tmp_path,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Alerts and dashboard speak of metrics that the processes have."""
+"""Alerts and dashboard use metrics that the processes export."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ALERTS = DEPLOY / "observability" / "alerts.yaml"
 NAME = re.compile(r"\bvyris_[a-z_]+\b")
 
 
-def exposed() -> set[str]:
-    """Every sample name that a scrape of the processes can show."""
+def exposed_metrics() -> set[str]:
+    """Every sample name that a scrape of the processes can return."""
     found = set()
     for family in prometheus_client.REGISTRY.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
@@ -46,7 +46,7 @@ def rules() -> Iterator[dict[str, object]]:
 def test_every_alert_asks_for_metrics_that_exist_and_says_what_is_wrong() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(names) == len(set(names)) > 10
-    known = exposed()
+    known = exposed_metrics()
     for rule in rules():
         asked = set(NAME.findall(str(rule["expr"])))
         assert asked <= known, rule["alert"]
@@ -57,13 +57,13 @@ def test_every_alert_asks_for_metrics_that_exist_and_says_what_is_wrong() -> Non
         assert str(rule["expr"]).count("(") == str(rule["expr"]).count(")")
 
 
-def test_every_service_of_the_suite_is_missed_when_it_is_down() -> None:
+def test_an_alert_fires_when_any_service_of_the_suite_is_down() -> None:
     (down,) = (str(rule["expr"]) for rule in rules() if rule["alert"] == "ServiceDown")
     assert {f'absent(up{{job="vyris-{name}"}})' for name in NAMES} == set(re.findall(r"absent\([^)]*\)", down))
 
 
 def test_an_alert_fires_when_its_rule_breaks_and_none_on_a_quiet_day(tmp_path: Path) -> None:
-    """By Prometheus' own judgement, where its promtool is installed."""
+    """Checked by Prometheus' own promtool, if it is installed."""
     cases = Path(__file__).with_name("alert_cases.yaml").read_text()
     assert {str(rule["alert"]) for rule in rules()} == set(re.findall(r'alertname="(\w+)"', cases))
     promtool = shutil.which("promtool")
@@ -76,7 +76,7 @@ def test_an_alert_fires_when_its_rule_breaks_and_none_on_a_quiet_day(tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_operations_page_tells_what_to_do_about_every_alert() -> None:
+def test_the_operations_page_says_what_to_do_about_every_alert() -> None:
     page = (DEPLOY.parent / "docs" / "operations.md").read_text()
     for rule in rules():
         assert f"`{rule['alert']}`" in page
@@ -90,10 +90,10 @@ def test_the_dashboard_is_what_its_generator_makes_and_shows_metrics_that_exist(
     for expression in expressions:
         asked = set(NAME.findall(expression))
         assert asked, expression
-        assert asked <= exposed(), expression
+        assert asked <= exposed_metrics(), expression
 
 
-def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
+def test_a_trace_goes_from_the_gateway_to_the_commit() -> None:
     def span(name: str, number: int, parent: int, began_ms: int, ended_ms: int, **more: object) -> Span:
         return Span(
             name=name,
@@ -106,7 +106,7 @@ def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
         )
 
     asked = [KeyValue(key="db.query.summary", value=AnyValue(string_value="mint_receipts"))]
-    told = waterfall(
+    picture = waterfall(
         [
             Kept("vyris-gateway", span("ingress", 1, 0, 0, 8)),
             Kept("vyris-mint", span("Mint", 2, 1, 2, 8)),
@@ -114,12 +114,12 @@ def test_a_trace_reads_from_the_gateway_to_the_commit() -> None:
             Kept("vyris-mint", span("postgres", 4, 3, 6, 8, attributes=asked)),
         ]
     )
-    lines = told.splitlines()
+    lines = picture.splitlines()
     assert lines[0] == f"trace {'0' * 31}1"
-    assert re.search(r"^gateway +ingress +0\.00 \+ +8\.00 ms +▇{40}$", told, re.MULTILINE)
-    assert re.search(r"^mint +Mint +2\.00 \+ +6\.00 ms {12}▇{30}$", told, re.MULTILINE)
+    assert re.search(r"^gateway +ingress +0\.00 \+ +8\.00 ms +▇{40}$", picture, re.MULTILINE)
+    assert re.search(r"^mint +Mint +2\.00 \+ +6\.00 ms {12}▇{30}$", picture, re.MULTILINE)
     assert f"trace {'0' * 31}2, linked: a batch that works for 1 call" in lines
-    assert re.search(r"^mint {7}postgres mint_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", told, re.MULTILINE)
+    assert re.search(r"^mint {7}postgres mint_receipts +6\.00 \+ +2\.00 ms {32}▇{10}$", picture, re.MULTILINE)
 
 
 def test_the_operations_page_shows_a_trace() -> None:

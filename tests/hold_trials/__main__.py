@@ -16,7 +16,7 @@ from stack.local import Stack
 from tests.acceptance.holds.doors import grpc_door, json_door
 from tests.hold_trials.trials import hoarders, last_numbers, moment_of_the_lapse, open_night
 
-# Hoarders' holds must outlast their taking on a slow machine; those of the other trials outlast the trial.
+# Hoarders need time to take their holds on a slow machine; the holds of the other trials last longer than the trial.
 GRACE_S, HOARDERS_TTL_S, LONG_TTL_S = 3.0, 40, 600
 LAST, HOARDED = 10, 999
 

@@ -1,4 +1,4 @@
-"""The sum of a drop: slots + held + live + revoked ones that keep their number = capacity, at every sample."""
+"""The sum of a drop, at every sample: slots + held + live + revoked ones that keep their number = capacity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_sum(row: Mapping[str, Any]) -> None:
 
 @asynccontextmanager
 async def sum_watched(database_url: str, drop_id: int) -> AsyncIterator[list[Mapping[str, Any]]]:
-    """Sample the sum all the time; yields the samples so far. Raises AssertionError at the end if one does not hold."""
+    """Sample the sum all the time; yield the samples so far. Raises AssertionError at the end if one is wrong."""
     connection = await asyncpg.connect(database_url)
     samples: list[Mapping[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""What crowds meet in a drop that sells by hold, seen from outside. AssertionError tells which promise broke."""
+"""Crowds in a drop that sells by hold, seen from outside. An AssertionError says which promise broke."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.hold_trials.supply_sum import sum_watched
 CALLERS: Final = 64
 INSIST_PAUSE_S: Final = 0.05
 INSIST_LIMIT_S: Final = 20.0
-# Numbers are for sale again so long after time and grace, at the latest; what GET says may be a second older.
+# Numbers are for sale again this long after time and grace, at the latest; GET may be a second older.
 BACK_WITHIN_S: Final = 2.0
 SHOWN_WITHIN_S: Final = 1.0
 YEAR: Final = "2031"
@@ -39,20 +39,20 @@ class Night:
     grace_s: float  # HOLD_GRACE_S of the suite
 
     async def take(self, user: str) -> Answer:
-        """Ask for a hold until there is an answer that is not RETRYABLE."""
+        """Ask for a hold until the answer is not RETRYABLE."""
         return await insist(self.ask, "TakeHold", tier=self.tier, year=YEAR, user_id=user)
 
     async def pay(self, user: str) -> Answer:
-        """Mint with a receipt of this user's, until there is an answer that is not RETRYABLE."""
+        """Mint with a receipt of this user until the answer is not RETRYABLE."""
         receipt = f"receipt of {user} in {self.tier}"
         return await insist(self.ask, "Mint", tier=self.tier, year=YEAR, user_id=user, receipt_data=receipt)
 
     async def state(self) -> dict[str, Any]:
-        """What GET says."""
+        """The drop's state by GET."""
         return (await self.ask("GetDrop", tier=self.tier, year=YEAR)).body
 
     async def let_expire(self, earliest_s: float, latest_s: float) -> datetime:
-        """Let time and grace of every live hold end so many seconds from now; when the last one's does."""
+        """End time and grace of each live hold `earliest_s` to `latest_s` from now; return when the last one ends."""
         return await self.database.fetchval(
             """WITH moved AS (
                  UPDATE holds SET expires_at = now() + make_interval(secs => $2 + random() * ($3::float8 - $2) - $4)
@@ -76,7 +76,7 @@ async def open_night(
 
 
 async def insist(ask: Ask, rpc: str, **fields: Any) -> Answer:
-    """Ask until there is an answer that is not RETRYABLE."""
+    """Ask until the answer is not RETRYABLE."""
     until_s = time.monotonic() + INSIST_LIMIT_S
     while True:
         answer = await ask(rpc, **fields)
@@ -87,7 +87,7 @@ async def insist(ask: Ask, rpc: str, **fields: Any) -> Answer:
 
 
 async def all_of(people: list[str], act: Callable[[str], Awaitable[Answer]], callers: int = CALLERS) -> list[Answer]:
-    """The answers to `act` for each of these people, so many at once."""
+    """Run `act` for each of these people, some at a time; return the answers."""
     waiting, answers = list(people), []
 
     async def work() -> None:
@@ -99,7 +99,7 @@ async def all_of(people: list[str], act: Callable[[str], Awaitable[Answer]], cal
 
 
 def check_takers(answers: list[Answer], numbers: int) -> None:
-    """As many have a hold as there were numbers; the others are asked to come back, and nobody hears SOLD_OUT."""
+    """As many have a hold as there were numbers; the others are asked to come back, and nobody gets SOLD_OUT."""
     counts = Counter((answer.status, answer.error) for answer in answers)
     assert counts == Counter({(201, ""): numbers, (409, "HELD_OUT"): len(answers) - numbers}), counts
     hurried = [answer for answer in answers if answer.error == "HELD_OUT" and int(answer.retry_after or 0) < 1]
@@ -107,7 +107,7 @@ def check_takers(answers: list[Answer], numbers: int) -> None:
 
 
 async def last_numbers(night: Night, people: int) -> str:
-    """Many people for a few numbers: each number is one hold, and nobody hears SOLD_OUT."""
+    """Many people for a few numbers: each number is one hold, and nobody gets SOLD_OUT."""
     async with sum_watched(night.database_url, night.drop_id) as samples:
         began_s = time.monotonic()
         answers = await all_of([f"user-{n}" for n in range(people)], night.take)
@@ -120,10 +120,10 @@ async def last_numbers(night: Night, people: int) -> str:
 
 
 async def moment_of_the_lapse(night: Night, rng: random.Random) -> str:
-    """Everybody pays around the moment when his number is taken back, while newcomers take what comes back."""
+    """Everybody pays around the moment when his hold lapses, while new users take the returned numbers."""
     payers = [f"payer-{n}" for n in range(night.capacity)]
     check_takers(await all_of(payers, night.take), night.capacity)
-    # Holds are taken back about once a second, so that payments come before, in and after that moment.
+    # Holds lapse about once a second, so payments come before, at and after that moment.
     await night.let_expire(0.3, 1.3)
     paid_at_s = {user: time.monotonic() + rng.uniform(0.3, 2.5) for user in payers}
     is_over = asyncio.Event()
@@ -173,7 +173,7 @@ async def moment_of_the_lapse(night: Night, rng: random.Random) -> str:
 
 
 async def hoarders(night: Night, people: int, *, hurry: bool) -> str:
-    """Hoarders take everything and pay nothing; then every number is for sale again, and honest people get them.
+    """Hoarders take every number and do not pay; then every number is for sale again, and honest people get them.
 
     `hurry` ends their time and grace at once instead of waiting for both.
     """
@@ -189,7 +189,7 @@ async def hoarders(night: Night, people: int, *, hurry: bool) -> str:
         while (row := await night.database.fetchrow(free, night.drop_id))["slots"] < night.capacity:
             assert row["at"] < limit, f"{row['slots']} of {night.capacity} are for sale at {row['at']}, due by {limit}"
             await asyncio.sleep(0.02)
-        shown_until = row["at"] + timedelta(seconds=SHOWN_WITHIN_S + 0.3)  # and the way of the last poll
+        shown_until = row["at"] + timedelta(seconds=SHOWN_WITHIN_S + 0.3)  # and the time of the last poll
         while (await night.state())["available"] < night.capacity:
             assert datetime.now(UTC) < shown_until
             await asyncio.sleep(0.02)

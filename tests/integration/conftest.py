@@ -1,4 +1,4 @@
-"""What several of the integration tests speak with."""
+"""Fixtures that several of the integration tests use."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ async def collector() -> AsyncIterator[tuple[Collector, int]]:
 
 @pytest.fixture
 async def make_mint(database_url: str, redis_url: str) -> AsyncIterator[MintMaker]:
-    """Call it for an engine with a drop of its own; give it a `drop` for another process on the same drop."""
+    """Makes an engine with its own drop, or, with `drop`, another process on the same drop."""
     async with mint_maker(database_url, redis_url) as maker:
         yield maker

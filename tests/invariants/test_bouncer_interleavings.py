@@ -1,7 +1,7 @@
 """The bouncer's Lua under every interleaving of a few clients, against a pure model.
 
-A script is atomic, so the order of scripts is all that can differ. Between them lie the steps that
-are not Redis': a claim in Postgres, the recount's reading, Redis losing everything.
+A script is atomic, so only the order of scripts can differ. Between them are the steps outside of Redis: a claim in
+Postgres, the recount's reading, and the loss of all of Redis' data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY = "{drop:interleaved:2030}"
 
 @dataclass
 class World:
-    """Postgres as a number, Redis as it should be, and what each client remembers."""
+    """Postgres as a number, Redis' expected value, and each client's memory."""
 
     unclaimed: int
     count: int | None
@@ -31,7 +31,7 @@ class World:
     read: dict[str, int] = field(default_factory=dict)
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for worlds that nobody can tell apart."""
+        """Equal for worlds that no program can distinguish."""
         memories = (tuple(sorted(m.items())) for m in (self.granted, self.used, self.read))
         return (self.unclaimed, self.count, self.sold, *memories)
 
@@ -49,7 +49,7 @@ def recounter(name: str) -> list[Step]:
 
 
 def each_reachable(world: World, programs: list[list[Step]], real: Redis, look: Look) -> int:
-    """Go through every interleaving of the programs; how many different worlds there are.
+    """Go through every interleaving of the programs; return how many different worlds there are.
 
     Interleavings that lead to the same world are followed once from there. Each step is done by
     the real scripts on a key that is what the model says, and looked at afterwards.
@@ -103,7 +103,7 @@ def carry_out(step: Step, world: World, real: Redis) -> None:
             if granted > 0:
                 assert world.count is not None
                 world.count -= granted
-            # A count that is missing gates nobody.
+            # A missing count limits no client.
             world.granted[client] = granted if granted >= 0 else number
         case "claim":
             world.used[client] = min(world.granted[client], world.unclaimed)
@@ -142,18 +142,18 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("stock", [1, 3])
-@pytest.mark.parametrize("told", [None, -2, 0, 1, 3, 9])
+@pytest.mark.parametrize("count", [None, -2, 0, 1, 3, 9])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_interleaving_is_as_the_model_says(real: Redis, name: str, told: int | None, stock: int) -> None:
+def test_every_interleaving_matches_the_model(real: Redis, name: str, count: int | None, stock: int) -> None:
     def look(world: World) -> None:
         assert world.unclaimed + world.sold == stock
-        # One undisturbed recount puts everything right, whatever came before it.
+        # One undisturbed recount puts everything right, after any steps before it.
         last = deepcopy(world)
         for step in recounter("last"):
             carry_out(step, last, real)
         assert real.count() == world.unclaimed
 
-    assert each_reachable(World(unclaimed=stock, count=told), PROGRAMS[name], real, look) > len(PROGRAMS[name])
+    assert each_reachable(World(unclaimed=stock, count=count), PROGRAMS[name], real, look) > len(PROGRAMS[name])
 
 
 @pytest.mark.parametrize("stock", [1, 3, 9])

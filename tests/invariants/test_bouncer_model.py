@@ -1,4 +1,4 @@
-"""The bouncer against a pure model, whatever is done to its key."""
+"""The bouncer against a pure model, under any change of its key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GARBAGE = st.sampled_from([b"many", b"", b"1e9", b"4.5", b"007", b" 7", b"-", b"
 
 
 def whole(value: bytes) -> int | None:
-    """What counts as a count: a whole number as Redis itself writes it, of at most ten characters."""
+    """Parse a count: a whole number as Redis writes it, of at most ten characters."""
     try:
         return int(value) if len(value) <= 10 and str(int(value)).encode() == value else None
     except ValueError:
@@ -27,7 +27,7 @@ def whole(value: bytes) -> int | None:
 
 
 class BouncerModel(RuleBasedStateMachine):
-    """`count` is what Redis should hold: a number, garbage, or nothing."""
+    """`count`: the expected value in Redis: a number, garbage, or nothing."""
 
     url = ""
 
@@ -99,7 +99,7 @@ async def _await(work: Any) -> Any:
     return await work
 
 
-def test_the_bouncer_is_as_its_model(redis_url: str) -> None:
+def test_the_bouncer_matches_its_model(redis_url: str) -> None:
     BouncerModel.url = redis_url
     run_state_machine_as_test(
         BouncerModel,

@@ -1,4 +1,4 @@
-"""Whatever a mint request holds, it is read or refused, and nothing else is ever raised; no two purchases are one."""
+"""Any mint request is read or refused, and nothing else is raised; two purchases never share a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mint cycle on real databases against a pure model: two processes, an operator, and a Redis that lies."""
+"""The mint cycle on real databases against a pure model: two processes, an operator, and a Redis with wrong counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Owned:
 
 
 class MintModel(RuleBasedStateMachine):
-    """`for_sale` are the numbers that nobody holds, `owned` what each receipt became."""
+    """`for_sale`: the numbers that nobody has. `owned`: the membership of each receipt."""
 
     database_url = ""
     redis_url = ""
@@ -65,7 +65,7 @@ class MintModel(RuleBasedStateMachine):
         self.client: redis.Redis = await self.exits.enter_async_context(redis.from_url(self.redis_url))
 
     def check(self, receipt: str, user: str, outcome: MintAnswer | BaseException) -> None:
-        """Whether this answer is the one that the model allows now; the model follows it."""
+        """Whether the model allows this answer now; update the model by it."""
         owned = self.owned.get(receipt)
         if owned is None and self.may_remember_sold_out() and isinstance(outcome, SoldOut):
             return
@@ -87,7 +87,7 @@ class MintModel(RuleBasedStateMachine):
             assert outcome == (owned.membership, True)
 
     def may_remember_sold_out(self) -> bool:
-        """Whether a process may still know the drop as sold out, though a number has come back."""
+        """Whether a process may still cache that the drop is sold out, although a number has come back."""
         return time.monotonic() - self.freed_at_s < SOLD_OUT_AGE_S
 
     async def _mint(self, process: int, receipt: str, user: str) -> MintAnswer | VyrisError:
@@ -102,7 +102,7 @@ class MintModel(RuleBasedStateMachine):
 
     @rule(calls=st.lists(st.tuples(PROCESSES, RECEIPTS, USERS), min_size=2, max_size=8))
     def mint_at_once(self, calls: list[tuple[int, str, str]]) -> None:
-        """Some order of one after the other explains what all of them heard."""
+        """Some order of the calls, one after the other, explains all answers."""
 
         async def all_of_them() -> list[MintAnswer | VyrisError]:
             return await asyncio.gather(*(self._mint(*call) for call in calls))
@@ -205,8 +205,8 @@ async def _await(work: Any) -> Any:
     return await work
 
 
-def test_the_mint_cycle_is_as_its_model(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A lie costs up to a second until the next recount; the model has no time for that.
+def test_the_mint_cycle_matches_its_model(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Repair a wrong count at once: the recount would do it within a second, and the model has no time.
     monkeypatch.setattr(stock, "RECOUNT_EVERY_S", 0.02)
     MintModel.database_url, MintModel.redis_url = database_url, redis_url
     run_state_machine_as_test(

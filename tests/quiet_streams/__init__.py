@@ -1,1 +1,1 @@
-"""Streams on which nothing happens, for minutes: too long for `make test`."""
+"""Streams without messages, for minutes: too long for `make test`."""

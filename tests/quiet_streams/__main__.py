@@ -1,4 +1,4 @@
-"""`python -m tests.quiet_streams`: does a stream on which nothing happens stay open, and a connection that pings?"""
+"""`python -m tests.quiet_streams`: check that quiet streams, and connections that ping, stay open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PING_EVERY_S = 20
 
 
 class Outcome(NamedTuple):
-    """How one trial went."""
+    """The result of one trial."""
 
     name: str
     lasted_s: float
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 async def _watch(name: str, target: str, limit_s: float) -> Outcome:
     """Watch a drop that does not change, over a channel that pings every 20 s."""
     began_s = time.monotonic()
-    # Without the client's retries, which would hide an end.
+    # Without the client's retries, which would hide a closed stream.
     options = [*channel_options(), ("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", PING_EVERY_S * 1000)]
     async with grpc.aio.insecure_channel(target, options) as channel:
         request = mint_pb2.WatchDropRequest(tier="genesis", year="2025")
@@ -67,7 +67,7 @@ async def _try_all(stack: Stack, limit_s: float) -> list[Outcome]:
 
 
 def main(minutes: Annotated[float, typer.Option(help="How long each has to last.")] = 5.5) -> None:
-    """Hold quiet streams and connections open, and exit with 1 where one ended."""
+    """Hold quiet streams and connections open, and exit with 1 if one ended."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-q-") as folder,
         Stack.isolated(Path(folder) / "state") as stack,

@@ -1,1 +1,1 @@
-"""Every process is replaced under load, as a release does it, and no caller notices."""
+"""Replace every process under load, as in a release; no caller may notice."""

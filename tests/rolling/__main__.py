@@ -1,4 +1,4 @@
-"""`python -m tests.rolling`: every process is replaced under load; what the callers noticed."""
+"""`python -m tests.rolling`: replace every process under load, and report what the callers noticed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rate = Annotated[float, typer.Option(help="Mints a second, whether or not earlie
 def main(
     rate: Rate = 500.0, at_once: Annotated[bool, typer.Option(help="Roll all services together.")] = False
 ) -> None:
-    """Replace every process, gateways included, and exit with 1 where a caller noticed."""
+    """Replace every process, gateways included, and exit with 1 if a caller noticed."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         outcome = runner.run(_release(rate, at_once))
     typer.echo(f"replaced in {outcome.seconds:.0f} s: {', '.join(outcome.replaced)}")

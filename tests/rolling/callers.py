@@ -1,7 +1,7 @@
-"""Callers who do what the documentation says: a request whose connection breaks is sent again, and nothing else is.
+"""Callers who follow the documentation: they send a request again only if its connection breaks.
 
 Buyers come at a fixed rate whether or not earlier ones were answered, one half as JSON, the other with `vyris.client`.
-Owners use the other services meanwhile. Whatever is not answered with success is a failure.
+Owners use the other services meanwhile. Each answer but success is a failure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.signers.encounter import Signer
 from vyris.client import AsyncClient, Device
 from vyris.errors import VyrisError
 
-# As vyris.client does it: four times in all.
+# Like vyris.client: four times in all.
 PAUSES_S: Final = (0.1, 0.2, 0.4)
 CHANNELS: Final = 4
 OWNERS_PAUSE_S: Final = 0.1
@@ -36,7 +36,7 @@ MAIL_LIMIT_S: Final = 20.0
 
 
 class Callers:
-    """Everybody who calls, and what became of it."""
+    """All callers, and the outcomes of their calls."""
 
     def __init__(self, suite: Suite, rate: float) -> None:
         """`rate` is the number of mints a second."""
@@ -56,7 +56,7 @@ class Callers:
         """Open the ways in."""
         settings = self._suite.stack.settings
         self._json = await self._exits.enter_async_context(JsonDoor(settings.gateway_port))
-        # Channels that share nothing: each has a connection of its own, to one of the gateways.
+        # Separate channels: each has its own connection, to one of the gateways.
         own = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
         self._grpc = [
             await self._exits.enter_async_context(
@@ -73,7 +73,7 @@ class Callers:
         await self._exits.aclose()
 
     def stop(self) -> None:
-        """Whatever has begun is brought to its end."""
+        """Finish what has begun."""
         self._stopping = True
 
     async def run(self) -> None:
@@ -93,9 +93,9 @@ class Callers:
     async def _mint(self, receipt: str, user: str, *, via: str = "json", email: str = "") -> Operation:
         """One purchase, from the first attempt to the last answer."""
         began_s = time.monotonic()
-        told = await (self._mint_json(receipt, user, email) if via == "json" else self._mint_grpc(receipt, user))
+        answer = await (self._mint_json(receipt, user, email) if via == "json" else self._mint_grpc(receipt, user))
         operation = Operation(
-            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **told
+            kind="mint", subject=receipt, user=user, began_s=began_s, ended_s=time.monotonic(), via=via, **answer
         )
         self.history.operations.append(operation)
         self.mint_seconds.append(operation.ended_s - began_s)
@@ -109,11 +109,11 @@ class Callers:
         answer = await self._insist("/mint", body)
         if answer is None or answer.status != HTTPStatus.CREATED:
             return {"outcome": UNKNOWN, "status": "no connection" if answer is None else answer.body.decode()}
-        told = answer.json()
-        return _fulfilled(told["membership"], told["replayed"])
+        body = answer.json()
+        return _fulfilled(body["membership"], body["replayed"])
 
     async def _mint_grpc(self, receipt: str, user: str) -> dict[str, Any]:
-        # Its repetitions are the client's own, of UNAVAILABLE alone.
+        # The client itself retries, and only UNAVAILABLE.
         client = self._grpc[hash(receipt) % CHANNELS]
         try:
             answer = await client.mint(receipt, user)
@@ -124,7 +124,7 @@ class Callers:
         return _fulfilled(numbered, answer.replayed)
 
     async def _insist(self, path: str, body: dict[str, Any] | None) -> Answer | None:
-        """Send; where the connection breaks, the same again. None where it broke every time."""
+        """Send, and send again if the connection breaks. None if it broke every time."""
         for pause_s in (*PAUSES_S, None):
             try:
                 return await self._json.send(path, body)
@@ -157,7 +157,7 @@ class Callers:
         jti = str(uuid.uuid4())
         self.met.add(jti)
         before = self.sent_again.total()
-        # Where a connection broke, the encounter may be recorded already.
+        # If a connection broke, the encounter may be recorded already.
         accepted = lambda: {201, 409} if self.sent_again.total() > before else {201}  # noqa: E731
         await self._record("encounter", jti, "/encounters/verify", {"token": signer.token(jti=jti)}, accepted)
 
@@ -175,7 +175,7 @@ class Callers:
             self.failures["reforge: no mail"] += 1
             return
         before = self.sent_again.total()
-        # Where a connection broke, the link may be used already.
+        # If a connection broke, the link may be used already.
         accepted = lambda: {200, 410} if self.sent_again.total() > before else {200}  # noqa: E731
         await self._record("confirm", token, "/devices/reforge/confirm", {"token": token}, accepted)
 
@@ -193,7 +193,7 @@ class Callers:
     ) -> bool:
         began_s = time.monotonic()
         answer = await self._insist(path, body)
-        done = self._judged(kind, answer, accepted())
+        done = self._count(kind, answer, accepted())
         self.history.operations.append(
             Operation(
                 kind=kind,
@@ -207,9 +207,9 @@ class Callers:
         return done
 
     async def _expect(self, kind: str, path: str, body: dict[str, Any] | None, status: int) -> None:
-        self._judged(kind, await self._insist(path, body), {status})
+        self._count(kind, await self._insist(path, body), {status})
 
-    def _judged(self, kind: str, answer: Answer | None, accepted: set[int]) -> bool:
+    def _count(self, kind: str, answer: Answer | None, accepted: set[int]) -> bool:
         self.answered[kind] += 1
         if answer is not None and answer.status in accepted:
             return True
@@ -224,7 +224,7 @@ def _fulfilled(membership: dict[str, Any], replayed: bool) -> dict[str, Any]:
         "membership_id": membership["id"],
         "sequence_num": membership["sequence_num"],
         "pass_serial": membership["pass_serial"],
-        # A repetition of a request that was fulfilled before its connection broke answers `replayed`.
+        # If a request was fulfilled before its connection broke, the retry answers `replayed`.
         "replayed": replayed,
     }
 

@@ -1,6 +1,6 @@
-"""A caller of the JSON door that costs little: keep-alive connections, one request at a time on each.
+"""A cheap caller of the JSON door: keep-alive connections, one request at a time on each.
 
-A client of this size leaves the processors of a small machine to what is tested; httpx takes a millisecond a request.
+A small client leaves the processors of a small machine to the suite; httpx takes a millisecond a request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NO_BODY: Final = frozenset({204, 304})
 
 
 class ConnectionBroke(Exception):
-    """No connection, or none any more before the answer was whole."""
+    """There was no connection, or it broke before the answer was complete."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Connection:
 
 
 class JsonDoor:
-    """As many connections as there are requests under way; an idle one is used again."""
+    """One connection for each request in flight; idle ones are reused."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -68,7 +68,7 @@ class JsonDoor:
             raise ConnectionBroke(type(failure).__name__) from None
 
     async def _exchange(self, request: bytes) -> Answer:
-        connection = self._idle.pop() if self._idle else await self._connected()
+        connection = self._idle.pop() if self._idle else await self._connect()
         try:
             connection.writer.write(request)
             status, headers = _head(await connection.reader.readuntil(b"\r\n\r\n"))
@@ -83,7 +83,7 @@ class JsonDoor:
             self._idle.append(connection)
         return answer
 
-    async def _connected(self) -> _Connection:
+    async def _connect(self) -> _Connection:
         return _Connection(*await asyncio.open_connection("127.0.0.1", self._port))
 
 

@@ -1,4 +1,4 @@
-"""A release under load: every process is replaced, and what the callers were told is judged."""
+"""A release under load: every process is replaced, and the answers of all callers are checked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BETWEEN_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a release did to the callers."""
+    """The effect of a release on the callers."""
 
     seconds: float
     replaced: list[str]
@@ -41,7 +41,7 @@ class Outcome:
 
 
 async def one_after_the_other(suite: Suite) -> list[str]:
-    """Every process by itself, so that what each one's end does can be told apart."""
+    """Replace each process by itself, so that the effect of each end is visible."""
     steps: dict[str, Callable[[], None]] = {
         **{name: lambda name=name: suite.restart_replica(name) for name in suite.replicas},  # type: ignore[misc]
         **{f"gateway {number}": suite.replace_gateway for number in (1, 2)},
@@ -53,7 +53,7 @@ async def one_after_the_other(suite: Suite) -> list[str]:
 
 
 async def one_of_each(suite: Suite, *, last: bool = False) -> list[str]:
-    """One replica of each service and a gateway, all at the same time."""
+    """Replace one replica of each service and a gateway, all at the same time."""
     names = [name for name in suite.replicas if name.endswith("-2") is last]
     steps = [asyncio.to_thread(suite.restart_replica, name) for name in names]
     await asyncio.gather(*steps, asyncio.to_thread(suite.replace_gateway))
@@ -62,7 +62,7 @@ async def one_of_each(suite: Suite, *, last: bool = False) -> list[str]:
 
 
 async def all_at_once(suite: Suite) -> list[str]:
-    """As a release does: every Deployment rolls at the same time, each one replica after the other."""
+    """Replace as in a release: all Deployments at the same time, each one replica after the other."""
     return [*await one_of_each(suite), *await one_of_each(suite, last=True)]
 
 
@@ -101,7 +101,7 @@ async def release_under_load(
 
 
 async def _sample(sampler: Sampler, over: asyncio.Event) -> None:
-    """Look at the drop until it is over; while a sample cannot be had there is none.
+    """Sample the drop until the release is over; skip samples that fail.
 
     Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit, and then
     this would go on for ever.
@@ -121,7 +121,7 @@ async def _drop(suite: Suite) -> Drop:
 
 
 async def _violations(suite: Suite, drop: Drop, callers: Callers, sampler: Sampler) -> list[Violation]:
-    """The contract's rules over all that was told, and the state that is left."""
+    """Check the contract's rules over all answers and the state that is left."""
     drift_zero_after_s = await wait_until_drained(suite.cluster, sampler, drop)
     last = await sampler.once()
     history = callers.history

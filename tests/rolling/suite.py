@@ -21,13 +21,13 @@ from tests.chaos.cluster import REPOSITORY, Cluster
 from tests.chaos.valkey_cluster import valkey_cluster
 
 CAPACITY: Final = 200_000
-# As in deploy/kubernetes/base: Envoy looks every second and believes three looks.
+# As in deploy/kubernetes/base: Envoy checks every second and needs three checks.
 DRAIN_DELAY_MS: Final = 4_000
 GATEWAY_LIMIT_S: Final = 60.0
 
 
 class Gateway:
-    """One gateway as its image runs it (`python -m gateway run`): it drains when it is told to stop.
+    """One gateway as its image runs it (`python -m gateway run`): it drains on SIGTERM.
 
     All share the two ports that callers know: the kernel gives each new connection to one that listens, as a
     Service of Kubernetes does.
@@ -49,7 +49,7 @@ class Gateway:
             self._process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
 
     def wait_ready(self) -> None:
-        """Wait until it listens and has looked at the services."""
+        """Wait until it listens and has checked the services."""
         until_s = time.monotonic() + GATEWAY_LIMIT_S
         while time.monotonic() < until_s:
             try:
@@ -70,7 +70,7 @@ class Gateway:
 
 
 class Suite:
-    """The running suite, and how each of its processes is replaced."""
+    """The running suite, and functions that replace its processes."""
 
     def __init__(self, stack: Stack, redis_cluster_url: str) -> None:
         self.stack = stack
@@ -78,7 +78,7 @@ class Suite:
         self.cluster.redis_cluster_url = redis_cluster_url
         self._ports = PortTaker(set())
         self._names = (f"gateway-{number}" for number in itertools.count(1))
-        self._gateways = [self._started_gateway() for _ in range(2)]
+        self._gateways = [self._start_gateway() for _ in range(2)]
 
     @property
     def replicas(self) -> list[str]:
@@ -86,15 +86,15 @@ class Suite:
         return [name for name in self.stack.processes if name.split("-")[0] in NAMES]
 
     def restart_replica(self, name: str) -> None:
-        """Stop one service process and start it again. Its sibling serves alone meanwhile: there is no surge."""
+        """Stop one service process and start it again. Its sibling serves alone in the meantime: there is no surge."""
         self.stack.restart(name)
 
     def replace_gateway(self) -> None:
-        """The oldest gateway goes once its successor listens, as a rollout with a surge of one does."""
-        self._gateways.append(self._started_gateway())
+        """Stop the oldest gateway after a new one listens, like a rollout with a surge of one."""
+        self._gateways.append(self._start_gateway())
         self._gateways.pop(0).stop()
 
-    def _started_gateway(self) -> Gateway:
+    def _start_gateway(self) -> Gateway:
         gateway = Gateway(self.stack, next(self._names), self._ports)
         gateway.wait_ready()
         return gateway

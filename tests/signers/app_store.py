@@ -1,4 +1,4 @@
-"""An App Store of the tests' own: certificates of the form of Apple's, and what is signed under them."""
+"""The tests' own App Store: certificates in Apple's form, and texts that they sign."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ APP_ID = 1_234_567_890
 PRODUCT = "app.vyris.genesis"
 PRODUCTS = f"{PRODUCT}=genesis:2025"
 
-# What Apple's library demands of the leaf and of the intermediate (Apple, WWDR certificate policy).
+# Extensions that Apple's library requires of leaf and intermediate (Apple, WWDR certificate policy).
 LEAF_MARK = x509.ObjectIdentifier("1.2.840.113635.100.6.11.1")
 INTERMEDIATE_MARK = x509.ObjectIdentifier("1.2.840.113635.100.6.2.1")
 
@@ -63,12 +63,12 @@ class AppStoreSigner:
     def sign(
         self, claims: dict[str, Any], *, leaf: Signer | None = None, by: ec.EllipticCurvePrivateKey | None = None
     ) -> str:
-        """A compact JWS; `by` forges: another key than the leaf's signs."""
+        """A compact JWS. `by` signs with another key than the leaf's, as a forger would."""
         signing = leaf or self.leaf
         return jwt.encode(claims, by or signing.key, algorithm="ES256", headers={"x5c": self.chain(leaf), "typ": None})
 
     def transaction(self, user: str, *, leaf: Signer | None = None, **changes: Any) -> str:
-        """A signed transaction of `user`; a change to None leaves the claim out."""
+        """A signed transaction of `user`. A change to None omits the claim."""
         return self.sign(transaction_claims(user, **changes), leaf=leaf)
 
     def notification(self, event: str, transaction: str, **changes: Any) -> str:

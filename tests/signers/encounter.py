@@ -29,7 +29,7 @@ def raw_signature(key: ec.EllipticCurvePrivateKey, signed: bytes) -> bytes:
 
 
 def twin(token: str) -> str:
-    """The same token with the signature (r, n-s), which verifies just as well."""
+    """The same token with the signature (r, n-s), which is also valid."""
     signed, _, signature = token.rpartition(".")
     raw = base64.urlsafe_b64decode(signature + "==")
     s = ORDER - int.from_bytes(raw[32:], "big")
@@ -49,14 +49,14 @@ def compact(header: dict[str, Any] | bytes, payload: dict[str, Any] | bytes, sig
 
 @dataclass
 class Signer:
-    """Signs tokens between two members with a key of its own."""
+    """Signs tokens between two members, with its own key."""
 
     initiator: str
     receiver: str
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Genuine claims with changes; a change to `...` leaves the claim out."""
+        """Genuine claims with changes. A change to `...` omits the claim."""
         whole = {
             "jti": str(uuid.uuid4()),
             "sub": self.initiator,
@@ -127,7 +127,7 @@ def hostile_tokens(signer: Signer, revoked: str) -> dict[str, str]:
         "65 bytes of signature": compact(HEADER, signer.claims(), lambda text: raw_signature(key, text) + b"\x00"),
         "== appended": genuine + "==",
         "stray bits in the last character": _stray_bits(genuine),
-        "payload exchanged": _exchanged(genuine, signer.claims()),
+        "payload exchanged": _exchange_claims(genuine, signer.claims()),
         "header twice alg": compact(b'{"alg":"none","alg":"ES256"}', signer.claims(), key),
         "claims twice sub": compact(
             HEADER, json.dumps(signer.claims()).replace("{", f'{{"sub":"{unknown}",', 1).encode(), key
@@ -191,6 +191,6 @@ def _stray_bits(token: str) -> str:
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
-def _exchanged(token: str, claims: dict[str, Any]) -> str:
+def _exchange_claims(token: str, claims: dict[str, Any]) -> str:
     header, _, signature = token.split(".")
     return f"{header}.{base64url(json.dumps(claims).encode())}.{signature}"

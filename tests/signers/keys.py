@@ -1,4 +1,4 @@
-"""A key, and keys that nobody should accept, each with what is said of it."""
+"""A key, and keys that nobody should accept, each with the error for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop of the tests' own, which signs orders and refunds and publishes its keys."""
+"""The tests' own shop, which signs orders and refunds and publishes its keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ISSUER = "https://shop.test"
 
 
 class MerchantSigner:
-    """Signs with its newest key; all stay published."""
+    """Signs with its newest key; all keys stay published."""
 
     def __init__(self) -> None:
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
@@ -43,7 +43,7 @@ class MerchantSigner:
         return jwt.encode(kept, self.keys[self.kid], algorithm="ES256", headers={"kid": self.kid, **headers})
 
     def receipt(self, user: str, **changes: Any) -> str:
-        """An order of `user`; a change to None leaves the claim out."""
+        """An order of `user`. A change to None omits the claim."""
         return self.sign(
             {
                 "iss": ISSUER,

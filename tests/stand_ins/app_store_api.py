@@ -1,4 +1,4 @@
-"""An App Store Server API of the tests' own: a real HTTP server that speaks Apple's documented JSON.
+"""The tests' own App Store Server API: a real HTTP server with Apple's documented JSON.
 
 Source: Apple, App Store Server API: "Generating JSON Web Tokens for API requests", "Get Notification History",
 "Get Refund History".
@@ -28,13 +28,13 @@ DAY_MS = 86_400_000
 
 @dataclass
 class AppStoreApi:
-    """What it tells, and what it was asked."""
+    """The histories that it serves, and the requests that it got."""
 
     url: str = ""
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
-    # When, of what kind, the signed notification.
+    # Time, kind, signed notification.
     notifications: list[tuple[int, str, str]] = field(default_factory=list)
-    # Signed transactions by the purchase whose customer they belong to.
+    # Signed transactions, by a purchase of their customer.
     refunds: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)  # statuses of the next answers
@@ -47,7 +47,7 @@ class AppStoreApi:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings of a process that asks here."""
+        """Settings of a process that uses this server."""
         return {
             "APP_STORE_API_KEY": self.pem,
             "APP_STORE_API_KEY_ID": KEY_ID,
@@ -55,7 +55,7 @@ class AppStoreApi:
             "APP_STORE_API_URL": self.url,
         }
 
-    def tell(self, event: str, notification: str, at_ms: int | None = None) -> None:
+    def add(self, event: str, notification: str, at_ms: int | None = None) -> None:
         self.notifications.append((at_ms or now_ms() - 60_000, event, notification))
 
     def history(self, asked: dict[str, Any], token: str | None) -> dict[str, Any]:
@@ -124,12 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def app_store_api() -> Iterator[AppStoreApi]:
-    """A server at work."""
+    """Run a server."""
     api = AppStoreApi()
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api})) as server:
         api.url = f"http://127.0.0.1:{server.server_port}"

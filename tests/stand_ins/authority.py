@@ -19,11 +19,11 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._folder = folder
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.certificate = self._signed(self._name, self._key.public_key(), authority=True)
+        self.certificate = self._sign(self._name, self._key.public_key(), authority=True)
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _signed(
+    def _sign(
         self,
         subject: x509.Name,
         key: ec.EllipticCurvePublicKey,
@@ -53,7 +53,7 @@ class Authority:
         """Certificate and key, written as PEM; an older pair of that name is replaced."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        certificate = self._signed(subject, key.public_key(), names)
+        certificate = self._sign(subject, key.public_key(), names)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

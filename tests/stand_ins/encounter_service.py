@@ -73,7 +73,7 @@ async def enroll(database: asyncpg.Connection, membership: str, signer: Signer) 
 
 
 def environment(database_url: str, state_dir: Path, **settings: str) -> dict[str, str]:
-    """What an encounter process gets: nothing of this machine's own settings."""
+    """The environment of an encounter process, without this machine's own settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {
         **kept,
@@ -88,7 +88,7 @@ def environment(database_url: str, state_dir: Path, **settings: str) -> dict[str
 
 @contextmanager
 def running(*environments: dict[str, str], folder: Path, wait: bool = True) -> Iterator[list[str]]:
-    """Targets of one encounter process for each environment, ready to serve unless nobody waits for it."""
+    """Run one encounter process for each environment; yield their targets, by default when they can serve."""
     with ExitStack() as started:
         for settings in environments:
             log = started.enter_context((folder / f"encounter-{settings['ENCOUNTER_PORT']}.log").open("wb"))
@@ -162,11 +162,11 @@ class Client:
             return None
 
     async def answers(self) -> bool:
-        """Whether the process says that it can serve, or that it cannot."""
+        """Whether the process answers, serving or not."""
         return await self._health() in {SERVING, health_pb2.HealthCheckResponse.NOT_SERVING}
 
     async def is_serving(self) -> bool:
-        """Whether the process says that it can serve."""
+        """Whether the process can serve."""
         return await self._health() == SERVING
 
     async def close(self) -> None:
@@ -178,6 +178,6 @@ def _metadata(proof: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
-    """The contract's name of a failed call; gRPC's own code where it carries none."""
-    told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-    return told.reason if told else error.code().name
+    """The contract's name of a failed call, or gRPC's own code if it has none."""
+    refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+    return refusal.reason if refusal else error.code().name

@@ -1,4 +1,4 @@
-"""A mint engine on real databases, and what tests ask of it."""
+"""A mint engine on real databases, with helpers for tests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _tiers = itertools.count(1)
 
 
 def order(receipt: str, user: str = "buyer", **changes: Any) -> MintOrder:
-    """An order as the servicer would make it of an opaque receipt."""
+    """The order that the servicer would make from an opaque receipt."""
     verified = VerifiedReceipt(receipt_key("opaque", "", receipt), "opaque", None)
     return MintOrder(verified, user, None, None)._replace(**changes)
 
 
 async def eventually(true: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
-    """Wait until it is so."""
+    """Wait until it is true."""
     async with asyncio.timeout(within_s):
         while not await true():
             await asyncio.sleep(0.02)
@@ -66,7 +66,7 @@ class Mint:
         return {row["state"]: row["count"] for row in rows}
 
     async def slots(self) -> int:
-        """How many slots are unclaimed, counted row by row, after the tallies were held against them."""
+        """Count the unclaimed slots row by row, after comparing them with the tallies."""
         counted = await self.value("SELECT count(*) FROM slots WHERE drop_id = $1", self.drop.id)
         tallied = await self.value(
             "SELECT capacity - (SELECT sum(taken) FROM drop_tallies WHERE drop_id = d.id) FROM drops d WHERE id = $1",
@@ -76,7 +76,7 @@ class Mint:
         return int(counted)
 
     async def is_counted(self) -> bool:
-        """Whether the engine's first recount is over, which would write over what a test's mints leave."""
+        """Whether the engine's first recount is over, because it would overwrite the count of a test's mints."""
         return await self.bouncer.read(self.count_key) is not None
 
     @property

@@ -1,4 +1,4 @@
-"""A reforge process of its own over real Postgres and real SMTP, and the hands to use it."""
+"""A reforge process over real Postgres and real SMTP, with helpers for tests."""
 
 # ruff: noqa: ARG002 - the shape of aiosmtpd\'s hooks
 
@@ -61,7 +61,7 @@ class Device:
 
 
 class Mailbox:
-    """A mail server that can be away."""
+    """A mail server that can be stopped."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -184,7 +184,7 @@ class Process:
 
 @dataclass
 class World:
-    """One database, one mailbox, one process, and calls that raise what the caller is told."""
+    """One database, one mailbox, one process, and calls that raise the error that the caller gets."""
 
     database: asyncpg.Pool
     database_url: str
@@ -196,7 +196,7 @@ class World:
     async def member(
         self, device: Device | None = None, *, email_address: str | None = "auto", user: str = "ada"
     ) -> str:
-        """A membership as mint writes one; its id."""
+        """Insert a membership as mint does; return its id."""
         membership_id = uuid.uuid4()
         if email_address == "auto":
             email_address = self.address(membership_id)
@@ -253,10 +253,10 @@ class World:
         try:
             return await getattr(self.stub, method)(request, metadata=metadata, timeout=20)
         except grpc.aio.AioRpcError as error:
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            if told is None:
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            if refusal is None:
                 raise
-            raise told from None
+            raise refusal from None
 
     async def active(self, membership_id: str) -> list[str]:
         rows = await self.database.fetch(
@@ -264,8 +264,8 @@ class World:
         )
         return [row["device_id"] for row in rows]
 
-    async def moved(self, membership_id: str, old: Device | None, new: Device) -> str:
-        """A whole move; the id of its request."""
+    async def move(self, membership_id: str, old: Device | None, new: Device) -> str:
+        """Make a whole move; return the id of its request."""
         before = len(self._mails_with(membership_id, "confirm"))
         begun = await self.init(membership_id, new, old=old.name if old else "")
         mail = await self.mail_with(membership_id, "confirm", beyond=before)
@@ -273,11 +273,11 @@ class World:
         return str(begun.reforge_id)
 
     async def mail_with(self, membership_id: str, page: str, *, beyond: int = 0) -> EmailMessage:
-        """The newest mail to the owner with a link to `page`, once there are more than so many."""
+        """Wait for more than `beyond` mails to the owner with a link to `page`; return the newest."""
         return await self.mail_to(self.address(membership_id), page, beyond=beyond)
 
     async def mail_to(self, address: str, page: str, *, beyond: int = 0) -> EmailMessage:
-        """The newest mail to an address with a link to `page`, once there are more than so many."""
+        """Wait for more than `beyond` mails to an address with a link to `page`; return the newest."""
         until = time.monotonic() + 15
         while time.monotonic() < until:
             fitting = self._mails_to(address, page)
@@ -293,18 +293,18 @@ class World:
         return [mail for mail in self.mailbox.to(address) if f"/reforge/{page}?token=" in text_of(mail)]
 
     async def proven(self, method: str, request: Any, device: Device | None) -> Any:
-        """A call that a device proves."""
+        """Send a call with a device's proof."""
         return await self.call(method, request, device.proof(method, request) if device else None)
 
     async def change_email(self, member: str, email: str, device: Device | None) -> Any:
         request = reforge_pb2.ChangeEmailRequest(membership_id=member, user_id="ada", email=email)
         return await self.proven("ChangeEmail", request, device)
 
-    async def listed(self, member: str, device: Device | None) -> Any:
+    async def list_moves(self, member: str, device: Device | None) -> Any:
         return await self.proven("ListMoves", reforge_pb2.ListMovesRequest(membership_id=member), device)
 
     async def press(self, page: str, token: str) -> int:
-        """The button of a page; the HTTP status."""
+        """Press the button of a page; return the HTTP status."""
         form = HttpBody(content_type="application/x-www-form-urlencoded", data=f"token={token}".encode())
         call = getattr(self.stub, f"Submit{page.capitalize()}Page")(reforge_pb2.SubmitPageRequest(form=form))
         await call
@@ -316,7 +316,7 @@ class World:
         return found
 
     async def hours_pass(self, member: str, hours: float) -> None:
-        """Everything that is on record for a membership happened so many hours earlier, and what is due is done."""
+        """Move all records of a membership `hours` into the past, then do what is due."""
         await move_back(self.database, member, hours)
         async with Database.open(PostgresSettings(database_url=self.database_url), "test") as database:
             delays = Delays(undo_h=24, email_h=72)
@@ -324,7 +324,7 @@ class World:
 
 
 async def move_back(database: Any, member: str, hours: float) -> None:
-    """Everything that is on record for a membership happened so many hours earlier. `database` runs SQL."""
+    """Move all records of a membership `hours` into the past. `database` runs SQL."""
     columns = {
         "reforge_requests": ("created_at", "expires_at", "decided_at", "undo_until"),
         "email_changes": (

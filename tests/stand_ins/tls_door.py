@@ -1,6 +1,6 @@
 """A TLS door before a local database: the databases that come as wheels are built without TLS.
 
-It asks for a client's certificate and remembers its serial number; behind it everything goes to the database's socket.
+It asks for a client's certificate and records its serial number, and passes all bytes to the database's socket.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from cryptography import x509
 
 from tests.stand_ins.authority import Authority
 
-# Postgres' clients ask for TLS in plain text first, and are answered with one letter (protocol, section 54.2.10).
+# Postgres' clients first ask for TLS in plain text, and get one letter as the answer (protocol, section 54.2.10).
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 AGREED = b"S"
 
 
 class TlsDoor:
-    """The door's address and who came through it."""
+    """The door's address, and the certificates of its clients."""
 
     def __init__(self, socket: Path, authority: Authority, *, asks_first: bool) -> None:
-        """`asks_first` is Postgres' way; otherwise TLS begins at once."""
+        """`asks_first`: as with Postgres; otherwise TLS begins at once."""
         self._socket = socket
         self._asks_first = asks_first
         certificate, key = authority.issue("database", "localhost")
@@ -36,7 +36,7 @@ class TlsDoor:
         self.serials: list[int] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One caller, to his end."""
+        """Serve one client until it closes."""
         try:
             if self._asks_first:
                 if await reader.readexactly(len(SSL_REQUEST)) != SSL_REQUEST:

@@ -1,4 +1,4 @@
-"""Unit tests start no process: that is what keeps `make check` short. Tests that need one are integration tests."""
+"""Unit tests start no process, so that `make check` stays short. Tests that need one are integration tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-# Other engines that judge a pass, in milliseconds.
+# Other engines that check a pass, in milliseconds.
 SMALL_TOOLS = frozenset({"openssl", "sha1sum", "unzip"})
 
 

@@ -42,7 +42,7 @@
     everywhere((text) => text.replace(SAMPLE_KEY, JSON.stringify((text.includes("new_public_key") ? next : mine).pem).slice(1, -1)));
   }
 
-  // vyris/device_proof.py tells the form: the set fields as lines, in the order of the proto's field numbers.
+  // vyris/device_proof.py describes the form: the set fields as lines, in the order of the proto's field numbers.
   async function proof(request, values, names) {
     const escaped = (value) => String(value).replace(/\\/g, "\\\\").replace(/\n/g, "\\n");
     // A name such as device.device_id is a field of a message inside; the message itself gives no line of its own.

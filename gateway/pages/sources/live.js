@@ -114,7 +114,7 @@
     else { label.parentElement.hidden = true; }
   }
 
-  // A screen reader hears a change of state at once, numbers now and then.
+  // A screen reader reads a change of state at once, and numbers now and then.
   function speak() {
     if (drop.state === spokenState && Date.now() - spokenAt < SPOKEN_EVERY_MS) return;
     spokenState = drop.state;

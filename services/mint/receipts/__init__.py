@@ -1,1 +1,1 @@
-"""Verifiers of receipts, one for each kind; the receipt's form decides which one judges it."""
+"""Verifiers of receipts, one for each kind. The receipt's form selects its verifier."""

@@ -24,7 +24,7 @@ ANOTHER_PRODUCT: Final = "This purchase is of another product, not of a membersh
 
 
 class AppStoreVerifier:
-    """Accepts one purchase of a membership product by the calling user, neither refunded nor shared."""
+    """Accepts one purchase of a membership product by the calling user, if it is neither refunded nor shared."""
 
     kind = KIND
 
@@ -38,8 +38,8 @@ class AppStoreVerifier:
     ) -> None:
         """`products` maps a product id to the drop that it buys.
 
-        The app sets `appAccountToken` to the user's id where that is a UUID, else to
-        the UUID of version 5 of the user's id in `account_namespace`.
+        The app sets `appAccountToken` to the user's id if that is a UUID, otherwise to the UUID of version 5 of the
+        user's id in `account_namespace`.
         """
         self._signatures = signatures
         self._products = products
@@ -47,7 +47,7 @@ class AppStoreVerifier:
         self._accepts_sandbox = accepts_sandbox
 
     def recognises(self, receipt_data: str) -> bool:
-        """A compact JWS that brings its certificates."""
+        """Whether the text is a compact JWS with its certificates."""
         return looks_like_storekit_jws(receipt_data)
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
@@ -81,7 +81,7 @@ class AppStoreVerifier:
             raise _not_accepted(refusal) from None
 
     def _check_purchase(self, transaction: Transaction) -> None:
-        """Whether this is a whole, paid purchase of the kind that a membership is."""
+        """Raise InvalidReceipt unless this is a paid purchase of one membership."""
         if transaction.revoked:
             raise InvalidReceipt("This purchase was refunded or revoked by the App Store")
         if transaction.family_shared:

@@ -1,12 +1,12 @@
-"""Texts that the App Store signed: transactions and server notifications.
+"""Verify texts that the App Store signed: transactions and server notifications.
 
-What is cheap comes first: form and sizes, the app, the root that the text brings, the signature by its own leaf. Then
-the chain: a known one costs a lookup, an unknown one waits for Apple's own library in a queue (`chain_queue`).
-Receipts and notifications of unknown signers have a lane each, so that a flood of one does not hold up the other. Texts
-of known signers go past both.
+Cheap checks come first: form and sizes, the app, the text's root certificate, the signature by its own leaf. Then the
+chain: a known one costs a lookup, an unknown one waits in a queue for Apple's own library (`chain_queue`). Receipts
+and notifications of unknown signers have separate lanes, so that a flood of one does not delay the other. Texts of
+known signers use neither lane.
 
-A text is judged by the moment at which it was signed, so a genuine one stays genuine for ever. Revocation is asked
-about separately (`check_revocation`), and only where the answer matters.
+Certificates must be valid at the time of the signature, so a genuine text stays genuine for ever. Revocation is checked
+separately (`check_revocation`), and only if the answer matters.
 
 Measured on one core: 2.6 ms through the library, 0.3 ms under a proven chain.
 """
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 
 class NotSigned(Exception):
-    """The App Store did not sign this text for this app; `reason` goes on from "…, because "."""
+    """The App Store did not sign this text for this app. `reason` continues a sentence: "…, because "."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -57,19 +57,19 @@ class NotSigned(Exception):
 
 
 class _AppleChains(SignedDataVerifier):
-    """Apple's proof of a certificate chain by itself.
+    """Apple's proof of a certificate chain alone.
 
-    The library's public methods prove a chain only together with one text, turn that into a model, and refuse kinds
-    that they do not know yet. Tests fail where a release of the library renames what is called here.
+    The library's public methods prove a chain only with a text, parse that into a model, and refuse kinds that they do
+    not know yet. If a release of the library renames a method that is called here, tests fail.
     """
 
     def prove_chain(self, chain: Chain, moment_s: float) -> None:
-        """Judge a chain as of that moment. Raises what the library raises, which is more than it documents."""
+        """Verify a chain as of that moment. Raises any error of the library, also undocumented ones."""
         self._chain_verifier.verify_chain(list(chain), self._enable_online_checks, int(moment_s))
 
 
 class _Lane:
-    """Where texts of unknown signers wait: first to be read, then for the proof of their chain."""
+    """The queues for texts of unknown signers: first for parsing, then for the proof of their chain."""
 
     def __init__(self, name: str) -> None:
         self.pace = Pace(UNKNOWN_PIECES_A_TURN)
@@ -77,7 +77,7 @@ class _Lane:
 
 
 class AppStoreSignatures:
-    """Proves what the App Store signed, for one app."""
+    """Verifies the App Store's signatures, for one app."""
 
     def __init__(self, roots: Sequence[x509.Certificate], bundle_id: str, app_id: int, *, online_checks: bool) -> None:
         """`online_checks` asks Apple's OCSP responder whether a certificate was revoked."""
@@ -90,11 +90,11 @@ class AppStoreSignatures:
         self._known_pace = Pace(PIECES_A_TURN)
         self._receipts = _Lane("app-store-receipts")
         self._notifications = _Lane("app-store-notifications")
-        # Headers of texts whose chain is proven, as they were sent: one signer's texts share one.
+        # Encoded headers of texts with a proven chain: all texts of one signer have the same.
         self._known_headers: dict[str, None] = {}
 
     def close(self) -> None:
-        """End the threads; what waits for them is dropped."""
+        """End the threads. Waiting work is dropped."""
         self._receipts.queue.close()
         self._notifications.queue.close()
         if self._revocation is not None:
@@ -103,13 +103,13 @@ class AppStoreSignatures:
     async def transaction(self, text: str) -> Mapping[str, Any]:
         """The claims of a signed transaction (JWSTransaction) for this app.
 
-        It was genuine when it was signed. Whether its certificates were revoked since is for `check_revocation`.
+        It was genuine when it was signed. `check_revocation` checks whether its certificates were revoked since.
         Raises NotSigned, Retryable.
         """
         return await self._transaction(text, self._receipts)
 
     async def notified_transaction(self, text: str) -> Mapping[str, Any]:
-        """The same for a transaction that a notification or Apple's history brings. Raises NotSigned, Retryable."""
+        """The claims of a transaction in a notification or in Apple's history. Raises NotSigned, Retryable."""
         claims = await self._transaction(text, self._notifications)
         await self.check_revocation(text)
         return claims
@@ -117,7 +117,7 @@ class AppStoreSignatures:
     async def notification(self, text: str) -> Mapping[str, Any]:
         """The claims of a server notification (responseBodyV2DecodedPayload) that names no other app.
 
-        Of any kind, also of kinds that Apple adds later. Raises NotSigned, Retryable.
+        It may be of any kind, also of one that Apple adds later. Raises NotSigned, Retryable.
         """
         await self._turn(text, self._notifications)
         token = _read(text)
@@ -134,11 +134,11 @@ class AppStoreSignatures:
         return chain is None or not self._revocation.is_fresh(chain)
 
     async def check_revocation(self, text: str) -> None:
-        """Ask whether the certificates of a proven text were revoked. Raises NotSigned, Retryable."""
+        """Check whether the certificates of a proven text were revoked. Raises NotSigned, Retryable."""
         if self._revocation is None:
             return
         chain = self._chains.find(_chain(_read(text)))
-        if chain is None:  # proven a moment ago, and gone already: too many signers
+        if chain is None:  # it was proven a moment ago, and too many signers came since
             raise Retryable
         try:
             await self._revocation.check(chain, lambda: self._ask_apple(chain))
@@ -168,7 +168,7 @@ class AppStoreSignatures:
         if not chain.covers(_signed_at_s(token)):
             raise NotSigned(EXPIRED)
         try:
-            # By its own leaf, before anybody proves that: a chain that somebody copied never waits.
+            # First the signature, by a leaf that is not proven yet: so a copied chain never waits in the queue.
             verify_token(token, chain.leaf)
             if known is None:
                 await queue.prove(named, lambda: self._is_genuine(chain), lambda: self._chains.remember(chain))
@@ -183,7 +183,7 @@ class AppStoreSignatures:
         self._known_headers[text.partition(".")[0]] = None
 
     def _is_genuine(self, chain: ReadChain) -> bool:
-        """For a thread. Whether it is genuine does not depend on the moment, as long as its certificates are valid."""
+        """Runs in a thread. The result is the same for every moment at which the certificates are valid."""
         try:
             self._apple.prove_chain(chain.chain, chain.valid_from_s)
         except Exception as failure:
@@ -192,9 +192,9 @@ class AppStoreSignatures:
         return True
 
     def _ask_apple(self, chain: ReadChain) -> None:
-        """For a thread. Raises ChainRevoked, Retryable."""
+        """Runs in a thread. Raises ChainRevoked, Retryable."""
         try:
-            # A new one each time: the library remembers for a quarter of an hour what it asked.
+            # A new object each time, because the library caches answers for a quarter of an hour.
             self._apple_chains(online=True).prove_chain(chain.chain, time.time())
         except Exception as failure:
             if getattr(failure, "status", None) == VerificationStatus.RETRYABLE_VERIFICATION_FAILURE:
@@ -206,7 +206,7 @@ class AppStoreSignatures:
         return _AppleChains(self._roots, online, Environment.PRODUCTION, self._bundle_id, self._app_id)
 
     def _check_app_parts(self, claims: Mapping[str, Any]) -> None:
-        """Raises NotSigned where a notification names another app; sandbox apps have no number yet."""
+        """Raises NotSigned if a notification names another app. Sandbox apps have no number yet."""
         for name in APP_PARTS:
             part = claims.get(name)
             if not isinstance(part, dict):
@@ -218,7 +218,7 @@ class AppStoreSignatures:
 
 
 def known_environment(name: object) -> Environment:
-    """Production or Sandbox. In the others nothing is signed, and the library would check nothing. Raises NotSigned."""
+    """Production or Sandbox. In others nothing is signed, and the library checks nothing. Raises NotSigned."""
     if isinstance(name, str) and name in {Environment.XCODE.value, Environment.LOCAL_TESTING.value}:
         raise NotSigned("it comes from a test on a developer's machine, where nothing is paid")
     for environment in (Environment.PRODUCTION, Environment.SANDBOX):
@@ -253,7 +253,7 @@ def _chain(token: Token) -> Chain:
 
 
 def _signed_at_s(token: Token) -> float:
-    """When it was signed; whole seconds, as the library judges certificates."""
+    """When it was signed, in whole seconds, as the library checks certificates."""
     signed_at_ms = token.claims.get("signedDate")
     if type(signed_at_ms) is not int or signed_at_ms < 0:
         raise NotSigned("it does not say when it was signed")

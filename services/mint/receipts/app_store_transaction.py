@@ -23,7 +23,7 @@ KIND: Final = "app-store"
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What decides whether a purchase is worth a membership."""
+    """The facts that decide whether a purchase buys a membership."""
 
     transaction_id: str
     original_transaction_id: str
@@ -38,7 +38,7 @@ class Transaction:
 
     @property
     def purchase_id(self) -> str:
-        """What identifies the purchase: restoring a non-consumable makes new transactions of one original."""
+        """The id of the purchase. Restoring a non-consumable makes new transactions with one original."""
         return self.transaction_id if self.consumable else self.original_transaction_id
 
     @property
@@ -48,7 +48,7 @@ class Transaction:
 
 
 def transaction_of(claims: Mapping[str, Any]) -> Transaction:
-    """Read proven claims. Raises NotSigned where they do not have the App Store's form."""
+    """Parse proven claims. Raises NotSigned if they do not have the App Store's form."""
     ownership = claims.get("inAppOwnershipType")
     return Transaction(
         transaction_id=_text(claims, "transactionId"),
@@ -65,7 +65,7 @@ def transaction_of(claims: Mapping[str, Any]) -> Transaction:
 
 
 def environment_name(environment: StoreEnvironment) -> Environment:
-    """Our name of one of the App Store's two environments in which purchases are signed."""
+    """Our name for an environment of the App Store."""
     return "production" if environment == StoreEnvironment.PRODUCTION else "sandbox"
 
 
@@ -77,7 +77,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def is_foreign_id(value: object) -> TypeGuard[str]:
-    """Whether it is a text that Postgres can store. Apple calls its ids opaque: nothing else is asked of them."""
+    """Whether it is a text that Postgres can store. Apple calls its ids opaque, so nothing else is required."""
     return (
         isinstance(value, str)
         and value != ""

@@ -1,6 +1,7 @@
-"""AppTransactions: the App Store's word on which Apple account has installed the app, before any purchase.
+"""AppTransactions: signed proof of the Apple account that installed the app, before any purchase.
 
-`appTransactionId` is one per Apple account and app. Apple's own library proves chain, signature, app and environment.
+There is one `appTransactionId` for each Apple account and app. Apple's own library verifies chain, signature, app and
+environment.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class AppTransactions:
         self._waiting = 0
 
     def close(self) -> None:
-        """End the thread; what waits for it is dropped."""
+        """End the thread. Waiting work is dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def account(self, signed: str) -> str:

@@ -1,8 +1,8 @@
-"""Unknown certificate chains wait here for their proof, one at a time in a thread.
+"""A queue of unknown certificate chains, which are proven one at a time in a thread.
 
-A flood of forged chains must not keep a genuine new one out. Texts with the same chain wait for one proof together,
-and the chain that was brought most often goes first. Buyers who share a new chain, and each retry, move it forward.
-A forger who invents a new chain for each text moves none of his.
+A flood of forged chains must not keep a genuine new one out. Texts with the same chain share one proof, and the chain
+with the most requests goes first. So buyers with the same new chain, and each retry, move it forward. A forger who
+invents a new chain for each text moves none of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WAIT_LIMIT_S: Final = 5.0
 
 
 class ChainDisproven(Exception):
-    """No root of ours stands behind the chain."""
+    """The chain does not lead to one of our roots."""
 
 
 class _Waiting(NamedTuple):
@@ -41,13 +41,13 @@ class ChainQueue:
     def __init__(self, thread_name: str) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=thread_name)
         self._waiting: dict[bytes, _Waiting] = {}
-        # How often each chain was brought of late, and which were disproven: by digest, the oldest are forgotten.
+        # How often each chain was requested lately, and disproven chains; by digest, without the oldest ones.
         self._asked: dict[bytes, int] = {}
         self._disproven: dict[bytes, None] = {}
         self._worker: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """End the thread; what waits for it is dropped."""
+        """End the thread. Waiting work is dropped."""
         if self._worker is not None:
             self._worker.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -55,8 +55,8 @@ class ChainQueue:
     async def prove(self, chain: Chain, prove: Callable[[], bool], remember: Callable[[], None]) -> None:
         """Return once the chain is proven.
 
-        `prove` runs in the thread and says whether the chain is genuine. It must not depend on the text that brought
-        the chain: others wait for its answer too. `remember` runs at once after that, so that nobody asks again.
+        `prove` runs in the thread and returns whether the chain is genuine. It must not depend on the text with the
+        chain, because others share its result. `remember` runs right after it, so that the chain is proven only once.
         Raises ChainDisproven, Retryable (too many wait, or it takes too long).
         """
         name = _digest(chain)
@@ -81,7 +81,7 @@ class ChainQueue:
             raise ChainDisproven
 
     def _displace(self, asked: int) -> None:
-        """Make room for a chain that was brought more often than another. Raises Retryable where there is none."""
+        """Make room for a chain with more requests than another. Raises Retryable if there is no such other."""
         if asked == 1:
             raise Retryable.shed()
         rarest = min(reversed(self._waiting.values()), key=lambda waiting: self._asked.get(waiting.name, 0))
@@ -93,7 +93,7 @@ class ChainQueue:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                # The first of those that were asked for most: they were entered in the order of arrival.
+                # The chain with the most requests; of equal ones the first that arrived.
                 name = max(self._waiting, key=lambda name: self._asked.get(name, 0))
                 waiting = self._waiting[name]
                 try:
@@ -117,7 +117,7 @@ class ChainQueue:
 def _fail(waiting: _Waiting, error: Exception) -> None:
     if not waiting.outcome.done():
         waiting.outcome.set_exception(error)
-        waiting.outcome.exception()  # or asyncio complains where nobody waits any more
+        waiting.outcome.exception()  # read it, or asyncio logs an error if no caller waits any more
 
 
 def _digest(chain: Chain) -> bytes:

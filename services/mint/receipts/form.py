@@ -1,4 +1,4 @@
-"""Tells receipts apart by their form, without judging them."""
+"""Recognise the kind of a receipt by its form, without verifying it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import re
 from functools import lru_cache
 
-# RFC 7515 compact serialization: three base64url parts, the first a JSON object. `ey` begins `{"` and `{ `, `ew` begins
-# `{` before a line break or a tab.
+# RFC 7515 compact serialization: three base64url parts, the first a JSON object. `ey` encodes `{"` and `{ `; `ew`
+# encodes `{` and a line break or a tab.
 _JWS = re.compile(r"\s*e[yw][A-Za-z0-9_-]{8,}={0,2}\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\s*", re.ASCII)
 
 
@@ -19,12 +19,12 @@ def looks_like_jws(receipt_data: str) -> bool:
 
 
 def looks_like_storekit_jws(receipt_data: str) -> bool:
-    """A compact JWS that brings its certificates along (`x5c`), as StoreKit 2 signs transactions."""
+    """Whether it is a compact JWS with its certificates (`x5c`), as StoreKit 2 signs transactions."""
     return looks_like_jws(receipt_data) and _brings_certificates(receipt_data.lstrip().partition(".")[0])
 
 
 def looks_like_plain_jws(receipt_data: str) -> bool:
-    """A compact JWS without certificates, whose key must be known beforehand."""
+    """Whether it is a compact JWS without certificates, whose key must be known beforehand."""
     return looks_like_jws(receipt_data) and not _brings_certificates(receipt_data.lstrip().partition(".")[0])
 
 

@@ -1,11 +1,11 @@
-"""Merchant receipts: the seller's own shop says who bought what, so that any shop or payment service can be bridged.
+"""Merchant receipts, signed by the seller's own shop. So any shop or payment service can be connected.
 
 header  {"alg": "ES256", "kid": …, "typ": "vyris-receipt+jwt"}
 claims  iss   the shop                       jti      the order, unique at the shop
         sub   the buyer's user_id            drop     "<tier>:<year>"
         aud   optional, must name us         sandbox  optional, true for an order of the shop's test mode
         iat   optional, unused               hold     optional, the hold that was paid for
-                                             payer    optional, who paid, as the shop knows him: counted by `limits`
+                                             payer    optional, the shop's id of the payer, which `limits` counts
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class MerchantVerifier:
         self._accepts_sandbox = accepts_sandbox
 
     def recognises(self, receipt_data: str) -> bool:
-        """A compact JWS that brings no certificates."""
+        """Whether the text is a compact JWS without certificates."""
         return looks_like_plain_jws(receipt_data)
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
         """Raises InvalidReceipt, Unconfirmed, Retryable."""
         try:
             claims, refusal = await self._signatures.receipt_claims(claim.receipt_data.strip())
-            _check_lasting(claims)
+            _refuse_expiry_and_refunds(claims)
             order, buyer = text_claim(claims, "jti"), text_claim(claims, "sub")
             drop, sandbox = _drop(claims), sandbox_claim(claims)
             hold, payer = (text_claim(claims, name) if name in claims else None for name in ("hold", "payer"))
@@ -70,12 +70,12 @@ class MerchantVerifier:
 
 
 def merchant_key(issuer: str, environment: Environment, order: str) -> bytes:
-    """The ledger's key of an order. Test orders are counted apart: shops number them from the start."""
+    """The ledger's key of an order. Test orders have separate keys, because shops number them from the start, too."""
     return receipt_key(KIND, issuer if environment == "production" else f"{issuer}\n{environment}", order)
 
 
-def _check_lasting(claims: Mapping[str, Any]) -> None:
-    """A purchase does not expire, and the same receipt is answered years later; a refund is no receipt."""
+def _refuse_expiry_and_refunds(claims: Mapping[str, Any]) -> None:
+    """Refuse a receipt that expires, because receipts are answered for years, and a refund, which is no receipt."""
     if "exp" in claims or "nbf" in claims:
         raise TokenRefused("A receipt does not expire; the shop must leave exp and nbf out")
     if "event" in claims:

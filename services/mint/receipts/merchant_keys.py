@@ -1,7 +1,7 @@
-"""The merchant's keys that receipts were once accepted with, remembered in Postgres.
+"""Merchant keys with which receipts were accepted, stored in Postgres.
 
-A withdrawn key proves nothing new. But a receipt that has minted stays what it was: its signature is checked by the
-key of that time, and the ledger gives the answer. A key is a row, written when it is first used.
+A withdrawn key proves no new receipt. But a receipt that has minted is still answered: its signature is verified by the
+old key, and the ledger has the answer. A key is a row, written when it is first used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READ_AGAIN_S: Final = 5.0
 
 
 class MerchantKeys:
-    """Keys of one merchant by `kid`, the newest first. A merchant may have given one `kid` to several."""
+    """The keys of one merchant by `kid`, the newest first. A merchant may have used one `kid` for several keys."""
 
     def __init__(self, database: Database, issuer: str, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -31,14 +31,14 @@ class MerchantKeys:
         self._reading = asyncio.Lock()
 
     async def remember(self, kid: str | None, key: PublicKey) -> None:
-        """Keep a key that has just proven a receipt. Raises Retryable."""
+        """Store a key that has just proven a receipt. Raises Retryable."""
         if key in self._keys.get(kid, []):
             return
         await self._database.execute(QUERIES["remember_merchant_key"], self._issuer, kid or "", key.canonical)
         self._keys.setdefault(kid, []).insert(0, key)
 
     async def named(self, kid: str | None) -> list[PublicKey]:
-        """Keys that were used under that name, read from Postgres every few seconds at most. Raises Retryable."""
+        """The keys with this `kid`, read from Postgres at most every few seconds. Raises Retryable."""
         async with self._reading:
             if self._clock_s() >= self._read_after_s:
                 rows = await self._database.fetch(QUERIES["list_merchant_keys"], self._issuer, KEYS_LIMIT)

@@ -1,11 +1,10 @@
-"""Texts that the seller's own shop signed: ES256 JWS whose key the shop publishes.
+"""Verify texts that the seller's own shop signed: ES256 JWS by a key that the shop publishes.
 
-Both receipts and refunds come this way, distinguished by the claim `event`, which only
-a refund has. Claims that both need: `iss`, the shop; `jti`, the text's own id; and `aud`
-must name us where it is there (RFC 7519 section 4.1.3).
+Receipts and refunds have the same form; only a refund has the claim `event`. Both need the claims `iss`, the shop, and
+`jti`, the text's own id. If there is an `aud`, it must name us (RFC 7519 section 4.1.3).
 
-The header's `typ` is `vyris-receipt+jwt` or `vyris-refund+jwt`. `JWT` and no type at all are accepted too, unless the
-settings demand the text's own type (RFC 8725 section 3.11).
+The header's `typ` is `vyris-receipt+jwt` or `vyris-refund+jwt`. `JWT` and a missing type are also accepted, unless
+the settings require the text's own type (RFC 8725 section 3.11).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ TRIED_KEYS_LIMIT: Final = 8
 
 
 class MerchantSignatures:
-    """Proves what the merchant signed."""
+    """Verifies the merchant's signatures."""
 
     def __init__(
         self,
@@ -48,9 +47,9 @@ class MerchantSignatures:
         *,
         own_typ_required: bool = False,
     ) -> None:
-        """`remembered` holds keys of earlier receipts; without it a receipt is lost with its key.
+        """`remembered` has the keys of earlier receipts; without it, receipts of a withdrawn key are refused.
 
-        With `own_typ_required` the header must name the text's own type.
+        `own_typ_required`: the header must name the text's own type.
         """
         self._keys = keys
         self._remembered = remembered
@@ -59,22 +58,22 @@ class MerchantSignatures:
         self._own_typ_required = own_typ_required
 
     async def claims(self, text: str, typ: str) -> Mapping[str, Any]:
-        """The claims of a text of that type that is by the merchant and for us. Raises TokenRefused, Retryable."""
+        """The claims of a text of type `typ` by the merchant and for us. Raises TokenRefused, Retryable."""
         token = self._read(text, typ)
-        await self._published(token, text, typ)
+        await self._find_published_key(token, text, typ)
         return token.claims
 
     async def receipt_claims(self, text: str) -> tuple[Mapping[str, Any], TokenRefused | Retryable | None]:
-        """The claims of a receipt, and why it proves nothing new today.
+        """The claims of a receipt, and the reason why it may not mint now, if there is one.
 
-        Reasons are a key that is withdrawn or cannot be read, and a type that is no longer accepted. Where there is
-        one, a key that is remembered has proven the receipt. Raises TokenRefused, Retryable.
+        Such reasons are a key that is withdrawn or cannot be read, and a type that is no longer accepted. Then a
+        remembered key has verified the receipt. Raises TokenRefused, Retryable.
         """
         token = self._read(text, RECEIPT_TYP)
         try:
-            key = await self._published(token, text, RECEIPT_TYP)
+            key = await self._find_published_key(token, text, RECEIPT_TYP)
         except (TokenRefused, Retryable) as refusal:
-            if self._remembered is None or _signer(token, await self._remembered.named(token.kid)) is None:
+            if self._remembered is None or _find_signer(token, await self._remembered.named(token.kid)) is None:
                 raise
             return token.claims, refusal
         if self._remembered is not None:
@@ -89,14 +88,14 @@ class MerchantSignatures:
         self._check_audience(token.claims)
         return token
 
-    async def _published(self, token: Token, text: str, typ: str) -> PublicKey:
-        """The published key that signed it."""
+    async def _find_published_key(self, token: Token, text: str, typ: str) -> PublicKey:
+        """The published key that signed the token. Raises TokenRefused, Retryable."""
         if self._own_typ_required:
             read_token(text, typ=frozenset({typ}), max_bytes=TEXT_LIMIT_BYTES)
         keys = await self._keys.candidates(token.kid)
         if not keys:
             raise TokenRefused("The token's kid names no key that the merchant publishes")
-        key = _signer(token, keys)
+        key = _find_signer(token, keys)
         if key is None:
             raise TokenRefused("The token's signature is not by the expected key")
         return key
@@ -107,15 +106,15 @@ class MerchantSignatures:
 
 
 def sandbox_claim(claims: Mapping[str, Any]) -> bool:
-    """Whether the shop says that nothing was paid: an order of its test mode. Raises TokenRefused."""
+    """Whether it is an order of the shop's test mode, which nobody paid. Raises TokenRefused."""
     sandbox = claims.get("sandbox", False)
     if not isinstance(sandbox, bool):
         raise TokenRefused("The claim sandbox is neither true nor false")
     return sandbox
 
 
-def _signer(token: Token, keys: Sequence[PublicKey]) -> PublicKey | None:
-    """The key that signed the token, out of the first of `keys`."""
+def _find_signer(token: Token, keys: Sequence[PublicKey]) -> PublicKey | None:
+    """The key that signed the token, among the first `TRIED_KEYS_LIMIT` of `keys`; None if none did."""
     for key in keys[:TRIED_KEYS_LIMIT]:
         with suppress(TokenRefused):
             verify_token(token, key)

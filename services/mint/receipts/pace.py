@@ -1,8 +1,8 @@
-"""Keeps verification from holding up the event loop: so many pieces in one turn of it, the rest in the next.
+"""Limit how many receipts are verified in one turn of the event loop, so that it is not blocked for long.
 
-Measured with 256 receipts at once on a busy machine of two cores (tests/bench/receipts.py):
-all in one turn held the loop up for 125 to 200 ms, a thread for each 80 to 130 ms (Python's
-lock is held for most of the work), paced 35 to 45 ms, of which most was other processes' load.
+Measured with 256 receipts at once on a busy machine of two cores (tests/bench/receipts.py): all in one turn blocked the
+loop for 125 to 200 ms; a thread for each, 80 to 130 ms (most of the work holds Python's lock); with this limit 35 to
+45 ms, most of it other processes' load.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 
 
 class Pace:
-    """Lets `pieces` through in one turn of the event loop, first come, first served."""
+    """Allows `pieces` pieces of work in one turn of the event loop, in the order of arrival."""
 
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
@@ -21,7 +21,7 @@ class Pace:
         self._watching = False
 
     async def turn(self) -> None:
-        """Return when one more piece may be done, without another await before it is."""
+        """Return when one piece of work may run. The caller must do it without another await before."""
         loop = asyncio.get_running_loop()
         if not self._watching:
             self._watching = True

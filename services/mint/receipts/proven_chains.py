@@ -1,8 +1,8 @@
-"""Certificate chains (`x5c`, RFC 7515 section 4.1.6): read cheaply, and remembered once they are proven.
+"""Certificate chains (`x5c`, RFC 7515 section 4.1.6): parsed cheaply, and cached once they are proven.
 
-One chain signs millions of receipts, and proving it costs milliseconds. A proof does not age: it says what the
-certificates say of each other, and every text is judged by the moment at which it was signed. Whether Apple has
-revoked a certificate since is another question (`revocation_checks`). Only proven chains enter, and few of them.
+One chain signs millions of receipts, and its proof costs milliseconds. A proof does not expire: it only says that each
+certificate signed the next one, and the certificates must be valid at the time of a text's signature. Revocation is
+checked elsewhere (`revocation_checks`). Only proven chains are cached, and few of them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Chain = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class ReadChain:
-    """What a chain says of itself. Nothing of it is proven by being read."""
+    """A parsed chain. Parsing proves nothing."""
 
     chain: Chain
     leaf: PublicKey
-    # When leaf, intermediate and root are all valid, in seconds since 1970.
+    # The time in which leaf, intermediate and root are all valid, in seconds since 1970.
     valid_from_s: float
     valid_until_s: float
 
@@ -40,7 +40,7 @@ class ReadChain:
 
 
 class ProvenChains:
-    """Chains under our roots: reads them, and remembers those that were proven."""
+    """Parses chains under our roots, and caches proven ones."""
 
     def __init__(self, roots: Sequence[x509.Certificate]) -> None:
         self._roots = {root.public_bytes(Encoding.DER): root for root in roots}
@@ -51,16 +51,16 @@ class ProvenChains:
         return self._proven.get(chain)
 
     def remember(self, chain: ReadChain) -> None:
-        """Enter a chain that was just proven; the oldest goes where there are too many."""
+        """Cache a chain that was just proven; drop the oldest if there are too many."""
         self._proven.pop(chain.chain, None)
         while len(self._proven) >= CHAINS_LIMIT:
             del self._proven[next(iter(self._proven))]
         self._proven[chain.chain] = chain
 
     def read(self, chain: Chain) -> ReadChain | None:
-        """Read a chain that was not proven, or None where it cannot be genuine.
+        """Parse a chain. Return None if it cannot be genuine.
 
-        That is where its root is none of ours, its leaf is not a P-256 key, or its names do not meet. It costs some
+        It cannot if its root is none of ours, its leaf is no P-256 key, or its names do not match. This costs some
         0.1 ms; a proof costs twenty times as much.
         """
         try:

@@ -1,10 +1,10 @@
-"""Whether Apple has revoked the certificates of a chain: asked online (OCSP), remembered, and renewed in time.
+"""Check online (OCSP) whether Apple has revoked the certificates of a chain; cache and renew the result.
 
-A chain that was checked is asked about again in the background long before its check is too old, so no buyer waits for
-Apple's responder but the first. While the responder is away, the last check holds for an hour.
+A check is renewed in the background long before it is too old, so only the first buyer waits for Apple's responder.
+While the responder does not answer, the last check is valid for an hour.
 
-A certificate that has expired since cannot be asked about any more (RFC 6960 section 4.4.4). What it signed while it
-was valid is then judged by the chain alone.
+OCSP does not answer about expired certificates (RFC 6960 section 4.4.4). For texts that such a certificate signed while
+it was valid, the chain alone decides.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from vyris.errors import Retryable
 
 RENEW_AFTER_S: Final = 600.0
 TRY_AGAIN_AFTER_S: Final = 60.0
-BELIEVED_S: Final = 3_600.0
-WAIT_LIMIT_S: Final = 5.0  # the responder may keep the thread longer
+VALID_S: Final = 3_600.0
+WAIT_LIMIT_S: Final = 5.0  # the responder may block the thread for longer
 
 
 class ChainRevoked(Exception):
-    """Apple does not vouch for a certificate of the chain."""
+    """Apple has revoked a certificate of the chain, or does not confirm it."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ Ask = Callable[[], None]
 
 
 class RevocationChecks:
-    """Asks once for all who bring the same chain."""
+    """Checks each chain once for all callers with the same chain."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
@@ -57,7 +57,7 @@ class RevocationChecks:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def is_fresh(self, chain: ReadChain) -> bool:
-        """Whether nobody needs to be asked about the chain now."""
+        """Whether the chain needs no check now."""
         checked = self._checked.get(chain.chain)
         return (checked is not None and self._clock_s() < checked.until_s) or time.time() >= chain.valid_until_s
 
@@ -67,11 +67,11 @@ class RevocationChecks:
             return
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
-                await asyncio.shield(self._asked(chain, ask))
+                await asyncio.shield(self._start_asking(chain, ask))
         except TimeoutError:
             raise Retryable from None
 
-    def _asked(self, chain: ReadChain, ask: Ask) -> asyncio.Task[None]:
+    def _start_asking(self, chain: ReadChain, ask: Ask) -> asyncio.Task[None]:
         asking = self._asking.get(chain.chain)
         if asking is None:
             asking = self._asking[chain.chain] = asyncio.create_task(self._ask(chain, ask))
@@ -88,7 +88,7 @@ class RevocationChecks:
             if chain.chain in self._checked:
                 self._renew_later(chain, ask, TRY_AGAIN_AFTER_S, self._checked[chain.chain].until_s)
             raise
-        self._renew_later(chain, ask, RENEW_AFTER_S, self._clock_s() + BELIEVED_S)
+        self._renew_later(chain, ask, RENEW_AFTER_S, self._clock_s() + VALID_S)
 
     def _renew_later(self, chain: ReadChain, ask: Ask, after_s: float, until_s: float) -> None:
         self._forget(chain.chain)
@@ -99,7 +99,7 @@ class RevocationChecks:
 
     def _renew(self, chain: ReadChain, ask: Ask) -> None:
         if time.time() < chain.valid_until_s:
-            self._asked(chain, ask)
+            self._start_asking(chain, ask)
 
     def _forget(self, chain: Chain) -> None:
         checked = self._checked.pop(chain, None)
@@ -109,4 +109,4 @@ class RevocationChecks:
     def _end(self, chain: ReadChain, done: asyncio.Task[None]) -> None:
         del self._asking[chain.chain]
         if not done.cancelled():
-            done.exception()  # or asyncio complains where nobody waits any more
+            done.exception()  # read it, or asyncio logs an error if no caller waits any more

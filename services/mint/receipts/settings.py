@@ -1,4 +1,4 @@
-"""Settings of receipts: which kinds are accepted, and what proves them."""
+"""Settings of receipts: the accepted kinds, and the keys that prove them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PEM: Final = "-----BEGIN CERTIFICATE-----"
 
 
 class ReceiptSettings(BaseSettings):
-    """What proves a purchase."""
+    """Settings of the kinds of receipts."""
 
     receipt_kinds: str = Field(
         "opaque",
@@ -110,7 +110,7 @@ def products(text: str) -> dict[str, DropName]:
 
 
 def api_key(settings: ReceiptSettings, *, production: bool) -> ApiKey | None:
-    """The key of the App Store Server API; None where none is set. Raises WrongSetting."""
+    """The key of the App Store Server API; None if none is set. Raises WrongSetting."""
     if settings.app_store_api_url and production:
         raise WrongSetting("APP_STORE_API_URL is for tests; VYRIS_ENV=production asks Apple")
     text = settings.app_store_api_key.get_secret_value().strip()

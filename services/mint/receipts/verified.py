@@ -1,4 +1,4 @@
-"""A receipt that passed verification, and what verifies one."""
+"""A verified receipt, and the interface of its verifiers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DropName = tuple[str, str]
 
 
 class ReceiptClaim(NamedTuple):
-    """What the caller sent about a purchase; bounds are checked already."""
+    """What the caller sent about a purchase, within bounds."""
 
     receipt_data: str
     user_id: str
@@ -28,15 +28,15 @@ class ReceiptClaim(NamedTuple):
 class VerifiedReceipt(NamedTuple):
     """A genuine purchase."""
 
-    key: bytes  # 32 bytes: what the purchase is, not what its receipt looks like
+    key: bytes  # 32 bytes that identify the purchase, not the receipt's text
     kind: str
     transaction_id: str | None
     environment: Environment = "production"
-    # The drop that was bought; None where the receipt says nothing of it.
+    # The drop that was bought; None if the receipt does not name it.
     drop: DropName | None = None
-    # Id of the drop where it has minted, if the ledger was asked.
+    # Id of the drop in which it has minted, if the ledger was asked.
     minted_in: int | None = None
-    # The hold that was paid for, and who paid, where the receipt says so.
+    # The hold that was paid for, and the payer, if the receipt names them.
     hold: str | None = None
     payer: str | None = None
 
@@ -51,20 +51,20 @@ class AnothersPurchase(InvalidReceipt):
 
 
 class Unconfirmed(Exception):
-    """A genuine purchase by the caller that today's keys, settings or certificates may refuse.
+    """A genuine purchase by the caller that the current keys, settings or certificates may refuse.
 
-    If it has minted, that is a fact of the past and the ledger answers. Otherwise `confirm` decides.
+    If it has minted, the ledger answers. Otherwise `confirm` decides.
     """
 
     def __init__(self, receipt: VerifiedReceipt, confirm: Callable[[], Awaitable[None]]) -> None:
-        """`confirm` raises InvalidReceipt or Retryable where the receipt may not mint now."""
+        """`confirm` raises InvalidReceipt or Retryable if the receipt may not mint now."""
         super().__init__()
         self.receipt = receipt
         self.confirm = confirm
 
 
 def refused(receipt: VerifiedReceipt, refusal: VyrisError) -> Unconfirmed:
-    """A purchase that may not mint any more, but is answered if it has minted."""
+    """A purchase that may not mint now, but is answered if it has minted."""
 
     async def confirm() -> None:
         raise refusal
@@ -80,13 +80,13 @@ class ReceiptVerifier(Protocol):
         """The kind's name, as in RECEIPT_KINDS and in the ledger."""
 
     def recognises(self, receipt_data: str) -> bool:
-        """Whether the receipt has this kind's form; says nothing of its being genuine."""
+        """Whether the receipt has this kind's form. It may still be forged."""
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt (AnothersPurchase) with a reason for a support person, Unconfirmed, Retryable."""
+        """Verify a receipt. Raises InvalidReceipt (or AnothersPurchase) with a reason, Unconfirmed, Retryable."""
 
 
 def receipt_key(kind: str, issuer: str, transaction: str) -> bytes:
-    """The ledger's key of a purchase. Each part is length-prefixed: no two purchases share a text."""
+    """The ledger's key of a purchase. Each part has its length before it, so that two purchases never share one."""
     parts = [part.encode() for part in (kind, issuer, transaction)]
     return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()

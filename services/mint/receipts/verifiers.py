@@ -1,4 +1,4 @@
-"""Chooses the verifier of a receipt."""
+"""Select the verifier of a receipt."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from services.mint import metrics
 from services.mint.receipts.verified import ReceiptClaim, ReceiptVerifier, Unconfirmed, VerifiedReceipt
 from vyris.errors import InvalidReceipt
 
-# The id of the drop where a receipt's key has minted. Raises Retryable.
+# Returns the id of the drop in which a receipt has minted, by its key, or None. Raises Retryable.
 MintedIn = Callable[[bytes], Awaitable[int | None]]
 
 
 class ReceiptVerifiers:
-    """The verifiers that the settings name; the first that recognises a receipt's form judges it."""
+    """The verifiers that the settings name. The first that recognises a receipt's form verifies it."""
 
     def __init__(self, verifiers: Sequence[ReceiptVerifier], minted_in: MintedIn) -> None:
         self._verifiers = verifiers
         self._minted_in = minted_in
 
     async def verify(self, claim: ReceiptClaim) -> VerifiedReceipt:
-        """Raises InvalidReceipt, Retryable."""
+        """Verify a receipt. Raises InvalidReceipt, Retryable."""
         for verifier in self._verifiers:
             if verifier.recognises(claim.receipt_data):
                 break
@@ -28,15 +28,15 @@ class ReceiptVerifiers:
             metrics.RECEIPTS_VERIFIED("unknown", "REFUSED").inc()
             raise InvalidReceipt("Receipts of this form are not accepted here")
         try:
-            receipt = await self._confirmed(verifier, claim)
+            receipt = await self._verify(verifier, claim)
         except InvalidReceipt:
             metrics.RECEIPTS_VERIFIED(verifier.kind, "REFUSED").inc()
             raise
         metrics.RECEIPTS_VERIFIED(verifier.kind, "GENUINE").inc()
         return receipt
 
-    async def _confirmed(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
-        """What may not mint now is accepted where it has minted already: it gets its membership, and no other."""
+    async def _verify(self, verifier: ReceiptVerifier, claim: ReceiptClaim) -> VerifiedReceipt:
+        """Verify. Accept a receipt that may not mint now if it has already minted: it gets its membership again."""
         try:
             return await verifier.verify(claim)
         except Unconfirmed as unconfirmed:

@@ -1,1 +1,1 @@
-"""Money that went back: what stores and merchants tell, and what follows."""
+"""Refunds: notifications by stores and merchants, and their effects."""

@@ -1,8 +1,8 @@
-"""App Store Server Notifications V2: which of them tell about the money of a purchase.
+"""App Store Server Notifications V2: read those about the money of a purchase.
 
-Apple sends `{"signedPayload": "<JWS>"}`, and a signed transaction inside; both are
-verified. It repeats a notification for three days until it is answered with 200, under
-the same `notificationUUID`. So a genuine one of any other kind is taken, too, and nothing follows from it.
+Apple sends `{"signedPayload": "<JWS>"}` with a signed transaction inside; both are verified. It repeats a notification
+for three days, with the same `notificationUUID`, until the answer is 200. So a genuine one of another kind is
+accepted, too, and has no effect.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class AppStoreNotices:
         self._signatures = signatures
 
     async def read(self, signed_payload: str) -> Notice | None:
-        """What it says about a purchase's money; None where that is not its subject. Raises Unauthorized, Retryable."""
+        """Read a notification. None if it is not about a purchase's money. Raises Unauthorized, Retryable."""
         try:
             return await self._read(signed_payload)
         except NotSigned as refusal:
             raise Unauthorized(f"This notification is not accepted, because {refusal.reason}") from None
 
     async def read_refunded(self, signed_transaction: str) -> Notice | None:
-        """What a transaction of Apple's refund history says: that the money went back on its `revocationDate`.
+        """Read a transaction of Apple's refund history, which was refunded at its `revocationDate`.
 
-        None where it is not refunded, or shared by the buyer's family. Raises NotSigned, Retryable.
+        None if it is not refunded, or shared by the buyer's family. Raises NotSigned, Retryable.
         """
         claims = await self._signatures.notified_transaction(signed_transaction.strip())
         transaction = transaction_of(claims)
@@ -47,7 +47,7 @@ class AppStoreNotices:
             return None
         revoked_at = claims["revocationDate"]
         name = f"refund-history {transaction.transaction_id} {revoked_at}"
-        return _notice(transaction, "REFUND", name, _moment(revoked_at))
+        return _make_notice(transaction, "REFUND", name, _moment(revoked_at))
 
     async def _read(self, signed_payload: str) -> Notice | None:
         payload = await self._signatures.notification(signed_payload.strip())
@@ -67,15 +67,15 @@ class AppStoreNotices:
         transaction = transaction_of(await self._signatures.notified_transaction(inner))
         if environment != transaction.environment:
             raise NotSigned("its two parts name different environments of the App Store")
-        # No membership can come of a purchase that the family shares: the buyer's own must not suffer when that ends.
+        # A family's shared purchase mints no membership, and its end must not affect the buyer's own.
         if transaction.family_shared:
             return None
         name, signed_at = _notification_id(payload.get("notificationUUID")), _moment(payload.get("signedDate"))
-        return _notice(transaction, cast("Event", event), name, signed_at)
+        return _make_notice(transaction, cast("Event", event), name, signed_at)
 
 
-def _notice(transaction: Transaction, event: Event, notification_id: str, signed_at: datetime) -> Notice:
-    """Of every product, sold here today or not: it may be sold tomorrow."""
+def _make_notice(transaction: Transaction, event: Event, notification_id: str, signed_at: datetime) -> Notice:
+    """Make a notice. Also for products that no drop sells: they may be sold later."""
     return Notice(
         kind=KIND,
         issuer=transaction.environment,

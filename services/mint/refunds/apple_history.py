@@ -1,7 +1,7 @@
-"""What Apple itself remembers: notifications that it sent, and refunds, by the App Store Server API.
+"""Read Apple's histories of notifications and refunds, by the App Store Server API.
 
 Source: Apple, App Store Server API, "Get Notification History" (180 days, 20 a page) and "Get Refund History" (20 a
-page). Apple's own client speaks; bounds on sizes, pages, times and attempts are ours.
+page). Uses Apple's own client, with our limits of sizes, pages, times and attempts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ApiKey:
 
 
 class _Client(AsyncAppStoreServerAPIClient):
-    """Apple's client with a bound on answers, and with another address for tests."""
+    """Apple's client with a limit of the answer's size, and with another address for tests."""
 
     def __init__(self, key: ApiKey, bundle_id: str, environment: StoreEnvironment, base_url: str) -> None:
         super().__init__(key.pem, key.key_id, key.issuer_id, bundle_id, environment)
@@ -87,7 +87,7 @@ class AppleHistory:
         await self._client.http_client.aclose()
 
     async def notifications(self, event: Event, since: datetime, until: datetime) -> AsyncIterator[str]:
-        """Signed notifications of one kind that Apple sent, or tried to send, in a stretch of at most 180 days."""
+        """Signed notifications of one kind that Apple sent, or tried to send, in a range of at most 180 days."""
         asked = NotificationHistoryRequest(
             startDate=int(since.timestamp() * 1_000),
             endDate=int(until.timestamp() * 1_000),
@@ -95,7 +95,7 @@ class AppleHistory:
         )
         token: str | None = None
         for _ in range(PAGES_LIMIT):
-            page = await _patiently(partial(self._client.get_notification_history, token, asked))
+            page = await _call_with_retries(partial(self._client.get_notification_history, token, asked))
             for item in page.notificationHistory or []:
                 if item.signedPayload:
                     yield item.signedPayload
@@ -105,11 +105,11 @@ class AppleHistory:
         raise HistoryUnreadable(f"Apple's notification history has more than {PAGES_LIMIT} pages of one kind")
 
     async def refunds(self, transaction_id: str) -> AsyncIterator[str]:
-        """Signed transactions, the refunded ones of the customer who made this purchase; none if Apple knows none."""
+        """Signed refunded transactions of the customer who made this purchase; none if Apple knows none."""
         revision: str | None = None
         for _ in range(PAGES_LIMIT):
             try:
-                page = await _patiently(
+                page = await _call_with_retries(
                     partial(self._client.get_refund_history, quote(transaction_id, safe=""), revision)
                 )
             except _Unknown:
@@ -123,7 +123,7 @@ class AppleHistory:
 
 
 class _Unknown(HistoryUnreadable):
-    """Apple does not know what was asked about."""
+    """Apple does not know the purchase."""
 
 
 def _is_last(has_more: bool | None) -> bool:
@@ -138,8 +138,8 @@ def _next(token: str | None, before: str | None) -> str:
     return token
 
 
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """What Apple answers; asked again where that may help. Raises HistoryUnreadable."""
+async def _call_with_retries(ask: Callable[[], Awaitable[T]]) -> T:
+    """Call Apple, and retry after temporary failures. Raises HistoryUnreadable."""
     for attempt in range(ATTEMPTS):
         try:
             return await ask()
@@ -153,7 +153,7 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             problem = f"Apple does not answer ({type(error).__name__})"
         except (ValueError, TypeError, KeyError, AttributeError, ExceptionGroup):
-            # The client builds its models from what was answered.
+            # The client could not build its models from the answer.
             raise HistoryUnreadable(OTHER_FORM) from None
         if attempt < ATTEMPTS - 1:
             await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)

@@ -1,13 +1,13 @@
-"""A merchant's notifications: the shop says that an order's money went back, or came again.
+"""A merchant's notifications: an order was refunded, or its refund was reversed.
 
 header  {"alg": "ES256", "kid": …, "typ": "vyris-refund+jwt"}  by the same keys as receipts
-claims  iss    the shop                      jti          the notification's own id; a retry carries the same
-        iat    when it was said (orders)     event        REFUND, REVOKE or REFUND_REVERSED
+claims  iss    the shop                      jti          the notification's own id; a retry has the same
+        iat    its time (for the order)     event        REFUND, REVOKE or REFUND_REVERSED
         aud    optional, must name us        transaction  the order: the `jti` of its receipt
         sandbox  optional, as in the receipt
 
-A shop repeats a notification until the answer is 200. So a genuine one with another event is taken, too, and nothing
-follows from it.
+A shop repeats a notification until the answer is 200. So a genuine one with another event is accepted, too, and has no
+effect.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MerchantNotices:
         self._signatures = signatures
 
     async def read(self, signed_payload: str) -> Notice | None:
-        """What the shop says of an order's money; None if it says another thing. Raises Unauthorized, Retryable."""
+        """Read a notification. None if it has another event. Raises Unauthorized, Retryable."""
         try:
             return await self._read(signed_payload)
         except TokenRefused as refusal:

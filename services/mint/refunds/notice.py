@@ -1,4 +1,4 @@
-"""What a store or merchant reports about the money of one purchase."""
+"""A store's or merchant's notification about the money of one purchase."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVENTS: frozenset[str] = frozenset(get_args(Event))
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A proven notification, whose sender's words about one purchase are ordered by `signed_at`, then by its id."""
+    """A proven notification. Those of one purchase are ordered by `signed_at`, then by their id."""
 
     kind: str  # as in the ledger
     issuer: str  # the App Store's environment, or the merchant's name
@@ -24,10 +24,10 @@ class Notice:
 
     @property
     def refunded(self) -> bool:
-        """Whether it says that the money went back."""
+        """Whether it reports a refund."""
         return self.event != "REFUND_REVERSED"
 
     @property
     def order(self) -> tuple[datetime, str]:
-        """What is newer is greater."""
+        """The key of the order: a newer notice has a greater one."""
         return self.signed_at, self.notification_id

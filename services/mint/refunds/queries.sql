@@ -1,5 +1,5 @@
 -- name: find_notification
--- What became of a notification that came before; no row where a version before ignored it.
+-- The outcome of a repeated notification; no row if an earlier version ignored it.
 -- $1 kind, $2 issuer, $3 notification
 SELECT outcome FROM store_notifications
 WHERE kind = $1 AND issuer = $2 AND notification_id = $3 AND outcome <> 'IGNORED';
@@ -12,17 +12,17 @@ ON CONFLICT (kind, issuer, notification_id) DO UPDATE SET outcome = EXCLUDED.out
 WHERE store_notifications.outcome = 'IGNORED';
 
 -- name: list_ignored
--- Refunds that a version before forgot, oldest first. $1 at most so many
+-- Refunds that earlier versions ignored, oldest first. $1 the most rows
 SELECT kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at
 FROM store_notifications WHERE outcome = 'IGNORED' ORDER BY received_at LIMIT $1;
 
 -- name: find_refund
--- The newest word about a purchase. $1 key
+-- The newest notification about a purchase. $1 key
 SELECT refunded, signed_at, notification_id, state_before::text AS state_before, reason_before, revoked_membership_id
 FROM receipt_refunds WHERE receipt_key = $1;
 
 -- name: record_refund
--- $1 key, $2 refunded, $3 signed at, $4 notification, $5 state before, $6 reason before, $7 membership that it revoked
+-- $1 key, $2 refunded, $3 signed at, $4 notification, $5 state before, $6 reason before, $7 the membership that it revoked
 INSERT INTO receipt_refunds
   (receipt_key, refunded, signed_at, notification_id, state_before, reason_before, revoked_membership_id)
 VALUES ($1, $2, $3, $4, $5::receipt_state, $6, $7)
@@ -32,15 +32,15 @@ SET refunded = EXCLUDED.refunded, signed_at = EXCLUDED.signed_at, notification_i
     revoked_membership_id = EXCLUDED.revoked_membership_id, updated_at = now();
 
 -- name: enter_refunded
--- A receipt that was refunded before it was ever sent: step 1 of the mint cycle meets it by its key.
--- Waits for a mint that enters the same key right now, and then returns no row. $1 key, $2 kind, $3 transaction id, $4 reason
+-- A receipt that was refunded before it was sent: the mint's statement finds it by its key.
+-- Waits for a mint that enters the same key now, and then returns no row. $1 key, $2 kind, $3 transaction id, $4 reason
 INSERT INTO receipt_ledger (receipt_key, state, kind, transaction_id, reason)
 VALUES ($1, 'REFUNDED', $2, $3, $4)
 ON CONFLICT (receipt_key) DO NOTHING
 RETURNING receipt_key;
 
 -- name: lock_receipt
--- Waits for a mint that fulfils it right now; afterwards no mint will, until we are done. $1 key
+-- Waits for a mint that fulfils the receipt now; then no mint can, until our transaction ends. $1 key
 SELECT state::text AS state, reason FROM receipt_ledger WHERE receipt_key = $1 FOR UPDATE;
 
 -- name: set_receipt_state
@@ -48,32 +48,32 @@ SELECT state::text AS state, reason FROM receipt_ledger WHERE receipt_key = $1 F
 UPDATE receipt_ledger SET state = $2::receipt_state, reason = $3, updated_at = now() WHERE receipt_key = $1;
 
 -- name: forget_refunded
--- The refund of a receipt that was never entered otherwise was taken back: it may be entered as if nothing had been. $1 key
+-- Removes a refunded receipt that was never sent, because its refund was reversed: it may be entered as a new one. $1 key
 DELETE FROM receipt_ledger WHERE receipt_key = $1 AND state = 'REFUNDED' AND drop_id IS NULL;
 
 -- name: find_receipt_membership
--- What the receipt became, and whether its drop sells a freed number again. $1 key
+-- The receipt's membership, and whether its drop sells a freed number again. $1 key
 SELECT m.id, m.revoked_at IS NOT NULL AS revoked, d.refund_frees_number
 FROM memberships m JOIN drops d ON d.id = m.drop_id WHERE m.receipt_key = $1;
 
 -- name: claim_reconciliation
--- Where a reconciliation goes on; no row where another process reconciled within the interval.
--- $1 environment, $2 where the first one begins, $3 interval in seconds
+-- The place where a reconciliation continues; no row if another process reconciled within the interval.
+-- $1 environment, $2 the beginning of the first one, $3 interval in seconds
 INSERT INTO app_store_reconciliations AS r (environment, notifications_until) VALUES ($1, $2)
 ON CONFLICT (environment) DO UPDATE SET updated_at = now()
 WHERE r.updated_at <= now() - make_interval(secs => 0.9 * $3::float8)
 RETURNING notifications_until, refunds_after;
 
 -- name: note_notifications_read
--- Every notification up to a moment was applied. $1 environment, $2 moment
+-- Stores the time up to which every notification was applied. $1 environment, $2 time
 UPDATE app_store_reconciliations SET notifications_until = greatest(notifications_until, $2) WHERE environment = $1;
 
 -- name: note_refunds_read
--- $1 environment, $2 key of the last purchase whose refund history was read; empty: begin again
+-- $1 environment, $2 key of the last purchase with a refund history that was read; empty: begin again
 UPDATE app_store_reconciliations SET refunds_after = $2 WHERE environment = $1;
 
 -- name: list_purchases
--- Purchases whose money we believe to have, by key. $1 kind, $2 environment, $3 after this key, $4 at most so many
+-- Purchases that are not refunded as far as we know, by key. $1 kind, $2 environment, $3 after this key, $4 the most rows
 SELECT l.receipt_key, l.transaction_id FROM receipt_ledger l JOIN drops d ON d.id = l.drop_id
 WHERE l.receipt_key > $3 AND l.kind = $1 AND d.environment = $2 AND l.state IN ('FULFILLED', 'FAILED')
   AND l.transaction_id IS NOT NULL

@@ -1,8 +1,8 @@
-"""Compares what Apple remembers with what we heard, and applies what we missed.
+"""Compare Apple's histories with our notifications, and apply missed ones.
 
-A notification is lost where the address was not set yet, or nobody answered for three days. Apple's notification
-history tells of the last 180 days, its refund history of all time. Each item is verified like a notification, and has
-its effect once, so a round may be repeated at any time.
+A notification is lost if our address was not set yet, or if we did not answer for three days. Apple's notification
+history has the last 180 days, its refund history all refunds. Each item is verified like a notification and takes
+effect once, so a round may be repeated at any time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vyris.errors import Retryable, Unauthorized
 
 HISTORY: Final = timedelta(days=179)  # Apple keeps 180
 STRETCH: Final = timedelta(days=7)
-# What Apple lists later than it was sent is still seen.
+# Finds notifications that Apple lists later than it sent them.
 OVERLAP: Final = timedelta(hours=1)
 PURCHASES_A_ROUND: Final = 100
 PURCHASES_A_PAGE: Final = 500
@@ -43,14 +43,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Findings:
-    """What a reconciliation found in one environment."""
+    """The findings of a reconciliation in one environment."""
 
     environment: Environment
-    notifications: int = 0  # that Apple's history lists
-    purchases: int = 0  # whose refund history was read
-    refunds: int = 0  # transactions that it lists
-    unreadable: int = 0  # items that are not genuine, or not for this app
-    applied: Counter[str] = field(default_factory=Counter)  # what we had missed, by outcome
+    notifications: int = 0  # in Apple's history
+    purchases: int = 0  # with a refund history that was read
+    refunds: int = 0  # transactions in it
+    unreadable: int = 0  # items that are forged, or for another app
+    applied: Counter[str] = field(default_factory=Counter)  # missed ones, by outcome
     problem: str = ""  # why it ended early
 
     def as_row(self) -> dict[str, object]:
@@ -68,7 +68,7 @@ class Findings:
 
 
 class Reconciler:
-    """Reconciles one database with Apple's histories, of which there may be none."""
+    """Reconciles one database with Apple's histories, if there are any."""
 
     def __init__(
         self, database: Database, notices: AppStoreNotices | None, histories: Sequence[AppleHistory], interval_s: float
@@ -80,9 +80,9 @@ class Reconciler:
         self._interval_s = interval_s
 
     async def once(self) -> None:
-        """What was forgotten by a version before, then what Apple's histories tell, if it is time. Raises Retryable.
+        """Apply refunds that earlier versions ignored; then, if it is time, read Apple's histories. Raises Retryable.
 
-        One process at a time reconciles, and goes on where the last one ended.
+        One process at a time reconciles, and continues where the last one ended.
         """
         await self.apply_ignored()
         for history in self._histories:
@@ -90,11 +90,11 @@ class Reconciler:
             row = await self._database.fetchrow(
                 QUERIES["claim_reconciliation"], history.environment, _now() - HISTORY, self._interval_s
             )
-            if row is None:  # another process was here
+            if row is None:  # another process did it within the interval
                 continue
             try:
                 async with asyncio.timeout(ROUND_LIMIT_S):
-                    await self._go_on(history, found, row["notifications_until"], row["refunds_after"])
+                    await self._continue(history, found, row["notifications_until"], row["refunds_after"])
             except (HistoryUnreadable, TimeoutError) as failure:
                 found.problem = str(failure) or f"it took longer than {ROUND_LIMIT_S:.0f} s; the next round goes on"
                 log.warning("reconciliation_unfinished", **found.as_row())
@@ -102,9 +102,9 @@ class Reconciler:
                 log.info("reconciled", **found.as_row())
 
     async def by_command(self, days: int, purchases_limit: int) -> list[Findings]:
-        """The notification history of so many days, and the refund history of at most so many purchases.
+        """Read the notification history of `days`, and the refund histories of at most `purchases_limit` purchases.
 
-        What went wrong is among the findings. Raises Retryable.
+        The findings contain a problem that ended it early. Raises Retryable.
         """
         await self.apply_ignored()
         findings = []
@@ -122,7 +122,7 @@ class Reconciler:
         return findings
 
     async def apply_ignored(self) -> int:
-        """Apply refunds that a version before forgot; how many. Raises Retryable."""
+        """Apply refunds that earlier versions ignored. Return how many. Raises Retryable."""
         applied = 0
         for _ in range(IGNORED_ROUNDS):
             now = await self._refunds.apply_ignored()
@@ -131,7 +131,7 @@ class Reconciler:
                 break
         return applied
 
-    async def _go_on(self, history: AppleHistory, found: Findings, until: datetime, after: bytes) -> None:
+    async def _continue(self, history: AppleHistory, found: Findings, until: datetime, after: bytes) -> None:
         await self._notifications(history, found, max(until - OVERLAP, _now() - HISTORY), notes=True)
         next_after = await self._purchases(history, found, after, PURCHASES_A_ROUND)
         await self._database.execute(QUERIES["note_refunds_read"], history.environment, next_after or b"")
@@ -139,7 +139,7 @@ class Reconciler:
     async def _notifications(
         self, history: AppleHistory, found: Findings, since: datetime, *, notes: bool = False
     ) -> None:
-        """Stretch by stretch, oldest first; `notes` writes down how far it came."""
+        """Read range by range, oldest first. `notes`: store the end of each range."""
         end = _now()
         while since < end:
             until = min(since + STRETCH, end)
@@ -152,7 +152,7 @@ class Reconciler:
             since = until
 
     async def _purchases(self, history: AppleHistory, found: Findings, after: bytes, limit: int) -> bytes | None:
-        """Read the refund history of the next purchases; the last one's key, None after the last of all."""
+        """Read the refund histories of the next purchases. Return the last one's key; None if there are no more."""
         rows = await self._database.fetch(QUERIES["list_purchases"], KIND, history.environment, after, limit)
         for row in rows:
             found.purchases += 1
@@ -175,7 +175,7 @@ class Reconciler:
             found.applied[outcome] += 1
 
     async def _read(self, signed: str, *, is_notification: bool) -> Notice | None:
-        """As the endpoint would, but patient where its queue is full."""
+        """Read like the endpoint, but retry if its queue is full."""
         if self._notices is None:
             raise AssertionError("there is no history without the App Store's kind of receipts")
         read = self._notices.read if is_notification else self._notices.read_refunded

@@ -51,7 +51,7 @@ def create(stack: Stack, tier: str, year: str, *wanted: str) -> None:
 
 @pytest.mark.usefixtures("drop_by_hold", "drop_by_draw")
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_an_example_does_what_it_says(stack: Stack, name: str, tmp_path: Path) -> None:
+def test_an_example_works_as_described(stack: Stack, name: str, tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, str(EXAMPLES / name)],
         env={**os.environ, "VYRIS_TARGET": stack.gateway_grpc_target, "TMPDIR": str(tmp_path)},

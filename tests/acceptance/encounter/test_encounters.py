@@ -71,7 +71,7 @@ async def test_a_replay_answers_409(gateway: httpx.AsyncClient, signer: Signer) 
     }
 
 
-async def test_of_200_copies_at_once_one_is_recorded_whatever_redis_forgets(
+async def test_one_of_200_copies_at_once_is_recorded_even_if_redis_forgets(
     stack: Stack, gateway: httpx.AsyncClient, signer: Signer
 ) -> None:
     token = signer.token(jti="copied-200-times")

@@ -1,6 +1,6 @@
-"""What Kubernetes and its tools ask: alive, able to serve, draining, without Postgres; with TLS and without.
+"""Health as Kubernetes and its tools ask for it: alive, ready, draining, without Postgres; with TLS and without.
 
-By the real `grpc_health_probe` where it is installed, else by the same protocol with grpcio.
+Uses the real `grpc_health_probe` if it is installed, or else the same protocol with grpcio.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVING, UNREACHABLE, NOT_SERVING = 0, 2, 4  # the probe's exit statuses
 
 @dataclass(frozen=True)
 class Trust:
-    """What a caller needs to speak with a service."""
+    """What a caller needs to call a service."""
 
     ca: Path
     cert: Path
@@ -125,7 +125,7 @@ def running(
             process.wait()
 
 
-def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_a_process_serves_and_then_drains(database_url: str, redis_url: str, tmp_path: Path) -> None:
     with ExitStack() as started:
         processes = [
             started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000"))
@@ -139,7 +139,7 @@ def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path
         for process in processes:
             process.process.send_signal(signal.SIGTERM)
         for process in processes:
-            # While it drains it cannot be chosen any more, but it is alive: nobody is to kill it.
+            # While it drains it is not ready, but it is alive, so that nobody kills it.
             assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
             assert process.probe("") == SERVING
         for process in processes:
@@ -148,7 +148,7 @@ def test_serving_then_draining(database_url: str, redis_url: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: Path) -> None:
+def test_a_process_without_postgres_is_alive_but_cannot_serve(service: str, tmp_path: Path) -> None:
     with running(service, NOWHERE, "redis://127.0.0.1:1", tmp_path) as process:
         assert process.becomes("", SERVING)
         assert process.becomes(process.full_name, NOT_SERVING)
@@ -156,18 +156,18 @@ def test_without_postgres_it_is_alive_and_cannot_serve(service: str, tmp_path: P
 
 
 @pytest.mark.parametrize("setting", ["MINT_PORT", "HEALTH_PORT"])
-def test_a_port_that_is_taken_is_one_sentence_at_once(setting: str, tmp_path: Path) -> None:
+def test_a_taken_port_ends_the_process_at_once_with_one_sentence(setting: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running("mint", NOWHERE, "redis://127.0.0.1:1", tmp_path, **{setting: port}) as process:
             assert process.process.wait(timeout=20) == 69
-    said = (tmp_path / "mint.log").read_text()
-    assert f"mint cannot listen on 127.0.0.1:{port}" in said
-    assert "Traceback" not in said
+    log = (tmp_path / "mint.log").read_text()
+    assert f"mint cannot listen on 127.0.0.1:{port}" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("service", ["mint", "wallet"])
-def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
+def test_the_probe_works_over_mutual_tls(service: str, database_url: str, redis_url: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue(service, service)
     trust = Trust(authority.ca_file, *authority.issue("gateway", "gateway"))
@@ -178,7 +178,7 @@ def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_pa
     }
     with running(service, database_url, redis_url, tmp_path, trust, **settings) as process:
         assert process.becomes(process.full_name, SERVING)
-        # Neither plain text nor a stranger's certificate gets in; the probes' own port needs none.
+        # Plain text and a stranger's certificate are refused; the port for probes needs no certificate.
         process.trust = None
         assert process.probe("") == UNREACHABLE
         stranger = tmp_path / "stranger"
@@ -188,10 +188,10 @@ def test_with_mutual_tls(service: str, database_url: str, redis_url: str, tmp_pa
         assert process.probe(process.full_name, port=process.health_port) == SERVING
         # A renewed certificate is served without a restart.
         process.trust = trust
-        before = _served_serial(process, trust)
+        before = _read_served_serial(process, trust)
         authority.issue(service, service)
         assert process.probe(process.full_name) == SERVING
-        assert _served_serial(process, trust) != before
+        assert _read_served_serial(process, trust) != before
 
 
 CALLS = {
@@ -213,13 +213,13 @@ def _answer(process: Running, trust: Trust, method: str = "") -> str:
             answer = getattr(stub(channel), method or unary)(request, timeout=10)
             list(answer if method else ())
         except grpc.RpcError as error:
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            return f"{told.reason if told else ''} {error.code().name}"
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            return f"{refusal.reason if refusal else ''} {error.code().name}"
     return "OK"
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_alone(
+def test_certificates_outside_the_client_names_may_only_ask_for_health(
     service: str, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
@@ -248,8 +248,8 @@ def test_with_client_names_the_authoritys_other_certificates_may_ask_for_health_
             assert _answer(process, trusts["gateway",], "WatchDrop") == "NOT_FOUND NOT_FOUND"
 
 
-def _served_serial(process: Running, trust: Trust) -> int:
-    """The serial number of the certificate that a new connection is shown."""
+def _read_served_serial(process: Running, trust: Trust) -> int:
+    """The serial number of the certificate that a new connection gets."""
     import ssl
 
     from cryptography import x509
@@ -275,7 +275,7 @@ def _served_serial(process: Running, trust: Trust) -> int:
         {"SERVER_TLS_CLIENT_NAMES": "gateway"},
     ],
 )
-def test_certificates_that_cannot_be_meant_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
+def test_unusable_certificates_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
     with running("wallet", NOWHERE, "redis://127.0.0.1:1", tmp_path, **settings) as process:
         assert process.process.wait(timeout=60) == 78
     assert "Traceback" not in (tmp_path / "wallet.log").read_text()

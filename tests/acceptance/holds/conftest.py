@@ -27,7 +27,7 @@ async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def make_drop(database: asyncpg.Connection) -> MakeDrop:
-    """Creates a drop of a capacity; answers its `tier` and `year`."""
+    """Creates a drop of a capacity; returns its `tier` and `year`."""
 
     async def make(capacity: int, sale: str = "hold", **new: Any) -> dict[str, str]:
         name = {"tier": f"holds-{next(_tiers)}", "year": "2031"}

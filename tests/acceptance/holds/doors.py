@@ -1,4 +1,4 @@
-"""Both ways to the same calls: JSON through the gateway, and native gRPC through it, told alike."""
+"""Sends the same calls over JSON and over native gRPC through the gateway; both give the same kind of answer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Ask = Callable[..., Awaitable[Answer]]
 
 @asynccontextmanager
 async def json_door(base_url: str) -> AsyncIterator[Ask]:
-    # What PUBLIC_BASE_URL says by default, and so what a proof names.
+    # The default of PUBLIC_BASE_URL, which a proof names.
     named_url = f"http://localhost:{httpx.URL(base_url).port}"
     async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=httpx.Limits(max_connections=64)) as client:
 
@@ -97,7 +97,7 @@ async def grpc_door(target: str) -> AsyncIterator[Ask]:
                 trailers = tuple((name, value) for name, value in failure.trailing_metadata() or ())
                 error = from_rpc_error(failure.code(), failure.details() or "", trailers)
                 if error is None and failure.code() is grpc.StatusCode.UNAVAILABLE:
-                    error = Retryable()  # the gateway's own word, which carries no details
+                    error = Retryable()  # the gateway's own error, which has no details
                 if error is None:
                     raise
                 body = {"error": error.reason, "message": error.message, "retryable": error.retryable}

@@ -22,20 +22,20 @@ OpenNight = Callable[[int], Awaitable[Night]]
 def night(ask: Ask, stack: Stack, database: asyncpg.Connection) -> OpenNight:
     """Opens a drop of a capacity."""
 
-    async def opened(capacity: int) -> Night:
+    async def open_drop(capacity: int) -> Night:
         tier = f"crowd-{next(_tiers)}"
         return await open_night(ask, stack.database_url, database, tier, capacity, grace_s=GRACE_S)
 
-    return opened
+    return open_drop
 
 
-async def test_many_for_the_last_numbers_never_hear_sold_out(night: OpenNight) -> None:
+async def test_many_for_the_last_numbers_never_get_sold_out(night: OpenNight) -> None:
     await last_numbers(await night(10), people=300)
 
 
-async def test_a_payment_in_the_moment_of_the_lapse_mints_or_is_too_late(night: OpenNight) -> None:
+async def test_a_payment_at_the_moment_of_the_lapse_mints_or_is_too_late(night: OpenNight) -> None:
     await moment_of_the_lapse(await night(100), random.Random(25))
 
 
-async def test_what_hoarders_took_is_for_sale_again_after_time_and_grace(night: OpenNight) -> None:
+async def test_numbers_that_hoarders_held_return_after_hold_time_and_grace(night: OpenNight) -> None:
     await hoarders(await night(50), people=100, hurry=True)

@@ -1,4 +1,4 @@
-"""Redis forgets, lies or is away, and processes die between commit and answer: holds stay exact."""
+"""Redis loses or falsifies its data or does not run, processes die between commit and answer: holds stay exact."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def lie(client: redis.Redis, night: Night) -> None:
 
 
 @pytest.mark.parametrize("fault", [forget, lie])
-async def test_a_redis_that_forgets_or_lies_gives_no_number_twice_and_keeps_none_back(
+async def test_a_wrong_redis_neither_doubles_nor_loses_a_number(
     stack: Stack, both_doors: Ask, database: asyncpg.Connection, fault: Any
 ) -> None:
     night = await open_night(both_doors, stack.database_url, database, f"redis-{fault.__name__}", NUMBERS, grace_s=60)
@@ -68,9 +68,7 @@ async def test_a_redis_that_forgets_or_lies_gives_no_number_twice_and_keeps_none
     assert len({answer.body["membership"]["sequence_num"] for answer in paid}) == NUMBERS
 
 
-async def test_without_redis_numbers_are_held_and_minted_all_the_same(
-    stack: Stack, both_doors: Ask, database: asyncpg.Connection
-) -> None:
+async def test_holds_and_mints_work_without_redis(stack: Stack, both_doors: Ask, database: asyncpg.Connection) -> None:
     night = await open_night(both_doors, stack.database_url, database, "redis-away", NUMBERS, grace_s=60)
     await asyncio.to_thread(stack.stop_process, "valkey")
     try:
@@ -87,7 +85,7 @@ async def test_without_redis_numbers_are_held_and_minted_all_the_same(
 HOLDERS = "SELECT user_id FROM holds WHERE drop_id = $1 AND state = 'HELD'"
 
 
-async def test_a_process_that_dies_after_the_commit_and_before_the_answer_leaves_the_hold_to_the_retry(
+async def test_a_retry_gets_the_hold_that_a_dead_process_committed(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
     drop = await make_drop(5_000)
@@ -97,7 +95,7 @@ async def test_a_process_that_dies_after_the_commit_and_before_the_answer_leaves
         stack.state.write_private(faults, json.dumps({"hold.committed": {"action": "kill"}}))
         try:
             async with door as ask, asyncio.timeout(30):
-                for number in itertools.count():  # until one asks the process that dies
+                for number in itertools.count():  # until one call reaches the process that dies
                     user = f"{name}-{number}"
                     unheard = await ask("TakeHold", **drop, user_id=user)
                     if unheard.status != 201:
@@ -110,9 +108,9 @@ async def test_a_process_that_dies_after_the_commit_and_before_the_answer_leaves
                     drop["tier"],
                     user,
                 )
-                heard = await insist(ask, "TakeHold", **drop, user_id=user)
+                retried = await insist(ask, "TakeHold", **drop, user_id=user)
         finally:
             faults.unlink(missing_ok=True)
-        assert (heard.status, heard.body["replayed"]) == (201, True)
-        assert heard.body["hold"]["id"] == str(committed)
+        assert (retried.status, retried.body["replayed"]) == (201, True)
+        assert retried.body["hold"]["id"] == str(committed)
         await asyncio.to_thread(stack.wait_ready, ["mint-2"])

@@ -1,4 +1,4 @@
-"""Holds as callers meet them, over JSON and over gRPC, with two mint processes."""
+"""Holds as callers see them, over JSON and over gRPC, with two mint processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.acceptance.holds.doors import Ask, json_door
 from vyris.client.device import Device
 
 
-async def shown(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
-    """What GET says, once it says `state`: it may be a second old."""
+async def wait_for_state(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
+    """Poll the drop until it is in `state`, because an answer may be a second old; return that answer."""
     for _ in range(40):
         answer = await ask("GetDrop", **drop)
         if answer.body["state"] == state:
@@ -26,7 +26,7 @@ async def shown(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]
     raise AssertionError(answer.body)
 
 
-async def test_the_journey_from_hold_to_membership(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_a_hold_becomes_a_membership(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(1)
     held = await ask("TakeHold", **drop, user_id="ada")
     assert held.status == 201
@@ -37,7 +37,7 @@ async def test_the_journey_from_hold_to_membership(ask: Ask, make_drop: MakeDrop
     again = await ask("TakeHold", **drop, user_id="ada")
     assert (again.body["hold"], again.body["replayed"]) == (held.body["hold"], True)
 
-    seen = await shown(ask, drop, "HELD_OUT")
+    seen = await wait_for_state(ask, drop, "HELD_OUT")
     assert (seen["sale"], seen["minted"], seen["remaining"], seen["held"], seen["available"]) == ("hold", 0, 1, 1, 0)
     refused = await ask("TakeHold", **drop, user_id="ben")
     assert (refused.status, refused.error, refused.body["retryable"]) == (409, "HELD_OUT", True)
@@ -49,12 +49,15 @@ async def test_the_journey_from_hold_to_membership(ask: Ask, make_drop: MakeDrop
     once_more = await ask("ExtendHold", hold_id=hold_id, user_id="ada")
     assert (once_more.status, once_more.error) == (409, "LIMIT_REACHED")
 
-    told = await ask("GetHold", hold_id=hold_id)
-    assert told.body == {"hold": {**longer.body["hold"], "state": "HELD", "membership_id": ""}}
+    read = await ask("GetHold", hold_id=hold_id)
+    assert read.body == {"hold": {**longer.body["hold"], "state": "HELD", "membership_id": ""}}
     minted = await ask("Mint", receipt_data=f"receipt {drop['tier']}", user_id="ada", **drop)
     assert minted.status == 201
-    told = await ask("GetHold", hold_id=hold_id)
-    assert (told.body["hold"]["state"], told.body["hold"]["membership_id"]) == ("USED", minted.body["membership"]["id"])
+    read = await ask("GetHold", hold_id=hold_id)
+    assert (read.body["hold"]["state"], read.body["hold"]["membership_id"]) == (
+        "USED",
+        minted.body["membership"]["id"],
+    )
     sold_out = await ask("TakeHold", **drop, user_id="ben")
     assert (sold_out.status, sold_out.error) == (410, "SOLD_OUT")
     share = await ask("TakeHold", **drop, user_id="ada")
@@ -72,7 +75,7 @@ async def test_a_released_number_is_for_sale_at_once(ask: Ask, make_drop: MakeDr
     assert (await ask("TakeHold", **drop, user_id="ben")).status == 201
 
 
-async def test_what_is_wrong_is_told_in_order(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_errors_come_in_the_documented_order(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(1)
     held = await ask("TakeHold", **drop, user_id="ada")
     hold_id = held.body["hold"]["id"]
@@ -90,7 +93,7 @@ async def test_what_is_wrong_is_told_in_order(ask: Ask, make_drop: MakeDrop) -> 
     assert (await ask("GetHold", hold_id=hold_id)).body["hold"]["state"] == "HELD"
 
 
-async def test_a_device_counts_where_its_key_is_proven(ask: Ask, make_drop: MakeDrop) -> None:
+async def test_a_device_counts_only_if_its_key_is_proven(ask: Ask, make_drop: MakeDrop) -> None:
     drop = await make_drop(100, limits=("device",))
     device = Device("phone", ec.generate_private_key(ec.SECP256R1()))
     named = {"device_id": "phone", "public_key": device.public_key_pem}
@@ -140,7 +143,7 @@ async def test_a_late_payer_mints_with_his_own_retry(
 async def test_a_kill_between_commit_and_answer_leaves_one_hold(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
-    """The processes die under load; whoever asks again hears of the hold that Postgres has."""
+    """The processes die under load; a retry gets the hold that Postgres has."""
     drop = await make_drop(200)
     async with json_door(stack.gateway_url) as ask:
 

@@ -1,4 +1,4 @@
-"""Limits count what a caller has proven: a store account, a verified mailbox. What he only types counts for nobody."""
+"""Limits count what a caller has proven: a store account, a verified mailbox. They do not count what he only types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _tiers = itertools.count(1)
 
 @dataclass
 class Suite:
-    """A suite with an identity provider and an App Store of the tests' own."""
+    """A suite with the tests' own identity provider and App Store."""
 
     stack: Stack
     provider: MerchantSigner
@@ -67,7 +67,7 @@ def suite(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 @dataclass
 class Buyers:
-    """Users with tokens of theirs, in a drop of its own."""
+    """Users with tokens, in a drop of their own."""
 
     suite: Suite
     ask: Ask
@@ -103,16 +103,16 @@ async def buyers(request: pytest.FixtureRequest, suite: Suite, ask: Ask) -> Buye
     return Buyers(suite, ask, drop)
 
 
-def verified(address: str) -> dict[str, Any]:
+def verified_address(address: str) -> dict[str, Any]:
     return {"email": address, "email_verified": True}
 
 
-def unverified(address: str) -> dict[str, Any]:
+def unverified_address(address: str) -> dict[str, Any]:
     return {"email": address, "email_verified": False}
 
 
 def form(answer: Answer) -> object:
-    """All that an answer tells, but for ids, times and numbers."""
+    """An answer without ids, times and numbers."""
 
     def shape(value: Any) -> Any:
         return {name: shape(part) for name, part in value.items()} if isinstance(value, dict) else type(value)
@@ -139,36 +139,39 @@ async def test_one_app_transaction_is_one_hold_for_twenty_users(buyers: Buyers) 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
 async def test_a_verified_mailbox_of_the_bearer_token_counts_once(buyers: Buyers) -> None:
-    held = await buyers.take("ada", verified(VICTIM))
+    held = await buyers.take("ada", verified_address(VICTIM))
     assert held.status == 201
-    replay = await buyers.take("ada", verified("another@example.org"))
+    replay = await buyers.take("ada", verified_address("another@example.org"))
     assert (replay.status, replay.body["replayed"]) == (201, True)
     for spelling in (VICTIM, "VicTim+night@googlemail.com"):
-        refused = await buyers.take("ben", verified(spelling))
+        refused = await buyers.take("ben", verified_address(spelling))
         assert (refused.status, refused.error) == (409, "LIMIT_REACHED")
-    assert (await buyers.pay("ada", verified(VICTIM))).status == 201
-    # Counted for the membership too; whom a receipt without a hold names is refused alike.
-    for answer in (await buyers.take("ben", verified(VICTIM)), await buyers.pay("ben", verified(VICTIM))):
+    assert (await buyers.pay("ada", verified_address(VICTIM))).status == 201
+    # It also counts for the membership, so a receipt without a hold is refused in the same way.
+    for answer in (
+        await buyers.take("ben", verified_address(VICTIM)),
+        await buyers.pay("ben", verified_address(VICTIM)),
+    ):
         assert (answer.status, answer.error) == (409, "LIMIT_REACHED")
-    assert (await buyers.take("cem", verified("cem@example.org"))).status == 201
+    assert (await buyers.take("cem", verified_address("cem@example.org"))).status == 201
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
-async def test_a_stranger_who_types_the_victims_address_first_keeps_nobody_out(buyers: Buyers) -> None:
-    assert (await buyers.take("stranger", unverified(VICTIM))).status == 201
-    assert (await buyers.pay("stranger", unverified(VICTIM), email=VICTIM)).status == 201
+async def test_a_stranger_cannot_use_up_the_victims_address(buyers: Buyers) -> None:
+    assert (await buyers.take("stranger", unverified_address(VICTIM))).status == 201
+    assert (await buyers.pay("stranger", unverified_address(VICTIM), email=VICTIM)).status == 201
     assert (await buyers.pay("second", email=VICTIM)).status == 201
-    assert (await buyers.take("victim", verified(VICTIM))).status == 201
-    assert (await buyers.pay("victim", verified(VICTIM), email=VICTIM)).status == 201
+    assert (await buyers.take("victim", verified_address(VICTIM))).status == 201
+    assert (await buyers.pay("victim", verified_address(VICTIM), email=VICTIM)).status == 201
 
 
 @pytest.mark.parametrize("buyers", ["email"], indirect=True)
-async def test_an_address_that_nobody_verified_is_answered_alike_whether_or_not_it_counts(buyers: Buyers) -> None:
-    assert (await buyers.take("victim", verified(VICTIM))).status == 201
+async def test_an_unverified_address_gets_the_same_answer_whether_or_not_it_counts(buyers: Buyers) -> None:
+    assert (await buyers.take("victim", verified_address(VICTIM))).status == 201
     held = [
-        await buyers.take("prying", unverified(VICTIM)),
-        await buyers.take("innocent", unverified("nobody@example.org")),
-        await buyers.take("garbled", unverified("no address")),
+        await buyers.take("prying", unverified_address(VICTIM)),
+        await buyers.take("innocent", unverified_address("nobody@example.org")),
+        await buyers.take("garbled", unverified_address("no address")),
         await buyers.take("silent"),
     ]
     minted = [await buyers.pay("prying", email=VICTIM), await buyers.pay("innocent", email="nobody@example.org")]

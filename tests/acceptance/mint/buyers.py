@@ -1,4 +1,4 @@
-"""Buyers at the gateway: many at once, over JSON or native gRPC, who repeat what is retryable."""
+"""Buyers at the gateway: many at once, over JSON or native gRPC, who retry retryable answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 @dataclass
 class Answer:
-    """What a buyer was told: `error` is empty for a success."""
+    """The answer to a buyer: `error` is empty for a success."""
 
     status: int
     body: dict[str, Any]
@@ -75,7 +75,7 @@ async def json_sender(base_url: str) -> AsyncIterator[Send]:
 
 @asynccontextmanager
 async def grpc_sender(target: str) -> AsyncIterator[Send]:
-    """Sends mint requests over native gRPC; errors are told as the JSON caller would see them."""
+    """Sends mint requests over native gRPC; errors look as a JSON caller would get them."""
     async with grpc.aio.insecure_channel(target) as channel:
         stub = mint_pb2_grpc.MintServiceStub(channel)
 
@@ -106,7 +106,7 @@ async def buy_all(send: Send, requests: Iterable[dict[str, Any]], at_once: int, 
         while waiting:
             number, request = waiting.pop()
             while number not in answers:
-                answer = await _tried(send, request)
+                answer = await _try(send, request)
                 if answer is not None:
                     answers[number] = answer
                 elif time.monotonic() > until_s:
@@ -118,7 +118,7 @@ async def buy_all(send: Send, requests: Iterable[dict[str, Any]], at_once: int, 
     return [answers[number] for number in sorted(answers)]
 
 
-async def _tried(send: Send, request: dict[str, Any]) -> Answer | None:
+async def _try(send: Send, request: dict[str, Any]) -> Answer | None:
     try:
         answer = await send(request)
     except (OSError, asyncio.IncompleteReadError):

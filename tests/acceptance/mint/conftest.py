@@ -27,7 +27,7 @@ async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def make_drop(stack: Stack) -> MakeDrop:
-    """Creates a drop of a capacity; answers its `tier` and `year`, to be put into requests."""
+    """Creates a drop of a capacity; returns its `tier` and `year`, to be put into requests."""
 
     async def make(capacity: int) -> dict[str, str]:
         name = {"tier": "acceptance", "year": str(next(_years))}

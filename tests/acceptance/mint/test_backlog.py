@@ -1,4 +1,4 @@
-"""A service that fell behind answers everybody whom it let in."""
+"""A service that fell behind answers every call that it accepted."""
 
 from __future__ import annotations
 

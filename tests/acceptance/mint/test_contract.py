@@ -1,4 +1,4 @@
-"""POST /mint and GET /drops as the contract words them, over JSON and native gRPC."""
+"""POST /mint and GET /drops as in the contract, over JSON and native gRPC."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ async def test_bad_input_gets_its_error(
     assert answer.body["retryable"] is False
 
 
-async def test_another_users_receipt_tells_nothing_of_the_membership(sender: AbstractAsyncContextManager[Send]) -> None:
+async def test_another_users_receipt_reveals_nothing_about_the_membership(
+    sender: AbstractAsyncContextManager[Send],
+) -> None:
     text = receipt()
     async with sender as send:
         assert (await send({"receipt_data": text, "user_id": "ada"})).status == 201
@@ -103,7 +105,7 @@ async def test_another_users_receipt_tells_nothing_of_the_membership(sender: Abs
 
 
 @pytest.mark.parametrize("owner_share", [64, 32])
-async def test_64_copies_at_once(
+async def test_64_copies_at_once_get_one_membership(
     sender: AbstractAsyncContextManager[Send], database: asyncpg.Connection, owner_share: int
 ) -> None:
     text = receipt()
@@ -147,7 +149,7 @@ async def test_a_device_and_an_address_are_taken_with_the_mint(stack: Stack, dat
     assert email == "ada@example.org"
 
 
-async def test_a_drop_is_told_as_documented(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_a_drop_is_shown_as_documented(stack: Stack, make_drop: MakeDrop) -> None:
     drop = await make_drop(3)
     async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
         response = await client.get(f"/drops/{drop['tier']}/{drop['year']}")
@@ -173,7 +175,7 @@ async def test_a_drop_is_told_as_documented(stack: Stack, make_drop: MakeDrop) -
             assert (refused.status_code, refused.json()["error"]) == (status, error)
 
 
-async def test_a_watched_drop_is_told_at_once_and_when_it_changes(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_a_watched_drop_is_sent_at_once_and_after_each_change(stack: Stack, make_drop: MakeDrop) -> None:
     drop = await make_drop(2)
     async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:
         stub = mint_pb2_grpc.MintServiceStub(channel)
@@ -184,7 +186,7 @@ async def test_a_watched_drop_is_told_at_once_and_when_it_changes(stack: Stack, 
         watching.cancel()
 
 
-async def test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_parser_is_told(stack: Stack) -> None:
+async def test_text_that_is_not_utf8_is_invalid_and_reveals_no_parser_error(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
         refused = await client.get("/drops/%ff/2025")
     assert (refused.status_code, refused.json()["error"]) == (422, "INVALID_REQUEST")
@@ -199,7 +201,7 @@ async def test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_p
 
 
 async def test_a_native_call_is_bounded_like_a_body(stack: Stack) -> None:
-    """Also where most of it is a field that nobody knows."""
+    """Even if most of it is an unknown field."""
     unknown_field = b"\xba\x3e" + varint(65_536) + bytes(65_536)  # number 999, length-delimited
     request = mint_pb2.MintRequest(receipt_data="r", user_id="u").SerializeToString() + unknown_field
     async with grpc.aio.insecure_channel(stack.gateway_grpc_target) as channel:
@@ -228,7 +230,7 @@ async def test_notifications_of_a_kind_that_is_not_accepted_prove_nothing(stack:
     assert (refused.status_code, refused.json()["error"]) == (401, "UNAUTHORIZED")
 
 
-async def test_a_request_for_health_that_is_itself_wrong_does_not_call_the_suite_unhealthy(stack: Stack) -> None:
+async def test_a_malformed_health_request_is_not_answered_as_unhealthy(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=stack.gateway_url) as client:
         refused = await client.request("GET", "/health", content=b"{", headers={"content-type": "application/json"})
     assert refused.status_code != 503

@@ -27,7 +27,7 @@ async def gateway(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def asking(device: Device, **changes: Any) -> dict[str, Any]:
+def mint_request(device: Device, **changes: Any) -> dict[str, Any]:
     return {
         "receipt_data": f"receipt-{uuid.uuid4()}",
         "user_id": "ada",
@@ -48,7 +48,7 @@ async def refusal(gateway: httpx.AsyncClient, body: dict[str, Any], headers: dic
     return str(answer.json()["message"])
 
 
-async def written(database: asyncpg.Connection) -> tuple[int, int]:
+async def count_rows(database: asyncpg.Connection) -> tuple[int, int]:
     row = await database.fetchrow("SELECT (SELECT count(*) FROM receipt_ledger), (SELECT count(*) FROM devices)")
     return tuple(row)
 
@@ -57,7 +57,7 @@ async def test_a_proof_by_the_devices_key_enrols_it(
     stack: Stack, gateway: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     device = Device.generate("phone")
-    body = asking(device)
+    body = mint_request(device)
     answer = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key, address(stack)))
     assert answer.status_code == 201, answer.text
     membership_id = uuid.UUID(answer.json()["membership"]["id"])
@@ -66,11 +66,11 @@ async def test_a_proof_by_the_devices_key_enrols_it(
 
 async def test_without_a_proof_nothing_is_written(gateway: httpx.AsyncClient, database: asyncpg.Connection) -> None:
     device = Device.generate("phone")
-    body = asking(device)
-    before = await written(database)
+    body = mint_request(device)
+    before = await count_rows(database)
     assert "key of the device is required" in await refusal(gateway, body, {})
-    assert await written(database) == before
-    # The receipt is still anybody's: nothing was entered.
+    assert await count_rows(database) == before
+    # Anybody can still mint with the receipt: nothing was entered.
     answer = await gateway.post("/mint", json={"receipt_data": body["receipt_data"], "user_id": "ben"})
     assert (answer.status_code, answer.json()["replayed"]) == (201, False)
 
@@ -79,13 +79,13 @@ async def test_every_proof_that_is_not_this_devices_for_this_request_is_refused(
     stack: Stack, gateway: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     device, thief = Device.generate("phone"), Device.generate("phone")
-    body, target = asking(device), address(stack)
+    body, target = mint_request(device), address(stack)
     now_s = int(time.time())
     proofs = {
         "another key": proof_headers(body, thief.key, target),
-        "another receipt": proof_headers(asking(device), device.key, target),
+        "another receipt": proof_headers(mint_request(device), device.key, target),
         "another user": proof_headers({**body, "user_id": "eve"}, device.key, target),
-        "another device": proof_headers(asking(thief, receipt_data=body["receipt_data"]), device.key, target),
+        "another device": proof_headers(mint_request(thief, receipt_data=body["receipt_data"]), device.key, target),
         "another path": proof_headers(body, device.key, Target("POST", target.htu.replace("/mint", "/issue-pass"))),
         "another method": proof_headers(body, device.key, Target("PUT", target.htu)),
         "another host": proof_headers(body, device.key, Target("POST", "https://evil.example/mint")),
@@ -94,10 +94,10 @@ async def test_every_proof_that_is_not_this_devices_for_this_request_is_refused(
         "nonsense": {"dpop": "a.b.c"},
         "empty": {"dpop": ""},
     }
-    before = await written(database)
+    before = await count_rows(database)
     for headers in proofs.values():
         await refusal(gateway, body, headers)
-    assert await written(database) == before
+    assert await count_rows(database) == before
     answer = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key, target))
     assert answer.status_code == 201
 
@@ -106,11 +106,11 @@ async def test_the_same_bytes_sent_again_are_a_replay_and_so_is_a_new_proof(
     stack: Stack, gateway: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     device = Device.generate("phone")
-    body = asking(device)
+    body = mint_request(device)
     headers = proof_headers(body, device.key, address(stack))
     first, again = [await gateway.post("/mint", json=body, headers=headers) for _ in range(2)]
     fresh = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key, address(stack)))
-    # A year later the same bytes carry an old proof, which enrols nothing any more.
+    # A year later the proof in the same bytes is too old to enrol a device.
     old = proof_headers(body, device.key, address(stack), issued_at_s=int(time.time()) - 31_536_000)
     late = await gateway.post("/mint", json=body, headers=old)
     assert [answer.status_code for answer in (first, again, fresh, late)] == [201] * 4
@@ -122,13 +122,13 @@ async def test_the_same_bytes_sent_again_are_a_replay_and_so_is_a_new_proof(
     assert count == 1
 
 
-async def test_a_replay_names_another_device_in_vain_and_needs_its_proof(
+async def test_a_replay_cannot_change_the_device_and_needs_its_proof(
     gateway: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     device, other = Device.generate("phone"), Device.generate("other")
-    body = asking(device)
+    body = mint_request(device)
     first = await gateway.post("/mint", json=body, headers=proof_headers(body, device.key))
-    body = asking(other, receipt_data=body["receipt_data"])
+    body = mint_request(other, receipt_data=body["receipt_data"])
     await refusal(gateway, body, {})
     replay = await gateway.post("/mint", json=body, headers=proof_headers(body, other.key))
     assert (replay.status_code, replay.json()["replayed"]) == (201, True)
@@ -141,15 +141,15 @@ async def test_a_replay_names_another_device_in_vain_and_needs_its_proof(
 async def test_shape_and_drop_come_before_the_proof_and_the_receipts_owner_after_it(gateway: httpx.AsyncClient) -> None:
     device = Device.generate("phone")
     for changes, status in (({"receipt_data": ""}, 422), ({"tier": "nowhere", "year": "2025"}, 404)):
-        assert (await gateway.post("/mint", json=asking(device, **changes))).status_code == status
-    body = asking(device)
+        assert (await gateway.post("/mint", json=mint_request(device, **changes))).status_code == status
+    body = mint_request(device)
     await gateway.post("/mint", json=body, headers=proof_headers(body, device.key))
     stolen = {**body, "user_id": "eve"}
     await refusal(gateway, stolen, {})
     assert (await gateway.post("/mint", json=stolen, headers=proof_headers(stolen, device.key))).status_code == 409
 
 
-async def test_native_grpc_asks_for_the_same(stack: Stack) -> None:
+async def test_native_grpc_needs_the_same_proof(stack: Stack) -> None:
     device = Device.generate("phone")
     request = mint_pb2.MintRequest(
         receipt_data=f"receipt-{uuid.uuid4()}",

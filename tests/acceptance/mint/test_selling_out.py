@@ -1,4 +1,4 @@
-"""A drop sells exactly its capacity, whatever happens meanwhile."""
+"""A drop sells exactly its capacity under load and under faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def requests(drop: dict[str, str], count: int) -> list[dict[str, str]]:
 async def check_books(
     database: asyncpg.Connection, drop: dict[str, str], answers: list[Answer], capacity: int = CAPACITY
 ) -> None:
-    """Answers, ledger, memberships and slots tell the same story."""
+    """Check that answers, ledger, memberships and slots agree."""
     sold = [answer for answer in answers if answer.status == 201]
     refused = [answer for answer in answers if answer.status == 410]
     assert len(sold) == capacity
@@ -66,7 +66,7 @@ async def sell_out(
     return answers
 
 
-async def test_3000_receipts_for_500_memberships(
+async def test_3000_receipts_mint_exactly_500_memberships(
     sender: AbstractAsyncContextManager[Send], make_drop: MakeDrop, database: asyncpg.Connection
 ) -> None:
     drop = await make_drop(CAPACITY)
@@ -80,18 +80,18 @@ async def test_3000_receipts_for_500_memberships(
             assert (replay.status, replay.membership, replay.body["replayed"]) == (201, first.membership, True)
 
 
-async def test_no_refusal_while_a_slot_was_unclaimed(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_no_buyer_is_refused_while_a_slot_is_unclaimed(stack: Stack, make_drop: MakeDrop) -> None:
     drop = await make_drop(CAPACITY)
     async with json_sender(stack.gateway_url) as send:
         answers = await sell_out(send, drop)
     first_refusal = min(answer.at_s for answer in answers if answer.status == 410)
     last_sale = max(answer.at_s for answer in answers if answer.status == 201)
-    # Answers of the last batch may overtake each other on their way, never by more than their way.
+    # Answers of the last batch may overtake each other on the network.
     assert last_sale - first_refusal < 1.0
 
 
 @pytest.mark.parametrize("fault", ["flushall", "restarted empty"])
-async def test_redis_losing_its_memory_changes_nothing(
+async def test_losing_the_data_of_redis_changes_nothing(
     stack: Stack, make_drop: MakeDrop, database: asyncpg.Connection, fault: str
 ) -> None:
     drop = await make_drop(CAPACITY)
@@ -110,7 +110,9 @@ async def test_redis_losing_its_memory_changes_nothing(
     await check_books(database, drop, answers)
 
 
-async def test_postgres_stopped_for_5_s_is_retryable_and_then_over(stack: Stack, make_drop: MakeDrop) -> None:
+async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(
+    stack: Stack, make_drop: MakeDrop
+) -> None:
     drop = await make_drop(CAPACITY)
     refusals: list[Answer] = []
 
@@ -122,13 +124,13 @@ async def test_postgres_stopped_for_5_s_is_retryable_and_then_over(stack: Stack,
 
     async with json_sender(stack.gateway_url) as send:
 
-        async def recorded(request: dict[str, str]) -> Answer:
+        async def send_and_record(request: dict[str, str]) -> Answer:
             answer = await send(request)
             if answer.error == "RETRYABLE":
                 refusals.append(answer)
             return answer
 
-        answers = await sell_out(recorded, drop, stop_postgres)
+        answers = await sell_out(send_and_record, drop, stop_postgres)
     database = await asyncpg.connect(stack.database_url)
     await check_books(database, drop, answers)
     await database.close()

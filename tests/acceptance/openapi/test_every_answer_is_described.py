@@ -23,7 +23,7 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# More of them find more: EXAMPLES=500 for a long look.
+# More examples find more: EXAMPLES=500 for a long run.
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 LIMIT_S = 140 + 10 * EXAMPLES
 
@@ -43,15 +43,15 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
         "--continue-on-failure",
         "--no-color",
     ]
-    # In a folder of its own: it leaves a cache, and reads what settings lie there.
+    # In a folder of its own, because it leaves a cache and reads settings there.
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    said = finished.stdout + finished.stderr
-    assert finished.returncode == 0, said
-    tested = re.search(r"Tested: (\d+)", said)
-    generated = re.search(r"(\d+) generated", said)
-    assert tested, said
-    assert generated, said
-    # All but the one at which it fetched the document.
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == 0, output
+    tested = re.search(r"Tested: (\d+)", output)
+    generated = re.search(r"(\d+) generated", output)
+    assert tested, output
+    assert generated, output
+    # All but the one from which it fetched the document.
     assert int(tested[1]) == len(_operations(stack)) - 1
     assert int(generated[1]) > 10 * int(tested[1])
 
@@ -68,7 +68,7 @@ def test_the_document_is_served_as_it_is_checked_in(stack: Stack) -> None:
     assert answer.content == (static / "openapi.json").read_bytes()
 
 
-def test_the_first_examples_succeed_as_they_stand(stack: Stack) -> None:
+def test_the_first_examples_succeed_unchanged(stack: Stack) -> None:
     document = httpx.get(f"{stack.gateway_url}/openapi.json", timeout=15).json()
     mint = document["paths"]["/mint"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     with httpx.Client(base_url=stack.gateway_url, timeout=15) as client:

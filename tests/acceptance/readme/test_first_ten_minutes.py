@@ -1,4 +1,4 @@
-"""The README's commands, pasted one after the other as they stand, against a running suite."""
+"""The README's commands, pasted one after the other without a change, against a running suite."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def blocks_of_first_ten_minutes() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Everything that the commands print, run in one shell with the stack's ports in place of the default ones."""
+def output(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run the commands in one shell, with the stack's ports in place of the default ones; return their output."""
     blocks = blocks_of_first_ten_minutes()
     assert len(blocks) >= 6
     script = "set -eu\n" + "\n".join(blocks)
@@ -46,35 +46,35 @@ def said(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     return finished.stdout
 
 
-def answers(said: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+def answers(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
-def test_the_first_mint_and_its_replay(said: str) -> None:
-    first, replay = answers(said)[:2]
+def test_the_first_mint_and_its_replay(output: str) -> None:
+    first, replay = answers(output)[:2]
     assert first["status"] == "FULFILLED"
     assert replay == {**first, "replayed": True}
 
 
-def test_the_first_error(said: str) -> None:
-    assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(said))
+def test_the_first_error(output: str) -> None:
+    assert any(answer.get("error") == "RECEIPT_USED" for answer in answers(output))
 
 
-def test_the_first_hold_becomes_a_membership(said: str) -> None:
-    told = answers(said)
-    held = next(answer for answer in told if answer.get("status") == "HELD")
-    minted = next(a for a in told if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
-    used = next(answer for answer in told if set(answer) == {"hold"})["hold"]
+def test_the_first_hold_becomes_a_membership(output: str) -> None:
+    shown = answers(output)
+    held = next(answer for answer in shown if answer.get("status") == "HELD")
+    minted = next(a for a in shown if a.get("status") == "FULFILLED" and a["membership"]["tier"] == "night")
+    used = next(answer for answer in shown if set(answer) == {"hold"})["hold"]
     assert (used["id"], used["state"]) == (held["hold"]["id"], "USED")
     assert used["membership_id"] == minted["membership"]["id"]
 
 
-def test_the_first_encounter_and_its_replay(said: str) -> None:
-    assert any(answer.get("status") == "VERIFIED" for answer in answers(said))
-    assert any(answer.get("error") == "CONFLICT" for answer in answers(said))
+def test_the_first_encounter_and_its_replay(output: str) -> None:
+    assert any(answer.get("status") == "VERIFIED" for answer in answers(output))
+    assert any(answer.get("error") == "CONFLICT" for answer in answers(output))
 
 
-def test_the_membership_moves_to_the_new_phone(said: str) -> None:
-    told = answers(said)
-    assert any(answer.get("status") == "PENDING" for answer in told)
-    assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in told)
+def test_the_membership_moves_to_the_new_phone(output: str) -> None:
+    shown = answers(output)
+    assert any(answer.get("status") == "PENDING" for answer in shown)
+    assert any(answer.get("status") == "CONFIRMED" and answer["new_device_id"] == "phone-b" for answer in shown)

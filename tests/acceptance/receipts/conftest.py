@@ -1,4 +1,4 @@
-"""The suite with receipts that must prove a payment: an App Store and a shop of the tests' own."""
+"""The suite with receipts that must prove a payment, and the tests' own App Store and shop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shop() -> MerchantSigner:
 
 @pytest.fixture(scope="module")
 def paid_stack(pytestconfig: pytest.Config, store: AppStoreSigner, shop: MerchantSigner) -> Iterator[Stack]:
-    """Accepts App Store and merchant receipts alone."""
+    """Accepts only App Store and merchant receipts."""
     with tempfile.TemporaryDirectory(prefix="vyris-receipts-") as folder:
         environment = {
             "RECEIPT_KINDS": "app-store,merchant",

@@ -1,4 +1,4 @@
-"""What a proven purchase gets through the gateway, and what a refund takes away again."""
+"""What a proven purchase gets through the gateway, and what a refund undoes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ async def notify_merchant(gateway: httpx.AsyncClient, signed_payload: str) -> ht
     return await gateway.post("/notifications/merchant", json={"signed_payload": signed_payload})
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def read_refusal(answer: httpx.Response) -> tuple[int, str]:
     body = answer.json()
     assert body.keys() == {"error", "message", "retryable"}
     return answer.status_code, body["error"]
 
 
-async def test_two_differently_signed_copies_50_of_each_at_once_are_one_membership(
+async def test_50_of_each_of_two_signed_copies_at_once_are_one_membership(
     gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection
 ) -> None:
     user, purchase = str(uuid.uuid4()), "700001"
@@ -63,14 +63,14 @@ async def test_two_differently_signed_copies_50_of_each_at_once_are_one_membersh
     assert copies[0][-40:] not in stored
 
 
-async def test_a_purchase_of_another_account_is_used_once_it_has_minted(
+async def test_a_purchase_of_another_account_is_used_after_its_mint(
     gateway: httpx.AsyncClient, store: AppStoreSigner, shop: MerchantSigner
 ) -> None:
     owner, stranger = str(uuid.uuid4()), str(uuid.uuid4())
     for receipt in (store.transaction(owner), shop.receipt(owner)):
-        assert refused(await mint(gateway, receipt, stranger)) == (422, "INVALID_RECEIPT")
+        assert read_refusal(await mint(gateway, receipt, stranger)) == (422, "INVALID_RECEIPT")
         assert (await mint(gateway, receipt, owner)).status_code == 201
-        assert refused(await mint(gateway, receipt, stranger)) == (409, "RECEIPT_USED")
+        assert read_refusal(await mint(gateway, receipt, stranger)) == (409, "RECEIPT_USED")
 
 
 async def test_a_receipt_that_proves_nothing_is_422_with_a_reason(
@@ -90,7 +90,7 @@ async def test_a_receipt_that_proves_nothing_is_422_with_a_reason(
     }
     for receipt, reason in receipts.items():
         answer = await mint(gateway, receipt, user)
-        assert refused(answer) == (422, "INVALID_RECEIPT")
+        assert read_refusal(answer) == (422, "INVALID_RECEIPT")
         assert reason in answer.json()["message"]
         assert answer.json()["retryable"] is False
 
@@ -101,14 +101,14 @@ async def test_the_product_decides_the_drop(
     user = str(uuid.uuid4())
     receipt = store.transaction(user)
     # In the contract's order: shape, then existence, then the receipt.
-    assert refused(await mint(gateway, receipt, user, tier="genesis")) == (422, "INVALID_REQUEST")
-    assert refused(await mint(gateway, receipt, user, tier="nowhere", year="2025")) == (404, "NOT_FOUND")
-    assert refused(await mint(gateway, "rubbish", user, tier="nowhere", year="2025")) == (404, "NOT_FOUND")
+    assert read_refusal(await mint(gateway, receipt, user, tier="genesis")) == (422, "INVALID_REQUEST")
+    assert read_refusal(await mint(gateway, receipt, user, tier="nowhere", year="2025")) == (404, "NOT_FOUND")
+    assert read_refusal(await mint(gateway, "rubbish", user, tier="nowhere", year="2025")) == (404, "NOT_FOUND")
     elsewhere = shop.receipt(user, drop="gold:2026")
     answer = await mint(gateway, elsewhere, user, tier="genesis", year="2025")
-    assert refused(answer) == (422, "INVALID_RECEIPT")
+    assert read_refusal(answer) == (422, "INVALID_RECEIPT")
     assert "not for this product" in answer.json()["message"]
-    assert refused(await mint(gateway, elsewhere, user)) == (404, "NOT_FOUND")
+    assert read_refusal(await mint(gateway, elsewhere, user)) == (404, "NOT_FOUND")
     named = await mint(gateway, receipt, user, tier="genesis", year="2025")
     assert named.status_code == 201
 
@@ -129,14 +129,14 @@ async def test_a_sandbox_purchase_mints_from_its_own_supply(
         uuid.UUID(minted.json()["membership"]["id"]),
     )
     assert environment == "sandbox"
-    # Marked wherever it is seen, and only there: production's answers keep their form.
+    # Each answer marks it; answers about production keep their form.
     membership = minted.json()["membership"]
     assert membership.pop("environment") == "sandbox"
     assert membership.keys() == {"id", "tier", "year", "sequence_num", "pass_serial"}
     asked = {"membership_id": membership["id"], "user_id": user}
     for opened in (
         open_pass((await gateway.post("/issue-pass", json=asked)).content),
-        await fetched_pass(gateway, paid_stack, membership["pass_serial"]),
+        await fetch_pass(gateway, paid_stack, membership["pass_serial"]),
     ):
         header = opened.document["storeCard"]["headerFields"]
         assert ("SANDBOX", "NOT A REAL PURCHASE") in [(field["value"], field["label"]) for field in header]
@@ -157,7 +157,7 @@ async def test_a_sandbox_purchase_mints_from_its_own_supply(
         answer = await gateway.get("/drops/genesis/2025", params={"environment": wrong})
         assert answer.status_code == status
     untested = store.transaction(user, environment="Sandbox", productId="app.vyris.untested")
-    assert refused(await mint(gateway, untested, user)) == (422, "INVALID_RECEIPT")
+    assert read_refusal(await mint(gateway, untested, user)) == (422, "INVALID_RECEIPT")
 
 
 @pytest.fixture
@@ -167,20 +167,20 @@ def encounter_signer(paid_stack: Stack) -> Any:
     return lambda one, two: Signer(one, two, key)
 
 
-async def fetched_pass(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> OpenedPass:
+async def fetch_pass(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> OpenedPass:
     token = PassTokens(development_key(stack.state.keys)).token(uuid.UUID(serial))
     fetched = await gateway.get(f"/v1/passes/{PASS_TYPE}/{serial}", headers={"Authorization": f"ApplePass {token}"})
     assert fetched.status_code == 200, fetched.text
     return open_pass(fetched.content)
 
 
-async def voided(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> bool:
-    return bool((await fetched_pass(gateway, stack, serial)).document.get("voided", False))
+async def is_voided(gateway: httpx.AsyncClient, stack: Stack, serial: str) -> bool:
+    return bool((await fetch_pass(gateway, stack, serial)).document.get("voided", False))
 
 
 async def becomes(gateway: httpx.AsyncClient, stack: Stack, serial: str, wanted: bool) -> None:
     deadline = time.monotonic() + 15
-    while await voided(gateway, stack, serial) is not wanted:
+    while await is_voided(gateway, stack, serial) is not wanted:
         assert time.monotonic() < deadline, f"the pass did not become voided={wanted}"
         await asyncio.sleep(0.2)
 
@@ -196,7 +196,7 @@ async def test_a_refund_voids_the_pass_and_ends_encounters_and_its_reversal_brin
     assert (await gateway.post("/issue-pass", json=asked)).status_code == 200
     signer = encounter_signer(friend["id"], membership["id"])
     assert (await gateway.post("/encounters/verify", json={"token": signer.token()})).status_code == 201
-    assert await voided(gateway, paid_stack, membership["pass_serial"]) is False
+    assert await is_voided(gateway, paid_stack, membership["pass_serial"]) is False
 
     moment = now_ms()
     notifications = [
@@ -209,10 +209,10 @@ async def test_a_refund_voids_the_pass_and_ends_encounters_and_its_reversal_brin
     answers = [await notify_app_store(gateway, arrival) for arrival in arrivals]
     assert {answer.status_code for answer in answers} == {200}
     await becomes(gateway, paid_stack, membership["pass_serial"], True)
-    assert refused(await gateway.post("/issue-pass", json=asked)) == (401, "UNAUTHORIZED")
+    assert read_refusal(await gateway.post("/issue-pass", json=asked)) == (401, "UNAUTHORIZED")
     encounter = await gateway.post("/encounters/verify", json={"token": signer.token()})
-    assert refused(encounter) == (401, "UNAUTHORIZED")
-    assert refused(await mint(gateway, receipt, ada)) == (422, "INVALID_RECEIPT")
+    assert read_refusal(encounter) == (401, "UNAUTHORIZED")
+    assert read_refusal(await mint(gateway, receipt, ada)) == (422, "INVALID_RECEIPT")
 
     reversal = store.notification(
         "REFUND_REVERSED", store.transaction(ada, transactionId="800001"), signedDate=moment + 4_000
@@ -230,11 +230,11 @@ async def test_a_merchants_refund_revokes_and_a_refund_before_the_mint_is_rememb
 ) -> None:
     assert (await mint(gateway, shop.receipt("cleo", jti="order-1"), "cleo")).status_code == 201
     assert (await notify_merchant(gateway, shop.notification("REFUND", "order-1"))).json() == {"status": "REVOKED"}
-    assert refused(await mint(gateway, shop.receipt("cleo", jti="order-1"), "cleo")) == (422, "INVALID_RECEIPT")
-    assert refused(await mint(gateway, shop.receipt("dora", jti="order-1"), "dora")) == (409, "RECEIPT_USED")
+    assert read_refusal(await mint(gateway, shop.receipt("cleo", jti="order-1"), "cleo")) == (422, "INVALID_RECEIPT")
+    assert read_refusal(await mint(gateway, shop.receipt("dora", jti="order-1"), "dora")) == (409, "RECEIPT_USED")
     early = await notify_merchant(gateway, shop.notification("REFUND", "order-2"))
     assert (early.status_code, early.json()) == (200, {"status": "REMEMBERED"})
-    assert refused(await mint(gateway, shop.receipt("cleo", jti="order-2"), "cleo")) == (422, "INVALID_RECEIPT")
+    assert read_refusal(await mint(gateway, shop.receipt("cleo", jti="order-2"), "cleo")) == (422, "INVALID_RECEIPT")
 
 
 async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
@@ -265,9 +265,9 @@ async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
     for signed_payload in bad_app_store:
         answer = await notify_app_store(gateway, signed_payload)
         assert answer.status_code == 401, answer.text
-        assert refused(answer) == (401, "UNAUTHORIZED")
+        assert read_refusal(answer) == (401, "UNAUTHORIZED")
     for signed_payload in (MerchantSigner().notification("REFUND", "900001"), shop.receipt(user), "rubbish"):
-        assert refused(await notify_merchant(gateway, signed_payload)) == (401, "UNAUTHORIZED")
+        assert read_refusal(await notify_merchant(gateway, signed_payload)) == (401, "UNAUTHORIZED")
     for path in ("/notifications/app-store", "/notifications/merchant"):
         for body in (
             {},
@@ -279,12 +279,12 @@ async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
         ):
             text = json.dumps(body, ensure_ascii=False)
             answer = await gateway.post(path, content=text.encode(), headers={"content-type": "application/json"})
-            assert refused(answer) == (422, "INVALID_REQUEST"), answer.text
+            assert read_refusal(answer) == (422, "INVALID_REQUEST"), answer.text
     state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '900001'")
     assert state == "FULFILLED"
 
 
-async def test_notifications_about_other_things_are_taken_and_change_nothing(
+async def test_notifications_about_other_things_are_accepted_and_change_nothing(
     gateway: httpx.AsyncClient, store: AppStoreSigner, database: asyncpg.Connection
 ) -> None:
     user = str(uuid.uuid4())
@@ -317,9 +317,9 @@ async def test_a_refund_of_a_product_that_is_not_listed_yet_is_remembered(
         assert (await notify_app_store(gateway, store.notification(event, coins))).status_code == 200
     state = await database.fetchval("SELECT state::text FROM receipt_ledger WHERE transaction_id = '920001'")
     assert state == "REFUNDED"
-    # Listed from now on, under the same purchase: what minted before this was mended.
+    # Now the product is listed, under the same purchase: an earlier version let it mint.
     listed = store.transaction(user, transactionId="920001")
-    assert refused(await mint(gateway, listed, user)) == (422, "INVALID_RECEIPT")
+    assert read_refusal(await mint(gateway, listed, user)) == (422, "INVALID_RECEIPT")
 
 
 async def test_native_grpc_takes_notifications_too(paid_stack: Stack, shop: MerchantSigner) -> None:

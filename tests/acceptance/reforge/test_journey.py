@@ -157,7 +157,7 @@ ODD_POSTS: dict[str, Callable[[], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", ODD_POSTS)
-def test_an_odd_post_to_a_page_is_a_kind_page_and_no_5xx(journey: Journey, name: str) -> None:
+def test_an_odd_post_to_a_page_gets_a_friendly_page_and_no_5xx(journey: Journey, name: str) -> None:
     answer = journey.http.post("/reforge/confirm", **ODD_POSTS[name]())  # type: ignore[arg-type]
     assert 400 <= answer.status_code < 500
     assert "<h1>" in answer.text

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type: curl and the `vyris` command, nothing else."""
+"""A newcomer moves a membership with curl and the `vyris` command alone, as the README shows."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def vyris(journey: Journey, *arguments: str, stdin: str = "") -> subprocess.Comp
     )
 
 
-def printed(journey: Journey, *arguments: str, stdin: str = "") -> str:
+def run_command(journey: Journey, *arguments: str, stdin: str = "") -> str:
     done = vyris(journey, *arguments, stdin=stdin)
     assert done.returncode == 0, done.stderr
     return done.stdout.rstrip("\n")
 
 
-def minted_by(journey: Journey, device: str, mint: dict[str, object]) -> str:
+def mint_by(journey: Journey, device: str, mint: dict[str, object]) -> str:
     """The membership that a mint makes, proven by the `vyris` command."""
     body = json.dumps(mint)
-    headers = {"DPoP": printed(journey, "dev", "proof", device, "POST", "/mint", body)}
+    headers = {"DPoP": run_command(journey, "dev", "proof", device, "POST", "/mint", body)}
     answer = journey.http.post("/mint", content=body, headers={**headers, "content-type": "application/json"})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["membership"]["id"])
@@ -54,39 +54,39 @@ def minted_by(journey: Journey, device: str, mint: dict[str, object]) -> str:
 
 def test_a_device_is_made_proves_itself_and_hands_over(journey: Journey) -> None:
     old, new = f"old-{uuid.uuid4().hex[:6]}", f"new-{uuid.uuid4().hex[:6]}"
-    device = {"device_id": old, "public_key": printed(journey, "dev", "device-key", old)}
+    device = {"device_id": old, "public_key": run_command(journey, "dev", "device-key", old)}
     mint = {"receipt_data": str(uuid.uuid4()), "user_id": journey.user_id, "email": journey.email, "device": device}
-    member = minted_by(journey, old, mint)
+    member = mint_by(journey, old, mint)
     body = json.dumps(
         {
             "membership_id": member,
             "user_id": journey.user_id,
             "old_device_id": old,
             "new_device_id": new,
-            "new_public_key": json.loads(printed(journey, "dev", "device-key", new, "--form", "json")),
+            "new_public_key": json.loads(run_command(journey, "dev", "device-key", new, "--form", "json")),
         }
     )
-    proof = printed(journey, "dev", "proof", old, "POST", "/devices/reforge/init", "-", stdin=body)
+    proof = run_command(journey, "dev", "proof", old, "POST", "/devices/reforge/init", "-", stdin=body)
     headers = {"DPoP": proof, "content-type": "application/json"}
     begun = journey.http.post("/devices/reforge/init", content=body, headers=headers)
     assert begun.status_code == 202, begun.text
     replayed = journey.http.post("/devices/reforge/init", content=body, headers=headers)
     assert replayed.status_code == 401
     journey.link("confirm")
-    mail = printed(journey, "dev", "mail", "--to", journey.email)
+    mail = run_command(journey, "dev", "mail", "--to", journey.email)
     assert "Subject: Move your membership to a new device?" in mail
-    token = printed(journey, "dev", "mail", "--to", journey.email, "--token")
+    token = run_command(journey, "dev", "mail", "--to", journey.email, "--token")
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token)
     assert journey.http.post("/devices/reforge/confirm", json={"token": token}).status_code == 200
 
 
 def test_a_device_asks_for_another_address(journey: Journey) -> None:
     name = f"phone-{uuid.uuid4().hex[:6]}"
-    device = {"device_id": name, "public_key": printed(journey, "dev", "device-key", name, "--form", "jwk")}
+    device = {"device_id": name, "public_key": run_command(journey, "dev", "device-key", name, "--form", "jwk")}
     mint = {"receipt_data": str(uuid.uuid4()), "user_id": journey.user_id, "email": journey.email, "device": device}
-    member = minted_by(journey, name, mint)
+    member = mint_by(journey, name, mint)
     path, body = f"/memberships/{member}/email", json.dumps({"user_id": journey.user_id, "email": "new@mail.example"})
-    proof = printed(journey, "dev", "proof", name, "POST", path, body)
+    proof = run_command(journey, "dev", "proof", name, "POST", path, body)
     changed = journey.http.post(path, content=body, headers={"DPoP": proof, "content-type": "application/json"})
     assert changed.status_code == 202, changed.text
     assert changed.json()["status"] == "PENDING"
@@ -118,7 +118,7 @@ def test_the_operator_changes_an_address_and_the_old_one_can_stop_it(journey: Jo
         (("membership", "set-email", str(uuid.UUID(int=0)), "nonsense", "--reason", "x"), "e-mail address"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(journey: Journey, arguments: tuple[str, ...], sentence: str) -> None:
+def test_a_mistake_is_reported_in_a_sentence(journey: Journey, arguments: tuple[str, ...], sentence: str) -> None:
     done = vyris(journey, *arguments)
     assert done.returncode == 1
     assert sentence in done.stderr

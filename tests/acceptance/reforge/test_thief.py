@@ -38,19 +38,19 @@ class Theft(Journey):
         self.mint(self.phone)
 
     def refuse(self, device: Device) -> httpx.Response:
-        return self._signed(device, "RefuseReforge", "/devices/reforge/refuse", membership_id=self.membership_id)
+        return self._send_signed(device, "RefuseReforge", "/devices/reforge/refuse", membership_id=self.membership_id)
 
     def undo(self, device: Device) -> httpx.Response:
-        return self._signed(device, "UndoReforge", "/devices/reforge/undo", membership_id=self.membership_id)
+        return self._send_signed(device, "UndoReforge", "/devices/reforge/undo", membership_id=self.membership_id)
 
     def change_email(self, device: Device, email: str) -> httpx.Response:
-        return self._signed(device, "ChangeEmail", self._path("email"), user_id=self.user_id, email=email)
+        return self._send_signed(device, "ChangeEmail", self._path("email"), user_id=self.user_id, email=email)
 
     def refuse_email(self, device: Device) -> httpx.Response:
-        return self._signed(device, "RefuseEmailChange", self._path("email/refuse"))
+        return self._send_signed(device, "RefuseEmailChange", self._path("email/refuse"))
 
-    def listed(self, device: Device) -> dict[str, Any]:
-        """What the app sees."""
+    def list_moves(self, device: Device) -> dict[str, Any]:
+        """The moves that the app shows."""
         request = reforge_pb2.ListMovesRequest(membership_id=self.membership_id)
         proof = self.proof(device, METHODS["ListMoves"], request, {})
         answer = self.http.get(self._path("moves"), headers={"DPoP": proof})
@@ -70,15 +70,15 @@ class Theft(Journey):
     def hours_pass(self, hours: float) -> None:
         asyncio.run(self._hours_pass(hours))
 
-    def words_to(self, address: str, words: str) -> None:
-        """Wait for a mail to an address that says so."""
+    def wait_for_words(self, address: str, words: str) -> None:
+        """Wait for a mail to an address that contains `words`."""
         until = time.monotonic() + MAIL_LIMIT_S
         while not any(words in " ".join(text_of(mail).split()) for mail in self.mails(address)):
             assert time.monotonic() < until, f"no mail says: {words}"
             time.sleep(0.1)
 
     def belongs_to(self, device: Device, *strangers: Device) -> bool:
-        """Only this device gets the membership's pass."""
+        """Whether only this device gets the membership's pass."""
         return self.issue_pass(device).status_code == 200 and all(
             self.issue_pass(stranger).status_code == 401 for stranger in strangers
         )
@@ -89,7 +89,7 @@ class Theft(Journey):
     def _path(self, tail: str) -> str:
         return f"/memberships/{self.membership_id}/{tail}"
 
-    def _signed(self, device: Device, method: str, path: str, **body: str) -> httpx.Response:
+    def _send_signed(self, device: Device, method: str, path: str, **body: str) -> httpx.Response:
         named = {**body, "membership_id": self.membership_id}
         message = getattr(reforge_pb2, f"{method}Request")()
         return self.http.post(path, json=body, headers={"DPoP": self.proof(device, METHODS[method], message, named)})
@@ -148,7 +148,7 @@ def test_phone_alone_that_objects_is_overruled_by_mailbox_and_operator(theft: Th
     stolen, ours = theft.phone, new_device("new-phone")
     assert theft.init(ours, stolen).status_code == 202
     assert theft.refuse(stolen).status_code == 200
-    theft.words_to(theft.email, "If that device is not in your hands, tell our support")
+    theft.wait_for_words(theft.email, "If that device is not in your hands, tell our support")
     assert theft.init(ours, stolen).status_code == 401
     second = f"second-{theft.email}"
     theft.set_email(second)
@@ -156,7 +156,7 @@ def test_phone_alone_that_objects_is_overruled_by_mailbox_and_operator(theft: Th
     assert theft.refuse_email(stolen).status_code == 404
     theft.hours_pass(72)
     assert theft.address_is(second)
-    theft.words_to(second, "this mailbox decides alone")
+    theft.wait_for_words(second, "this mailbox decides alone")
     assert theft.init(ours, stolen).status_code == 202
     confirm = theft.token("confirm", to=second)
     assert theft.refuse(stolen).status_code == 401
@@ -176,16 +176,16 @@ def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -
     assert theft.press("confirm", theft.token("confirm")) == 200
     assert theft.change_email(evil, mailbox).status_code == 202
     theft.link("confirm", to=mailbox)
-    [move] = theft.listed(theft.phone)["moves"]
+    [move] = theft.list_moves(theft.phone)["moves"]
     assert (move["status"], move["new_device_id"]) == ("CONFIRMED", "evil")
     assert theft.undo(theft.phone).status_code == 200
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 410
     assert theft.init(evil, theft.phone).status_code == 401, "the phone has said no"
-    for _ in range(2):  # The thief comes again each time the phone's word ends; the app shows it each time.
+    for _ in range(2):  # The thief retries each time the phone's refusal ends; the app shows each retry.
         theft.hours_pass(72)
         seen = len(theft.mails())
         assert theft.init(evil, theft.phone).status_code == 202
-        [latest, *_] = theft.listed(theft.phone)["moves"]
+        [latest, *_] = theft.list_moves(theft.phone)["moves"]
         assert latest["status"] == "PENDING"
         assert theft.press("confirm", theft.token("confirm", after=seen)) == 200
         assert theft.undo(theft.phone).status_code == 200
@@ -195,10 +195,10 @@ def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -
 
 
 def test_phone_for_a_minute_the_app_shows_the_change_of_address(theft: Theft) -> None:
-    """The owner has his phone again, and looks at the app."""
+    """The owner has his phone again and opens the app."""
     mailbox = thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
-    [change] = theft.listed(theft.phone)["email_changes"]
+    [change] = theft.list_moves(theft.phone)["email_changes"]
     assert (change["status"], change["asked_by"], change["email"]) == ("PENDING", "DEVICE", "t***@evil.example")
     assert theft.refuse_email(theft.phone).status_code == 200
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 410
@@ -221,7 +221,7 @@ def test_phone_for_a_minute_an_owner_who_reads_no_mail_for_days_takes_it_all_bac
     assert theft.init(evil, theft.phone).status_code == 202
     assert theft.press("confirm", theft.token("confirm", after=1, to=mailbox)) == 200
     assert theft.issue_pass(evil).status_code == 200
-    theft.words_to(theft.email, "take back both the address and the move")
+    theft.wait_for_words(theft.email, "take back both the address and the move")
     theft.hours_pass(71)
     assert theft.press("refuse", theft.token("refuse", after=3)) == 200
     assert theft.belongs_to(theft.phone, evil)
@@ -236,7 +236,7 @@ def test_phone_for_a_minute_with_the_mailbox_open_on_it(theft: Theft) -> None:
     assert theft.change_email(evil, mailbox).status_code == 202
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 200
     theft.hours_pass(23)
-    [move] = theft.listed(theft.phone)["moves"]
+    [move] = theft.list_moves(theft.phone)["moves"]
     assert move["undo_until"] > move["decided_at"]
     assert theft.undo(theft.phone).status_code == 200
     theft.hours_pass(200)

@@ -1,4 +1,4 @@
-"""The local stack as a person at a terminal meets it."""
+"""The local stack as a person at a terminal uses it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Terminal:
         self._reader.start()
 
     def wait_for(self, text: str) -> str:
-        """Everything printed, once `text` is among it."""
+        """Wait until `text` is printed; return all output."""
         deadline = time.monotonic() + START_LIMIT_S
         while text not in self.printed:
             assert self._process.poll() is None, f"it ended: {self.printed}"
@@ -52,7 +52,7 @@ class Terminal:
         return self.printed
 
     def press_ctrl_c(self, *, wait: bool = True) -> int | None:
-        """Interrupt the whole foreground group, as a terminal does; the exit status."""
+        """Interrupt the whole foreground group, as a terminal does; return the exit status."""
         os.killpg(self._process.pid, signal.SIGINT)
         return self._process.wait(START_LIMIT_S) if wait else None
 
@@ -63,7 +63,7 @@ class Terminal:
 
     @property
     def printed(self) -> str:
-        """What it printed so far."""
+        """The output so far."""
         return self._printed.decode(errors="replace").replace("\r\n", "\n")
 
     def _read(self) -> None:
@@ -76,7 +76,7 @@ class Terminal:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Settings of a stack of its own; whatever is left of it ends with the test."""
+    """Settings of a stack of its own; what is left of it ends with the test."""
     ports = PortTaker(set())
     settings = {name: str(ports.free_port()) for name in PORT_SETTINGS}
     foreign = {*PORT_SETTINGS, "DATABASE_URL", "REDIS_URL", "SMTP_URL"}
@@ -171,9 +171,9 @@ def test_a_port_of_another_stack_names_that_stack(stack: Stack, environment: dic
 
 def test_commands_without_a_stack_say_that_none_runs(environment: dict[str, str], tmp_path: Path) -> None:
     for arguments in (("drop", "list"), ("bouncer", "show"), ("receipts", "--failed"), ("migrate",), ("status",)):
-        told = vyris(environment, *arguments)
-        assert told.returncode == 1, arguments
-        assert f"No stack runs on {tmp_path / 'state'}: " in told.stdout + told.stderr, arguments
+        result = vyris(environment, *arguments)
+        assert result.returncode == 1, arguments
+        assert f"No stack runs on {tmp_path / 'state'}: " in result.stdout + result.stderr, arguments
     assert (
         vyris(environment, "logs").stderr == f"There are no logs in {tmp_path}/state/logs: `make up` starts a stack.\n"
     )

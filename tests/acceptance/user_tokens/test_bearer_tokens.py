@@ -1,4 +1,4 @@
-"""With an identity provider configured, a user_id is believed with a token alone: JSON and gRPC alike, every call."""
+"""With an identity provider, every call needs a token for its user_id, over JSON and gRPC."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def create_hold_drop(database_url: str) -> None:
     await connection.close()
 
 
-def naming_a_user() -> list[MethodDescriptor]:
+def methods_that_name_a_user() -> list[MethodDescriptor]:
     services = [
         module.DESCRIPTOR.services_by_name[name]
         for module, name in (
@@ -140,7 +140,7 @@ def naming_a_user() -> list[MethodDescriptor]:
     return [m for service in services for m in service.methods if "user_id" in m.input_type.fields_by_name]
 
 
-@pytest.mark.parametrize("method", naming_a_user(), ids=lambda method: method.name)
+@pytest.mark.parametrize("method", methods_that_name_a_user(), ids=lambda method: method.name)
 def test_every_call_that_names_a_user_needs_his_token(suite: Suite, method: MethodDescriptor) -> None:
     body = suite.body(method.name, "ada")
     expired = suite.token("ada", exp=int(time.time()) - 3_600)
@@ -151,10 +151,10 @@ def test_every_call_that_names_a_user_needs_his_token(suite: Suite, method: Meth
             assert (answer.status_code, answer.json()["error"]) == (401, "UNAUTHORIZED")
 
 
-def test_with_it_the_calls_work_as_without_a_provider(suite: Suite) -> None:
+def test_calls_with_the_token_work_as_without_a_provider(suite: Suite) -> None:
     assert suite.post("/issue-pass", suite.body("IssuePass", "ada"), suite.token("ada")).status_code == 200
     assert suite.post("/mint", suite.body("Mint", "eve"), suite.token("eve")).status_code == 201
-    # Another's token does not open a membership, nor does naming its owner.
+    # Neither another user's token nor the owner's name opens a membership.
     assert suite.post("/issue-pass", suite.body("IssuePass", "eve"), suite.token("eve")).status_code == 401
     assert suite.post("/issue-pass", suite.body("IssuePass", "ada"), suite.token("eve")).status_code == 401
 

@@ -1,4 +1,4 @@
-"""Passes as phones meet them: over HTTP, through Envoy, with the statuses that Apple prescribes."""
+"""Passes as phones get them: over HTTP, through Envoy, with the statuses that Apple prescribes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def token_of(stack: Stack) -> Callable[[str], str]:
     return lambda serial: tokens.token(uuid.UUID(serial))
 
 
-def refused(reply: httpx.Response) -> tuple[int, str]:
+def read_refusal(reply: httpx.Response) -> tuple[int, str]:
     body = reply.json()
     assert set(body) == ERROR_KEYS
     assert reply.headers["content-type"] == "application/json"
@@ -76,16 +76,16 @@ def test_issue_pass_answers_the_signed_file(http: httpx.Client, stack: Stack, me
         assert judge_signature(opened, stack.state.root / "keys" / "pass_root.pem").holds
 
 
-def test_refusals_have_the_three_keys(http: httpx.Client, membership: dict[str, Any]) -> None:
+def test_errors_have_the_three_keys(http: httpx.Client, membership: dict[str, Any]) -> None:
     def issue(**body: object) -> tuple[int, str]:
-        return refused(http.post("/issue-pass", json=body))
+        return read_refusal(http.post("/issue-pass", json=body))
 
     assert issue(membership_id=membership["id"], user_id="somebody else") == (401, "UNAUTHORIZED")
     assert issue(membership_id=str(uuid.uuid4()), user_id="holder") == (404, "NOT_FOUND")
     assert issue(membership_id="nonsense", user_id="holder") == (404, "NOT_FOUND")
     assert issue(membership_id=membership["id"]) == (422, "INVALID_REQUEST")
     google = http.post("/issue-pass/google", json={"membership_id": membership["id"], "user_id": "holder"})
-    assert refused(google) == (404, "NOT_FOUND")
+    assert read_refusal(google) == (404, "NOT_FOUND")
 
 
 def test_a_wallet_walks_the_whole_web_service(
@@ -98,7 +98,7 @@ def test_a_wallet_walks_the_whole_web_service(
     registration, latest = f"{listing}/{serial}", f"/v1/passes/{PASS_TYPE}/{serial}"
     holder = {"Authorization": f"ApplePass {token_of(serial)}"}
 
-    assert refused(http.post(registration, json={"pushToken": "ab" * 32})) == (401, "UNAUTHORIZED")
+    assert read_refusal(http.post(registration, json={"pushToken": "ab" * 32})) == (401, "UNAUTHORIZED")
     created = http.post(registration, json={"pushToken": "ab" * 32}, headers=holder)
     assert (created.status_code, created.content) == (201, b"")
     assert http.post(registration, json={"pushToken": "ab" * 32}, headers=holder).status_code == 200
@@ -116,7 +116,7 @@ def test_a_wallet_walks_the_whole_web_service(
     since = {"If-Modified-Since": fetched.headers["last-modified"]}
     unchanged = http.get(latest, headers=holder | since)
     assert (unchanged.status_code, unchanged.content) == (304, b"")
-    assert refused(http.get(latest)) == (401, "UNAUTHORIZED")
+    assert read_refusal(http.get(latest)) == (401, "UNAUTHORIZED")
 
     revoked = vyris(stack, "membership", "revoke", membership["id"], "--reason", "a test")
     assert revoked.returncode == 0, revoked.stderr
@@ -128,7 +128,7 @@ def test_a_wallet_walks_the_whole_web_service(
     assert newer.status_code == 200
     assert open_pass(newer.content).document["voided"] is True
     refusal = http.post("/issue-pass", json={"membership_id": membership["id"], "user_id": "holder"})
-    assert refused(refusal) == (401, "UNAUTHORIZED")
+    assert read_refusal(refusal) == (401, "UNAUTHORIZED")
 
     assert http.post("/v1/log", json={"logs": ["something went wrong"]}).status_code == 200
     gone = http.delete(registration, headers=holder)

@@ -1,4 +1,4 @@
-"""Node's engines look at our passes: pkijs must agree with openssl, passkit-generator must be much slower."""
+"""Node's engines check our passes: pkijs must agree with openssl, passkit-generator must be much slower."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ PASS_SERIAL = "8a3dd0b5-3c52-4a89-8f6e-54a1f5a1c002"
 
 
 def minted(tier: str, year: str) -> mint_pb2.MintResponse:
-    """A mint's answer, made anew for each call as the suite does."""
+    """A mint's answer, made for each call as the suite does."""
     return mint_pb2.MintResponse(
         status="FULFILLED",
         membership=mint_pb2.Membership(
@@ -21,6 +21,6 @@ def minted(tier: str, year: str) -> mint_pb2.MintResponse:
 
 
 def held(tier: str, year: str) -> holds_pb2.TakeHoldResponse:
-    """A hold's answer, made anew for each call."""
+    """A hold's answer, made for each call."""
     hold = holds_pb2.Hold(id=MEMBERSHIP_ID, tier=tier, year=year, expires_at="2025-01-01T00:10:00.000Z")
     return holds_pb2.TakeHoldResponse(status="HELD", hold=hold, replayed=False)

@@ -2,7 +2,7 @@
 """`python -m tests.bench.empty_rpc.shipped`: the ceiling.
 
 `MintService/Mint` and `HoldService/TakeHold` with nothing in them, served by the very process, boundary and messages of
-the suite. Whatever a mint or a hold takes longer than this, the mint service and the databases take.
+the suite. What a mint or a hold takes longer than this is the share of the mint service and the databases.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ EMPTY = (
 out = Console(width=150)
 
 
-def caught(stack: Stack, name: str) -> list[Violation]:
-    """The violations of the first run that had any; empty where the checker was fooled."""
+def catch(stack: Stack, name: str) -> list[Violation]:
+    """Run a variant until the checker catches it: the violations of that run, or an empty list."""
     variant = VARIANTS[name]
     asyncio.run(_execute(stack, variant.without))
     try:
@@ -68,7 +68,7 @@ def _violations(stack: Stack, name: str, seed: int) -> list[Violation]:
 
 
 def _seeds(variant: Variant) -> Iterator[int]:
-    """All seeds; for a mistake that shows only when a drop sells out or numbers come back, those where that is so."""
+    """All seeds whose plan can show the mistake: some need a drop that sells out, or numbers that come back."""
     if variant.sale == "draw":
         yield from (seed for seed in count(1) if people_of(seed) >= DRAW_PEOPLE)
     for seed in count(1):
@@ -88,20 +88,20 @@ async def _execute(stack: Stack, statements: Sequence[str]) -> None:
 
 
 def main(only: Annotated[list[str] | None, typer.Argument(help="Names of variants; default: all.")] = None) -> None:
-    """Run broken variants and show what caught them."""
+    """Run broken variants and show which rules catch them."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     table = Table("variant", "what is wrong", "caught by", "first words")
-    fooled = []
+    missed = []
     with campaign_stack() as stack:
         for name in only or VARIANTS:
-            violations = caught(stack, name)
+            violations = catch(stack, name)
             rules = sorted({violation.rule for violation in violations})
             out.print(f"{name}: {', '.join(rules) or 'NOT CAUGHT'}")
-            table.add_row(name, VARIANTS[name].told, "\n".join(rules), violations[0].told[:60] if violations else "")
+            table.add_row(name, VARIANTS[name].mistake, "\n".join(rules), violations[0].told[:60] if violations else "")
             if not violations:
-                fooled.append(name)
+                missed.append(name)
     out.print(table)
-    raise typer.Exit(bool(fooled))
+    raise typer.Exit(bool(missed))
 
 
 if __name__ == "__main__":

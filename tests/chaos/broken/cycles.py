@@ -86,7 +86,7 @@ def no_compensation_no_recount() -> None:
         return None
 
     async def write_once(self: Bouncer, key: str, remaining: int) -> int | None:
-        await self._guarded(lambda: self._client.set(key, remaining, nx=True))  # type: ignore[arg-type,return-value]
+        await self._call(lambda: self._client.set(key, remaining, nx=True))  # type: ignore[arg-type,return-value]
         return None
 
     Bouncer.give_back = keep  # type: ignore[method-assign]
@@ -94,7 +94,7 @@ def no_compensation_no_recount() -> None:
 
 
 def unknown_reported_as_failed() -> None:
-    """No answer is taken for a no."""
+    """Treat a missing answer as a refusal."""
 
     async def fail(self: MintCycle, batch: cycle.Groups, failure: DatabaseUnavailable) -> cycle.Groups:
         for group in batch:
@@ -114,7 +114,7 @@ def one_answer_for_all_copies() -> None:
 
 
 def used_before_the_winner_commits() -> None:
-    """Whoever waits for a receipt is taken for its owner."""
+    """Treat the first user that waits for a receipt as its owner."""
     submit = Batcher.submit
     waiting: dict[Any, str] = {}
 
@@ -128,7 +128,7 @@ def used_before_the_winner_commits() -> None:
 
 
 def sold_out_for_ever() -> None:
-    """A memory without a bound."""
+    """Remember without a limit."""
 
     def remember(self: Stock, *, is_sold_out: bool, seen_at_s: float) -> None:
         if is_sold_out:
@@ -139,14 +139,14 @@ def sold_out_for_ever() -> None:
 
 def new_serial_on_replay() -> None:
     """Each answer has a pass of its own."""
-    answer = cycle.answer
+    make_answer = cycle.make_answer
 
     def answer_with_new_serial(row: MintRow, order: MintOrder, is_first: bool) -> Any:
         if row.outcome == Outcome.REPLAYED and row.membership is not None:
             row = row._replace(membership=row.membership._replace(pass_serial=str(uuid4())))
-        return answer(row, order, is_first)
+        return make_answer(row, order, is_first)
 
-    cycle.answer = answer_with_new_serial
+    cycle.make_answer = answer_with_new_serial
 
 
 def tally_after_commit() -> None:

@@ -20,7 +20,7 @@ def replace_pieces(queries: Queries, name: str, *pieces: tuple[str, str]) -> Non
 
 
 def lapse_without_the_lock() -> None:
-    """The number comes back although the hold was used meanwhile: neither side asks the row."""
+    """The number comes back although a mint has used the hold meanwhile: neither side locks the row."""
     replace_pieces(HOLD_QUERIES, "lapse_holds", ("  FOR UPDATE SKIP LOCKED\n", ""))
     replace_pieces(
         MINT_QUERIES,
@@ -31,18 +31,18 @@ def lapse_without_the_lock() -> None:
 
 
 def hold_stays_held() -> None:
-    """The membership is there, and the hold, too."""
+    """The membership exists, and so does the hold."""
     replace_pieces(MINT_QUERIES, "mint_counted_receipts", ("FROM won WHERE h.id = won.hold_id", "FROM won WHERE false"))
 
 
-def id_tells_the_number() -> None:
-    """People would take and release until they like it."""
+def id_is_the_number() -> None:
+    """The id shows the number: people would take and release until they like it."""
     number = "(left(gen_random_uuid()::text, 8) || '-0000-0000-0000-' || lpad(to_hex(sequence_num), 12, '0'))::uuid"
     replace_pieces(HOLD_QUERIES, "take_holds", ("uuidv7() AS id", f"{number} AS id"))
 
 
 def served_stay_in_line() -> None:
-    """The next number that comes back is his, too."""
+    """A late payer also gets the next number that comes back."""
     replace_pieces(
         SUPPLY_QUERIES,
         "hold_for_late_payers",
@@ -54,14 +54,14 @@ def served_stay_in_line() -> None:
 
 
 def keys_stay_counted() -> None:
-    """Whoever let a hold lapse can never come again."""
+    """A person whose hold has lapsed can never take another."""
     replace_pieces(
         LIMIT_QUERIES, "release_keys", ("held_by = ANY ($1::uuid[])", "held_by = ANY ($1::uuid[]) AND false")
     )
 
 
 def held_is_sold_out() -> None:
-    """Whoever came a moment later would have had a number."""
+    """A buyer who comes a moment later would have got a number."""
     for name in ("take_holds", "answer_without_slots"):
         replace_pieces(HOLD_QUERIES, name, ("WHEN any_held THEN 'HELD_OUT'", "WHEN false THEN 'HELD_OUT'"))
     replace_pieces(

@@ -1,4 +1,4 @@
-"""What can be broken, each as somebody might well have written it."""
+"""What can be broken, each in a way that somebody could have written."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from tests.chaos.faults.scene import Inflict
 class Variant:
     """One mistake: how it gets into the process, and the faults that bring it to light.
 
-    `rules` are those of the checker of which one at least must be found broken. `without` are
-    statements that take away the constraint which would otherwise catch it in Postgres, `restored`
-    those that put it back into an empty table.
+    The checker must find at least one of `rules` broken. The statements `without` remove the constraint with
+    which Postgres would catch the mistake; `restored` put it back into an empty table.
     """
 
-    told: str
+    mistake: str
     break_it: Callable[[], None]
     rules: frozenset[str]
     kinds: tuple[str, ...] = ()
@@ -45,20 +44,20 @@ VARIANTS: Final[dict[str, Variant]] = {
         restored=RECEIPT_IS_UNIQUE,
     ),
     "asked-is-entered": Variant(
-        "what another process entered first is minted all the same, and no constraint says one receipt, one membership",
+        "what another process entered first is minted anyway, and no constraint says one receipt, one membership",
         statements.asked_is_entered,
         frozenset({"one_membership_a_receipt"}),
         without=RECEIPT_IS_NOT_UNIQUE,
         restored=RECEIPT_IS_UNIQUE,
     ),
     "missing-key-is-sold-out": Variant(
-        "a missing key in Redis is read as sold out, and Redis' no is believed",
+        "a missing key in Redis is read as sold out, and Redis' answer is final",
         cycles.missing_key_is_sold_out,
         frozenset({"sold_out_was_true"}),
         kinds=("redis_flushed", "kill_valkey"),
     ),
     "answer-before-commit": Variant(
-        "a mint is acknowledged when the statement has run and before it is committed",
+        "a mint is acknowledged after its statement and before its commit",
         cycles.answer_before_commit,
         frozenset({"acknowledged_mints_stay"}),
         kinds=("kill_both_mints", "kill_both_mints"),
@@ -81,7 +80,7 @@ VARIANTS: Final[dict[str, Variant]] = {
         frozenset({"acknowledged_mints_stay"}),
     ),
     "used-before-the-winner-commits": Variant(
-        "another user hears RECEIPT_USED while the first is still waiting for an outcome",
+        "another user gets RECEIPT_USED while the first is still waiting for an outcome",
         cycles.used_before_the_winner_commits,
         frozenset({"refusals_stay_true"}),
     ),
@@ -134,10 +133,10 @@ VARIANTS: Final[dict[str, Variant]] = {
         frozenset({"slots_are_conserved", "numbers_are_unique", "holds_became_what_they_held"}),
         sale="hold",
     ),
-    "number-told-early": Variant(
+    "number-shown-early": Variant(
         "a hold's id is its number",
-        holds.id_tells_the_number,
-        frozenset({"holds_tell_no_number"}),
+        holds.id_is_the_number,
+        frozenset({"holds_show_no_number"}),
         sale="hold",
     ),
     "late-line-served-twice": Variant(

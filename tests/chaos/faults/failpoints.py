@@ -39,10 +39,10 @@ ACTIONS = ("kill", "raise", "delay")
 def failpoint(point: str, action: str) -> Inflict:
     async def inflict(scene: Scene) -> None:
         share = scene.rng.choice((0.05, 0.3)) if action == "kill" else scene.rng.choice((0.2, 1.0))
-        told = {point: {"action": action, "share": share, "delay_s": scene.rng.choice((0.2, 1.5))}}
+        faults = {point: {"action": action, "share": share, "delay_s": scene.rng.choice((0.2, 1.5))}}
         chosen = [scene.mint()] if action == "kill" else list(MINTS)
         for mint in chosen:
-            scene.cluster.set_failpoints(mint, told)
+            scene.cluster.set_failpoints(mint, faults)
         try:
             await scene.hold()
         finally:

@@ -56,7 +56,7 @@ async def network_cut(scene: Scene) -> None:
 
 @fault
 async def commit_answer_lost(scene: Scene) -> None:
-    """Postgres hears everything and nobody hears Postgres: every outcome is unknown."""
+    """Postgres receives everything and its answers are lost: every outcome is unknown."""
     trouble = Trouble(black_hole=True, directions=frozenset({"down"}))
     await _trouble(scene, [f"{m}-postgres" for m in MINTS], trouble)
 

@@ -40,7 +40,7 @@ async def snapshot_held(scene: Scene) -> None:
 @fault
 async def connections_exhausted(scene: Scene) -> None:
     async with contextlib.AsyncExitStack() as exits:
-        # What the services hold already stays theirs; whoever loses a connection gets no other.
+        # The services keep the connections that they have; a service that loses one gets no other.
         with contextlib.suppress(Exception):
             for _ in range(120):
                 await exits.enter_async_context(scene.cluster.direct())

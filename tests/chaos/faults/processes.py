@@ -55,7 +55,7 @@ async def kill_reforge(scene: Scene) -> None:
 
 @fault
 async def kill_mail_server(scene: Scene) -> None:
-    """Whatever mail is due waits in the outbox."""
+    """Mail that is due waits in the outbox."""
     await _kill(scene, "mail")
 
 

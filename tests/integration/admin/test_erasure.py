@@ -1,4 +1,4 @@
-"""An erased person is nowhere; what the drop and the till need is still there."""
+"""An erased person is nowhere; the rows that the drop and the ledger need are still there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.wallet.housekeeping import Housekeeping
 from services.wallet.membership_events import EventFollower
 from services.wallet.push_outbox import PushOutbox
 from suite import NAMES
-from tests.integration.mint.receipts.notices import mint_of, notice, told
+from tests.integration.mint.receipts.notices import apply, mint_of, notice
 from tests.stand_ins.mint_engine import MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
@@ -35,7 +35,7 @@ SECRETS = (
 )
 
 
-async def everything(connection: asyncpg.Connection) -> str:
+async def dump_database(connection: asyncpg.Connection) -> str:
     """Every row of every table, as text."""
     tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     found = []
@@ -77,24 +77,24 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
         " VALUES (gen_random_uuid(), 'confirm', $1, 'ada@example.org', '{\"asked_from\": \"203.0.113.7\"}', now())",
         request,
     )
-    before = await everything(connection)
+    before = await dump_database(connection)
     assert all(secret in before for secret in SECRETS)
 
     async with connection.transaction():
         erased = await erase_user(connection, ADA, Actor("operator", "asked by post"))
     assert (erased.memberships, erased.receipts) == (1, 1)
-    after = await everything(connection)
-    # Wallet still needs two of them, to tell the phone.
+    after = await dump_database(connection)
+    # Wallet still needs two of them, to notify the phone.
     assert {secret for secret in SECRETS if secret in after} == {LIBRARY, PUSH_TOKEN}
     await let_wallet_forget(connection, database_url)
-    after = await everything(connection)
+    after = await dump_database(connection)
     assert not [secret for secret in SECRETS if secret in after]
     for kept in ("ben@example.org", "b" * 43, "paid back to ben", "no. 7 of 3"):
         assert kept in after
     assert await connection.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user.erase'") == 1
     assert await connection.fetchval("SELECT count(*) FROM membership_events WHERE kind = 'revoked'") == 1
 
-    # The number is not sold again, the receipt is known for ever, and Ben keeps his membership.
+    # The number is not sold again, the receipt never mints again, and Ben keeps his membership.
     assert await mint.slots() == 1
     for user in (ADA, "eve"):
         with pytest.raises((ReceiptUsed, InvalidReceipt)):
@@ -106,7 +106,7 @@ async def test_nothing_names_an_erased_user_and_the_receipt_never_mints_again(
 
 
 async def live_a_life(connection: asyncpg.Connection, ada: uuid.UUID, ben: uuid.UUID) -> None:
-    """Ada meets Ben, proves, moves to a new phone; an operator writes about her."""
+    """Ada meets Ben, sends proofs and moves to a new phone; an operator writes about her."""
     await connection.execute(
         "INSERT INTO devices (membership_id, device_id, public_key, thumbprint, retired_at) "
         "VALUES ($1, 'ada-phone-1', '{}', $2, now())",
@@ -140,7 +140,7 @@ async def live_a_life(connection: asyncpg.Connection, ada: uuid.UUID, ben: uuid.
 
 
 async def let_wallet_forget(connection: asyncpg.Connection, database_url: str) -> None:
-    """What wallet does within a day."""
+    """Do what wallet does within a day."""
     settings = PostgresSettings(database_url=database_url)
     async with Database.open(settings, "test") as database:
         await EventFollower(database).follow()
@@ -168,8 +168,8 @@ async def test_encounters_of_an_erased_member_stay_and_lead_to_no_device(
     await connection.close()
 
 
-async def test_the_audit_log_keeps_what_names_nobody(make_mint: MintMaker, database_url: str) -> None:
-    """A user whose id is a number, or a word that others use: no other row and no id changes."""
+async def test_an_erasure_keeps_audit_details_that_name_nobody(make_mint: MintMaker, database_url: str) -> None:
+    """If a user's id is a number or a common word, no other row and no other id changes."""
     mint = await make_mint(capacity=3)
     seven, _ = await mint.mint("a receipt", "7", device=DEVICE)
     ben, _ = await mint.mint("ben's receipt", "ben")
@@ -206,7 +206,7 @@ async def test_no_service_may_redact_the_audit_log(database_url: str) -> None:
     await connection.close()
 
 
-async def test_an_operators_word_is_not_the_mark_of_an_erasure(make_mint: MintMaker, database_url: str) -> None:
+async def test_a_revocation_with_the_reason_erased_is_not_an_erasure(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint.mint("ada's receipt", ADA)
     connection = await asyncpg.connect(database_url)
@@ -220,8 +220,8 @@ async def test_an_operators_word_is_not_the_mark_of_an_erasure(make_mint: MintMa
     await connection.close()
 
 
-async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, database_url: str) -> None:
-    """Reforge holds its lock on the membership while it writes; the erasure takes what it wrote."""
+async def test_an_erasure_waits_for_a_move_in_flight(make_mint: MintMaker, database_url: str) -> None:
+    """Reforge holds its lock on the membership while it writes; the erasure also removes those rows."""
     mint = await make_mint(capacity=1)
     membership, _ = await mint.mint("ada's receipt", ADA)
     identity = uuid.UUID(membership.id)
@@ -238,12 +238,12 @@ async def test_what_a_move_writes_meanwhile_is_waited_for(make_mint: MintMaker, 
         assert not erasing.done()
         await reforge.execute("INSERT INTO contacts (membership_id, email) VALUES ($1, 'ada@example.org')", identity)
     await erasing
-    assert "ada@example.org" not in await everything(connection)
+    assert "ada@example.org" not in await dump_database(connection)
     await connection.close()
     await reforge.close()
 
 
-async def test_an_encounter_that_is_being_recorded_is_waited_for(make_mint: MintMaker, database_url: str) -> None:
+async def test_an_erasure_waits_for_an_encounter_in_flight(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=2)
     ada, _ = await mint.mint("ada's receipt", ADA, device=DEVICE)
     ben, _ = await mint.mint("ben's receipt", "ben")
@@ -264,16 +264,14 @@ async def test_an_encounter_that_is_being_recorded_is_waited_for(make_mint: Mint
     await encounter.close()
 
 
-async def test_a_refund_that_is_taken_back_brings_no_erased_membership_to_life(
-    make_mint: MintMaker, database_url: str
-) -> None:
+async def test_a_reversed_refund_does_not_restore_an_erased_membership(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint_of(mint, "ada's order", ADA)
-    assert await told(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
+    assert await apply(mint, notice("REFUND", "ada's order", 1)) == ["REVOKED"]
     connection = await asyncpg.connect(database_url)
     async with connection.transaction():
         await erase_user(connection, ADA, Actor("operator", "asked by post"))
-    assert await told(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "ada's order", 2)) == ["NOT_RESTORED"]
     revoked = "SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1"
     assert await connection.fetchval(revoked, uuid.UUID(membership.id))
     await connection.close()

@@ -12,7 +12,7 @@ from suite import NAMES
 EXPLAINED = {name: text for name, text in QUERIES._statements.items() if name != "lock_encounters"}
 
 
-async def refused(database_url: str, role: str) -> list[str]:
+async def refused_statements(database_url: str, role: str) -> list[str]:
     """The statements that the role may not run. Postgres checks the rights when it explains one."""
     connection = await asyncpg.connect(database_url, server_settings={"role": role})
     names = []
@@ -26,11 +26,11 @@ async def refused(database_url: str, role: str) -> list[str]:
 
 
 async def test_an_operator_may_run_every_statement(database_url: str) -> None:
-    assert await refused(database_url, "vyris_operator") == []
+    assert await refused_statements(database_url, "vyris_operator") == []
 
 
 @pytest.mark.parametrize("service", NAMES)
 async def test_no_service_may_erase_a_person(database_url: str, service: str) -> None:
     erasure = [name for name in EXPLAINED if name.startswith(("forget_", "unname_"))]
     assert len(erasure) > 5
-    assert set(await refused(database_url, f"vyris_{service}")) & set(erasure)
+    assert set(await refused_statements(database_url, f"vyris_{service}")) & set(erasure)

@@ -16,13 +16,13 @@ from admin.refunds import RefundDesk
 from cli.main import app
 from services.data.audit_log import Actor
 from services.mint.refunds.notice import Notice
-from tests.integration.mint.receipts.notices import START, mint_of, notice, told
+from tests.integration.mint.receipts.notices import START, apply, mint_of, notice
 from tests.stand_ins.mint_engine import Mint, MintMaker, order
 from vyris.errors import InvalidReceipt, SoldOut
 
 
 async def vyris(database_url: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, output and what was said beside it."""
+    """Exit status, stdout and stderr."""
     environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(folder / "state"), "COLUMNS": "250"}
     result = await asyncio.to_thread(CliRunner().invoke, app, ["receipts", *arguments], env=environment)
     return result.exit_code, result.stdout, result.stderr
@@ -34,7 +34,7 @@ async def sold_out(mint: Mint, *purchases: str, user: str = "buyer") -> None:
             await mint_of(mint, purchase, user)
 
 
-async def test_who_paid_and_got_nothing_is_listed_exported_and_never_mints(
+async def test_a_paid_receipt_without_a_membership_is_exported_and_never_mints(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=1)
@@ -59,16 +59,16 @@ async def test_who_paid_and_got_nothing_is_listed_exported_and_never_mints(
     assert await mint.ledger() == {"FULFILLED": 1, "REFUND_DUE SOLD_OUT": 2}
     with pytest.raises(InvalidReceipt):
         await mint_of(mint, "q")
-    exported = tmp_path / "due.csv"
-    exported.write_text(out)
+    export = tmp_path / "due.csv"
+    export.write_text(out)
 
-    # Exported a second time there is nothing new; the list still shows them.
+    # A second export has nothing new; the list still shows the receipts.
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due", "--csv", "--export")
     assert list(csv.DictReader(io.StringIO(out))) == []
     _, out, _ = await vyris(database_url, tmp_path, "refunds-due")
     assert out.count("REFUND_DUE") == 2
 
-    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(exported))
+    status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(export))
     assert (status, "Marked 2 receipts" in err) == (0, True)
     assert await mint.ledger() == {"FULFILLED": 1, "REFUNDED SOLD_OUT": 2}
     status, _, err = await vyris(database_url, tmp_path, "refunded", rows[0]["receipt_key"])
@@ -102,7 +102,7 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     purchases = [f"p{number}" for number in range(40)]
     await sold_out(mint, *purchases)
     await mint.resize(40)
-    await asyncio.sleep(1)  # SOLD_OUT may be said for a second.
+    await asyncio.sleep(1)  # SOLD_OUT may be answered for a second.
     desk = RefundDesk(mint.database, Actor("operator", "by command"))
     answers = await asyncio.gather(
         *(mint_of(mint, purchase) for purchase in purchases),
@@ -116,24 +116,24 @@ async def test_a_receipt_is_either_minted_or_exported_never_both(make_mint: Mint
     assert await mint.value("SELECT count(*) FROM memberships") == len(minted)
 
 
-async def test_an_exported_refund_that_the_store_tells_too_is_refunded(make_mint: MintMaker) -> None:
+async def test_an_exported_refund_that_the_store_also_reports_is_refunded(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
     await RefundDesk(mint.database, Actor("operator", "by command")).export()
-    assert await told(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
+    assert await apply(mint, notice("REFUND", "q", 1)) == ["REMEMBERED"]
     assert await mint.ledger() == {"REFUNDED REFUND": 1}
-    assert await told(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "q", 2)) == ["RESTORED"]
     assert await mint.ledger() == {"REFUND_DUE SOLD_OUT": 1}
 
 
-async def test_what_the_operator_paid_back_stays_refunded_whatever_the_store_tells(make_mint: MintMaker) -> None:
+async def test_a_refund_by_the_operator_stays_after_any_notification(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=0)
     await sold_out(mint, "q")
-    await told(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
+    await apply(mint, notice("REFUND", "q", 1), notice("REFUND_REVERSED", "q", 2))
     assert await mint.ledger() == {"FAILED SOLD_OUT": 1}
     desk = RefundDesk(mint.database, Actor("operator", "by command"))
     await desk.mark_refunded([bytes.fromhex(row["receipt_key"]) for row in await desk.export()])
-    await told(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
+    await apply(mint, notice("REFUND", "q", 3), notice("REFUND_REVERSED", "q", 4))
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 1}
 
 
@@ -145,22 +145,22 @@ async def test_a_reversal_without_a_number_is_listed_for_the_operator(
     membership, _ = await mint_of(mint, "p", "first owner")
     refund: Notice = notice("REFUND", "p", 1)
     assert refund.signed_at > START
-    await told(mint, refund)
+    await apply(mint, refund)
     await mint_of(mint, "q", "second owner")
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
     status, out, _ = await vyris(database_url, tmp_path, "not-restored", "--json")
     assert status == 0
     assert [(row["membership_id"], row["user_id"]) for row in json.loads(out)] == [(membership.id, "first owner")]
 
 
 @pytest.mark.parametrize("arguments", [["xyz"], ["00"], []])
-async def test_keys_that_are_none_are_refused(database_url: str, tmp_path: Path, arguments: list[str]) -> None:
+async def test_malformed_receipt_keys_are_refused(database_url: str, tmp_path: Path, arguments: list[str]) -> None:
     status, _, err = await vyris(database_url, tmp_path, "refunded", *arguments)
     assert status == 1
     assert "Traceback" not in err
 
 
-async def exported(mint: Mint, database_url: str, folder: Path) -> list[list[str]]:
+async def export_rows(mint: Mint, database_url: str, folder: Path) -> list[list[str]]:
     """The rows of an export of four refunds, header first."""
     for number, user in enumerate(("=1+1", "[/x]", "a;b,c", "00123")):
         await sold_out(mint, f"q{number}", user=user)
@@ -173,7 +173,7 @@ async def test_a_list_that_a_spreadsheet_saved_is_taken(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     assert [row[5] for row in rows[1:]] == ["'=1+1", "[/x]", "a;b,c", "'00123"]
     saved = io.StringIO()
     writer = csv.writer(saved, delimiter=";")
@@ -184,7 +184,7 @@ async def test_a_list_that_a_spreadsheet_saved_is_taken(
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
     assert (status, "Marked 4 receipts" in err) == (0, True), err
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}
-    # Sent again it changes nothing, and each line says why.
+    # The same file again changes nothing, and each line says why.
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
     assert (status, err.count("REFUNDED already")) == (1, 5)
     assert await mint.ledger() == {"REFUNDED SOLD_OUT": 4}
@@ -194,7 +194,7 @@ async def test_an_export_of_an_earlier_version_is_taken(
     make_mint: MintMaker, database_url: str, tmp_path: Path
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     file = tmp_path / "due.csv"
     file.write_text("receipt_key,state\n" + "".join(f"{row[0].removeprefix('receipt:')},FAILED\n" for row in rows[1:]))
     status, _, err = await vyris(database_url, tmp_path, "refunded", "--from-csv", str(file))
@@ -209,7 +209,7 @@ async def test_a_row_that_cannot_be_read_is_named_by_its_line_and_nothing_is_mar
     make_mint: MintMaker, database_url: str, tmp_path: Path, spoilt: str, says: str
 ) -> None:
     mint = await make_mint(capacity=0)
-    rows = await exported(mint, database_url, tmp_path)
+    rows = await export_rows(mint, database_url, tmp_path)
     rows[2][0] = spoilt
     file = tmp_path / "due.csv"
     with file.open("w", newline="") as opened:
@@ -241,9 +241,7 @@ async def test_receipts_that_wait_for_no_refund_are_named_with_their_state(
 HOSTILE = ("[/x]", "[web]1001", "[bold]b[/bold]", ":skull:", "[link=http://a]l[/link]")
 
 
-async def test_whatever_a_user_is_called_every_list_shows_it(
-    make_mint: MintMaker, database_url: str, tmp_path: Path
-) -> None:
+async def test_every_list_shows_any_user_id(make_mint: MintMaker, database_url: str, tmp_path: Path) -> None:
     mint = await make_mint(capacity=1)
     membership, _ = await mint_of(mint, "p", HOSTILE[0])
     for number, user in enumerate(HOSTILE):
@@ -253,10 +251,10 @@ async def test_whatever_a_user_is_called_every_list_shows_it(
         assert status == 0, err
         assert all(user in out for user in HOSTILE), out
     environment = {"DATABASE_URL": database_url, "VYRIS_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "250"}
-    for command, said in (
+    for command, output in (
         (["membership", "show", membership.id], "[/x]"),
         (["membership", "show", "[/x]"], "valid UUID"),
         (["user", "erase", "[/x]", "--yes", "--reason", "[/r]"], "Erased"),
     ):
         result = await asyncio.to_thread(CliRunner().invoke, app, command, env=environment)
-        assert said in result.output, (result.output, result.exception)
+        assert output in result.output, (result.output, result.exception)

@@ -1,4 +1,4 @@
-"""A login of an operator, and many commands of `vyris` in one process."""
+"""An operator's login, and many commands of `vyris` in one process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ print(json.dumps(results))
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     status: int
     output: str
@@ -36,7 +36,7 @@ class Done:
 
 
 def vyris(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[Done]:
-    """Run commands one after the other, with this environment and no other."""
+    """Run commands one after the other, with exactly this environment."""
     ran = subprocess.run(
         [sys.executable, "-c", _RUNNER],
         input=json.dumps([list(command) for command in commands]),
@@ -52,7 +52,7 @@ def vyris(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> 
 
 @asynccontextmanager
 async def operator_login(database_url: str, name: str) -> AsyncIterator[str]:
-    """A login of its own in the group of the operators; the database's URL for it."""
+    """Create a login in the operators' group; return the database's URL for it."""
     owner = await asyncpg.connect(database_url)
     try:
         await owner.execute(f"CREATE ROLE {name} LOGIN IN ROLE vyris_operator")

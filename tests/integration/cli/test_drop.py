@@ -1,4 +1,4 @@
-"""`vyris drop`: when a drop sells can be said anew, whoever said so is written down; each supply is shown by itself."""
+"""`vyris drop`: opening times can change, the audit log names who changed them, and each supply is shown by itself."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_moment_is_utc_or_says_its_offset(mint: Mint, database_url: str,
 
 
 @pytest.mark.parametrize("moment", ["tomorrow", "1764547200", "2030-13-01"])
-async def test_what_is_no_moment_is_refused(mint: Mint, database_url: str, moment: str) -> None:
+async def test_text_that_is_no_time_is_refused(mint: Mint, database_url: str, moment: str) -> None:
     done = vyris(database_url, mint, "schedule", "--opens-at", moment, "--reason", "r")
     assert done.returncode == 2
     assert "2026-12-01T19:00:00" in done.stderr

@@ -66,12 +66,12 @@ READS = {
     "pass inspect",
     "pass preview",
 }
-# They touch nothing but the local stack's processes and the files of this machine.
+# They only touch the local stack's processes and the files of this machine.
 LOCAL = {"run", "up", "down", "status", "logs", "dev device-key", "dev proof", "dev encounter-token", "dev mail"}
 
 
 def commands(group: object = None, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every command of `vyris`, by its words."""
+    """Every command of `vyris`, by its name."""
     group = group or typer.main.get_command(app)
     context = typer.Context(group)  # type: ignore[arg-type]
     for name in group.list_commands(context):  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ async def running(database_template: Stack, tmp_path: Path):  # type: ignore[no-
         yield opened
 
 
-async def failed_receipt(running: World) -> str:
+async def insert_failed_receipt(running: World) -> str:
     key = os.urandom(32)
     await running.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) VALUES ($1, 'FAILED', $2, 'eve', 'x')",
@@ -174,7 +174,7 @@ async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_en
 ) -> None:
     revoked, changed, built = [await running.member(user=name) for name in ("ben", "cid", "dan")]
     await running.member(user="erased-user")
-    key = await failed_receipt(running)
+    key = await insert_failed_receipt(running)
     hold = await hold_of(running, "eve")
     await draws_of_the_past(running)
     state = tmp_path / "local-state"
@@ -238,7 +238,7 @@ async def test_the_name_in_the_environment_can_be_forged_and_the_login_cannot(ru
 
 async def test_migrations_of_a_database_in_use_are_audited(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    # As after every migration that this tree has: a database without a drop has no entry.
+    # As after all migrations of this tree: a database without a drop has no entry.
     assert await connection.fetchval("SELECT count(*) FROM audit_log") == 0
     await connection.execute("INSERT INTO drops (tier, year, capacity) VALUES ('genesis', '2025', 1)")
     newest = max(MIGRATIONS.glob("*.sql"))
@@ -271,15 +271,15 @@ async def test_a_change_without_an_entry_is_rolled_back(database_url: str) -> No
             await audited(database, silent)
         assert await database.fetch("SELECT id FROM drops") == []
 
-        async def noted(connection: asyncpg.Connection) -> str:
+        async def write_note(connection: asyncpg.Connection) -> str:
             await Actor("ada", "a test").note(connection, "drop.create", "x 2025")
             return await silent(connection)
 
-        await audited(database, noted)
+        await audited(database, write_note)
         assert len(await database.fetch("SELECT id FROM drops")) == 1
 
 
-async def test_an_account_without_a_name_is_an_actor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_without_a_name_is_named_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
     from cli import actor
 
     def no_entry() -> str:

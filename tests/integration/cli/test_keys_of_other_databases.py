@@ -46,7 +46,9 @@ async def test_a_local_stack_that_works_on_another_database_is_not_asked(databas
     assert files(tmp_path) == before
 
 
-async def test_a_reforge_that_does_not_answer_is_told_in_a_sentence(database_url: str, tmp_path: Path) -> None:
+async def test_a_reforge_service_that_does_not_answer_is_reported_in_a_sentence(
+    database_url: str, tmp_path: Path
+) -> None:
     environment = {
         "DATABASE_URL": database_url,
         "VYRIS_STATE_DIR": str(tmp_path / "state"),
@@ -66,5 +68,5 @@ async def test_a_reforge_that_does_not_answer_is_told_in_a_sentence(database_url
         ("postgresql:///vyris?host=/run/x&role=vyris_operator", "/run/x/vyris"),
     ],
 )
-def test_a_database_is_the_same_by_whatever_login(url: str, place: str) -> None:
+def test_a_database_is_the_same_under_any_login(url: str, place: str) -> None:
     assert database_place(url) == place

@@ -1,4 +1,4 @@
-"""The client against a server that fails as each test says: what is sent again, and what a caller is told."""
+"""The client against a server that fails as each test says: what it retries, and what it raises."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ANSWERS: dict[str, Any] = {
 
 
 class Peer(grpc.GenericRpcHandler):
-    """Fails each call as often as `plan` has something, then succeeds; remembers what was sent."""
+    """Fails one call for each entry of `plan`, then succeeds; records the requests."""
 
     def __init__(self) -> None:
         self.plan: list[Callable[[grpc.ServicerContext], None]] = []
@@ -137,14 +137,14 @@ def test_a_token_that_works_once_is_sent_once(peer: Peer, client: Client) -> Non
     [SoldOut(), DropNotOpen(retryable=True), Conflict(), RateLimited(retry_after_s=7), Unauthorized("Because")],
     ids=lambda error: error.reason,
 )
-def test_an_error_arrives_as_its_class_with_all_it_says(peer: Peer, client: Client, error: VyrisError) -> None:
+def test_an_error_arrives_as_its_class_with_its_details(peer: Peer, client: Client, error: VyrisError) -> None:
     peer.plan = [with_error(error)]
     with pytest.raises(type(error)) as refusal:
         client.mint("r", "u", request_id="my-own-id")
-    told = refusal.value
-    assert (told.reason, told.message, told.retryable) == (error.reason, error.message, error.retryable)
-    assert told.retry_after_s == error.retry_after_s
-    assert told.request_id == "my-own-id"
+    raised = refusal.value
+    assert (raised.reason, raised.message, raised.retryable) == (error.reason, error.message, error.retryable)
+    assert raised.retry_after_s == error.retry_after_s
+    assert raised.request_id == "my-own-id"
     assert peer.metadata[0]["x-request-id"] == "my-own-id"
 
 
@@ -198,7 +198,7 @@ def test_a_deadline_is_kept(peer: Peer, client: Client) -> None:
     done.set()
 
 
-def test_nobody_there_is_retryable() -> None:
+def test_an_unreachable_service_is_retryable() -> None:
     with Client("127.0.0.1:9", timeout_s=3) as client, pytest.raises(Retryable) as refusal:
         client.verify_encounter("t")
     assert refusal.value.http_status == 503
@@ -206,7 +206,7 @@ def test_nobody_there_is_retryable() -> None:
 
 
 @pytest.mark.parametrize("target", ["http://localhost:3000", "https://api.example"])
-def test_a_url_is_refused_with_what_is_wanted(target: str) -> None:
+def test_a_malformed_url_is_refused_with_the_right_form(target: str) -> None:
     for kind in (Client, AsyncClient):
         with pytest.raises(ValueError, match="host:port of the gateway's native gRPC"):
             kind(target)
@@ -218,7 +218,7 @@ def test_a_request_id_that_cannot_travel_is_refused_before_anything_is_sent(peer
     assert peer.metadata == []
 
 
-def test_a_device_signs_each_request_anew(peer: Peer, client: Client) -> None:
+def test_a_device_signs_each_request_separately(peer: Peer, client: Client) -> None:
     device = Device.generate("phone-a")
     for _ in range(2):
         client.verify_encounter("t", device=device)
@@ -234,7 +234,7 @@ def test_a_device_is_read_back_from_its_key() -> None:
         Device.from_pem("phone-a", b"nothing")
 
 
-def test_a_watch_yields_and_then_tells_why_it_ended(peer: Peer, client: Client) -> None:
+def test_a_watch_yields_and_then_raises_why_it_ended(peer: Peer, client: Client) -> None:
     peer.plan = [with_error(Retryable())]
     seen = []
     with pytest.raises(Retryable):
@@ -260,7 +260,7 @@ async def test_many_calls_share_one_client(peer: Peer, async_client: AsyncClient
 
 @pytest.fixture
 def tls_peer(peer: Peer, tmp_path: Path) -> Iterator[tuple[Peer, Tls]]:
-    """Also listens with TLS, and asks for a certificate of the caller."""
+    """Also listens with TLS, and asks for the caller's certificate."""
     authority = Authority(tmp_path)
     certificate, key = (path.read_bytes() for path in authority.issue("peer", "localhost"))
     mine, my_key = (path.read_bytes() for path in authority.issue("caller", "caller"))

@@ -1,4 +1,4 @@
-"""Two encounter processes over one database: one as it comes, one that lets devices sign and asks no proof of lists."""
+"""Two encounter processes on one database: one with defaults, one where devices sign and lists need no proof."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def authority(clients: tuple[Client, Client], encounter_state: Path) -> Signer:
 
 @pytest.fixture
 async def database(encounter_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own."""
+    """A connection for the test."""
     connection = await asyncpg.connect(encounter_database_url)
     yield connection
     await connection.close()
@@ -60,7 +60,7 @@ async def database(encounter_database_url: str) -> AsyncIterator[asyncpg.Connect
 
 @pytest.fixture
 async def members(database: asyncpg.Connection) -> Members:
-    """Members whom no other test knows."""
+    """Members that no other test uses."""
     return Members(await add_member(database), await add_member(database), await add_member(database, revoked=True))
 
 

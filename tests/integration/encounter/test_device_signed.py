@@ -18,7 +18,7 @@ METHOD = encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"].methods_b
 
 @dataclass
 class Phones:
-    """Ada's device signs tokens, Ben's proves calls."""
+    """Ada's device signs tokens, Ben's device proves calls."""
 
     ada: Signer
     ben: Signer
@@ -56,8 +56,8 @@ async def test_both_devices_together_prove_an_encounter_once(client: Client, pho
 
 async def test_a_proof_made_for_the_gateway_counts_too(client: Client, phones: Phones) -> None:
     token = phones.token()
-    told = await client.verify(token, proof=phones.proof(token, through_gateway=True))
-    assert isinstance(told, encounter_pb2.Encounter)
+    recorded = await client.verify(token, proof=phones.proof(token, through_gateway=True))
+    assert isinstance(recorded, encounter_pb2.Encounter)
 
 
 async def test_one_device_alone_proves_nothing(client: Client, phones: Phones) -> None:
@@ -76,14 +76,12 @@ async def test_one_device_alone_proves_nothing(client: Client, phones: Phones) -
 
 
 @pytest.mark.parametrize("kid", ["\0" * 43, "\ud800" * 43, "a" * 42 + "\u00e9", "a" * 43])
-async def test_a_name_of_a_key_that_no_device_can_have_is_nobodys(client: Client, phones: Phones, kid: str) -> None:
+async def test_a_key_id_that_no_device_can_have_is_refused(client: Client, phones: Phones, kid: str) -> None:
     token = phones.ada.token(header={"kid": kid})
     assert await client.verify(token, proof="x") == "UNAUTHORIZED"
 
 
-async def test_a_proof_is_spent_with_its_encounter_and_not_without(
-    client: Client, phones: Phones, members: Members
-) -> None:
+async def test_a_proof_is_spent_only_with_its_encounter(client: Client, phones: Phones, members: Members) -> None:
     stale = phones.token(iat=1_600_000_000)
     proof = phones.proof(stale)
     assert await client.verify(stale, proof=proof) == "UNAUTHORIZED"
@@ -94,7 +92,7 @@ async def test_a_proof_is_spent_with_its_encounter_and_not_without(
     assert answers.count("UNAUTHORIZED") == 19
 
 
-async def test_of_many_copies_with_fresh_proofs_one_is_recorded(client: Client, phones: Phones) -> None:
+async def test_one_of_many_copies_with_fresh_proofs_is_recorded(client: Client, phones: Phones) -> None:
     token = phones.token()
     answers = await asyncio.gather(*(client.verify(token, proof=phones.proof(token)) for _ in range(40)))
     assert sum(isinstance(answer, encounter_pb2.Encounter) for answer in answers) == 1
@@ -119,6 +117,8 @@ async def test_a_device_speaks_for_its_own_membership_alone(client: Client, phon
         assert await client.verify(token, proof=phones.proof(token)) == "UNAUTHORIZED"
 
 
-async def test_devices_sign_nothing_where_the_setting_is_off(clients: tuple[Client, Client], phones: Phones) -> None:
+async def test_tokens_of_devices_are_refused_where_the_setting_is_off(
+    clients: tuple[Client, Client], phones: Phones
+) -> None:
     token = phones.token()
     assert await clients[0].verify(token, proof=phones.proof(token)) == "UNAUTHORIZED"

@@ -1,4 +1,4 @@
-"""Where members met is forgotten after the retention, that they met is not."""
+"""Locations of encounters are removed after the retention; the encounters stay."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ async def fill(database: Database, count: int, days: int) -> None:
     )
 
 
-async def located(database: Database) -> int:
+async def count_locations(database: Database) -> int:
     rows = await database.fetch("SELECT FROM encounters WHERE latitude_hundredths IS NOT NULL")
     return len(rows)
 
 
-async def test_old_locations_are_forgotten_in_bounded_rounds(storage: Database) -> None:
+async def test_old_locations_are_removed_in_bounded_rounds(storage: Database) -> None:
     await fill(storage, ROWS_A_ROUND + 7, 31)
     await fill(storage, 5, 29)
     retention = LocationRetention(storage, 30)
     assert [await retention.forget() for _ in range(3)] == [ROWS_A_ROUND, 7, 0]
-    assert await located(storage) == 5
+    assert await count_locations(storage) == 5
     assert len(await storage.fetch("SELECT FROM encounters WHERE longitude_hundredths IS NULL")) == ROWS_A_ROUND + 7
 
 
-async def test_no_retention_forgets_all(storage: Database) -> None:
+async def test_a_retention_of_zero_removes_every_location(storage: Database) -> None:
     await fill(storage, 3, 0)
     await LocationRetention(storage, 0).forget()
-    assert await located(storage) == 0
+    assert await count_locations(storage) == 0
 
 
-async def test_one_process_forgets_at_a_time(storage: Database, database_url: str) -> None:
+async def test_one_process_removes_locations_at_a_time(storage: Database, database_url: str) -> None:
     await fill(storage, 3, 31)
     other = await asyncpg.connect(database_url)
     try:

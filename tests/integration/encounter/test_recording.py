@@ -1,4 +1,4 @@
-"""Batches: one bad item does not spoil the others, and what could not be finished may be sent again."""
+"""Batches: one bad row does not harm the others, and an unfinished encounter may be sent again."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def outcome(recorder: Recorder, item: ProvenMeeting, deadline_s: float = D
         return error.reason
 
 
-async def test_an_item_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
-    # Such a jti never passes the token's reading; should a form slip through one day, it must not fail its neighbours.
+async def test_a_row_that_postgres_refuses_fails_alone(recorder: Recorder, pair: Members) -> None:
+    # The parser refuses such a jti. If it ever lets one pass, the row must not fail its neighbours.
     items = [proven(pair, f"good-{number}") for number in range(20)]
     items[7] = items[7]._replace(meeting=items[7].meeting._replace(jti="bad\x00"))
     first = asyncio.create_task(outcome(recorder, proven(pair, "first")))
@@ -66,9 +66,7 @@ async def test_an_item_that_postgres_refuses_fails_alone(recorder: Recorder, pai
     assert answers[7] == "RETRYABLE"
 
 
-async def test_without_postgres_the_answer_is_to_send_again_and_later_it_works(
-    database_url: str, pair: Members
-) -> None:
+async def test_without_postgres_an_encounter_is_retryable_and_later_recorded(database_url: str, pair: Members) -> None:
     nowhere = settings("postgresql://nobody@127.0.0.1:1/none")
     async with Database.open(nowhere, "test") as database:
         away = Recorder(database, Register(5, keeps_locations=True), nowhere)
@@ -99,7 +97,7 @@ async def test_while_a_lock_is_held_callers_get_their_answer_in_time_and_more_th
     assert await outcome(recorder, proven(pair, "afterwards")) == Encounter.__name__
 
 
-async def test_a_row_of_an_unfinished_transaction_elsewhere_is_waited_for(
+async def test_a_batch_waits_for_a_row_of_another_open_transaction(
     recorder: Recorder, database_url: str, pair: Members
 ) -> None:
     other = await asyncpg.connect(database_url)

@@ -1,4 +1,4 @@
-"""How an encounter process starts, and when it refuses to."""
+"""How an encounter process starts, and when it refuses to start."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vyris.encounter.v1 import encounter_pb2
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
-def ended(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A process that does not come to serve."""
+def run_encounter(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a process that refuses to start; return its result."""
     return subprocess.run(
         [sys.executable, "-m", "services.encounter"],
         env=environment(NOWHERE, folder / "state", **settings),
@@ -47,7 +47,7 @@ def ended(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 def test_a_setting_that_cannot_be_served_ends_the_process_with_a_sentence(
     settings: dict[str, str], says: str, tmp_path: Path
 ) -> None:
-    finished = ended(tmp_path, **settings)
+    finished = run_encounter(tmp_path, **settings)
     assert finished.returncode == 78
     assert says in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -55,7 +55,7 @@ def test_a_setting_that_cannot_be_served_ends_the_process_with_a_sentence(
 
 
 def test_an_address_that_is_not_this_machines_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
-    finished = ended(tmp_path, LISTEN_HOST="not.a.host.invalid", METRICS_PORT="9100")
+    finished = run_encounter(tmp_path, LISTEN_HOST="not.a.host.invalid", METRICS_PORT="9100")
     assert finished.returncode == 69
     assert "encounter cannot listen on not.a.host.invalid:9100" in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -20,16 +20,18 @@ async def rows(database: asyncpg.Connection, members: Members) -> list[asyncpg.R
     return await database.fetch("SELECT * FROM encounters WHERE initiator_id = $1", uuid.UUID(members.ada))
 
 
-async def test_an_encounter_is_recorded_and_told(
+async def test_an_encounter_is_recorded_and_returned(
     clients: Clients, signer: Signer, members: Members, database: asyncpg.Connection
 ) -> None:
-    told = await clients[0].verify(signer.token(iat=1_700_000_000 + (int(time.time()) - 1_700_000_000), jti="first"))
-    assert isinstance(told, encounter_pb2.Encounter)
+    encounter = await clients[0].verify(
+        signer.token(iat=1_700_000_000 + (int(time.time()) - 1_700_000_000), jti="first")
+    )
+    assert isinstance(encounter, encounter_pb2.Encounter)
     (row,) = await rows(database, members)
-    assert told.id == str(row["id"])
-    assert (told.initiator_id, told.receiver_id) == (members.ada, members.ben)
-    assert told.encountered_at.endswith(".000Z")
-    assert told.verified_at == row["verified_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    assert encounter.id == str(row["id"])
+    assert (encounter.initiator_id, encounter.receiver_id) == (members.ada, members.ben)
+    assert encounter.encountered_at.endswith(".000Z")
+    assert encounter.verified_at == row["verified_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     assert row["jti"] == "first"
     assert row["latitude_hundredths"] is None
 
@@ -58,7 +60,7 @@ async def test_a_replay_in_any_spelling_is_a_conflict(
     spellings = {
         "the same": token,
         "the twin signature": twin(token),
-        "signed anew": signer.token(**claims),
+        "signed again": signer.token(**claims),
         "another header": signer.token(header={"typ": "jwt", "x": 1}, **claims),
         "another iat": signer.token(**{**claims, "iat": claims["iat"] - 1}),
         "the other way round": signer.token(**{**claims, "sub": claims["aud"], "aud": claims["sub"]}),
@@ -69,7 +71,7 @@ async def test_a_replay_in_any_spelling_is_a_conflict(
         )
 
 
-async def test_of_200_copies_at_two_processes_one_is_recorded(
+async def test_one_of_200_copies_at_two_processes_is_recorded(
     clients: Clients, signer: Signer, members: Members, database: asyncpg.Connection
 ) -> None:
     token = signer.token()
@@ -93,7 +95,7 @@ async def test_many_tokens_at_two_processes_in_any_order_never_deadlock(
     assert {str(row["id"]) for row in await rows(database, members)} == set(recorded)
 
 
-async def test_tokens_that_share_a_jti_are_each_judged_by_what_they_say(
+async def test_tokens_that_share_a_jti_are_judged_separately(
     clients: Clients, signer: Signer, members: Members
 ) -> None:
     bad = signer.token(jti="shared", aud=members.revoked)

@@ -19,7 +19,7 @@ async def _shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
 
 @pytest.fixture
 def services(_shared: tuple[Services, Gateway]) -> Services:
-    """The servers, back to success."""
+    """The servers, reset to success."""
     _shared[0].reset()
     return _shared[0]
 

@@ -1,4 +1,4 @@
-"""What the contract says about every error body."""
+"""The contract's rules for every error body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import httpx
 
 
 def assert_error(answer: httpx.Response, status: int, error: str, *, retryable: bool = False) -> Any:
-    """The status, and a body of exactly the three keys."""
+    """Check the status, and that the body has exactly the three keys."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
@@ -21,7 +21,7 @@ def assert_error(answer: httpx.Response, status: int, error: str, *, retryable: 
 
 
 def assert_nothing_private(answer: httpx.Response) -> None:
-    """No header that carries facts between the parts."""
+    """Check that no internal header is in the answer."""
     private = [
         name for name in answer.headers if name.startswith(("grpc-", "x-error-", "x-http-", "x-envoy-", "x-vyris-"))
     ]

@@ -1,4 +1,4 @@
-"""Real grpc.aio servers that speak our protos and behave as each test says, and a real Envoy in front."""
+"""Real grpc.aio servers for our protos, which behave as each test says, and a real Envoy in front."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ RPCS: dict[str, tuple[str, type, Any]] = {
 
 @dataclass
 class Call:
-    """One call as a service saw it."""
+    """One call as a service received it."""
 
     rpc: str
     request: Any
@@ -93,7 +93,7 @@ class Call:
 
 @dataclass
 class Services:
-    """What the four servers do (by RPC; the default is to succeed), and what they saw."""
+    """The behaviour of the four servers (by RPC; by default they succeed), and the calls that they received."""
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -102,11 +102,11 @@ class Services:
     servers: dict[str, grpc.aio.Server] = field(default_factory=dict)
 
     def on(self, method: str, behaviour: Behaviour) -> None:
-        """Let every RPC whose path ends with `method` behave so."""
+        """Set the behaviour of every RPC whose path ends with `method`."""
         self.behaviours[method] = behaviour
 
     def reset(self) -> None:
-        """Back to success everywhere."""
+        """Reset every RPC to success."""
         self.behaviours.clear()
         self.calls.clear()
 
@@ -302,7 +302,7 @@ async def _ready(gateway: Gateway, wait_for: Sequence[str]) -> None:
                 statistics = (await admin.get("/stats?filter=membership_healthy")).text
                 counts = dict(line.split(": ") for line in statistics.splitlines())
                 healthy = all(counts.get(f"cluster.{name}.membership_healthy", "0") != "0" for name in wait_for)
-                # It listens once it has looked at every service, the ones that are away included.
+                # It listens after it has checked every service, also those that do not run.
                 if healthy and (await admin.get("/ready")).status_code == 200:
                     return
             await asyncio.sleep(0.1)
@@ -310,7 +310,7 @@ async def _ready(gateway: Gateway, wait_for: Sequence[str]) -> None:
 
 
 async def raw_exchange(port: int, request: bytes, timeout_s: float = 5) -> bytes:
-    """Send bytes as they are, and read until the other side closes or falls silent."""
+    """Send bytes unchanged, and read until the other side closes or stops sending."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = b""
     with contextlib.suppress(TimeoutError, ConnectionError):

@@ -1,4 +1,4 @@
-"""What a JSON caller gets when all goes well."""
+"""The answers to a JSON caller in case of success."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_status_that_makes_no_sense_is_an_error(
     assert (await json_api.post("/issue-pass", json={})).status_code == 500
 
 
-async def test_elsewhere_the_service_cannot_name_the_status(services: Services, json_api: httpx.AsyncClient) -> None:
+async def test_a_service_cannot_name_the_status_of_other_calls(services: Services, json_api: httpx.AsyncClient) -> None:
     services.on("Mint", answering(MINTED, ("x-http-status", "418")))
     answer = await json_api.post("/mint", json={})
     assert answer.status_code == 201
@@ -122,9 +122,7 @@ async def test_without_one_a_request_id_is_made(services: Services, json_api: ht
     assert services.calls[-1].metadata["x-request-id"] == answer.headers["x-request-id"]
 
 
-async def test_services_are_told_the_time_and_the_original_path(
-    services: Services, json_api: httpx.AsyncClient
-) -> None:
+async def test_services_receive_the_time_and_the_original_path(services: Services, json_api: httpx.AsyncClient) -> None:
     await json_api.post("/mint", json={}, headers={"dpop": "proof", "authorization": "ApplePass t"})
     metadata = services.calls[-1].metadata
     assert 0 < services.calls[-1].remaining_s <= 1.5

@@ -1,4 +1,4 @@
-"""What one caller, one address and one door may hold."""
+"""The limits of one caller, one address and one door."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WATCH = "/grpc.health.v1.Health/Watch"
 
 @contextlib.asynccontextmanager
 async def _strangers(gateway: Gateway, path: str, count: int, message: bytes | None = None) -> AsyncIterator[Seen]:
-    """So many native calls of another address on one connection."""
+    """Keep `count` native calls of another address open on one connection."""
     seen = Seen()
     transport, _ = await asyncio.get_running_loop().create_connection(
         lambda: Native(seen, path, count, message),
@@ -45,7 +45,7 @@ async def _strangers(gateway: Gateway, path: str, count: int, message: bytes | N
 
 
 async def _connections(port: int, count: int, kept: int) -> list[asyncio.StreamWriter]:
-    """Open so many; those that stay open, which must be `kept`."""
+    """Open `count` connections; return those that stay open, which must be `kept`."""
     opened = [await asyncio.open_connection("127.0.0.1", port, local_addr=(STRANGER, 0)) for _ in range(count)]
     reads = [asyncio.ensure_future(reader.read(1)) for reader, _ in opened]
     try:
@@ -62,7 +62,7 @@ async def _connections(port: int, count: int, kept: int) -> list[asyncio.StreamW
         await asyncio.gather(*reads, return_exceptions=True)
 
 
-async def _until(seen: Seen, ended: int, limit_s: float = 5) -> None:
+async def _wait_until(seen: Seen, ended: int, limit_s: float = 5) -> None:
     async with asyncio.timeout(limit_s):
         while seen.ended < ended:
             await asyncio.sleep(0.02)
@@ -93,11 +93,11 @@ async def test_a_call_takes_a_place_only_once_it_is_whole(services: Services, tm
         assert len(services.calls) == 6
         # `gateway_request_timeout_s` after they began.
         for seen in half_open:
-            await _until(seen, 20)
+            await _wait_until(seen, 20)
             assert seen.statuses == {"200/14": 20}
 
 
-async def test_a_call_that_is_larger_than_a_service_reads_is_told_so(services: Services, gateway: Gateway) -> None:
+async def test_a_call_larger_than_a_service_reads_gets_that_error(services: Services, gateway: Gateway) -> None:
     async with grpc.aio.insecure_channel(gateway.grpc_target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await channel.unary_unary("/vyris.mint.v1.MintService/Mint")(bytes(bounds.NATIVE_BODY_LIMIT_BYTES))
@@ -133,7 +133,7 @@ async def test_each_door_has_places_of_its_own(services: Services, tmp_path: Pat
         assert {await call for call in held} == {grpc.StatusCode.OK}
 
 
-async def test_one_address_holds_so_many_connections(
+async def test_one_address_has_a_limit_of_connections(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounds, "IDLE_TIMEOUT_S", 2)
@@ -147,7 +147,7 @@ async def test_one_address_holds_so_many_connections(
             writer.close()
         await asyncio.sleep(0.1)
         opened += await _connections(settings.gateway_port, 4, kept=2)
-        # The silent ones are ended; then there is room again.
+        # The silent ones are closed; then there is room again.
         await asyncio.sleep(2)
         opened += await _connections(settings.gateway_port, 8, kept=6)
         async with httpx.AsyncClient(base_url=gateway.admin) as admin:
@@ -163,26 +163,26 @@ async def test_each_door_takes_connections_of_its_own(services: Services, tmp_pa
         opened += await _connections(settings.gateway_port, 8, kept=8)
 
 
-async def test_one_address_holds_so_many_streams(services: Services, tmp_path: Path) -> None:
+async def test_one_address_has_a_limit_of_streams(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services, gateway_address_max_streams=3)
     async with (
         running_gateway(tmp_path, settings) as gateway,
         grpc.aio.insecure_channel(gateway.grpc_target) as channel,
         _strangers(gateway, WATCH, 10, MESSAGE) as seen,
     ):
-        await _until(seen, 7)
+        await _wait_until(seen, 7)
         assert seen.statuses == {"200/8": 7}
         # Connections that end make no room for streams.
         for writer in await _connections(settings.gateway_port, 5, kept=5):
             writer.close()
         async with _strangers(gateway, WATCH, 2, MESSAGE) as more:
-            await _until(more, 2)
+            await _wait_until(more, 2)
             assert more.statuses == {"200/8": 2}
         watch = mint_pb2_grpc.MintServiceStub(channel).WatchDrop(mint_pb2.WatchDropRequest())
         assert (await watch.read()).drop.minted == 0
         # Calls are not streams.
         async with _strangers(gateway, "/vyris.mint.v1.MintService/Mint", 10, b"") as minted:
-            await _until(minted, 10)
+            await _wait_until(minted, 10)
             assert minted.statuses == {"200/": 10}
 
 
@@ -236,7 +236,7 @@ async def test_watched_health_takes_no_room_from_watched_drops(
         grpc.aio.insecure_channel(gateway.grpc_target) as channel,
         _strangers(gateway, WATCH, 4, MESSAGE) as seen,
     ):
-        await _until(seen, 1)
+        await _wait_until(seen, 1)
         assert seen.statuses == {"200/14": 1}
         watch = mint_pb2_grpc.MintServiceStub(channel).WatchDrop(mint_pb2.WatchDropRequest())
         assert (await watch.read()).drop.minted == 0

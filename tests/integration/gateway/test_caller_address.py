@@ -1,4 +1,4 @@
-"""Services, limits and the access log know one and the same address of a caller, and no caller can choose it."""
+"""Services, limits and the access log use the same address of a caller, and no caller can choose it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORGED = ((CALLER_ADDRESS_KEY, "198.51.100.66"), ("X-Vyris-Caller-Address", "198
 async def _call(gateway: Gateway, door: str, headers: Sequence[tuple[str, str]]) -> None:
     if door == "json":
         async with httpx.AsyncClient(base_url=gateway.url) as client:
-            # A query takes the request along another route.
+            # A request with a query takes another route.
             for path in ("/mint", "/mint?x=y"):
                 assert (await client.post(path, json={}, headers=list(headers))).status_code == 201
         return
@@ -30,15 +30,15 @@ async def _call(gateway: Gateway, door: str, headers: Sequence[tuple[str, str]])
         await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest(), metadata=metadata)
 
 
-# Trusted hops, what stands in `x-forwarded-for`, and who called.
+# Trusted hops, the value of `x-forwarded-for`, and the caller's address.
 CASES = {
     0: [((), "127.0.0.1"), (("203.0.113.9",), "127.0.0.1")],
     1: [
         (("203.0.113.9",), "203.0.113.9"),
-        # The balancer appends what it saw; what stands before is the caller's invention.
+        # The balancer appends the address that it saw; the caller may have invented those before.
         (("198.51.100.66, 203.0.113.9",), "203.0.113.9"),
         (("2001:db8::7",), "2001:db8::7"),
-        # No proxy writes such a thing.
+        # No proxy writes such a value.
         ((), "127.0.0.1"),
         (("nonsense",), "127.0.0.1"),
     ],

@@ -1,4 +1,4 @@
-"""Envoy itself accepts what is generated, for every kind of settings, and the edge is as it should be."""
+"""Envoy accepts the generated configuration for every kind of settings, and the edge is configured as an edge."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _settings(**values: Any) -> GatewaySettings:
     return GatewaySettings(_env_file=None, **values)
 
 
-def _generated(**values: Any) -> Any:
+def _generate(**values: Any) -> Any:
     return json.loads(as_json(bootstrap(_settings(**values), load_descriptors())))
 
 
@@ -74,7 +74,7 @@ def test_envoy_accepts_certificates(tmp_path: Path) -> None:
     }
 
 
-def test_a_configuration_that_envoy_refuses_is_told(tmp_path: Path) -> None:
+def test_a_configuration_that_envoy_refuses_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "envoy.json"
     path.write_text('{"static_resources": {"clusters": [{"name": "x", "type": "NONSENSE"}]}}')
     with pytest.raises(UnfitConfiguration, match="NONSENSE"):
@@ -88,8 +88,8 @@ def test_no_deprecated_or_unfinished_option_is_used(tmp_path: Path) -> None:
     write_configuration(_settings(**everything), path)
     command = [envoy_binary(), "--mode", "validate", "--config-path", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = [line for line in result.stderr.splitlines() if "[warning]" in line or "[error]" in line]
-    assert said == []
+    complaints = [line for line in result.stderr.splitlines() if "[warning]" in line or "[error]" in line]
+    assert complaints == []
 
 
 def _managers(configuration: Any) -> dict[str, Any]:
@@ -99,21 +99,21 @@ def _managers(configuration: Any) -> dict[str, Any]:
     }
 
 
-def test_filters_stand_in_their_order() -> None:
-    manager = _managers(_generated(gateway_rate_limit_rps=1, gateway_cors_origins=("https://a.example",)))["json"]
+def test_filters_are_in_their_order() -> None:
+    manager = _managers(_generate(gateway_rate_limit_rps=1, gateway_cors_origins=("https://a.example",)))["json"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in manager["http_filters"]]
     assert names == ["header_mutation", "lua", "local_ratelimit", "buffer", "grpc_json_transcoder", "router"]
 
 
 def test_thousands_of_new_connections_leave_room_for_the_open_ones() -> None:
-    listeners = {entry["name"]: entry for entry in _generated()["static_resources"]["listeners"]}
+    listeners = {entry["name"]: entry for entry in _generate()["static_resources"]["listeners"]}
     for door in ("json", "grpc"):
         assert listeners[door]["max_connections_to_accept_per_socket_event"] <= 8
 
 
 @pytest.mark.parametrize("door", ["json", "grpc"])
 def test_both_doors_are_set_as_an_edge(door: str) -> None:
-    manager = _managers(_generated())[door]
+    manager = _managers(_generate())[door]
     assert manager["use_remote_address"] is True
     assert manager["normalize_path"] is True
     assert manager["merge_slashes"] is True
@@ -125,14 +125,14 @@ def test_both_doors_are_set_as_an_edge(door: str) -> None:
 
 
 def test_only_what_cannot_have_begun_is_sent_again() -> None:
-    for name, manager in _managers(_generated()).items():
+    for name, manager in _managers(_generate()).items():
         for host in manager["route_config"]["virtual_hosts"]:
             assert host["retry_policy"]["retry_on"] == "connect-failure,refused-stream,reset-before-request", name
             assert not [route for route in host["routes"] if "retry_policy" in route.get("route", {})]
 
 
 def test_clusters_look_again_every_second_and_cannot_be_emptied() -> None:
-    clusters = {cluster["name"]: cluster for cluster in _generated()["static_resources"]["clusters"]}
+    clusters = {cluster["name"]: cluster for cluster in _generate()["static_resources"]["clusters"]}
     assert set(clusters) == {*NAMES, *map(native_cluster_name, NAMES), *map(streams_cluster_name, NAMES)}
     for name, cluster in clusters.items():
         (check,) = cluster["health_checks"]
@@ -159,7 +159,7 @@ def test_every_runtime_key_is_known_to_take_effect() -> None:
     """
     everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
     everything["gateway_access_log_path"] = "/dev/null"
-    configuration = _generated(**everything)
+    configuration = _generate(**everything)
     [layer] = configuration["layered_runtime"]["layers"]
     assert set(layer["static_layer"]) == {
         "envoy.resource_limits.listener.json.connection_limit",
@@ -179,7 +179,7 @@ def test_no_comment_of_the_protos_is_carried_along() -> None:
 
 def test_in_production_there_is_no_reflection() -> None:
     def paths(**values: Any) -> str:
-        return json.dumps(_managers(_generated(**values))["grpc"]["route_config"])
+        return json.dumps(_managers(_generate(**values))["grpc"]["route_config"])
 
     assert "grpc.reflection" in paths()
     assert "grpc.reflection" not in paths(vyris_env="production")

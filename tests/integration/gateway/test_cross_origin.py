@@ -37,7 +37,7 @@ PATHS = sorted({(route.http_method, route.template) for route in http_routes(loa
 
 @pytest.fixture(scope="module")
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Services, httpx.AsyncClient]]:
-    """A gateway that two origins may call, and which nobody but mint stands behind."""
+    """A gateway that two origins may call, with mint alone behind it."""
     folder = tmp_path_factory.mktemp("pages")
     async with running_services() as services:
         settings = make_settings(
@@ -62,7 +62,7 @@ def _assert_readable(answer: httpx.Response, origin: str = LISTED) -> None:
 
 def _assert_unreadable(answer: httpx.Response) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control-")]
-    # Else a cache would hand this answer to a page that may read it.
+    # Otherwise a cache would give this answer to a page that may read it.
     assert answer.headers["vary"] == "accept, origin"
 
 
@@ -112,7 +112,7 @@ async def test_every_answer_can_be_read_by_listed_pages_alone(
         _assert_unreadable(answer)
 
 
-async def test_callers_over_their_limit_are_told_so_readably(services: Services, tmp_path: Path) -> None:
+async def test_a_page_can_read_that_its_caller_is_over_the_limit(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services, gateway_cors_origins=(LISTED,), gateway_rate_limit_rps=1)
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         answers = [await client.post("/mint?x=y", json={}, headers=_origin(LISTED)) for _ in range(4)]
@@ -121,7 +121,7 @@ async def test_callers_over_their_limit_are_told_so_readably(services: Services,
             _assert_readable(answer)
 
 
-async def test_a_gateway_without_memory_refuses_readably(
+async def test_a_page_can_read_the_refusal_of_a_gateway_without_memory(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Envoy then answers before any filter."""
@@ -139,7 +139,7 @@ async def test_a_gateway_without_memory_refuses_readably(
     settings = settings.model_copy(update={"gateway_max_heap_bytes": 1})
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         async with asyncio.timeout(10):
-            # It looks at its memory every quarter of a second.
+            # It checks its memory every quarter of a second.
             while True:
                 with suppress(httpx.ConnectError):
                     answer = await client.post("/mint", json={}, headers=_origin(LISTED))
@@ -171,7 +171,7 @@ async def test_a_listed_page_may_ask_first_everywhere(
 
 @pytest.mark.parametrize("origin", OTHERS)
 @pytest.mark.parametrize("query", ["", "?x=y"])
-async def test_another_page_hears_of_no_such_path(
+async def test_another_page_gets_404_for_its_preflight(
     pages: tuple[Services, httpx.AsyncClient], origin: str | None, query: str
 ) -> None:
     answer = await pages[1].options(f"/mint{query}", headers={**_origin(origin), **ASKED})
@@ -179,7 +179,7 @@ async def test_another_page_hears_of_no_such_path(
     _assert_unreadable(answer)
 
 
-async def test_options_that_are_no_preflight_are_no_path(pages: tuple[Services, httpx.AsyncClient]) -> None:
+async def test_options_without_a_preflight_are_not_found(pages: tuple[Services, httpx.AsyncClient]) -> None:
     assert_error(await pages[1].options("/mint", headers=_origin(LISTED)), 404, "NOT_FOUND")
 
 

@@ -1,4 +1,4 @@
-"""What the gateway does as an edge proxy: who may look inside, what is written down, how it stops."""
+"""The gateway as an edge proxy: its admin interface, its logs, its limits, and how it stops."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_without_mint_health_is_unhealthy(services: Services, tmp_path: Pa
         assert_error(await client.post("/mint", json={}), 503, "RETRYABLE", retryable=True)
 
 
-async def test_with_nobody_ready_the_service_itself_tells_what_is_wrong(
+async def test_with_no_replica_ready_the_service_itself_says_what_is_wrong(
     services: Services, gateway: Gateway, json_api: httpx.AsyncClient
 ) -> None:
     name = "vyris.reforge.v1.ReforgeService"
@@ -151,7 +151,7 @@ async def test_replicas_are_found_by_name_and_by_list(services: Services, tmp_pa
     settings = make_settings(tmp_path, services, mint_address=f"localhost:{ports['mint']}", wallet_address=two)
     async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
         assert (await client.post("/mint", json={})).status_code == 201
-        # One of two replicas is down: nobody notices.
+        # One of two replicas is down: no caller notices.
         statuses = [(await client.post("/issue-pass", json={})).status_code for _ in range(20)]
         assert statuses == [200] * 20
 
@@ -189,7 +189,7 @@ async def test_another_address_has_a_limit_of_its_own(services: Services, tmp_pa
 
         assert await statuses("203.0.113.1") == [201, 201, 429, 429]
         assert await statuses("203.0.113.2") == [201, 201, 429, 429]
-        # Whoever has one IPv6 address has its /64.
+        # A caller with one IPv6 address has its /64.
         assert await statuses("2001:db8::1") == [201, 201, 429, 429]
         assert (await statuses("2001:db8::2"))[0] == 429
 
@@ -256,7 +256,7 @@ def _environment(settings: GatewaySettings) -> dict[str, str]:
     return os.environ | {name.upper(): str(getattr(settings, name)) for name in names}
 
 
-async def test_told_to_stop_it_answers_open_requests_first(services: Services, tmp_path: Path) -> None:
+async def test_a_stopping_gateway_answers_open_requests_first(services: Services, tmp_path: Path) -> None:
     settings = make_settings(tmp_path, services)
     command = [sys.executable, "-m", "gateway", "run", "--output", str(tmp_path / "envoy.json")]
     process = await asyncio.create_subprocess_exec(*command, env=_environment(settings))

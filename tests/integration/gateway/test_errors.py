@@ -1,4 +1,4 @@
-"""Every error body has exactly three keys, whoever makes it."""
+"""Every error body has exactly three keys, by a service or by the gateway."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY_ERROR = [
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: f"{error.reason}-{error.http_status}")
 @pytest.mark.parametrize(("rpc", "path"), [("Mint", "/mint"), ("IssuePass", "/issue-pass")])
-async def test_an_error_of_a_service_is_told_as_it_is(
+async def test_an_error_of_a_service_is_passed_on_unchanged(
     services: Services, json_api: httpx.AsyncClient, error: VyrisError, rpc: str, path: str
 ) -> None:
     services.on(rpc, raising(error))
@@ -73,7 +73,7 @@ async def test_a_bare_grpc_status_becomes_the_fitting_error(
     assert ("retry-after" in answer.headers) is (status == 503)
 
 
-async def test_an_exception_in_a_service_tells_nothing_about_the_inside(
+async def test_an_exception_in_a_service_reveals_nothing_about_the_inside(
     services: Services, json_api: httpx.AsyncClient
 ) -> None:
     async def crash(request: object, context: object) -> object:
@@ -85,7 +85,7 @@ async def test_an_exception_in_a_service_tells_nothing_about_the_inside(
     assert "hunter2" not in answer.text
 
 
-async def test_an_error_after_initial_metadata_is_never_told_as_a_success(
+async def test_an_error_after_initial_metadata_is_never_sent_as_a_success(
     services: Services, json_api: httpx.AsyncClient
 ) -> None:
     async def late(request: object, context: grpc.aio.ServicerContext) -> object:  # type: ignore[type-arg]

@@ -1,4 +1,4 @@
-"""Whatever bytes a caller sends, it gets the contract's answer: never a 5xx, never its own bytes back."""
+"""A caller that sends any bytes gets the contract's answer: never a 5xx, never its own bytes back."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ BODIES = {
 
 @pytest.mark.parametrize("query", ["", "?page_size=7", "?evil=1"])
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_get_is_answered_from_its_path_and_query_whatever_its_body_says(
+async def test_the_body_of_a_get_changes_nothing(
     services: Services, json_api: httpx.AsyncClient, name: str, query: str
 ) -> None:
     for content in (BODIES[name], _chunks(BODIES[name])):
@@ -237,7 +237,7 @@ async def test_a_get_is_answered_from_its_path_and_query_whatever_its_body_says(
         assert request.page_size == (7 if "page_size" in query else 0)
 
 
-async def test_a_get_without_query_parameters_of_its_own_has_its_body_taken_away_too(
+async def test_the_body_of_a_get_without_query_parameters_is_removed_too(
     services: Services, json_api: httpx.AsyncClient
 ) -> None:
     for query in ("", "?evil=1"):
@@ -254,13 +254,13 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("fields", "status"),
     [({"membership_id": "other"}, 422), ({"membership_id": "mine"}, 202), ({"membershipId": "other"}, 202)],
 )
-async def test_a_body_cannot_speak_of_another_thing_than_the_path(
-    services: Services, json_api: httpx.AsyncClient, said: dict[str, str], status: int
+async def test_a_body_cannot_override_the_path(
+    services: Services, json_api: httpx.AsyncClient, fields: dict[str, str], status: int
 ) -> None:
-    answer = await json_api.post("/memberships/mine/email", json={"user_id": "ada", "email": "a@example.org", **said})
+    answer = await json_api.post("/memberships/mine/email", json={"user_id": "ada", "email": "a@example.org", **fields})
     if status == 422:
         assert_error(answer, 422, "INVALID_REQUEST")
         assert not services.calls

@@ -1,4 +1,4 @@
-"""The native listener: calls pass through as they are, by service name."""
+"""The native listener: calls pass unchanged, by service name."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_errors_arrive_with_their_details(
     assert failure.details() == kind().message
 
 
-async def test_what_does_not_exist_is_unimplemented(channel: grpc.aio.Channel) -> None:
+async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel) -> None:
     for path in (
         "/vyris.mint.v1.MintService/Nope",
         "/vyris.nope.v1.Nope/Nope",
@@ -79,7 +79,7 @@ async def test_what_does_not_exist_is_unimplemented(channel: grpc.aio.Channel) -
         assert "{" not in (failure.details() or "")
 
 
-async def test_a_caller_cannot_speak_as_the_json_gateway(services: Services, channel: grpc.aio.Channel) -> None:
+async def test_a_caller_cannot_pose_as_the_json_gateway(services: Services, channel: grpc.aio.Channel) -> None:
     forged = (("x-envoy-original-path", "/mint"), ("x-vyris-health-service", "x"), ("x-request-id", "mine"))
     await mint_pb2_grpc.MintServiceStub(channel).Mint(mint_pb2.MintRequest(), metadata=forged)
     metadata = services.calls[-1].metadata
@@ -95,7 +95,7 @@ async def test_a_service_that_is_too_slow_fails_without_json(services: Services,
     assert "{" not in (failure.details() or "")
 
 
-async def test_an_unreachable_service_is_unavailable_and_its_address_untold(
+async def test_an_unreachable_service_is_unavailable_and_its_address_stays_hidden(
     services: Services, channel: grpc.aio.Channel
 ) -> None:
     await services.servers["encounter"].stop(0)

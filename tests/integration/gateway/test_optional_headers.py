@@ -1,4 +1,4 @@
-"""What HTTP lets a server ignore makes no difference; what cannot be served is refused in three keys."""
+"""Headers that HTTP lets a server ignore change nothing; unservable requests get an error with three keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GZIPPED = bytes.fromhex("1f8b0800000000000003abae050043bfa6a302000000")
 
 
 def _request(start: bytes, headers: tuple[bytes, ...], body: bytes = b"{}") -> bytes:
-    """With Host, save where there is one or HTTP/1.0 needs none, and a length, save for chunks."""
+    """Add Host unless there is one or HTTP/1.0 needs none, and a length unless the body is chunked."""
     names = {header.split(b":")[0].lower() for header in headers}
     more = [] if b"host" in names or start.endswith(b"1.0") else [b"Host: vyris.example"]
     if start.startswith(b"POST") and b"transfer-encoding" not in names:
@@ -80,7 +80,7 @@ async def _answer(gateway: Gateway, request: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("name", SERVED)
-async def test_what_a_server_may_ignore_is_ignored(services: Services, gateway: Gateway, name: str) -> None:
+async def test_headers_that_a_server_may_ignore_are_ignored(services: Services, gateway: Gateway, name: str) -> None:
     status, _ = await _answer(gateway, SERVED[name])
     assert status == (201 if SERVED[name].startswith(b"POST") else 200)
     for call in services.calls:
@@ -88,7 +88,9 @@ async def test_what_a_server_may_ignore_is_ignored(services: Services, gateway: 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_cannot_be_served_is_refused_in_three_keys(services: Services, gateway: Gateway, name: str) -> None:
+async def test_requests_that_cannot_be_served_get_an_error_with_three_keys(
+    services: Services, gateway: Gateway, name: str
+) -> None:
     status, body = await _answer(gateway, REFUSED[name])
     assert status == 422
     assert json.loads(body) | {"message": ""} == {"error": "INVALID_REQUEST", "message": "", "retryable": False}

@@ -1,6 +1,6 @@
-"""Whatever HTTP shape a proto may ask for is carried: Apple's web service, forms, pages.
+"""The gateway carries each HTTP shape that a proto may ask for: Apple's web service, forms, pages.
 
-A scratch proto stands for all of them; the generator is the same.
+A proto of the test has all of them; the generator is the same.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ PROTOS = Path(__file__).parents[3] / "protos"
 PAGE = HttpBody(content_type="text/html; charset=utf-8", data=b"<h1>ok</h1>")
 
 
-def _compiled(folder: Path) -> FileDescriptorSet:
+def _compile(folder: Path) -> FileDescriptorSet:
     (folder / "scratch.proto").write_text(PROTO)
     bundled = importlib.resources.files("grpc_tools") / "_proto"
     google_apis = Path(str(importlib.resources.files("google.api"))).parents[1]
@@ -94,7 +94,7 @@ async def _world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
     folder = tmp_path_factory.mktemp("scratch")
     descriptors = load_descriptors()
     known = {file.name for file in descriptors.file}
-    scratch = _compiled(folder)
+    scratch = _compile(folder)
     descriptors.file.extend(file for file in scratch.file if file.name not in known)
     pool = descriptor_pool.DescriptorPool()
     for file in scratch.file:
@@ -169,7 +169,7 @@ async def test_not_modified_has_headers_and_no_body(services: Services, json_api
     assert services.calls[-1].metadata["if-modified-since"] == date
 
 
-async def test_a_refusal_still_has_three_keys(services: Services, json_api: httpx.AsyncClient) -> None:
+async def test_an_error_still_has_three_keys(services: Services, json_api: httpx.AsyncClient) -> None:
     services.on("Register", raising(Unauthorized()))
     assert_error(await json_api.post(REGISTRATION, json={}), 401, "UNAUTHORIZED")
 

@@ -70,14 +70,14 @@ async def test_no_log_and_no_trace_holds_what_a_path_names(
                 await client.request(method, VARIABLE.sub(SECRET, template))
         lines = await _lines(gateway, 5 + len(RESEMBLING) + len(TEMPLATES))
         async with asyncio.timeout(15):
-            # Envoy sends them by fives, and what is left after five seconds; before the filters there are none.
+            # Envoy sends five at a time, and the rest after five seconds; before the filters there are none.
             while len(servicer.spans) < len(lines) - 6:
                 await asyncio.sleep(0.1)
     assert SECRET not in json.dumps(lines)
     assert SECRET not in "".join(readable("gateway", json.dumps(line), "cyan").plain for line in lines)
     assert SECRET not in (tmp_path / "envoy.log").read_text()
     assert [span for span in servicer.spans if SECRET in str(span)] == []
-    # The route says what was asked for.
+    # The route names the request.
     routes = [line.get("route") for line in lines]
     assert routes[-len(TEMPLATES) :] == [f"{method} {template}" for method, template in TEMPLATES]
     assert routes[:5] == [None, "grpc", None, "/vyris.mint.v1.MintService/", "/vyris.mint.v1.MintService/Mint"]

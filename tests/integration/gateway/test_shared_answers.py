@@ -1,4 +1,4 @@
-"""GET /drops/{tier}/{year}: everybody's answer, kept for a moment."""
+"""GET /drops/{tier}/{year}: one answer for all callers, cached for a moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def client(stack: Stack) -> httpx.AsyncClient:
 async def test_caches_may_keep_it_for_a_second_and_ask_whether_it_changed(client: httpx.AsyncClient, make_drop) -> None:
     drop = await make_drop(3)
     path = f"/drops/{drop['tier']}/{drop['year']}"
-    for _ in range(3):  # from the service, and as it was kept
+    for _ in range(3):  # from the service, and from the cache
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["cache-control"]) == (200, CACHE_CONTROL)
         assert answer.headers["content-type"] == "application/json"
@@ -53,7 +53,7 @@ async def test_a_change_is_visible_within_a_second(client: httpx.AsyncClient, ma
     assert minted.status_code == 201
     since_s = time.monotonic()
     while (await client.get(path)).json()["minted"] == 0:
-        assert time.monotonic() - since_s < 1.3  # a second, and the way of this poll
+        assert time.monotonic() - since_s < 1.3  # a second, and the time of this poll
         await asyncio.sleep(0.02)
     after = await client.get(path, headers={"if-none-match": before.headers["etag"]})
     assert after.status_code == 200
@@ -78,15 +78,15 @@ async def test_a_crowd_costs_postgres_no_statement_each(stack: Stack, client: ht
     await connection.close()
 
 
-async def test_when_it_is_fetched_anew_one_request_goes_to_the_service_and_the_crowd_hears_the_last_answer(
+async def test_a_refresh_costs_the_service_one_request_and_the_crowd_gets_the_last_answer(
     stack: Stack, client: httpx.AsyncClient, make_drop
 ) -> None:
     drop = await make_drop(3)
     path = f"/drops/{drop['tier']}/{drop['year']}"
 
     async def calls() -> float:
-        told = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
-        return sum(float(count) for text in told for count in GET_DROP_CALLS.findall(text.text))
+        texts = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
+        return sum(float(count) for text in texts for count in GET_DROP_CALLS.findall(text.text))
 
     await client.get(path)
     before, until_s = await calls(), time.monotonic() + 1.6
@@ -99,6 +99,6 @@ async def test_when_it_is_fetched_anew_one_request_goes_to_the_service_and_the_c
             polls += 1
 
     await asyncio.gather(*(poll() for _ in range(CROWD)))
-    # All may ask at first; after that each worker of the gateway fetches it three times a second.
+    # At first all may ask the service; then each worker of the gateway asks it three times a second.
     assert await calls() - before <= CROWD + 6 * WORKERS_LIMIT
     assert polls > 200

@@ -1,4 +1,4 @@
-"""TLS towards callers and mutual TLS towards the services, with certificates that are replaced while running."""
+"""TLS to callers and mutual TLS to the services, with certificates that are replaced while the gateway runs."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ async def test_callers_reach_both_doors_over_tls(authority: Authority, tmp_path:
 async def test_a_renewed_certificate_is_served_without_a_restart(authority: Authority, tmp_path: Path) -> None:
     cert, key = authority.issue("gateway", "localhost")
 
-    async def served_serial(port: int) -> int:
+    async def read_served_serial(port: int) -> int:
         pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
         return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
     async with running_services() as services:
         settings = make_settings(tmp_path, services, gateway_tls_cert_file=cert, gateway_tls_key_file=key)
         async with running_gateway(tmp_path, settings):
-            before = await served_serial(settings.gateway_port)
+            before = await read_served_serial(settings.gateway_port)
             authority.issue("gateway", "localhost")
             for _ in range(50):
-                if (after := await served_serial(settings.gateway_port)) != before:
+                if (after := await read_served_serial(settings.gateway_port)) != before:
                     break
                 await asyncio.sleep(0.1)
             assert after != before

@@ -32,7 +32,7 @@ _tiers = itertools.count(1)
 
 @dataclass
 class Shop:
-    """One process: its mints and holds in one drop."""
+    """One process with its mints and holds in one drop."""
 
     mint: Mint
     holds: HoldEngine
@@ -63,7 +63,7 @@ class Shop:
         return await self.mint.value(query, *args)
 
     async def expire(self) -> None:
-        """Let every live hold be past its time and grace."""
+        """Move every live hold past its time and grace."""
         await self.database.execute("UPDATE holds SET expires_at = now() - interval '1 hour' WHERE state = 'HELD'")
 
     async def lapse(self) -> None:
@@ -71,7 +71,7 @@ class Shop:
             pass
 
     async def check_sum(self) -> None:
-        """Slots, held, live, and revoked ones that keep their number make up the capacity; the tallies say the same."""
+        """Check that slots, holds, live memberships and kept numbers add up to the capacity, as in the tallies."""
         row = await self.database.fetchrow(SUM, self.drop.id)
         assert row is not None
         check_sum(row)
@@ -82,7 +82,7 @@ OpenShop = Callable[..., Awaitable[Shop]]
 
 @pytest.fixture
 async def open_shop(make_mint: MintMaker) -> AsyncIterator[OpenShop]:
-    """Call it for a process with a drop of its own; give it a `drop` for another process on the same drop."""
+    """Makes a process with its own drop, or, with `drop`, another process on the same drop."""
     async with AsyncExitStack() as stack:
 
         async def open_one(

@@ -1,4 +1,4 @@
-"""Holds as the engine keeps them: one a user, one a number, and each number accounted for at every moment."""
+"""Holds of the engine: one for each user, one for each number, and each number is counted at every moment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_the_same_user_64_times_at_once_in_two_processes_has_one_hold(open
     await one.check_sum()
 
 
-async def test_many_users_for_the_last_numbers_never_hear_sold_out_while_one_is_held(open_shop: OpenShop) -> None:
+async def test_many_users_for_the_last_numbers_never_get_sold_out_while_one_is_held(open_shop: OpenShop) -> None:
     one = await open_shop(capacity=10)
     two = await open_shop(drop=one.drop)
     answers = await outcomes(*((one, two)[n % 2].take(f"u{n}") for n in range(1_000)))
@@ -44,7 +44,7 @@ async def test_many_users_for_the_last_numbers_never_hear_sold_out_while_one_is_
     assert await one.value("SELECT count(*) FROM holds") == 10
     assert await one.value("SELECT count(*) FROM person_keys") == 10  # a refusal leaves nothing
     await one.mint.engine.recount(one.drop)
-    assert await one.mint.bouncer.read(one.mint.count_key) == 0  # what is held is not for sale
+    assert await one.mint.bouncer.read(one.mint.count_key) == 0  # held numbers are not for sale
     await one.check_sum()
 
 
@@ -75,12 +75,12 @@ async def test_a_receipt_without_a_hold_mints_what_nobody_holds(open_shop: OpenS
     await shop.check_sum()
 
 
-async def test_what_lapses_is_for_sale_again_and_its_payer_still_mints_until_then(open_shop: OpenShop) -> None:
+async def test_a_lapsed_number_is_for_sale_again_and_its_payer_mints_until_then(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=2)
     await shop.take("ada")
     await shop.take("ben")
     await shop.expire()
-    assert (await shop.pay("r", "ada"))[1] is False  # nobody has taken the number back yet
+    assert (await shop.pay("r", "ada"))[1] is False  # the hold has not lapsed yet
     await shop.lapse()
     await shop.check_sum()
     assert await shop.value("SELECT count(*) FROM holds WHERE state = 'LAPSED'") == 1
@@ -167,7 +167,7 @@ async def test_a_freed_refund_serves_the_line_too(open_shop: OpenShop) -> None:
     assert await shop.database.in_transaction(refund)
     await shop.check_sum()
     assert (await shop.pay("late", "ada"))[0].sequence_num == 1
-    # The freed number's owner may buy again: his key counts no longer.
+    # The owner of the freed number may buy again, because his key no longer counts.
     assert await shop.value("SELECT count(*) FROM person_keys WHERE held_by IS NOT NULL") == 1
 
 
@@ -215,7 +215,7 @@ async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop:
     await shop.check_sum()
 
 
-async def test_payments_in_the_moment_of_the_lapse_end_one_way(open_shop: OpenShop) -> None:
+async def test_payments_at_the_moment_of_the_lapse_have_one_outcome(open_shop: OpenShop) -> None:
     one = await open_shop(capacity=60)
     two = await open_shop(drop=one.drop)
     await asyncio.gather(*(one.take(f"u{n}") for n in range(60)))
@@ -228,7 +228,7 @@ async def test_payments_in_the_moment_of_the_lapse_end_one_way(open_shop: OpenSh
             await asyncio.sleep(0.005)
 
     async def snatch() -> None:
-        for n in range(60):  # newcomers take what comes back
+        for n in range(60):  # new users take the numbers that come back
             await outcomes(one.take(f"new{n}"))
 
     watching = asyncio.create_task(watch())
@@ -268,7 +268,7 @@ async def test_one_hold_or_membership_a_person(open_shop: OpenShop) -> None:
     assert sum(isinstance(a, TakenHold) for a in await outcomes(*(shop.take(f"w{n}") for n in range(64)))) == 64
     owner = await shop.value("SELECT user_id FROM holds WHERE user_id LIKE 'u%'")
     await shop.pay("r", owner)
-    for user, proven in ((owner, {}), ("other", {"device": "key"})):  # carried to the membership
+    for user, proven in ((owner, {}), ("other", {"device": "key"})):  # now it counts for the membership
         with pytest.raises(LimitReached):
             await shop.take(user, **proven)
     with pytest.raises(LimitReached):
@@ -276,7 +276,7 @@ async def test_one_hold_or_membership_a_person(open_shop: OpenShop) -> None:
     await shop.check_sum()
 
 
-async def test_a_direct_drop_with_a_limit_records_what_is_beyond_it(open_shop: OpenShop) -> None:
+async def test_a_direct_drop_with_a_limit_records_receipts_beyond_it(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=10, sale="direct", limits=("user",))
     two = await open_shop(drop=shop.drop)
     answers = await outcomes(*((shop, two)[n % 2].pay(f"r{n}", "ada") for n in range(32)))

@@ -1,4 +1,4 @@
-"""The audit sees what must never be."""
+"""The audit finds violations of the rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.mint.audit import Audit
 from tests.stand_ins.mint_engine import MintMaker
 
 
-async def test_what_adds_up_is_told_as_nothing(make_mint: MintMaker) -> None:
+async def test_an_audit_without_findings_reports_nothing(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
     await mint.mint("one")
     await Audit(mint.database, lambda: None).once()
@@ -22,7 +22,7 @@ async def test_what_adds_up_is_told_as_nothing(make_mint: MintMaker) -> None:
     assert metrics.OLDEST_PENDING_S._value.get() == 0
 
 
-async def test_too_many_memberships_lost_slots_and_old_receipts_are_told(make_mint: MintMaker) -> None:
+async def test_too_many_memberships_lost_slots_and_old_receipts_are_reported(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
     for number in range(3):
         await mint.mint(f"receipt {number}")

@@ -17,7 +17,7 @@ CLAIMS = 5
 
 
 async def _claims(server_url: str, capacity: int) -> list[ClaimCost]:
-    """Some claims of a drop in a database of its own: the planner sees that drop's size and nothing else."""
+    """Some claims of a drop in its own database, so that the planner sees only that drop's size."""
     async with fresh_database(server_url) as url:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
         try:
@@ -34,7 +34,7 @@ async def test_a_claim_in_a_drop_of_a_million_has_the_plan_and_the_cost_of_one_i
     large = await _claims(database_template.database_url, LARGE)
 
     assert {one.claimed for one in small + large} == {RECEIPTS}
-    # In whatever order: in which three tiny tables are joined is a tie for the planner.
+    # In any order: joining three tiny tables in either order costs the planner the same.
     assert {tuple(sorted(one.nodes)) for one in large} == {tuple(sorted(one.nodes)) for one in small}
     assert any("Index Scan slots slots_pkey" in node for node in large[0].nodes), large[0].nodes
     assert not any(node.startswith("Seq Scan slots") or node == "Sort slots" for node in large[0].nodes)

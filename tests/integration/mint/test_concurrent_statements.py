@@ -1,4 +1,4 @@
-"""Receipts are entered and claimed in one statement, with the bouncer asked beside it: what goes wrong in between."""
+"""One statement enters receipts and claims, and the bouncer is asked in parallel: failures in between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vyris.errors import InvalidReceipt, Retryable
 
 
 @asynccontextmanager
-async def entered_elsewhere(database_url: str, mint: Mint, receipt: str, state: str) -> AsyncIterator[Transaction]:
+async def enter_elsewhere(database_url: str, mint: Mint, receipt: str, state: str) -> AsyncIterator[Transaction]:
     """A transaction of another process that has entered a receipt and is not committed."""
     connection = await asyncpg.connect(database_url)
     try:
@@ -40,7 +40,7 @@ async def test_the_slot_of_a_receipt_that_another_process_enters_meanwhile_stays
     make_mint: MintMaker, database_url: str, ends: str
 ) -> None:
     mint = await make_mint(capacity=5)
-    async with entered_elsewhere(database_url, mint, "r1", "REFUNDED") as transaction:
+    async with enter_elsewhere(database_url, mint, "r1", "REFUNDED") as transaction:
         minting = asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)), return_exceptions=True)
         await asyncio.sleep(0.3)
         assert not minting.done()  # all three claim in one statement, which waits for the other's receipt
@@ -53,7 +53,7 @@ async def test_the_slot_of_a_receipt_that_another_process_enters_meanwhile_stays
     assert await mint.bouncer.read(mint.count_key) == await mint.slots()
 
 
-async def test_a_number_that_a_claim_held_in_vain_goes_to_the_refund_that_is_reversed(
+async def test_a_number_that_a_failed_claim_locked_goes_to_the_reversed_refund(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=1)
@@ -63,7 +63,7 @@ async def test_a_number_that_a_claim_held_in_vain_goes_to_the_refund_that_is_rev
         lambda connection: revoke(connection, membership, reason="refund", actor="test", frees_number=True)
     )
     process = await make_mint(drop=mint.drop)
-    async with entered_elsewhere(database_url, mint, "other", "REFUNDED") as transaction:
+    async with enter_elsewhere(database_url, mint, "other", "REFUNDED") as transaction:
         minting = asyncio.create_task(process.mint("other"))
         await asyncio.sleep(0.2)
         restoring = asyncio.create_task(
@@ -80,15 +80,13 @@ async def test_a_number_that_a_claim_held_in_vain_goes_to_the_refund_that_is_rev
     assert await mint.slots() == 0
 
 
-async def test_what_was_paid_is_in_the_ledger_even_where_the_claim_fails(
-    make_mint: MintMaker, database_url: str
-) -> None:
+async def test_receipts_are_in_the_ledger_even_where_the_claim_fails(make_mint: MintMaker, database_url: str) -> None:
     mint = await make_mint(capacity=5)
     minted, _ = await mint.mint("before")
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute("ALTER TABLE contacts RENAME TO elsewhere")
-        for _ in range(2):  # one that is minted in one statement, and the next
+        for _ in range(2):  # one receipt minted by one statement, and the next one
             *failed, replayed = await asyncio.gather(
                 *(mint.mint(receipt) for receipt in ("r0", "r1", "r2", "before")), return_exceptions=True
             )
@@ -107,14 +105,14 @@ async def test_slots_that_were_asked_for_replays_go_back(make_mint: MintMaker) -
     async def all_back() -> bool:
         return await mint.bouncer.read(mint.count_key) == 7
 
-    for _ in range(3):  # the second asks for slots that it does not need, and the third does not ask
+    for _ in range(3):  # the second asks for slots without need, and the third does not ask
         await asyncio.gather(*(mint.mint(f"r{n}") for n in range(3)))
         await eventually(all_back)
 
 
 @asynccontextmanager
 async def ledger_locked(database_url: str) -> AsyncIterator[None]:
-    """The ledger has to be waited for."""
+    """The statement has to wait for the ledger."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
@@ -130,10 +128,10 @@ async def test_redis_is_asked_beside_the_claim_and_what_is_unused_goes_back(
     mint = await make_mint(capacity=5)
 
     async def count_is(expected: int) -> None:
-        async def reached() -> bool:
+        async def is_reached() -> bool:
             return await mint.bouncer.read(mint.count_key) == expected
 
-        await eventually(reached)
+        await eventually(is_reached)
 
     async with ledger_locked(database_url):
         minting = asyncio.create_task(mint.mint("r"))

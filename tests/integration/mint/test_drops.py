@@ -33,7 +33,7 @@ async def test_a_drop_has_each_number_once_in_an_order_that_no_other_drop_has(ma
     assert orders[0] != orders[1]
 
 
-async def test_whatever_row_a_process_counts_in_the_drop_has_it(make_mint: MintMaker) -> None:
+async def test_a_drop_has_the_tally_rows_of_all_writers(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=1)
     rows = await mint.database.fetch("SELECT writer FROM drop_tallies WHERE drop_id = $1", mint.drop.id)
     assert sorted(row["writer"] for row in rows) == list(range(TALLY_WRITERS))
@@ -54,7 +54,7 @@ async def test_a_drop_cannot_be_deleted(make_mint: MintMaker) -> None:
 
 
 @pytest.mark.alone
-async def test_a_million_slots_are_created_in_under_30_s_and_progress_is_told(make_mint: MintMaker) -> None:
+async def test_a_million_slots_are_created_in_under_30_s_and_progress_is_reported(make_mint: MintMaker) -> None:
     mint = await make_mint()
     written: list[int] = []
     began = time.monotonic()
@@ -119,7 +119,7 @@ async def test_minted_and_remaining_are_the_capacity_at_most_a_second_old(make_m
     assert (last.minted, last.remaining, last.state) == (5, 0, "SOLD_OUT")
 
 
-async def test_whoever_asks_while_postgres_is_slow_hears_of_the_same_failure(make_mint: MintMaker) -> None:
+async def test_callers_who_ask_while_postgres_is_slow_share_one_failure(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     watch = DropWatch(mint.database)
 

@@ -1,4 +1,4 @@
-"""Every commit of the mint cycle waits for the disk: callers are answered from what it wrote."""
+"""Every commit of the mint cycle waits for the disk, because callers get answers from its rows."""
 
 from __future__ import annotations
 

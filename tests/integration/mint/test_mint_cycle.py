@@ -1,4 +1,4 @@
-"""The mint cycle on real Postgres and Valkey: who gets a membership, and what the ledger says."""
+"""The mint cycle on real Postgres and Valkey: who gets a membership, and the state of the ledger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_receipt_becomes_one_membership_and_replays_it(make_mint: MintMa
 async def test_a_receipt_that_cannot_even_be_entered_fails_alone(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     answers = await outcomes(*(mint.mint(f"r{n}", "nul \x00" if n == 2 else "buyer") for n in range(4)))
-    assert isinstance(answers[2], InvalidReceipt)  # no retry can mend it
+    assert isinstance(answers[2], InvalidReceipt)  # no retry can fix it
     assert sum(isinstance(answer, tuple) for answer in answers) == 3
     assert await mint.ledger() == {"FULFILLED": 3}
     assert await mint.bouncer.read(mint.count_key) == await mint.slots() == 2
@@ -59,7 +59,7 @@ async def test_64_copies_in_two_processes_are_one_membership(make_mint: MintMake
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_a_receipt_belongs_to_whose_mint_committed_first(make_mint: MintMaker, processes: int) -> None:
+async def test_a_receipt_belongs_to_the_user_whose_mint_committed_first(make_mint: MintMaker, processes: int) -> None:
     one = await make_mint()
     mints = [one, await make_mint(drop=one.drop)][:processes]
     calls = [mints[n % processes].mint("r", f"user-{n // 32}") for n in range(64)]
@@ -71,7 +71,7 @@ async def test_a_receipt_belongs_to_whose_mint_committed_first(make_mint: MintMa
     assert await one.ledger() == {"FULFILLED": 1}
 
 
-async def test_a_drop_sells_exactly_its_capacity_and_writes_down_whom_it_refused(make_mint: MintMaker) -> None:
+async def test_a_drop_sells_exactly_its_capacity_and_records_each_refusal(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=50, mint_batch_limit=16)
     answers = await outcomes(*(mint.mint(f"r{n}", f"u{n}") for n in range(300)))
     numbers = [answer[0].sequence_num for answer in answers if isinstance(answer, tuple)]
@@ -102,7 +102,7 @@ async def test_a_sold_out_drop_still_replays(make_mint: MintMaker) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -5, 1_000_000])
-async def test_whatever_redis_says_postgres_decides(make_mint: MintMaker, count: int) -> None:
+async def test_postgres_decides_with_any_count_in_redis(make_mint: MintMaker, count: int) -> None:
     mint = await make_mint(capacity=20)
     await mint.bouncer.write(mint.count_key, count)
     answers = await outcomes(*(mint.mint(f"r{n}") for n in range(30)))
@@ -110,7 +110,7 @@ async def test_whatever_redis_says_postgres_decides(make_mint: MintMaker, count:
     assert sum(isinstance(answer, SoldOut) for answer in answers) == 10
 
 
-async def test_a_missing_count_is_unknown_and_is_written_anew(make_mint: MintMaker) -> None:
+async def test_a_missing_count_is_unknown_and_is_written_again(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=20)
     await mint.bouncer._client.flushall()
     await mint.mint("r")
@@ -141,7 +141,9 @@ async def test_slots_come_back_when_postgres_fails(make_mint: MintMaker, databas
     assert await mint.slots() == 4
 
 
-async def test_slots_that_others_hold_locked_mean_wait_not_sold_out(make_mint: MintMaker, database_url: str) -> None:
+async def test_slots_that_others_have_locked_mean_retry_and_not_sold_out(
+    make_mint: MintMaker, database_url: str
+) -> None:
     mint = await make_mint(capacity=1)
     connection = await asyncpg.connect(database_url)
     transaction = connection.transaction()
@@ -155,7 +157,7 @@ async def test_slots_that_others_hold_locked_mean_wait_not_sold_out(make_mint: M
     assert (await waiting)[1] is False
 
 
-async def test_a_receipt_that_others_hold_locked_does_not_freeze_the_rest(
+async def test_a_receipt_that_others_have_locked_does_not_block_the_rest(
     make_mint: MintMaker, database_url: str
 ) -> None:
     mint = await make_mint(capacity=20)
@@ -200,15 +202,15 @@ async def test_a_receipt_that_postgres_refuses_again_gets_a_final_answer_and_is_
     assert await mint.ledger() == {"FAILED POISONED": 1}
     due = await RefundDesk(mint.database, Actor("operator", "by command")).due()
     assert [row["reason"] for row in due] == ["POISONED"]
-    # What was wrong is mended: the buyer gets the membership after all.
+    # The cause is fixed: the buyer gets the membership after all.
     assert (await mint.mint("r", email="buyer@example.org"))[1] is False
     assert await mint.ledger() == {"FULFILLED": 1}
 
 
-async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_opens(make_mint: MintMaker) -> None:
+async def test_a_receipt_before_the_opening_is_recorded_and_mints_after_it(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3, opens_at=datetime.now(UTC) + timedelta(hours=1))
     desk = RefundDesk(mint.database, Actor("test", "by command"))
-    for _ in range(2):  # the second time without the one statement for what is new
+    for _ in range(2):  # the first time it is new, the second time it is in the ledger
         with pytest.raises(DropNotOpen) as answer:
             await mint.mint("r")
         assert answer.value.retryable
@@ -217,7 +219,7 @@ async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_o
         await mint.mint("s")
     assert await mint.ledger() == {"FAILED DROP_NOT_OPEN": 2}
     assert await mint.slots() == 3
-    assert await desk.export() == []  # its buyer was told to come again
+    assert await desk.export() == []  # its buyer got a retryable answer
     await mint.database.execute("UPDATE drops SET opens_at = now() WHERE id = $1", mint.drop.id)
     membership, replayed = await mint.mint("r")
     assert not replayed
@@ -226,7 +228,7 @@ async def test_what_comes_before_the_opening_is_written_down_and_mints_when_it_o
     assert [row["reason"] for row in await desk.export()] == ["DROP_NOT_OPEN"]
 
 
-async def test_who_came_too_early_and_then_too_late_is_sold_out(make_mint: MintMaker) -> None:
+async def test_a_receipt_that_came_too_early_and_then_too_late_is_sold_out(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=1, opens_at=datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(DropNotOpen):
         await mint.mint("early")
@@ -269,9 +271,7 @@ async def test_a_receipt_that_is_refunded_never_mints(make_mint: MintMaker, stat
 
 
 @pytest.mark.parametrize("state", ["FULFILLED", "REFUNDED"])
-async def test_to_others_a_receipt_that_minted_stays_used_whatever_became_of_it(
-    make_mint: MintMaker, state: str
-) -> None:
+async def test_other_users_get_receipt_used_even_after_a_refund(make_mint: MintMaker, state: str) -> None:
     mint = await make_mint()
     await mint.mint("r")
     await mint.database.execute("UPDATE memberships SET revoked_at = now()")
@@ -297,11 +297,11 @@ async def test_a_failed_receipt_mints_once_there_are_slots_again(make_mint: Mint
     with pytest.raises(SoldOut):
         await mint.mint("r")
     await mint.resize(1)
-    await asyncio.sleep(0.6)  # as long as a sold-out drop is remembered
+    await asyncio.sleep(0.6)  # as long as "sold out" is cached
     assert (await mint.mint("r"))[0].sequence_num == 1
 
 
-async def test_a_number_that_came_back_is_sold_although_claims_have_passed_it(make_mint: MintMaker) -> None:
+async def test_a_returned_number_is_sold_although_later_slots_were_claimed(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=5)
     for n in range(5):
         await mint.mint(f"r{n}")
@@ -322,7 +322,7 @@ async def test_email_and_device_are_written_by_the_mint_that_fulfils_and_by_no_r
 
 
 async def enter_pending(mint: Mint, receipt: str) -> None:
-    """Leave a receipt as a process that died after step 1 would."""
+    """Leave a receipt like a process that died after step 1."""
     entered = order(receipt)
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "

@@ -1,4 +1,4 @@
-"""Plans that are made while tables are empty and kept while they fill."""
+"""Plans that Postgres makes while tables are empty and keeps while they grow."""
 
 from __future__ import annotations
 

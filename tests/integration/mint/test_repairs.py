@@ -1,4 +1,4 @@
-"""Repair without hands: the recount and the reaper."""
+"""Automatic repairs: the recount and the reaper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.server.runtime.background import Loop, running
 from tests.stand_ins.mint_engine import Mint, MintMaker, eventually, order
 
 
-async def pending(mint: Mint, receipt: str, age_s: int) -> None:
+async def insert_pending(mint: Mint, receipt: str, age_s: int) -> None:
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, created_at, updated_at) "
         "SELECT $1, 'PENDING', $2, 'buyer', 'opaque', moment, moment "
@@ -77,15 +77,15 @@ async def test_one_process_recounts_at_a_time(make_mint: MintMaker, other_databa
 
 async def test_an_abandoned_receipt_gets_a_reason_after_the_grace_and_can_still_mint(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    await pending(mint, "old", age_s=120)
-    await pending(mint, "fresh", age_s=1)
+    await insert_pending(mint, "old", age_s=120)
+    await insert_pending(mint, "fresh", age_s=1)
     reaper = Reaper(mint.database, grace_s=60)
 
-    async def reaped() -> bool:
+    async def is_reaped() -> bool:
         return await mint.ledger() == {"FAILED ABANDONED": 1, "PENDING": 1}
 
     async with running([Loop("reaper", run=reaper.once, every_s=0.02)]):
-        await eventually(reaped)
+        await eventually(is_reaped)
     assert (await mint.mint("old"))[1] is False
     assert await mint.ledger() == {"FULFILLED": 1, "PENDING": 1}
 
@@ -93,20 +93,20 @@ async def test_an_abandoned_receipt_gets_a_reason_after_the_grace_and_can_still_
 async def test_two_reapers_at_once_reap_each_receipt_once(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
     for n in range(20):
-        await pending(mint, f"r{n}", age_s=120)
+        await insert_pending(mint, f"r{n}", age_s=120)
     reapers = [Reaper(database, grace_s=60) for database in (mint.database, other_database)]
-    reaped = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
-    assert sorted(look.reaped for look in reaped) == [0, 20]
+    looks = await asyncio.gather(*(r._database.in_transaction(r._reap) for r in reapers))
+    assert sorted(look.reaped for look in looks) == [0, 20]
     assert await mint.ledger() == {"FAILED ABANDONED": 20}
 
 
 async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    await pending(mint, "old", age_s=7_200)
+    await insert_pending(mint, "old", age_s=7_200)
     reaper = Reaper(mint.database, grace_s=60)
     assert not await reaper.once()
-    await pending(mint, "late", age_s=100)  # visible after it was looked for, but soon after
-    await pending(mint, "unheard of", age_s=3_600)
+    await insert_pending(mint, "late", age_s=100)  # visible soon after the reaper has looked for it
+    await insert_pending(mint, "unheard of", age_s=3_600)
     assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 2, "PENDING": 1}
     reaper._look_again_at_s = 0.0
@@ -114,23 +114,21 @@ async def test_a_reaper_reads_again_only_what_may_still_be_pending(make_mint: Mi
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
 
 
-async def test_what_a_suite_that_was_away_for_a_month_left_behind_is_reaped(
-    make_mint: MintMaker, other_database: Database
-) -> None:
+async def test_receipts_left_pending_for_a_month_are_reaped(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
     month_s = 30 * 86_400
     await other_database.execute("UPDATE drops SET created_at = now() - interval '60 days'")
-    await pending(mint, "a month ago", age_s=month_s)
-    await pending(mint, "three weeks ago", age_s=21 * 86_400)
-    await pending(mint, "today", age_s=3_600)
+    await insert_pending(mint, "a month ago", age_s=month_s)
+    await insert_pending(mint, "three weeks ago", age_s=21 * 86_400)
+    await insert_pending(mint, "today", age_s=3_600)
     reaper = Reaper(mint.database, grace_s=60)
     rounds = 1
     while await reaper.once():
         rounds += 1
     assert await mint.ledger() == {"FAILED ABANDONED": 3}
     assert rounds < 12, "a stretch at a time"
-    # Later looks are short again.
-    await pending(mint, "from another time", age_s=month_s)
+    # Later rounds read short ranges again.
+    await insert_pending(mint, "from another time", age_s=month_s)
     reaper._look_again_at_s = 0.0
     assert not await reaper.once()
     assert await mint.ledger() == {"FAILED ABANDONED": 3, "PENDING": 1}
@@ -138,7 +136,7 @@ async def test_what_a_suite_that_was_away_for_a_month_left_behind_is_reaped(
 
 async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMaker, other_database: Database) -> None:
     mint = await make_mint()
-    await pending(mint, "held", age_s=7_200)
+    await insert_pending(mint, "held", age_s=7_200)
     reaper = Reaper(mint.database, grace_s=60)
 
     async def while_locked(connection: object) -> None:
@@ -151,14 +149,14 @@ async def test_a_receipt_that_is_still_pending_is_read_again(make_mint: MintMake
     assert await mint.ledger() == {"FAILED ABANDONED": 1}
 
 
-async def test_a_week_that_is_too_much_for_one_statement_is_read_in_stretches(make_mint: MintMaker) -> None:
+async def test_a_week_too_large_for_one_statement_is_read_in_parts(make_mint: MintMaker) -> None:
     mint = await make_mint()
     for hours in (160, 90, 30, 1):
-        await pending(mint, f"{hours} h", age_s=hours * 3_600)
+        await insert_pending(mint, f"{hours} h", age_s=hours * 3_600)
     reaper = Reaper(mint.database, grace_s=60)
     reaper._stretch = timedelta(hours=20)
     rounds = 1
     while await reaper.once():
         rounds += 1
-    assert 3 <= rounds <= 5  # a stretch that was read in time is followed by one twice as long
+    assert 3 <= rounds <= 5  # after a range that was read in time comes one twice as long
     assert await mint.ledger() == {"FAILED ABANDONED": 4}

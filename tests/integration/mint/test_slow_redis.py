@@ -1,4 +1,4 @@
-"""A Redis that hangs costs its time limit, and nobody is given another call's answer."""
+"""A Redis that hangs costs its time limit, and no call gets the answer of another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT_MS, HANGS_MS = 60, 600
 KEY = "{drop:genesis:2025}"
 
 
-async def test_what_redis_says_too_late_is_nobodys_answer(redis_url: str) -> None:
+async def test_a_late_answer_of_redis_is_given_to_nobody(redis_url: str) -> None:
     settings = BouncerSettings(redis_url=redis_url, redis_timeout_ms=LIMIT_MS, redis_pause_ms=10)
     bouncer = Bouncer(redis_client(settings), settings)
     try:
@@ -24,7 +24,7 @@ async def test_what_redis_says_too_late_is_nobodys_answer(redis_url: str) -> Non
             asked_at_s = time.monotonic()
             assert await bouncer.take(KEY, 3) is None
             assert time.monotonic() - asked_at_s < HANGS_MS / 2_000
-            left = await client.get(KEY)  # once Redis is awake again: with or without what was asked of it meanwhile
+            left = await client.get(KEY)  # once Redis answers again: with or without the requests sent meanwhile
             assert left in {b"4", b"1"}
             assert await bouncer.read(KEY) == int(left)
     finally:

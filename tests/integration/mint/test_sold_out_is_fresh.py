@@ -1,4 +1,4 @@
-"""SOLD_OUT is said only while its fact is at most a second old, however long the batch took."""
+"""SOLD_OUT is answered only from a fact that is at most a second old, also by a slow batch."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ async def test_a_number_freed_while_a_batch_is_slow_is_sold(
 ) -> None:
     mint = await make_mint(capacity=1, recount_interval_ms=50)
     first, _ = await mint.mint("first")
-    if is_remembered:  # else the batch looks for itself
+    if is_remembered:  # otherwise the batch reads the slots itself
         with pytest.raises(SoldOut):
             await mint.mint("second")
-    told = json.dumps({"mint.committed": {"action": "delay", "delay_s": SLOW_S}})
-    await asyncio.to_thread(slow_at.write_text, told, encoding="utf-8")
+    faults = json.dumps({"mint.committed": {"action": "delay", "delay_s": SLOW_S}})
+    await asyncio.to_thread(slow_at.write_text, faults, encoding="utf-8")
     slow = asyncio.create_task(mint.mint("third"))
     await asyncio.sleep(0.2)
     await asyncio.to_thread(slow_at.unlink)

@@ -1,4 +1,4 @@
-"""A device can ask for another address, and no more: the new address confirms, the old one refuses or takes back."""
+"""A device can only ask for another address: the new address confirms, the old one refuses or undoes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, text_of, token_in
 from vyris.errors import Conflict, Expired, InvalidRequest, NotFound, Unauthorized
@@ -21,8 +21,8 @@ def new_address() -> str:
     return f"new-{uuid.uuid4().hex[:8]}@mail.example"
 
 
-async def confirmed_change(world: World, member: str, device: Device) -> str:
-    """A change of address that a device asked for and the new address confirmed; the new address."""
+async def make_confirmed_change(world: World, member: str, device: Device) -> str:
+    """Let a device ask for another address and the new address confirm it; return the new address."""
     email = new_address()
     await world.change_email(member, email, device)
     assert await world.press("confirm", token_in(await world.mail_to(email, "confirm"))) == 200
@@ -32,7 +32,7 @@ async def confirmed_change(world: World, member: str, device: Device) -> str:
 async def by_operator(world: World, member: str, email: str) -> None:
     secret = (world.process.log_path.parent / "state" / "keys" / "reforge_token_key").read_bytes()
     async with Database.open(PostgresSettings(database_url=world.database_url), "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         await changes.change_by_operator(uuid.UUID(member), email, operator="op", reason="case 1", delay_h=72)
 
 
@@ -61,7 +61,7 @@ async def test_without_confirmation_at_the_new_address_a_change_lapses(reforge: 
     await reforge.hours_pass(member, 72)
     assert await reforge.address_on_file(member) == reforge.address(member)
     assert await reforge.press("confirm", token) == 410
-    assert (await reforge.listed(member, device)).email_changes[0].status == "REFUSED"
+    assert (await reforge.list_moves(member, device)).email_changes[0].status == "REFUSED"
 
 
 async def test_the_token_of_an_address_moves_nothing(reforge: World) -> None:
@@ -75,7 +75,7 @@ async def test_the_token_of_an_address_moves_nothing(reforge: World) -> None:
 async def test_the_old_address_refuses_a_devices_change(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
-    await confirmed_change(reforge, member, device)
+    await make_confirmed_change(reforge, member, device)
     token = token_in(await reforge.mail_with(member, "refuse"), "refuse")
     await reforge.call("RefuseReforge", reforge_pb2.RefuseReforgeRequest(token=token))
     await reforge.hours_pass(member, 100)
@@ -85,7 +85,7 @@ async def test_the_old_address_refuses_a_devices_change(reforge: World) -> None:
 async def test_the_old_address_takes_back_a_change_in_effect_and_the_moves_that_followed(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
-    email = await confirmed_change(reforge, member, owner)
+    email = await make_confirmed_change(reforge, member, owner)
     await reforge.hours_pass(member, 72)
     notice = await reforge.mail_with(member, "refuse", beyond=1)
     assert "was changed" in text_of(notice)
@@ -93,23 +93,23 @@ async def test_the_old_address_takes_back_a_change_in_effect_and_the_moves_that_
     await reforge.init(member, thief, old="A")
     await reforge.confirm(token_in(await reforge.mail_to(email, "confirm", beyond=1)))
     assert await reforge.active(member) == ["T"]
-    told = await reforge.mail_with(member, "refuse", beyond=2)
-    assert "confirmed at" in text_of(told)
-    assert await reforge.press("refuse", token_in(told, "refuse")) == 200
+    notice = await reforge.mail_with(member, "refuse", beyond=2)
+    assert "confirmed at" in text_of(notice)
+    assert await reforge.press("refuse", token_in(notice, "refuse")) == 200
     assert await reforge.active(member) == ["A"]
     assert await reforge.address_on_file(member) == reforge.address(member)
-    assert await reforge.press("refuse", token_in(told, "refuse")) == 410
+    assert await reforge.press("refuse", token_in(notice, "refuse")) == 410
 
 
 async def test_a_move_from_a_recent_address_can_be_undone_for_as_long_as_the_address(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
-    email = await confirmed_change(reforge, member, owner)
+    email = await make_confirmed_change(reforge, member, owner)
     await reforge.hours_pass(member, 72)
-    await reforge.hours_pass(member, 60)  # of the 72 in which the change can be taken back
+    await reforge.hours_pass(member, 60)  # of the 72 in which the change can be undone
     await reforge.init(member, thief, old="A")
     await reforge.confirm(token_in(await reforge.mail_to(email, "confirm", beyond=1)))
-    await reforge.hours_pass(member, 23)  # the change alone could be taken back no longer
+    await reforge.hours_pass(member, 23)  # the time to undo only the change is over
     token = token_in(await reforge.mail_with(member, "refuse", beyond=2), "refuse")
     assert await reforge.press("refuse", token) == 200
     assert (await reforge.active(member), await reforge.address_on_file(member)) == (["A"], reforge.address(member))
@@ -118,7 +118,7 @@ async def test_a_move_from_a_recent_address_can_be_undone_for_as_long_as_the_add
 async def test_a_change_cannot_be_taken_back_for_ever(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
-    email = await confirmed_change(reforge, member, device)
+    email = await make_confirmed_change(reforge, member, device)
     token = token_in(await reforge.mail_with(member, "refuse"), "refuse")
     await reforge.hours_pass(member, 72)
     await reforge.hours_pass(member, 72)
@@ -130,7 +130,7 @@ async def test_a_change_cannot_be_taken_back_for_ever(reforge: World) -> None:
 async def test_until_it_takes_effect_links_go_to_the_old_address(reforge: World) -> None:
     owner = Device("A")
     member = await reforge.member(owner)
-    email = await confirmed_change(reforge, member, owner)
+    email = await make_confirmed_change(reforge, member, owner)
     await reforge.hours_pass(member, 71)
     await reforge.init(member, Device("T"), old="A")
     await reforge.mail_with(member, "confirm")
@@ -141,31 +141,31 @@ async def test_until_it_takes_effect_links_go_to_the_old_address(reforge: World)
 async def test_undoing_a_move_undoes_the_address_changes_that_followed(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
-    reforge_id = await reforge.moved(member, owner, thief)
-    applied = await confirmed_change(reforge, member, thief)
-    # As a version before applied it: at once.
+    reforge_id = await reforge.move(member, owner, thief)
+    applied = await make_confirmed_change(reforge, member, thief)
+    # As an earlier version applied it: at once.
     await reforge.database.execute(
         "UPDATE email_changes SET effective_at = now(), applied_at = clock_timestamp() WHERE new_email = $1", applied
     )
     await reforge.database.execute(
         "UPDATE contacts SET email = $2 WHERE membership_id = $1", uuid.UUID(member), applied
     )
-    waiting = await confirmed_change(reforge, member, thief)
+    waiting = await make_confirmed_change(reforge, member, thief)
     request = reforge_pb2.UndoReforgeRequest(reforge_id=reforge_id)
     await reforge.proven("UndoReforge", request, owner)
     assert await reforge.address_on_file(member) == reforge.address(member)
     await reforge.hours_pass(member, 100)
     assert await reforge.address_on_file(member) == reforge.address(member)
     assert waiting != applied
-    statuses = [change.status for change in (await reforge.listed(member, owner)).email_changes]
+    statuses = [change.status for change in (await reforge.list_moves(member, owner)).email_changes]
     assert statuses == ["REFUSED", "UNDONE"]
 
 
 async def test_a_move_ends_the_change_of_address_of_the_device_before(reforge: World) -> None:
     stolen, owner = Device("A"), Device("B")
     member = await reforge.member(stolen)
-    await confirmed_change(reforge, member, stolen)
-    await reforge.moved(member, stolen, owner)
+    await make_confirmed_change(reforge, member, stolen)
+    await reforge.move(member, stolen, owner)
     await reforge.hours_pass(member, 100)
     assert await reforge.address_on_file(member) == reforge.address(member)
 
@@ -173,7 +173,7 @@ async def test_a_move_ends_the_change_of_address_of_the_device_before(reforge: W
 async def test_a_device_that_just_took_over_waits_until_the_move_is_final(reforge: World) -> None:
     old, new = Device("A"), Device("B")
     member = await reforge.member(old)
-    reforge_id = await reforge.moved(member, old, new)
+    reforge_id = await reforge.move(member, old, new)
     await reforge.database.execute(
         "UPDATE reforge_requests SET undo_until = now() + interval '7 days' WHERE id = $1", uuid.UUID(reforge_id)
     )
@@ -184,15 +184,15 @@ async def test_a_device_that_just_took_over_waits_until_the_move_is_final(reforg
 async def test_nothing_a_device_does_touches_an_operators_change(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member, recovery = await reforge.member(owner), new_address()
-    reforge_id = await reforge.moved(member, owner, thief)
+    reforge_id = await reforge.move(member, owner, thief)
     await by_operator(reforge, member, recovery)
     with pytest.raises(Conflict):
         await reforge.change_email(member, new_address(), thief)
     with pytest.raises(NotFound):
         await reforge.proven("RefuseEmailChange", reforge_pb2.RefuseEmailChangeRequest(membership_id=member), thief)
-    await reforge.moved(member, thief, Device("T2"))
+    await reforge.move(member, thief, Device("T2"))
     await reforge.proven("UndoReforge", reforge_pb2.UndoReforgeRequest(reforge_id=reforge_id), owner)
-    [change] = (await reforge.listed(member, owner)).email_changes
+    [change] = (await reforge.list_moves(member, owner)).email_changes
     assert (change.status, change.asked_by) == ("SCHEDULED", "OPERATOR")
     await reforge.hours_pass(member, 72)
     assert await reforge.address_on_file(member) == recovery
@@ -201,7 +201,7 @@ async def test_nothing_a_device_does_touches_an_operators_change(reforge: World)
 async def test_an_operator_replaces_a_devices_change(reforge: World) -> None:
     device, recovery = Device("A"), new_address()
     member = await reforge.member(device)
-    await confirmed_change(reforge, member, device)
+    await make_confirmed_change(reforge, member, device)
     await by_operator(reforge, member, recovery)
     await reforge.hours_pass(member, 72)
     assert await reforge.address_on_file(member) == recovery
@@ -210,7 +210,7 @@ async def test_an_operator_replaces_a_devices_change(reforge: World) -> None:
 async def test_an_address_that_an_operator_set_later_is_not_taken_back(reforge: World) -> None:
     owner, recovery = Device("A"), new_address()
     member = await reforge.member(owner)
-    await confirmed_change(reforge, member, owner)
+    await make_confirmed_change(reforge, member, owner)
     await reforge.hours_pass(member, 72)
     await by_operator(reforge, member, recovery)
     await reforge.database.execute(
@@ -228,7 +228,7 @@ async def test_an_address_that_an_operator_set_later_is_not_taken_back(reforge: 
 async def test_a_device_takes_back_what_a_device_asked_for(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
-    await confirmed_change(reforge, member, device)
+    await make_confirmed_change(reforge, member, device)
     request = reforge_pb2.RefuseEmailChangeRequest(membership_id=member)
     with pytest.raises(Unauthorized):
         await reforge.proven("RefuseEmailChange", request, Device("other"))
@@ -242,9 +242,9 @@ async def test_a_device_takes_back_what_a_device_asked_for(reforge: World) -> No
 async def test_a_first_address_waits_too_and_the_device_can_refuse_it(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device, email_address=None)
-    email = await confirmed_change(reforge, member, device)
+    email = await make_confirmed_change(reforge, member, device)
     assert await reforge.address_on_file(member) is None
-    assert (await reforge.listed(member, device)).email_changes[0].status == "SCHEDULED"
+    assert (await reforge.list_moves(member, device)).email_changes[0].status == "SCHEDULED"
     await reforge.hours_pass(member, 72)
     assert await reforge.address_on_file(member) == email
 
@@ -252,8 +252,8 @@ async def test_a_first_address_waits_too_and_the_device_can_refuse_it(reforge: W
 async def test_a_newer_change_of_a_device_takes_the_place_of_the_older(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
-    await confirmed_change(reforge, member, device)
-    newer = await confirmed_change(reforge, member, device)
+    await make_confirmed_change(reforge, member, device)
+    newer = await make_confirmed_change(reforge, member, device)
     await reforge.hours_pass(member, 72)
     assert await reforge.address_on_file(member) == newer
 
@@ -271,7 +271,7 @@ async def test_who_may_ask_for_another_address(reforge: World) -> None:
 
 
 @pytest.mark.parametrize("email", ["", "ada", "a b@mail.example", "a\n@b.example", "x" * 250 + "@b.example"])
-async def test_what_is_no_address_is_invalid(reforge: World, email: str) -> None:
+async def test_a_malformed_address_is_invalid(reforge: World, email: str) -> None:
     device = Device("A")
     with pytest.raises(InvalidRequest):
         await reforge.change_email(await reforge.member(device), email, device)

@@ -1,4 +1,4 @@
-"""A device that never learned of a request can list, refuse and undo by its membership, in the contract's order."""
+"""A device that did not make a request can list, refuse and undo by its membership, in the contract's order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized
@@ -24,11 +24,11 @@ def undo(member: str) -> Any:
     return reforge_pb2.UndoReforgeRequest(membership_id=member)
 
 
-async def test_a_device_sees_and_refuses_a_request_that_it_never_heard_of(reforge: World) -> None:
+async def test_a_device_sees_and_refuses_a_request_that_it_did_not_make(reforge: World) -> None:
     owner = Device("A")
     member = await reforge.member(owner)
     begun = await reforge.init(member, Device("evil"), old="A")
-    [move] = (await reforge.listed(member, owner)).moves
+    [move] = (await reforge.list_moves(member, owner)).moves
     assert (move.reforge_id, move.status, move.proven) == (begun.reforge_id, "PENDING", False)
     assert (move.old_device_id, move.new_device_id, move.asked_from) == ("A", "evil", "203.0.113.9")
     assert (await reforge.proven("RefuseReforge", refusal(member), owner)).status == "REFUSED"
@@ -38,11 +38,11 @@ async def test_a_device_sees_and_refuses_a_request_that_it_never_heard_of(reforg
         await reforge.proven("RefuseReforge", refusal(member), owner)
 
 
-async def test_the_device_before_sees_and_takes_back_a_move_that_it_never_heard_of(reforge: World) -> None:
+async def test_the_previous_device_sees_and_undoes_a_move_that_it_did_not_ask_for(reforge: World) -> None:
     owner, thief = Device("A"), Device("T")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, thief)
-    [move] = (await reforge.listed(member, owner)).moves
+    await reforge.move(member, owner, thief)
+    [move] = (await reforge.list_moves(member, owner)).moves
     assert move.status == "CONFIRMED"
     assert move.undo_until > move.decided_at
     answer = await reforge.proven("UndoReforge", undo(member), owner)
@@ -55,31 +55,31 @@ async def test_the_device_before_sees_and_takes_back_a_move_that_it_never_heard_
 async def test_of_several_moves_a_device_takes_back_the_one_away_from_it(reforge: World) -> None:
     owner, thief, accomplice = Device("A"), Device("T"), Device("T2")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, thief)
-    await reforge.moved(member, thief, accomplice)
+    await reforge.move(member, owner, thief)
+    await reforge.move(member, thief, accomplice)
     await reforge.proven("UndoReforge", undo(member), owner)
     assert await reforge.active(member) == ["A"]
 
 
-async def test_past_the_undo_time_the_device_before_sees_nothing_and_undoes_nothing(reforge: World) -> None:
+async def test_after_the_undo_time_the_previous_device_sees_and_undoes_nothing(reforge: World) -> None:
     owner, new = Device("A"), Device("B")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, new)
+    await reforge.move(member, owner, new)
     await reforge.hours_pass(member, 24)
     with pytest.raises(Unauthorized):
-        await reforge.listed(member, owner)
+        await reforge.list_moves(member, owner)
     with pytest.raises(Expired):
         await reforge.proven("UndoReforge", undo(member), owner)
     with pytest.raises(NotFound):
         await reforge.proven("UndoReforge", undo(member), new)
-    assert len((await reforge.listed(member, new)).moves) == 1
+    assert len((await reforge.list_moves(member, new)).moves) == 1
 
 
-async def test_what_a_device_refused_binds_the_mailbox_for_a_while(reforge: World) -> None:
-    """Otherwise a mailbox's thief asks again at once, and has the membership most of the time."""
+async def test_a_refusal_by_a_device_binds_the_mailbox_for_a_while(reforge: World) -> None:
+    """Otherwise a thief of the mailbox asks again at once, and has the membership most of the time."""
     owner = Device("A")
     member = await reforge.member(owner)
-    await reforge.moved(member, owner, Device("T"))
+    await reforge.move(member, owner, Device("T"))
     await reforge.proven("UndoReforge", undo(member), owner)
     with pytest.raises(Unauthorized, match="needs its proof"):
         await reforge.init(member, Device("T2"), old="A")
@@ -106,7 +106,7 @@ async def test_a_proof_counts_once_and_for_one_membership(reforge: World) -> Non
         await reforge.call("ListMoves", request, proof)
     other = await reforge.member(Device("A"))
     with pytest.raises(Unauthorized):
-        await reforge.listed(other, owner)
+        await reforge.list_moves(other, owner)
     for nonsense in ("nonsense", "a.b.c", owner.proof("RefuseReforge", refusal(member))):
         with pytest.raises(Unauthorized):
             await reforge.call("ListMoves", request, nonsense)
@@ -121,7 +121,7 @@ async def test_a_call_names_one_thing(reforge: World) -> None:
 
 
 # Order of checks (the contract): shape 422, membership 404, owner and revocation 401, proof 401, what belongs to it
-# 404, state 409 or 410. Each call has everything wrong from one step on.
+# 404, state 409 or 410. In each call everything is wrong from one step on.
 
 
 def calls(member: str, user: str = "ada") -> dict[str, Any]:
@@ -158,7 +158,7 @@ async def test_a_revoked_membership_comes_before_the_proof_and_what_belongs_to_i
 
 @pytest.mark.parametrize("method", ["ChangeEmail", "InitReforge"])
 async def test_another_user_comes_before_the_proof_and_what_belongs_to_it(reforge: World, method: str) -> None:
-    """So nobody learns a device's name by guessing."""
+    """So nobody finds a device's name by guessing."""
     member = await reforge.member(Device("A"))
     for device in (Device("x"), None):
         with pytest.raises(Unauthorized, match="another user"):
@@ -173,7 +173,7 @@ async def test_a_bad_proof_comes_before_what_belongs_to_the_membership(reforge: 
 
 
 @pytest.mark.parametrize("method", ["InitReforge", "RefuseEmailChange", "RefuseReforge", "UndoReforge"])
-async def test_with_a_good_proof_what_is_not_there_is_not_found(reforge: World, method: str) -> None:
+async def test_with_a_good_proof_a_missing_request_is_not_found(reforge: World, method: str) -> None:
     owner = Device("A")
     member = await reforge.member(owner)
     with pytest.raises(NotFound):
@@ -183,7 +183,7 @@ async def test_with_a_good_proof_what_is_not_there_is_not_found(reforge: World, 
 async def operators_change(world: World, member: str, email: str, *, delay_h: int = 72, operator: str = "op") -> None:
     secret = (world.process.log_path.parent / "state" / "keys" / "reforge_token_key").read_bytes()
     async with Database.open(PostgresSettings(database_url=world.database_url), "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         await changes.change_by_operator(uuid.UUID(member), email, operator=operator, reason="case 1", delay_h=delay_h)
 
 
@@ -204,11 +204,11 @@ async def test_mailbox_and_operator_together_overrule_the_device_for_a_while(ref
         with pytest.raises(Unauthorized, match="Support"):
             await reforge.proven("UndoReforge", reforge_pb2.UndoReforgeRequest(**names), stolen)
     assert await reforge.active(member) == ["B"]
-    # The device that the mailbox has chosen since speaks as any other.
+    # The device that the mailbox has chosen since has the same rights as any other.
     assert (await reforge.change_email(member, "next@mail.example", ours)).status == "PENDING"
 
 
-async def test_after_that_while_the_device_speaks_again(reforge: World) -> None:
+async def test_after_the_override_the_device_decides_again(reforge: World) -> None:
     device = Device("A")
     member = await reforge.member(device)
     await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")
@@ -219,7 +219,7 @@ async def test_after_that_while_the_device_speaks_again(reforge: World) -> None:
     assert (await reforge.change_email(member, "next@mail.example", device)).status == "PENDING"
 
 
-async def test_what_the_device_refused_binds_no_mailbox_that_an_operator_set_since(reforge: World) -> None:
+async def test_a_refusal_by_a_device_does_not_bind_a_mailbox_that_an_operator_set_later(reforge: World) -> None:
     stolen = Device("A")
     member = await reforge.member(stolen)
     await operators_change(reforge, member, f"recovered-{uuid.uuid4().hex[:8]}@mail.example")
@@ -233,7 +233,7 @@ async def test_what_the_device_refused_binds_no_mailbox_that_an_operator_set_sin
 
 
 async def test_an_operator_alone_overrules_nobody(reforge: World) -> None:
-    """Where no mailbox had the time to refuse, the device keeps its say."""
+    """If no mailbox had time to refuse, the device can still refuse."""
     for address, delay_h in ((None, 72), ("auto", 0)):
         device, thief = Device("A"), Device("T")
         member = await reforge.member(device, email_address=address)
@@ -250,5 +250,5 @@ async def test_an_operator_who_is_called_device_is_an_operator(reforge: World) -
     device = Device("A")
     member = await reforge.member(device)
     await operators_change(reforge, member, "next@mail.example", operator="device")
-    [change] = (await reforge.listed(member, device)).email_changes
+    [change] = (await reforge.list_moves(member, device)).email_changes
     assert change.asked_by == "OPERATOR"

@@ -1,4 +1,4 @@
-"""Hostile keys and proofs at a real service: each has its documented answer, and none is a failure of ours."""
+"""Hostile keys and proofs at a real service: each gets its documented answer, never an internal error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_every_hostile_key_is_an_invalid_request(reforge: World) -> None:
 
 
 def changed_claims(old: Device, request: Any) -> dict[str, dict[str, Any]]:
-    """What is wrong, and the claims or header members that make it so (`header.` prefixed)."""
+    """The changed claims or header members (prefixed by `header.`), by what is wrong with them."""
     other = Device("other")
     return {
         "other method": {"htm": "GET"},
@@ -55,7 +55,7 @@ def changed_claims(old: Device, request: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def signed(old: Device, request: Any, changes: dict[str, Any]) -> str:
+def sign_proof(old: Device, request: Any, changes: dict[str, Any]) -> str:
     claims = {
         "htm": "POST",
         "htu": grpc_target(METHODS["InitReforge"]).htu,
@@ -78,8 +78,8 @@ async def test_every_hostile_proof_is_unauthorized(reforge: World) -> None:
         new_public_key=new.pem,
         old_device_id="A",
     )
-    genuine = signed(old, request, {})
-    cases = {name: signed(old, request, changes) for name, changes in changed_claims(old, request).items()}
+    genuine = sign_proof(old, request, {})
+    cases = {name: sign_proof(old, request, changes) for name, changes in changed_claims(old, request).items()}
     cases["signed by another"] = jwt.encode(
         jwt.decode(genuine, options={"verify_signature": False}),
         Device("other").key,
@@ -109,7 +109,7 @@ def with_der_signature(token: str, device: Device) -> str:
 
 
 def twin(token: str, device: Device) -> str:
-    """The same proof with (r, n-s): as valid, and the same use."""
+    """The same proof with (r, n-s): also valid, and it counts as the same use."""
     head, _, signature = token.rpartition(".")
     r, s = decode_dss_signature(raw_to_der_signature(base64url_decode(signature), device.key.curve))
     raw = der_to_raw_signature(encode_dss_signature(r, ORDER - s), device.key.curve)

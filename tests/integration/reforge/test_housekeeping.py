@@ -1,4 +1,4 @@
-"""What the reforge service forgets, and when."""
+"""What the reforge service deletes, and when."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_old_changes_of_address_are_forgotten_and_open_ones_are_not(reforg
 
 
 async def add_change(world: World, member: str, age_d: int, settled: str | None) -> None:
-    """A change of address that was asked for so many days ago; `settled` is the column that says how it ended."""
+    """Insert a change of address that is `age_d` days old; `settled` is the column that says how it ended."""
     columns, values = ("", "") if settled is None else (f", {settled}", ", now()")
     await world.database.execute(
         "INSERT INTO email_changes "  # noqa: S608 - column names of this file

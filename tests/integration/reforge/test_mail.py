@@ -1,4 +1,4 @@
-"""Mail is sent at least once, whatever happens to the mail server or to us, and holds its secrets."""
+"""Mail is sent at least once, through faults of the mail server and of the service, and keeps its secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stand_ins.reforge_service import Device, Process, World, text_of, tok
 
 @pytest.fixture
 async def own_world(database_template: Stack, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """A process whose mail server a test may break."""
+    """A process whose mail server a test can break."""
     async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as running:
         yield running
 
@@ -68,7 +68,7 @@ async def test_a_mail_sent_twice_has_one_message_id(own_world: World) -> None:
     await own_world.init(member, Device("B"))
     first = await own_world.mail_with(member, "confirm")
     while await own_world.database.fetchval("SELECT count(*) FROM mail_outbox WHERE sent_at IS NULL"):
-        await asyncio.sleep(0.02)  # it arrived; now it is marked, too
+        await asyncio.sleep(0.02)  # it arrived; now it is marked as sent, too
     # As after a kill between sending and marking.
     await own_world.database.execute("UPDATE mail_outbox SET sent_at = NULL, due_at = now()")
     await asyncio.to_thread(own_world.mailbox.wait_for, own_world.address(member), 2)
@@ -165,7 +165,7 @@ async def test_neither_tokens_nor_addresses_are_in_any_log_line_nor_tokens_in_th
     assert '"outcome": "sent"' in log
     assert '"outcome": "gave_up"' in log
     assert "database_failed" in log
-    dump = str(await everything(own_world))
+    dump = str(await dump_tables(own_world))
     assert begun.reforge_id in dump
     for token in (token_in(confirm_mail), token_in(undo_mail, "undo")):
         assert token not in log
@@ -175,12 +175,12 @@ async def test_neither_tokens_nor_addresses_are_in_any_log_line_nor_tokens_in_th
     assert not re.search(r"token=", log)
 
 
-async def everything(running: World) -> list[object]:
+async def dump_tables(running: World) -> list[object]:
     tables = ("reforge_requests", "mail_outbox", "audit_log", "email_changes", "device_proof_uses", "devices")
     return [await running.database.fetch(f"SELECT t::text FROM {table} t") for table in tables]  # noqa: S608
 
 
-async def test_a_server_that_refuses_us_gets_the_mail_once_it_takes_us_again(own_world: World) -> None:
+async def test_a_server_that_refused_us_gets_the_mail_after_it_accepts_us(own_world: World) -> None:
     own_world.mailbox.sender_refusal = "550 5.7.1 this sender is on a list"
     member = await own_world.member()
     await own_world.init(member, Device("B"))

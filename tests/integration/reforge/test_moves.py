@@ -1,4 +1,4 @@
-"""Moves over gRPC: who may, what they are told, and that there is never a second active device."""
+"""Moves over gRPC: who may move, which answers they get, and that a membership never has two active devices."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def test_a_membership_moves_by_the_link_in_the_mail(reforge: World) -> Non
     assert "moved to a new device" in notice["Subject"]
 
 
-async def test_a_move_is_told_to_the_other_services_and_to_the_audit_log(reforge: World) -> None:
+async def test_a_move_writes_an_event_and_an_audit_entry(reforge: World) -> None:
     member = await reforge.member(Device("A"))
-    reforge_id = await reforge.moved(member, Device("A"), Device("B"))
+    reforge_id = await reforge.move(member, Device("A"), Device("B"))
     kinds = await reforge.database.fetch(
         "SELECT kind FROM membership_events WHERE membership_id = $1", uuid.UUID(member)
     )
@@ -44,7 +44,7 @@ async def test_a_move_is_told_to_the_other_services_and_to_the_audit_log(reforge
 
 async def test_the_first_device_is_enrolled_by_a_reforge_without_an_old_one(reforge: World) -> None:
     member = await reforge.member()
-    await reforge.moved(member, None, Device("first"))
+    await reforge.move(member, None, Device("first"))
     assert await reforge.active(member) == ["first"]
 
 
@@ -213,7 +213,7 @@ async def test_a_revoked_membership_does_not_move_and_its_request_says_so(reforg
         await reforge.confirm(token)
 
 
-async def test_a_caller_whose_answer_was_lost_is_told_what_became_of_it(reforge: World) -> None:
+async def test_a_caller_whose_answer_was_lost_can_read_the_state(reforge: World) -> None:
     member = await reforge.member(Device("A"))
     begun = await reforge.init(member, Device("B"), old="A")
     pending = await status(reforge, begun.reforge_id)
@@ -272,7 +272,7 @@ async def test_the_right_code_may_be_typed_in_the_digits_of_any_keyboard(reforge
     assert (await world.confirm(pasted, f"{typed[:3]}\u2013{typed[3:]}")).status == "CONFIRMED"
 
 
-async def test_what_is_no_code_is_no_guess(reforge_with_code: World) -> None:
+async def test_text_that_is_no_code_does_not_count_as_a_guess(reforge_with_code: World) -> None:
     world = reforge_with_code
     member = await world.member(Device("A"))
     begun = await world.init(member, Device("B"), old="A")

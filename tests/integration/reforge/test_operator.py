@@ -1,4 +1,4 @@
-"""What an operator changes, reforge changes for him: the owner's link to stop it works, and the mail says who asked."""
+"""Reforge makes an operator's change: the owner's link to stop it works, and the mail says who asked."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ REASON = "case 45, confirmed by B"
 
 
 def set_email(world: World, member: str, address: str, **environment: str) -> Done:
-    """As the runbook has it: the operator has no key of reforge's."""
+    """As in the runbook: the operator has no key of reforge."""
     given = {"REFORGE_ADDRESS": f"127.0.0.1:{world.process.port}", "LOGNAME": "ada", **environment}
     [done] = vyris([("membership", "set-email", member, address, "--reason", REASON)], given)
     return done
 
 
-async def asked(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailResponse:
+async def change_email(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailResponse:
     request = {"actor": "ada", "reason": REASON, **fields}
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
         stub = operator_pb2_grpc.OperatorServiceStub(channel)
@@ -44,9 +44,9 @@ async def asked(world: World, **fields: str) -> operator_pb2.ChangeOwnerEmailRes
         except grpc.aio.AioRpcError as error:
             from vyris.error_wire import from_rpc_error
 
-            told = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
-            assert told is not None
-            raise told from None
+            refusal = from_rpc_error(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            assert refusal is not None
+            raise refusal from None
 
 
 async def test_the_owners_link_stops_what_the_operator_asked(reforge: World) -> None:
@@ -69,8 +69,8 @@ async def test_the_owners_link_stops_what_the_operator_asked(reforge: World) -> 
 
 async def test_the_audit_log_holds_who_why_and_the_delay_that_applied(reforge: World) -> None:
     member, without = await reforge.member(), await reforge.member(email_address=None)
-    scheduled = await asked(reforge, membership_id=member, email="new@mail.example")
-    applied = await asked(reforge, membership_id=without, email="first@mail.example")
+    scheduled = await change_email(reforge, membership_id=member, email="new@mail.example")
+    applied = await change_email(reforge, membership_id=without, email="first@mail.example")
     assert (scheduled.status, applied.status) == ("SCHEDULED", "APPLIED")
     for name, hours, change in ((member, 72, scheduled), (without, 0, applied)):
         row = await reforge.database.fetchrow(
@@ -83,14 +83,14 @@ async def test_the_audit_log_holds_who_why_and_the_delay_that_applied(reforge: W
 
 async def test_the_mail_says_that_support_asked(reforge: World) -> None:
     member = await reforge.member(Device("A"))
-    await asked(reforge, membership_id=member, email="new@mail.example")
+    await change_email(reforge, membership_id=member, email="new@mail.example")
     text = " ".join(text_of(await reforge.mail_with(member, "refuse")).split())
     assert "Our support asked on" in text
     assert "by the device" not in text
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "sentence"),
     [
         ({"by_device": False, "applied": True}, "by our support"),
         ({"by_device": True, "applied": True, "undo_until": "5 May 2026"}, "as the device that holds it had asked"),
@@ -100,7 +100,7 @@ async def test_the_mail_says_that_support_asked(reforge: World) -> None:
         ({"applied": True}, "was changed on 2 May 2026"),
     ],
 )
-def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, object], told: str) -> None:
+def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, object], sentence: str) -> None:
     from datetime import UTC, datetime
 
     whole = {
@@ -116,7 +116,7 @@ def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, obje
         body = message.get_body((part,))
         assert body is not None
         text = " ".join(str(body.get_content()).split())
-        assert told in text
+        assert sentence in text
         assert ("the device" in text) == (facts.get("by_device") is True)
 
 
@@ -137,12 +137,12 @@ def test_a_mail_about_an_address_says_truthfully_who_asked(facts: dict[str, obje
 async def test_bad_input_is_refused(reforge: World, fields: dict[str, str], refusal: type[VyrisError]) -> None:
     given = {"membership_id": await reforge.member(), "email": "new@mail.example", **fields}
     with pytest.raises(refusal):
-        await asked(reforge, **given)
+        await change_email(reforge, **given)
 
 
 async def test_an_operator_who_is_called_device_is_no_device(reforge: World) -> None:
     member = await reforge.member()
-    await asked(reforge, membership_id=member, email="new@mail.example", actor="device")
+    await change_email(reforge, membership_id=member, email="new@mail.example", actor="device")
     asked_by = "SELECT asked_by FROM email_changes WHERE membership_id = $1"
     assert await reforge.database.fetchval(asked_by, uuid.UUID(member)) == "operator:device"
 

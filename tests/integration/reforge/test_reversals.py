@@ -1,4 +1,4 @@
-"""Saying no, taking back, and where the owner can be reached."""
+"""Refuse a move, undo a move, and change the owner's address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from services.data.storage.database import Database
 from services.data.storage.settings import PostgresSettings
-from services.reforge.email_changes import EmailChanges
+from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.tokens import TokenKey
 from tests.stand_ins.reforge_service import Device, World, token_in
 from vyris.errors import Expired, NotFound, Unauthorized
@@ -51,7 +51,7 @@ async def test_the_active_device_can_refuse(reforge: World) -> None:
 async def test_the_mailbox_can_take_a_move_back(reforge: World) -> None:
     old = Device("A")
     member = await reforge.member(old)
-    await reforge.moved(member, old, Device("B"))
+    await reforge.move(member, old, Device("B"))
     token = token_in(await reforge.mail_with(member, "undo"), "undo")
     answer = await undo(reforge, token=token)
     assert (answer.status, answer.membership_id) == ("UNDONE", member)
@@ -63,7 +63,7 @@ async def test_the_mailbox_can_take_a_move_back(reforge: World) -> None:
 async def test_the_old_device_can_take_a_move_back_and_no_other(reforge: World) -> None:
     old, new = Device("A"), Device("B")
     member = await reforge.member(old)
-    reforge_id = await reforge.moved(member, old, new)
+    reforge_id = await reforge.move(member, old, new)
     with pytest.raises(Unauthorized):
         await undo(reforge, reforge_id=reforge_id)
     with pytest.raises(Unauthorized):
@@ -72,11 +72,11 @@ async def test_the_old_device_can_take_a_move_back_and_no_other(reforge: World) 
     assert await reforge.active(member) == ["A"]
 
 
-async def test_who_took_a_membership_keeps_it_by_no_further_move(reforge: World) -> None:
+async def test_a_thief_cannot_keep_a_membership_by_moving_it_again(reforge: World) -> None:
     owner, thief, accomplice = Device("A"), Device("T"), Device("T2")
     member = await reforge.member(owner)
-    taken = await reforge.moved(member, owner, thief)
-    moved_on = await reforge.moved(member, thief, accomplice)
+    taken = await reforge.move(member, owner, thief)
+    moved_on = await reforge.move(member, thief, accomplice)
     with pytest.raises(Unauthorized):
         await undo_by(reforge, accomplice, taken)
     await undo_by(reforge, owner, taken)
@@ -89,11 +89,11 @@ async def test_who_took_a_membership_keeps_it_by_no_further_move(reforge: World)
     assert await reforge.active(member) == ["A"]
 
 
-async def test_of_two_moves_the_second_alone_can_be_taken_back_too(reforge: World) -> None:
+async def test_the_second_of_two_moves_can_be_undone_alone(reforge: World) -> None:
     one, two, three = Device("A"), Device("B"), Device("C")
     member = await reforge.member(one)
-    first = await reforge.moved(member, one, two)
-    second = await reforge.moved(member, two, three)
+    first = await reforge.move(member, one, two)
+    second = await reforge.move(member, two, three)
     await undo_by(reforge, two, second)
     assert await reforge.active(member) == ["B"]
     await undo_by(reforge, one, first)
@@ -102,7 +102,7 @@ async def test_of_two_moves_the_second_alone_can_be_taken_back_too(reforge: Worl
 
 async def test_a_first_device_that_is_undone_leaves_none(reforge: World) -> None:
     member = await reforge.member()
-    await reforge.moved(member, None, Device("first"))
+    await reforge.move(member, None, Device("first"))
     await undo(reforge, token=token_in(await reforge.mail_with(member, "undo"), "undo"))
     assert await reforge.active(member) == []
 
@@ -110,7 +110,7 @@ async def test_a_first_device_that_is_undone_leaves_none(reforge: World) -> None
 async def test_a_move_cannot_be_taken_back_for_ever(reforge: World) -> None:
     old = Device("A")
     member = await reforge.member(old)
-    reforge_id = await reforge.moved(member, old, Device("B"))
+    reforge_id = await reforge.move(member, old, Device("B"))
     await reforge.database.execute(
         "UPDATE reforge_requests SET undo_until = now() WHERE id = $1", uuid.UUID(reforge_id)
     )
@@ -120,7 +120,7 @@ async def test_a_move_cannot_be_taken_back_for_ever(reforge: World) -> None:
 
 async def test_a_confirm_token_does_not_undo_nor_an_undo_token_confirm(reforge: World) -> None:
     member = await reforge.member(Device("A"))
-    await reforge.moved(member, Device("A"), Device("B"))
+    await reforge.move(member, Device("A"), Device("B"))
     confirm_token = token_in(await reforge.mail_with(member, "confirm"))
     undo_token = token_in(await reforge.mail_with(member, "undo"), "undo")
     with pytest.raises(NotFound):
@@ -132,7 +132,7 @@ async def test_a_confirm_token_does_not_undo_nor_an_undo_token_confirm(reforge: 
 async def test_fifty_undos_at_once_are_one(reforge: World) -> None:
     old = Device("A")
     member = await reforge.member(old)
-    await reforge.moved(member, old, Device("B"))
+    await reforge.move(member, old, Device("B"))
     token = token_in(await reforge.mail_with(member, "undo"), "undo")
     answers = await asyncio.gather(*(undo(reforge, token=token) for _ in range(50)), return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
@@ -180,7 +180,7 @@ async def by_operator(world: World, member: str, email: str, *, delay_h: int):  
     settings = PostgresSettings(database_url=world.database_url)
     secret = token_secret(world)
     async with Database.open(settings, "test-operator") as database:
-        changes = EmailChanges(database, TokenKey(secret))
+        changes = OperatorEmailChanges(database, TokenKey(secret))
         return await changes.change_by_operator(
             uuid.UUID(member), email, operator="op", reason="asked by phone, passport seen", delay_h=delay_h
         )

@@ -1,4 +1,4 @@
-"""Limits: each membership has a share of its own, and nobody uses up another's."""
+"""Limits: each membership has its own share, and nobody can use up another's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMAIL_LIMIT = 4
 
 @pytest.fixture(scope="module")
 async def narrow(database_template: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Small limits, so that a test need not make hundreds of requests."""
+    """Small limits, so that a test does not need hundreds of requests."""
     folder: Path = tmp_path_factory.mktemp("narrow")
     limits = {"REFORGE_ADDRESS_LIMIT": str(ADDRESS_LIMIT), "REFORGE_EMAIL_LIMIT": str(EMAIL_LIMIT)}
     async with fresh_database(database_template.database_url) as url, world(url, folder, **limits) as running:
@@ -80,9 +80,7 @@ async def test_sixty_changes_of_address_at_once_are_no_more_than_the_share(narro
     assert open_changes == 1
 
 
-async def test_a_link_that_lives_for_minutes_does_not_wait_behind_notices(
-    database_template: Stack, tmp_path: Path
-) -> None:
+async def test_a_short_lived_link_does_not_wait_behind_notices(database_template: Stack, tmp_path: Path) -> None:
     """Among 40 notices that wait, a link is in the first batch."""
     async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as running:
         running.mailbox.close()
@@ -98,7 +96,7 @@ async def test_a_link_that_lives_for_minutes_does_not_wait_behind_notices(
         await running.database.execute("UPDATE mail_outbox SET due_at = now() + interval '1 hour'")
         await asyncio.sleep(0.5)  # What is under way fails first.
         running.mailbox.open()
-        # All at once, the link last.
+        # All are due at once, the link last.
         await running.database.execute(
             "UPDATE mail_outbox SET due_at = now() - CASE kind WHEN 'confirm' THEN interval '0' ELSE interval '1m' END"
         )

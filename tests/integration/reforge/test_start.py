@@ -1,4 +1,4 @@
-"""A process that must not start says which setting is to blame."""
+"""A process that refuses to start names the wrong setting."""
 
 from __future__ import annotations
 

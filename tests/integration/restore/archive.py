@@ -1,4 +1,4 @@
-"""A WAL archive beside the stack's Postgres, a base backup in it, and the way back to a moment."""
+"""A WAL archive beside the stack's Postgres, with a base backup, and the restore to a moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECOVERED_LIMIT_S: Final = 30.0
 
 
 class Archive:
-    """Where the WAL and the base backup go."""
+    """The folder of the WAL and the base backup."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -25,7 +25,7 @@ class Archive:
         self._wal = stack.state.root / "wal-archive"
 
     async def begin(self) -> None:
-        """Archive from now on."""
+        """Begin to archive."""
         self._wal.mkdir(mode=0o700)
         connection = await asyncpg.connect(self._stack.database_url)
         await connection.execute("ALTER SYSTEM SET archive_mode = 'on'")
@@ -36,7 +36,7 @@ class Archive:
         await asyncio.to_thread(self._stack.restart, "postgres")
 
     async def back_up(self) -> None:
-        """Take a base backup, as a nightly job does."""
+        """Make a base backup, as a nightly job does."""
         copying = await asyncio.create_subprocess_exec(
             str(binaries() / "pg_basebackup"),
             *("-D", str(self._base), "-X", "none", "-c", "fast", "--no-manifest"),
@@ -45,14 +45,14 @@ class Archive:
         assert await copying.wait() == 0
 
     async def now(self) -> datetime:
-        """This moment by Postgres' clock; what is committed later lies after it."""
+        """The time by Postgres' clock; later commits are after it."""
         connection = await asyncpg.connect(self._stack.database_url)
         moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
         await connection.close()
         return moment
 
     async def keep_up(self) -> None:
-        """Wait until everything so far lies in the archive."""
+        """Wait until everything so far is in the archive."""
         connection = await asyncpg.connect(self._stack.database_url)
         try:
             name = await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
@@ -63,7 +63,7 @@ class Archive:
             await connection.close()
 
     async def restore(self, moment: datetime) -> None:
-        """The disk is gone: bring the base backup to what it would have been at `moment`."""
+        """Restore the base backup to `moment`, as after the loss of the disk."""
         data = self._stack.state.postgres_data
         await asyncio.to_thread(self._stack.stop_process, "postgres")
         await asyncio.to_thread(shutil.rmtree, data)

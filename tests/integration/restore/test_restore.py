@@ -1,4 +1,4 @@
-"""The restore of docs/operations.md by its steps: to the moment before a mistake, with all promised by then."""
+"""The restore of docs/operations.md, step by step: to the moment before a mistake, with every promise made by then."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def run(stack: Stack, *arguments: str) -> str:
-    """A module of the suite, with the settings of the stack."""
+    """Run a module of the suite with the settings of the stack."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, env=dict(stack.service_environment), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ async def vyris(stack: Stack, *arguments: str) -> Any:
 
 
 class Till:
-    """Mints and writes down what was told."""
+    """Mints and records the answers."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -85,7 +85,7 @@ class Till:
 
 
 async def mistake(stack: Stack) -> None:
-    """What a hand in the database can do."""
+    """Delete all memberships, as a mistake in the database could."""
     connection = await asyncpg.connect(stack.database_url)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("DELETE FROM memberships; DELETE FROM receipt_ledger; DELETE FROM contacts")
@@ -97,10 +97,10 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     await archive.begin()
     await asyncio.to_thread(sale.wait_ready, ["mint"])
     before_backup = [f"before-backup-{number}" for number in range(30)]
-    told = await till.mint(before_backup)
+    answers = await till.mint(before_backup)
     await archive.back_up()
     after_backup = [f"after-backup-{number}" for number in range(30)]
-    told += await till.mint(after_backup)
+    answers += await till.mint(after_backup)
     moment = await archive.now()
     kept = History("restore", operations=list(till.history.operations))
     lost = [f"lost-{number}" for number in range(10)]
@@ -108,12 +108,12 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     await mistake(sale)
     await archive.keep_up()
 
-    # 1 and 2: nobody is answered from two histories.
+    # 1 and 2: no caller gets answers from two histories.
     await asyncio.to_thread(sale.stop_process, "mint")
     await archive.restore(moment)
     # 3
     await asyncio.to_thread(run, sale, "schema", "migrate")
-    # 4: Redis has a count of the history that is gone, whichever its last recount wrote.
+    # 4: Redis still has a count of the lost history.
     drop = await _drop(sale)
     async with redis.from_url(sale.redis_url) as counts:
         await counts.set(count_key(drop.tier, drop.year, drop.environment), STALE_COUNT)
@@ -126,15 +126,15 @@ async def test_a_restore_to_a_moment_keeps_every_promise_made_by_then(sale: Stac
     # 5
     shown = await vyris(sale, "drop", "show", "genesis", "2025")
     assert (shown["live_memberships"], shown["slots_counted"]) == (60, CAPACITY - 60)
-    audited = await _audited(sale)
+    audited = await _read_audit(sale)
     assert (audited["vyris_memberships_over_capacity"], audited["vyris_slots_unaccounted"]) == (0, 0)
-    # 6: known receipts replay, to the letter; those of the lost minutes are sent again and mint.
+    # 6: known receipts replay exactly; those of the lost minutes are sent again and mint.
     till.history = kept
-    for old, new in zip(told, await till.mint(before_backup + after_backup), strict=True):
+    for old, new in zip(answers, await till.mint(before_backup + after_backup), strict=True):
         assert new.replayed
         assert new.membership == old.membership
     assert not any(answer.replayed for answer in await till.mint(lost))
-    # All of the contract's rules, over what was told by then and since.
+    # All rules of the contract, over the answers before and after the restore.
     last = await sampler.once()
     kept.drained = await read_drained(
         cluster,
@@ -156,8 +156,8 @@ async def _drop(stack: Stack) -> Drop:
     return Drop(row["id"], row["tier"], row["year"], row["environment"])
 
 
-async def _audited(stack: Stack) -> dict[str, float]:
-    """What mint's audit of the rules says, by metric."""
+async def _read_audit(stack: Stack) -> dict[str, float]:
+    """The result of mint's audit, by metric."""
     url = f"http://127.0.0.1:{stack.listens['mint_metrics']}/metrics"
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(40):
         while True:

@@ -1,4 +1,4 @@
-"""The audit log is appended to and never changed; its login and its time are Postgres' own words."""
+"""The audit log is append-only; Postgres itself writes the login and the time."""
 
 from __future__ import annotations
 

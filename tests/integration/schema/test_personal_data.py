@@ -9,7 +9,7 @@ import asyncpg
 
 TABLE = Path(__file__).resolve().parents[3] / "schema" / "personal-data.md"
 DECISIONS = {"deleted", "replaced", "later", "redacted", "kept"}
-# What can hold a name: text in all its forms, bytes, documents, arrays and network addresses.
+# Types that can hold a name: all forms of text, bytes, documents, arrays and network addresses.
 HOLDS_NAMES = """
     SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
     JOIN information_schema.tables t USING (table_schema, table_name)

@@ -15,9 +15,9 @@ from services.data.storage.settings import PostgresSettings
 from suite import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Who accepts device proofs, as README.md says without naming them.
+# The services that accept device proofs; README.md does not name them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
-# What a service's process runs besides the statements of its own folder.
+# The statements that a service's process runs besides those of its own folder.
 HOSTED = {"mint": ("holds", "limits", "supply", "draw")}
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
@@ -67,7 +67,7 @@ async def test_the_grants_are_the_readmes_table(database_url: str) -> None:
 
 @pytest.mark.parametrize("service", NAMES)
 async def test_every_statement_of_a_service_is_allowed_to_its_role(service: str, database_url: str) -> None:
-    """Postgres checks permissions when it explains a statement, whatever the parameters would be."""
+    """Postgres checks permissions when it explains a statement; the parameters do not matter."""
     folders = [REPOSITORY / "services" / name for name in (service, *HOSTED.get(service, ()))]
     if service in PROOF_SERVICES:
         folders.append(REPOSITORY / "services" / "identity" / "device_proof")
@@ -113,7 +113,7 @@ async def test_nothing_is_readable_that_no_statement_of_the_service_names(servic
 
 
 @pytest.mark.parametrize("service", NAMES)
-async def test_what_belongs_to_another_cannot_be_written(service: str, database_url: str) -> None:
+async def test_a_service_cannot_write_the_tables_of_another(service: str, database_url: str) -> None:
     connection = await asyncpg.connect(database_url, server_settings={"role": f"vyris_{service}"})
     for table, allowed in writers().items():
         if service not in allowed:
@@ -146,7 +146,7 @@ async def test_granting_again_changes_nothing(database_url: str) -> None:
 
 
 async def test_an_owner_who_may_not_create_roles_still_migrates(database_url: str) -> None:
-    """Groups that are not there are passed over; an administrator makes them later and grants again."""
+    """Missing groups are skipped; an administrator creates them later and grants again."""
     connection = await asyncpg.connect(database_url)
     texts = [(MIGRATIONS / name).read_text() for name in ("0006_roles.sql", "0007_least_grants.sql")]
     up = "".join(text.split("-- migrate:up")[1].split("-- migrate:down")[0] for text in texts)

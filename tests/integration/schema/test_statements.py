@@ -1,4 +1,4 @@
-"""Every statement of a `queries.sql` is one that the schema understands and that the code runs; no other is run."""
+"""The schema accepts every statement of a `queries.sql`, and the code runs exactly those statements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def module_name(path: Path) -> str:
 
 
 def names_in(tree: ast.Module, loader: str | None) -> set[str]:
-    """What the module calls the statements: as it loads them itself, or as it imports them from `loader`."""
+    """The module's names for the statements that it loads, or imports from `loader`."""
     if loader is None:
         return {"QUERIES", "_QUERIES"}
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == loader]
@@ -32,7 +32,7 @@ def names_in(tree: ast.Module, loader: str | None) -> set[str]:
 
 
 def run_in(tree: ast.Module, names: set[str]) -> Iterator[str]:
-    """The statements that a module runs: `QUERIES["name"]`; a text of the module where the name is a variable."""
+    """The statements that a module runs: `QUERIES["name"]`, or any text of the module if the name is a variable."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in names:
             if isinstance(node.slice, ast.Constant):
@@ -44,7 +44,7 @@ def run_in(tree: ast.Module, names: set[str]) -> Iterator[str]:
 
 
 def run_from(file: Path) -> tuple[set[str], bool]:
-    """The statements that the code runs of one file, and whether it names some by a variable."""
+    """The statements of one file that the code runs, and whether it names some by a variable."""
     (loader,) = [path for path in file.parent.glob("*.py") if LOADED.search(path.read_text(encoding="utf-8"))]
     found: set[str] = set()
     for folder in FOLDERS:

@@ -1,4 +1,4 @@
-"""A migration leaves the schema usable by the code of the version before: that code, out of the history, runs on it.
+"""The code of the version before works on the migrated schema: it is taken from the history, and runs on it.
 
 The version before is the commit that the newest migration was added to.
 """
@@ -31,7 +31,7 @@ from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 from vyris.wallet.v1 import wallet_pb2, wallet_pb2_grpc
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Those that a version has: `admin` came later.
+# A version has some of them: `admin` came later.
 PACKAGES = ("services", "vyris", "schema", "admin", "cli", "stack", "gateway")
 START_LIMIT_S = 60
 
@@ -60,8 +60,8 @@ def code_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(code: Path, environment: dict[str, str], service: str, port: int) -> Iterator[str]:
-    """A service of that code; its target."""
+def serve(code: Path, environment: dict[str, str], service: str, port: int) -> Iterator[str]:
+    """Run a service of that code; yield its target."""
     with (code / f"{service}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", f"services.{service}"],
@@ -97,7 +97,7 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         "REDIS_URL": redis_url,
         "VYRIS_STATE_DIR": str(tmp_path / "state"),
         "SMTP_URL": "smtp://127.0.0.1:1",
-        # Its own code alone, not what is installed here.
+        # Only its own code, not the installed one.
         "PYTHONPATH": str(code_before),
     }
     with ExitStack() as exits:
@@ -106,7 +106,7 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         assert made.returncode == 0, made.stderr
         ports = PortTaker(set())
         targets = [
-            exits.enter_context(served(code_before, environment, service, ports.free_port())) for service in NAMES
+            exits.enter_context(serve(code_before, environment, service, ports.free_port())) for service in NAMES
         ]
         channels = [exits.enter_context(grpc.insecure_channel(target)) for target in targets]
         for service, channel in zip(NAMES, channels, strict=True):

@@ -1,4 +1,4 @@
-"""Postgres refuses root: how a root user's stack runs it nevertheless, and what an ordinary user's does."""
+"""Postgres refuses to run as root: how the stack runs it for root, and for an ordinary user."""
 
 from __future__ import annotations
 

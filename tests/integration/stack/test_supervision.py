@@ -1,4 +1,4 @@
-"""Processes under the supervisor: they come back, and they never outlive it."""
+"""Processes under the supervisor: they are restarted, and they never outlive it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stack.local import DATABASES, Stack
 from stack.refusal import StackRefused
 from tests.leftovers import wait_until_none_is_left
 
-# What a folder may be called, and shells, configuration files and URLs stumble over.
+# Allowed folder names that shells, configuration files and URLs may misread.
 AWKWARD_NAME = "100% 'odd' ; folder # name"
 
 
@@ -102,7 +102,7 @@ def test_mail_is_kept_as_one_file_each_in_order_of_arrival(shared_databases: Sta
     assert [f"Subject: mail {number}" in text for number, text in enumerate(kept)] == [True, True, True]
 
 
-def test_a_process_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_process_that_cannot_start_is_reported_with_its_last_log_lines(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with Stack.isolated(state, only={"postgres"}):
         pass

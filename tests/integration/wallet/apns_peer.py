@@ -1,4 +1,4 @@
-"""A peer that stands for APNs: HTTP/2 over TLS, asks for the client's certificate, answers as told."""
+"""A stand-in for APNs: HTTP/2 over TLS, asks for the client's certificate, answers as the test sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ApnsPeer:
     origin: str = ""
     ca: Path = Path()
     received: list[ReceivedPush] = field(default_factory=list)
-    # What to answer for a token; by default all is well.
+    # The answer for a token; by default success.
     answer: Callable[[str], Answer] = lambda _: (200, {})
 
     def tokens(self) -> list[str]:

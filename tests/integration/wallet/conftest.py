@@ -1,4 +1,4 @@
-"""A wallet service on a database of its own, and what mint and reforge would write into it."""
+"""A wallet service on its own database, and the rows that mint and reforge would write."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SeededMembership:
 
 @dataclass
 class World:
-    """The other services' writes, each as one committed transaction."""
+    """The writes of the other services, each as one committed transaction."""
 
     connection: asyncpg.Connection
     numbers: int = field(default=0)
@@ -94,7 +94,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
 
 @pytest.fixture(scope="session")
 def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One state folder for all tests, as making its keys takes most of a second."""
+    """One state folder for all tests, because making its keys takes most of a second."""
     return tmp_path_factory.mktemp("wallet-state")
 
 
@@ -134,7 +134,7 @@ async def wallet(settings: WalletSettings) -> AsyncIterator[WalletClient]:
 
 @pytest.fixture
 async def apns(tmp_path: Path, settings: WalletSettings) -> AsyncIterator[ApnsPeer]:
-    """A peer for APNs that trusts the development chain."""
+    """A stand-in for APNs that trusts the development chain."""
     credentials_from(settings)
     async with apns_peer(tmp_path, settings.vyris_state_dir / "keys" / "pass_root.pem") as peer:
         yield peer
@@ -142,7 +142,7 @@ async def apns(tmp_path: Path, settings: WalletSettings) -> AsyncIterator[ApnsPe
 
 @pytest.fixture
 async def pushing_wallet(settings: WalletSettings, apns: ApnsPeer) -> AsyncIterator[WalletClient]:
-    """The service, pushing to `apns`."""
-    told = settings.model_copy(update={"apns_url": apns.origin, "apns_ca": str(apns.ca)})
-    async with running_wallet(told) as client:
+    """The service, which pushes to `apns`."""
+    with_apns = settings.model_copy(update={"apns_url": apns.origin, "apns_ca": str(apns.ca)})
+    async with running_wallet(with_apns) as client:
         yield client

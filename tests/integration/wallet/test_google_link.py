@@ -1,4 +1,4 @@
-"""The Google link goes to whom the Apple pass goes, and to nobody else."""
+"""Only users who get the Apple pass get the Google link."""
 
 from __future__ import annotations
 

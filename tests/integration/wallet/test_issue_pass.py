@@ -1,4 +1,4 @@
-"""Who gets which pass."""
+"""Which users get which pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vyris.wallet.v1 import wallet_pb2
 METHOD = wallet_pb2.DESCRIPTOR.services_by_name["WalletService"].methods_by_name["IssuePass"]
 
 
-def refused(reply: Reply) -> tuple[int, str]:
+def read_refusal(reply: Reply) -> tuple[int, str]:
     assert reply.error is not None, reply
     return reply.status, reply.error.reason
 
@@ -50,29 +50,29 @@ async def test_the_code_is_a_random_public_id_and_stays_the_same(wallet: WalletC
     assert len(codes[0]) == 22
 
 
-async def test_an_unknown_membership_is_404_whatever_its_form(wallet: WalletClient) -> None:
+async def test_an_unknown_membership_is_404_in_any_form(wallet: WalletClient) -> None:
     for unknown in (uuid4(), "", "no uuid", "../../etc/passwd"):
-        assert refused(await wallet.issue(unknown, "user-1")) == (404, "NOT_FOUND")
+        assert read_refusal(await wallet.issue(unknown, "user-1")) == (404, "NOT_FOUND")
 
 
-async def test_a_user_that_is_none_is_422_before_anything_is_looked_up(wallet: WalletClient, world: World) -> None:
+async def test_a_malformed_user_is_422_before_any_lookup(wallet: WalletClient, world: World) -> None:
     membership = await world.mint()
     for user in ("", "   ", "a" * 129, "ü", "a\x00b"):
         for membership_id in (membership.id, uuid4()):
-            assert refused(await wallet.issue(membership_id, user)) == (422, "INVALID_REQUEST")
+            assert read_refusal(await wallet.issue(membership_id, user)) == (422, "INVALID_REQUEST")
 
 
 async def test_another_users_membership_is_401(wallet: WalletClient, world: World) -> None:
     membership = await world.mint()
     for user in ("user-2", "USER-1", "user-1 "):
-        assert refused(await wallet.issue(membership.id, user)) == (401, "UNAUTHORIZED")
+        assert read_refusal(await wallet.issue(membership.id, user)) == (401, "UNAUTHORIZED")
 
 
 async def test_a_revoked_membership_is_401_and_a_restored_one_is_not(wallet: WalletClient, world: World) -> None:
     membership = await world.mint()
     assert (await wallet.issue(membership.id, "user-1")).status == 200
     await world.revoke(membership)
-    assert refused(await wallet.issue(membership.id, "user-1")) == (401, "UNAUTHORIZED")
+    assert read_refusal(await wallet.issue(membership.id, "user-1")) == (401, "UNAUTHORIZED")
     await world.restore(membership)
     assert (await wallet.issue(membership.id, "user-1")).status == 200
 
@@ -83,12 +83,12 @@ async def test_an_enrolled_device_must_prove_itself_and_each_proof_counts_once(
     membership = await world.mint()
     key = await world.enrol(membership)
     request = wallet_pb2.IssuePassRequest(membership_id=str(membership.id), user_id="user-1")
-    assert refused(await wallet.issue(membership.id, "user-1")) == (401, "UNAUTHORIZED")
+    assert read_refusal(await wallet.issue(membership.id, "user-1")) == (401, "UNAUTHORIZED")
     for target in (grpc_target(METHOD), http_target("https://vyris.example", METHOD, request)):
         assert target is not None
         proof = build_proof(key, request, target)
         assert (await wallet.issue(membership.id, "user-1", proof)).status == 200
-        assert refused(await wallet.issue(membership.id, "user-1", proof)) == (401, "UNAUTHORIZED")
+        assert read_refusal(await wallet.issue(membership.id, "user-1", proof)) == (401, "UNAUTHORIZED")
 
 
 async def test_a_proof_by_another_key_or_for_another_request_is_401(wallet: WalletClient, world: World) -> None:
@@ -97,7 +97,7 @@ async def test_a_proof_by_another_key_or_for_another_request_is_401(wallet: Wall
     right = wallet_pb2.IssuePassRequest(membership_id=str(membership.id), user_id="user-1")
     wrong = wallet_pb2.IssuePassRequest(membership_id=str(other.id), user_id="user-1")
     for proof in (build_proof(stranger, right, grpc_target(METHOD)), build_proof(key, wrong, grpc_target(METHOD))):
-        assert refused(await wallet.issue(membership.id, "user-1", proof)) == (401, "UNAUTHORIZED")
+        assert read_refusal(await wallet.issue(membership.id, "user-1", proof)) == (401, "UNAUTHORIZED")
 
 
 async def test_a_hundred_at_once_get_one_and_the_same_pass(wallet: WalletClient, world: World) -> None:
@@ -132,6 +132,6 @@ async def test_without_postgres_the_answer_is_to_try_again(settings: WalletSetti
     away = settings.model_copy(update={"database_url": "postgresql://vyris@127.0.0.1:1/nothing"})
     async with running_wallet(away) as wallet:
         reply = await wallet.issue(uuid4(), "user-1")
-    assert refused(reply) == (500, "RETRYABLE")
+    assert read_refusal(reply) == (500, "RETRYABLE")
     assert reply.error is not None
     assert reply.error.retryable

@@ -1,4 +1,4 @@
-"""The outbox: every update's push is sent, at least once and not for ever."""
+"""The outbox: the push of every update is sent at least once, and at last given up."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.integration.wallet.conftest import World
 PASS_TYPE = "pass.app.vyris.membership"
 
 
-def counted(outcome: str) -> float:
-    """The metric of pushes that ended so."""
+def read_count(outcome: str) -> float:
+    """The number of pushes with that outcome, from the metrics."""
     return metrics.PUSHES.labels(outcome)._value.get()
 
 
 class Outbox:
-    """The two workers, moved by hand."""
+    """The two workers; the test calls each round."""
 
     def __init__(self, database: Database, apns: ApnsClient, world: World) -> None:
         self.database, self.world = database, world
@@ -44,7 +44,7 @@ class Outbox:
         self.outbox = PushOutbox(database, apns, attempt_limit=3)
 
     async def holder(self, push_token: str, device: str = "library") -> UUID:
-        """A membership whose pass is on a device."""
+        """Make a membership whose pass is on a device."""
         membership = await self.world.mint()
         await self.world.connection.execute(
             "INSERT INTO passes (serial, membership_id, generation, public_id) "
@@ -58,7 +58,7 @@ class Outbox:
         await self.world.revoke(membership)
         return membership.pass_serial
 
-    async def owed(self) -> list[tuple[str, int]]:
+    async def list_owed(self) -> list[tuple[str, int]]:
         rows = await self.world.connection.fetch("SELECT push_token, attempts FROM pass_pushes ORDER BY push_token")
         return [(row["push_token"], row["attempts"]) for row in rows]
 
@@ -94,7 +94,7 @@ async def test_one_push_for_a_device_however_many_of_its_passes_changed(outbox: 
     await outbox.follower.follow()
     assert await outbox.outbox.send_due() == 1
     assert peer.tokens() == ["aa"]
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
 
 
 async def test_a_change_and_its_push_are_written_together_or_not_at_all(outbox: Outbox, world: World) -> None:
@@ -106,21 +106,21 @@ async def test_a_change_and_its_push_are_written_together_or_not_at_all(outbox: 
     await world.connection.execute("ALTER TABLE pass_pushes DROP CONSTRAINT refuse")
     await outbox.follower.follow()
     assert await world.connection.fetchval("SELECT count(*) FROM passes WHERE state = 'REVOKED'") == 1
-    assert await outbox.owed() == [("aa", 0)]
+    assert await outbox.list_owed() == [("aa", 0)]
 
 
-async def test_events_that_are_read_again_change_and_owe_nothing(outbox: Outbox, world: World) -> None:
+async def test_events_that_are_read_again_change_nothing_and_enqueue_no_push(outbox: Outbox, world: World) -> None:
     await outbox.holder("aa")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
     await world.connection.execute("UPDATE wallet_cursor SET transaction = '0', event_id = 0")
     assert await outbox.follower.follow() == 1
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert await outbox.follower.follow() == 0
 
 
 async def test_events_of_another_cluster_do_not_hide_those_of_this_one(outbox: Outbox, world: World) -> None:
-    """As a dump leaves it: cursor and old events with transaction ids that this cluster reaches in years."""
+    """As after loading a dump: cursor and old events have transaction ids that this cluster reaches in years."""
     await outbox.holder("handled")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
@@ -130,10 +130,10 @@ async def test_events_of_another_cluster_do_not_hide_those_of_this_one(outbox: O
     await outbox.holder("new", device="library-3")
     while await outbox.follower.follow():
         pass
-    assert await outbox.owed() == [("new", 0), ("unread", 0)]
+    assert await outbox.list_owed() == [("new", 0), ("unread", 0)]
     await outbox.holder("newer", device="library-4")
     await outbox.follower.follow()
-    assert [token for token, _ in await outbox.owed()] == ["new", "newer", "unread"]
+    assert [token for token, _ in await outbox.list_owed()] == ["new", "newer", "unread"]
 
 
 async def test_two_followers_never_handle_the_same_events_at_once(outbox: Outbox, world: World) -> None:
@@ -173,25 +173,25 @@ async def test_an_event_of_an_open_transaction_is_not_skipped(outbox: Outbox, wo
     assert serial in {row["serial"] for row in states}
 
 
-async def test_a_device_that_comes_after_the_pass_was_voided_is_told(outbox: Outbox, world: World) -> None:
+async def test_a_device_that_registers_after_the_pass_was_voided_is_notified(outbox: Outbox, world: World) -> None:
     serial = await outbox.holder("aa")
     await outbox.follower.follow()
     await outbox.outbox.send_due()
     service = PassWebService(outbox.database, PassTokens("k" * 32), PASS_TYPE)
     assert await service.register(serial, "another library", "bb")
     assert await outbox.follower.follow() == 1
-    assert await outbox.owed() == [("bb", 0)]
+    assert await outbox.list_owed() == [("bb", 0)]
     await outbox.outbox.send_due()
     assert not await service.register(serial, "another library", "bb")
     assert await outbox.follower.follow() == 0
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     # The same phone under another push token may have missed the first push.
     assert not await service.register(serial, "another library", "cc")
     assert await outbox.follower.follow() == 1
-    assert await outbox.owed() == [("cc", 0)]
+    assert await outbox.list_owed() == [("cc", 0)]
 
 
-async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+async def test_the_status_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
     await outbox.holder("dead", device="library-1")
     await outbox.holder("alive", device="library-2")
     gone_at_ms = int((time.time() + 5) * 1000)
@@ -200,51 +200,51 @@ async def test_gone_unregisters_the_device(outbox: Outbox, peer: ApnsPeer, world
     )
     await outbox.follower.follow()
     assert await outbox.outbox.send_due() == 2
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert await world.connection.fetch("SELECT push_token FROM pass_registrations") == [("alive",)]
 
 
-async def test_a_registration_newer_than_gone_stays(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
+async def test_a_registration_newer_than_the_status_gone_stays(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
     await outbox.holder("back")
     peer.answer = lambda _: (410, {"reason": "Unregistered", "timestamp": 1_000_000})
     await outbox.follower.follow()
     await outbox.outbox.send_due()
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
 
 
-async def test_a_failure_is_tried_again_later_and_given_up_at_last(outbox: Outbox, peer: ApnsPeer) -> None:
+async def test_a_failed_push_is_retried_and_at_last_given_up(outbox: Outbox, peer: ApnsPeer) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (503, {"reason": "ServiceUnavailable"})
-    retried, given_up = counted("retry"), counted("gave_up")
+    retried, given_up = read_count("retry"), read_count("gave_up")
     await outbox.follower.follow()
     for attempt in (1, 2):
         assert await outbox.outbox.send_due() == 1
         assert await outbox.outbox.send_due() == 0, "it waits"
-        assert await outbox.owed() == [("aa", attempt)]
+        assert await outbox.list_owed() == [("aa", attempt)]
         await outbox.due_now()
     assert await outbox.outbox.send_due() == 1
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert peer.tokens() == ["aa"] * 3
-    assert counted("retry") - retried == 2
-    assert counted("gave_up") - given_up == 1
+    assert read_count("retry") - retried == 2
+    assert read_count("gave_up") - given_up == 1
 
 
 async def test_a_push_without_an_apns_does_not_count_as_delivered(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A logger that was used before keeps its processors, and would not be captured.
+    # A logger that was used before keeps its processors, so its lines would not be captured.
     monkeypatch.setattr(push_outbox, "log", structlog.get_logger())
     await outbox.holder("aa")
     await outbox.follower.follow()
-    delivered, skipped = counted("delivered"), counted("skipped")
+    delivered, skipped = read_count("delivered"), read_count("skipped")
     with capture_logs() as lines:
         nobody = PushOutbox(outbox.database, None, attempt_limit=3)
         async with running([Loop("pushes", run=nobody.once, every_s=0.01)]), asyncio.timeout(5):
-            while await outbox.owed():
+            while await outbox.list_owed():
                 await asyncio.sleep(0.01)
     assert [line["event"] for line in lines] == ["pushes_are_skipped"]
-    assert (counted("delivered") - delivered, counted("skipped") - skipped) == (0, 1)
+    assert (read_count("delivered") - delivered, read_count("skipped") - skipped) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -260,20 +260,20 @@ async def test_a_push_without_an_apns_does_not_count_as_delivered(
         (404, "BadPath"),
     ],
 )
-async def test_what_apns_says_of_us_costs_no_phone_its_registration_nor_its_push(
+async def test_an_apns_error_about_us_costs_no_phone_its_registration_or_push(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (status, {"reason": reason})
     await outbox.follower.follow()
-    for _ in range(5):  # of three attempts that a push has otherwise
+    for _ in range(5):  # other pushes have three attempts
         assert await outbox.outbox.send_due() == 1
         await outbox.due_now()
-    assert await outbox.owed() == [("aa", 5)]
+    assert await outbox.list_owed() == [("aa", 5)]
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
     peer.answer = lambda _: (200, {})
     await outbox.outbox.send_due()
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
 
 
 async def test_a_push_that_apns_refuses_for_a_week_is_given_up(outbox: Outbox, peer: ApnsPeer, world: World) -> None:
@@ -282,31 +282,31 @@ async def test_a_push_that_apns_refuses_for_a_week_is_given_up(outbox: Outbox, p
     await outbox.follower.follow()
     await world.connection.execute("UPDATE pass_pushes SET attempts = $1", 3 + REFUSED_ATTEMPTS - 1)
     assert await outbox.outbox.send_due() == 1
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
 
 
 @pytest.mark.parametrize(("status", "reason"), [(410, "Unregistered"), (410, "ExpiredToken"), (400, "BadDeviceToken")])
-async def test_what_apns_says_of_a_device_ends_its_registration(
+async def test_an_apns_error_about_a_device_ends_its_registration(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (status, {"reason": reason})
     await outbox.follower.follow()
     await outbox.outbox.send_due()
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 0
 
 
 @pytest.mark.parametrize(("status", "reason"), [(429, "TooManyRequests"), (500, "InternalServerError"), (503, "")])
-async def test_what_apns_says_for_now_is_tried_again(
+async def test_a_temporary_apns_error_is_retried(
     outbox: Outbox, peer: ApnsPeer, world: World, status: int, reason: str
 ) -> None:
     await outbox.holder("aa")
     peer.answer = lambda _: (status, {"reason": reason})
     await outbox.follower.follow()
     await outbox.outbox.send_due()
-    assert await outbox.owed() == [("aa", 1)]
+    assert await outbox.list_owed() == [("aa", 1)]
     assert await world.connection.fetchval("SELECT count(*) FROM pass_registrations") == 1
 
 
@@ -318,14 +318,14 @@ async def test_an_unreachable_apns_loses_nothing(
     async with ApnsClient("https://127.0.0.1:1", credentials, PASS_TYPE, trusted=peer.ca) as nobody:
         lame = PushOutbox(outbox.database, nobody, attempt_limit=3)
         assert await lame.send_due() == 1
-    assert await outbox.owed() == [("aa", 1)]
+    assert await outbox.list_owed() == [("aa", 1)]
     await outbox.due_now()
     await outbox.outbox.send_due()
     assert peer.tokens() == ["aa"]
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
 
 
-async def test_a_push_that_is_owed_again_while_one_is_on_its_way_is_sent_again(
+async def test_a_push_enqueued_while_one_is_in_flight_is_sent_again(
     outbox: Outbox, peer: ApnsPeer, world: World
 ) -> None:
     await outbox.holder("aa")
@@ -339,10 +339,10 @@ async def test_a_push_that_is_owed_again_while_one_is_on_its_way_is_sent_again(
     await outbox.outbox._send(rows[0])
     assert await outbox.outbox.send_due() == 1
     assert peer.tokens() == ["aa", "aa"]
-    assert await outbox.owed() == []
+    assert await outbox.list_owed() == []
 
 
-async def test_what_a_dead_process_had_taken_is_due_again_when_its_lease_ends(outbox: Outbox, world: World) -> None:
+async def test_pushes_of_a_dead_process_are_due_again_when_their_lease_ends(outbox: Outbox, world: World) -> None:
     await outbox.holder("aa")
     await outbox.follower.follow()
     await world.connection.execute("UPDATE pass_pushes SET due_at = now() + interval '0.2 seconds', attempts = 1")
@@ -364,7 +364,7 @@ async def test_apns_refuses_a_caller_without_the_pass_certificate(
 
 
 @pytest.mark.parametrize(("attempts", "pause_s"), [(1, 1.0), (4, 8.0), (13, 3_600.0), (2_000, 3_600.0)])
-async def test_pauses_double_and_end_at_an_hour(
+async def test_pauses_double_up_to_an_hour(
     world: World, settings: WalletSettings, attempts: int, pause_s: float
 ) -> None:
     await world.connection.execute(

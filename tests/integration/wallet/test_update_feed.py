@@ -1,4 +1,4 @@
-"""What changed since a tag: no order of registrations, changes and commits hides a change from a phone."""
+"""Changes since a tag: no order of registrations, changes and commits hides a change from a phone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.wallet.settings import WalletSettings
 from services.wallet.statements import QUERIES
 from tests.integration.wallet.apns_peer import ApnsPeer
 from tests.integration.wallet.conftest import SeededMembership, World
-from tests.integration.wallet.test_pass_web_service import issued, until, voided
+from tests.integration.wallet.test_pass_web_service import is_voided, issue_pass, wait_until
 from tests.integration.wallet.wallet_client import WalletClient
 
 
@@ -24,7 +24,7 @@ async def follower(settings: WalletSettings) -> AsyncIterator[EventFollower]:
         yield EventFollower(database)
 
 
-async def passed(world: World) -> SeededMembership:
+async def member_with_pass(world: World) -> SeededMembership:
     """A membership with a pass."""
     membership = await world.mint()
     await world.connection.execute(
@@ -39,52 +39,52 @@ async def register(connection: asyncpg.Connection, serial: UUID) -> None:
     await connection.fetchval(QUERIES["register_device"], "library", serial, "aa")
 
 
-async def changed_since(world: World, tag: int) -> tuple[list[UUID], int]:
-    """The serials that the phone hears of, and its next tag."""
+async def list_changes(world: World, tag: int) -> tuple[list[UUID], int]:
+    """The serials that the phone gets, and its next tag."""
     rows = await world.connection.fetch(QUERIES["list_updated"], "library", tag, 100)
     return [row["serial"] for row in rows], rows[-1]["tag"] if rows else tag
 
 
-async def owed(world: World) -> list[str]:
+async def take_pushes(world: World) -> list[str]:
     return [row[0] for row in await world.connection.fetch("DELETE FROM pass_pushes RETURNING push_token")]
 
 
-async def test_a_phone_hears_of_a_pass_that_it_registers_after_the_pass_was_voided(
+async def test_a_phone_gets_a_pass_that_was_voided_before_it_registered(
     pushing_wallet: WalletClient, world: World, apns: ApnsPeer
 ) -> None:
     wallet = pushing_wallet
     late, early = await world.mint(), await world.mint()
-    late_serial, late_token = await issued(wallet, late)
-    early_serial, early_token = await issued(wallet, early)
+    late_serial, late_token = await issue_pass(wallet, late)
+    early_serial, early_token = await issue_pass(wallet, early)
     assert (await wallet.register(early_serial, early_token)).status == 201
     await world.revoke(late)
-    await until(lambda: voided(wallet, late_serial, late_token))
+    await wait_until(lambda: is_voided(wallet, late_serial, late_token))
     await world.revoke(early)
-    await until(lambda: voided(wallet, early_serial, early_token))
-    tag = (await wallet.updated("0")).json["lastUpdated"]
-    assert (await wallet.updated(tag)).status == 204
-    await until(_pushes(apns, 1))
+    await wait_until(lambda: is_voided(wallet, early_serial, early_token))
+    tag = (await wallet.list_updated("0")).json["lastUpdated"]
+    assert (await wallet.list_updated(tag)).status == 204
+    await wait_until(_pushes(apns, 1))
 
-    # The mail with the pass is opened only now: Wallet shows the pass as it was, and registers it.
+    # The mail with the pass is opened only now: Wallet shows the old pass, and registers it.
     assert (await wallet.register(late_serial, late_token)).status == 201
-    await until(_pushes(apns, 2))
-    heard = await wallet.updated(tag)
-    assert heard.json["serialNumbers"] == [late_serial]
-    assert (await wallet.updated(heard.json["lastUpdated"])).status == 204
+    await wait_until(_pushes(apns, 2))
+    listed = await wallet.list_updated(tag)
+    assert listed.json["serialNumbers"] == [late_serial]
+    assert (await wallet.list_updated(listed.json["lastUpdated"])).status == 204
 
 
 def _pushes(apns: ApnsPeer, count: int) -> Callable[[], Awaitable[bool]]:
-    async def sent() -> bool:
+    async def is_sent() -> bool:
         return len(apns.received) >= count
 
-    return sent
+    return is_sent
 
 
-async def test_a_registration_that_commits_while_the_change_is_handled_is_told(
+async def test_a_registration_that_commits_while_the_change_is_handled_is_notified(
     world: World, follower: EventFollower, database_url: str
 ) -> None:
-    """Neither transaction sees what the other one wrote."""
-    late, other = await passed(world), await passed(world)
+    """Neither transaction sees the other one's rows."""
+    late, other = await member_with_pass(world), await member_with_pass(world)
     await register(world.connection, other.pass_serial)
     await world.revoke(late)
     await world.revoke(other)
@@ -93,44 +93,44 @@ async def test_a_registration_that_commits_while_the_change_is_handled_is_told(
     await transaction.start()
     await register(phone, late.pass_serial)
     await follower.follow()
-    heard, tag = await changed_since(world, 0)
-    assert heard == [other.pass_serial]
-    assert await owed(world) == ["aa"]
+    listed, tag = await list_changes(world, 0)
+    assert listed == [other.pass_serial]
+    assert await take_pushes(world) == ["aa"]
     await transaction.commit()
     await phone.close()
     await follower.follow()
-    assert await owed(world) == ["aa"]
-    assert (await changed_since(world, tag))[0] == [late.pass_serial]
+    assert await take_pushes(world) == ["aa"]
+    assert (await list_changes(world, tag))[0] == [late.pass_serial]
 
 
 async def test_a_registration_whose_pass_never_changed_is_not_pushed(world: World, follower: EventFollower) -> None:
-    fresh, changed = await passed(world), await passed(world)
+    fresh, changed = await member_with_pass(world), await member_with_pass(world)
     await register(world.connection, changed.pass_serial)
     await world.revoke(changed)
     await follower.follow()
-    _, tag = await changed_since(world, 0)
-    await owed(world)
+    _, tag = await list_changes(world, 0)
+    await take_pushes(world)
     await register(world.connection, fresh.pass_serial)
     assert await follower.follow() == 1
-    assert await owed(world) == []
-    assert await changed_since(world, tag) == ([], tag)
+    assert await take_pushes(world) == []
+    assert await list_changes(world, tag) == ([], tag)
 
 
-async def test_a_pass_that_was_removed_and_added_again_is_told_again(world: World, follower: EventFollower) -> None:
-    membership = await passed(world)
+async def test_a_pass_that_was_removed_and_added_again_is_listed_again(world: World, follower: EventFollower) -> None:
+    membership = await member_with_pass(world)
     await register(world.connection, membership.pass_serial)
     await world.revoke(membership)
     await follower.follow()
-    _, tag = await changed_since(world, 0)
+    _, tag = await list_changes(world, 0)
     await world.connection.execute(QUERIES["unregister_device"], "library", membership.pass_serial)
     await register(world.connection, membership.pass_serial)
     await follower.follow()
-    assert (await changed_since(world, tag))[0] == [membership.pass_serial]
+    assert (await list_changes(world, tag))[0] == [membership.pass_serial]
 
 
-async def test_registrations_of_the_version_before_are_told_too(world: World, follower: EventFollower) -> None:
-    """Phones that came too late before this version hear now: their rows have no tag yet."""
-    membership = await passed(world)
+async def test_registrations_of_the_version_before_are_listed_too(world: World, follower: EventFollower) -> None:
+    """Phones that came too late before this version get the pass now: their rows have no tag yet."""
+    membership = await member_with_pass(world)
     await world.revoke(membership)
     await follower.follow()
     await world.connection.execute(
@@ -138,24 +138,24 @@ async def test_registrations_of_the_version_before_are_told_too(world: World, fo
         membership.pass_serial,
     )
     await follower.follow()
-    assert await owed(world) == ["aa"]
+    assert await take_pushes(world) == ["aa"]
 
 
 async def test_a_tag_that_was_never_given_lists_everything(world: World, follower: EventFollower) -> None:
     """As after a restore to an earlier moment: the phone is ahead of the database."""
-    membership = await passed(world)
+    membership = await member_with_pass(world)
     await register(world.connection, membership.pass_serial)
-    assert (await changed_since(world, 7))[0] == [membership.pass_serial]
+    assert (await list_changes(world, 7))[0] == [membership.pass_serial]
     await world.revoke(membership)
     await follower.follow()
-    assert (await changed_since(world, 10**17))[0] == [membership.pass_serial]
-    heard, tag = await changed_since(world, 0)
-    assert heard == [membership.pass_serial]
-    assert await changed_since(world, tag) == ([], tag)
+    assert (await list_changes(world, 10**17))[0] == [membership.pass_serial]
+    listed, tag = await list_changes(world, 0)
+    assert listed == [membership.pass_serial]
+    assert await list_changes(world, tag) == ([], tag)
 
 
 async def test_pages_of_a_phone_with_many_changes_hide_nothing(world: World, follower: EventFollower) -> None:
-    memberships = [await passed(world) for _ in range(7)]
+    memberships = [await member_with_pass(world) for _ in range(7)]
     for membership in memberships[:4]:
         await register(world.connection, membership.pass_serial)
     for membership in memberships:
@@ -164,9 +164,9 @@ async def test_pages_of_a_phone_with_many_changes_hide_nothing(world: World, fol
     for membership in memberships[4:]:
         await register(world.connection, membership.pass_serial)
     await follower.follow()
-    heard: list[UUID] = []
+    listed: list[UUID] = []
     tag = 0
     while rows := await world.connection.fetch(QUERIES["list_updated"], "library", tag, 2):
-        heard += [row["serial"] for row in rows]
+        listed += [row["serial"] for row in rows]
         tag = rows[-1]["tag"]
-    assert heard == [membership.pass_serial for membership in memberships]
+    assert listed == [membership.pass_serial for membership in memberships]

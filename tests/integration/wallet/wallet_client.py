@@ -1,4 +1,4 @@
-"""Calls the wallet service over gRPC and tells what a caller through the gateway would see."""
+"""Calls the wallet service over gRPC and returns what a caller through the gateway would get."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class WalletClient:
         )
         return await _reply(self.stub.UnregisterPassDevice, request, {"authorization": f"ApplePass {token}"})
 
-    async def updated(self, since: str = "", *, device: str = "library-1", pass_type: str = PASS_TYPE) -> Reply:
+    async def list_updated(self, since: str = "", *, device: str = "library-1", pass_type: str = PASS_TYPE) -> Reply:
         request = wallet_pb2.ListUpdatedPassesRequest(
             device_library_id=device, pass_type_identifier=pass_type, passes_updated_since=since
         )

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 def missing() -> str | None:
-    """What keeps the peers from running, as a sentence; None where nothing does."""
+    """The reason why the peers cannot run, as a sentence; None if they can."""
     if shutil.which("node") is None:
         return "Node is not installed"
     if not (FOLDER / "node_modules" / "pkijs").exists():
@@ -21,7 +21,7 @@ def missing() -> str | None:
 
 
 def pkijs_verdict(folder: Path, root: Path) -> dict[str, Any]:
-    """What pkijs says of the unpacked pass in `folder`."""
+    """The result of pkijs for the unpacked pass in `folder`."""
     return _answer("verify_pass.mjs", str(folder), str(root))
 
 

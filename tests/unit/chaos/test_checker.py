@@ -25,7 +25,7 @@ from tests.chaos.history import (
 )
 
 
-def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **told: Any) -> Operation:
+def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **changes: Any) -> Operation:
     number = int(receipt.removeprefix("r"))
     membership = {"membership_id": f"m{number}", "sequence_num": number, "pass_serial": f"p{number}"}
     return Operation(
@@ -37,7 +37,7 @@ def mint(receipt: str, outcome: str = FULFILLED, at_s: float = 1.0, **told: Any)
             "ended_s": at_s + 0.1,
             "outcome": outcome,
             **(membership if outcome == FULFILLED else {}),
-            **told,
+            **changes,
         }
     )
 
@@ -77,7 +77,7 @@ def sample(at_s: float, unclaimed: int, **changes: Any) -> Sample:
 
 
 def sold_out_drop() -> History:
-    """Three numbers, three owners, one of them told twice; a fourth buyer is refused."""
+    """Three numbers, three owners, one of them answered twice; a fourth buyer is refused."""
     return History(
         name="sound",
         operations=[
@@ -101,16 +101,16 @@ def sold_out_drop() -> History:
     )
 
 
-def drained(history: History) -> Drained:
+def drained_state(history: History) -> Drained:
     assert history.drained is not None
     return history.drained
 
 
 def change(history: History, **changes: Any) -> None:
-    history.drained = replace(drained(history), **changes)
+    history.drained = replace(drained_state(history), **changes)
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_a_sound_history_has_no_violation() -> None:
     assert check(sold_out_drop()) == []
 
 
@@ -167,11 +167,11 @@ BROKEN: list[tuple[str, str, Break]] = []
 
 
 def breaks(rule: str) -> Callable[[Break], Break]:
-    def registered(how: Break) -> Break:
+    def register(how: Break) -> Break:
         BROKEN.append((rule, how.__name__, how))
         return how
 
-    return registered
+    return register
 
 
 @breaks("capacity_is_kept")
@@ -291,27 +291,27 @@ def redis_agrees_late(history: History) -> None:
 
 @breaks("ledger_accounts_for_all")
 def a_refused_receipt_is_not_in_the_ledger(history: History) -> None:
-    change(history, ledger=drained(history).ledger[:-1])
+    change(history, ledger=drained_state(history).ledger[:-1])
 
 
 @breaks("ledger_accounts_for_all")
 def a_receipt_is_pending_at_the_end(history: History) -> None:
-    change(history, ledger=(*drained(history).ledger[:-1], entry(4, "PENDING")))
+    change(history, ledger=(*drained_state(history).ledger[:-1], entry(4, "PENDING")))
 
 
 @breaks("ledger_accounts_for_all")
 def a_receipt_failed_without_a_reason(history: History) -> None:
-    change(history, ledger=(*drained(history).ledger[:-1], entry(4, "FAILED")))
+    change(history, ledger=(*drained_state(history).ledger[:-1], entry(4, "FAILED")))
 
 
 @breaks("ledger_accounts_for_all")
 def a_receipt_failed_and_has_a_membership(history: History) -> None:
-    change(history, ledger=(entry(1, "FAILED", "ABANDONED"), *drained(history).ledger[1:]))
+    change(history, ledger=(entry(1, "FAILED", "ABANDONED"), *drained_state(history).ledger[1:]))
 
 
 @breaks("ledger_accounts_for_all")
 def a_receipt_is_fulfilled_and_has_no_membership(history: History) -> None:
-    change(history, ledger=(*drained(history).ledger[:-1], entry(4)))
+    change(history, ledger=(*drained_state(history).ledger[:-1], entry(4)))
 
 
 ID = "3f2a7c1e-5d0b-4e6f-9a84-7c1d2e3f4a5{}"
@@ -325,22 +325,22 @@ def hold(number: int, state: str = "USED", **changes: Any) -> HoldRow:
     return replace(base, **changes)
 
 
-def taken(number: int, outcome: str = HELD, **told: Any) -> Operation:
+def take_of(number: int, outcome: str = HELD, **changes: Any) -> Operation:
     hold_id = ID.format(number) if outcome == HELD else ""
     user = f"u{number}"
     facts = {"kind": "hold", "subject": user, "user": user, "began_s": 0.6, "ended_s": 0.7, "hold_id": hold_id}
-    return Operation(**{**facts, "outcome": outcome, **told})
+    return Operation(**{**facts, "outcome": outcome, **changes})
 
 
 def by_hold(history: History) -> None:
-    """The three owners held their numbers first; a fourth was told to come again."""
-    history.operations += [taken(1), taken(2), taken(3), taken(4, "HELD_OUT")]
+    """The three owners held their numbers first; a fourth has to come again."""
+    history.operations += [take_of(1), take_of(2), take_of(3), take_of(4, "HELD_OUT")]
     holds = (hold(1), hold(2, id=ID.replace("5d0b", "6d0b").format(2)), hold(3))
-    history.operations[-3] = taken(2, hold_id=holds[1].id)
+    history.operations[-3] = take_of(2, hold_id=holds[1].id)
     change(history, holds=holds, counted_for=("m1", "m2", "m3"))
 
 
-def test_nothing_is_found_where_holds_are_kept() -> None:
+def test_a_sound_history_with_holds_has_no_violation() -> None:
     history = sold_out_drop()
     by_hold(history)
     assert check(history) == []
@@ -349,7 +349,7 @@ def test_nothing_is_found_where_holds_are_kept() -> None:
 @breaks("sold_out_was_true")
 def sold_out_while_a_number_was_held(history: History) -> None:
     by_hold(history)
-    history.operations.append(taken(4, "SOLD_OUT"))
+    history.operations.append(take_of(4, "SOLD_OUT"))
     history.samples.append(sample(2.6, 0, held=1, holding=2, live=2, tallied_held=1))
 
 
@@ -362,28 +362,28 @@ def a_number_is_held_and_minted(history: History) -> None:
 @breaks("acknowledged_holds_stay")
 def an_acknowledged_hold_is_gone(history: History) -> None:
     by_hold(history)
-    change(history, holds=drained(history).holds[1:])
+    change(history, holds=drained_state(history).holds[1:])
 
 
 @breaks("acknowledged_holds_stay")
 def a_user_has_two_live_holds(history: History) -> None:
     by_hold(history)
-    change(history, holds=(*drained(history).holds, hold(4, HELD), hold(5, HELD, user="u4")))
+    change(history, holds=(*drained_state(history).holds, hold(4, HELD), hold(5, HELD, user="u4")))
 
 
 @breaks("holds_became_what_they_held")
 def a_hold_became_another_number(history: History) -> None:
     by_hold(history)
-    change(history, holds=(hold(1, sequence_num=2), *drained(history).holds[1:]))
+    change(history, holds=(hold(1, sequence_num=2), *drained_state(history).holds[1:]))
 
 
 @breaks("holds_became_what_they_held")
 def one_membership_of_two_holds(history: History) -> None:
     by_hold(history)
-    change(history, holds=(*drained(history).holds, hold(1, id=ID.format(9))))
+    change(history, holds=(*drained_state(history).holds, hold(1, id=ID.format(9))))
 
 
-@breaks("holds_tell_no_number")
+@breaks("holds_show_no_number")
 def ids_are_counted(history: History) -> None:
     change(history, holds=(hold(1), hold(2), hold(3)))
 
@@ -438,7 +438,7 @@ def it_serves_late(history: History) -> None:
 
 
 @breaks("recovery_is_quick")
-def a_buyer_never_hears(history: History) -> None:
+def a_buyer_gets_no_answer(history: History) -> None:
     change(history, unsettled=("r4",))
 
 

@@ -1,4 +1,4 @@
-"""What others wrote is shown as it is: no markup, no emoji codes, nothing that a terminal obeys."""
+"""Untrusted text is shown literally: no markup, no emoji codes, no escape sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli.console import PlainConsole
 from stack.log_lines import readable
 from stack.printable import printable
 
-# What it is, and how it is shown. A user id may be any of the printable ones.
+# A text, and how it is shown. A user id may be any of the printable ones.
 SHOWN = {
     "[/x]": "[/x]",
     "[/]": "[/]",
@@ -37,7 +37,7 @@ SHOWN = {
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """What a terminal of 200 columns was sent by `out` and `err`; styles are switched off."""
+    """The output of `out` and `err` to a terminal of 200 columns, without styles."""
     file = io.StringIO()
     for name in ("out", "err"):
         fake = PlainConsole(file=file, width=200, soft_wrap=True, force_terminal=True, no_color=True, color_system=None)

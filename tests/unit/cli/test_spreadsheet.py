@@ -1,4 +1,4 @@
-"""What a spreadsheet saves is read again: the kinds of file that people send back."""
+"""Files that spreadsheets save are readable: the kinds of file that people send back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = ["receipt_key", "user_id", "created_at"]
 ROWS = [[key, f'a "user", {number}; x', "2026-01-02T03:04:05.678Z"] for number, key in enumerate(KEYS)]
 
 
-def saved(rows: list[list[str]], delimiter: str = ",", ends: str = "\r\n", quoting: int = csv.QUOTE_MINIMAL) -> str:
+def save(rows: list[list[str]], delimiter: str = ",", ends: str = "\r\n", quoting: int = csv.QUOTE_MINIMAL) -> str:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator=ends, quoting=quoting).writerows(rows)
     return text.getvalue()
@@ -23,38 +23,38 @@ def saved(rows: list[list[str]], delimiter: str = ",", ends: str = "\r\n", quoti
 
 TABLE = [HEADER, *ROWS]
 SAVED: dict[str, bytes] = {
-    "as exported": saved(TABLE).encode(),
-    "UTF-8 with a byte order mark": saved(TABLE).encode("utf-8-sig"),
-    "semicolons": saved(TABLE, ";").encode("utf-8-sig"),
-    "tabs": saved(TABLE, "\t").encode(),
-    "Unicode text": saved(TABLE, "\t").encode("utf-16"),
-    "UTF-16, big endian": b"\xfe\xff" + saved(TABLE, "\t").encode("utf-16-be"),
-    "UTF-16 without a mark": saved(TABLE, ";").encode("utf-16-le"),
-    "bars": saved(TABLE, "|").encode(),
-    "lone line feeds": saved(TABLE, ends="\n").encode(),
-    "lone carriage returns": saved(TABLE, ends="\r").encode(),
-    "everything quoted": saved(TABLE, ";", quoting=csv.QUOTE_ALL).encode("utf-8-sig"),
-    "no end of the last line": saved(TABLE).rstrip().encode(),
-    "a line that names the separator": b"sep=;\r\n" + saved(TABLE, ";").encode(),
-    "a title above": saved([["Refunds of January", "", ""], ["", "", ""], *TABLE], ";").encode(),
-    "reordered, with a column more": saved(
+    "as exported": save(TABLE).encode(),
+    "UTF-8 with a byte order mark": save(TABLE).encode("utf-8-sig"),
+    "semicolons": save(TABLE, ";").encode("utf-8-sig"),
+    "tabs": save(TABLE, "\t").encode(),
+    "Unicode text": save(TABLE, "\t").encode("utf-16"),
+    "UTF-16, big endian": b"\xfe\xff" + save(TABLE, "\t").encode("utf-16-be"),
+    "UTF-16 without a mark": save(TABLE, ";").encode("utf-16-le"),
+    "bars": save(TABLE, "|").encode(),
+    "lone line feeds": save(TABLE, ends="\n").encode(),
+    "lone carriage returns": save(TABLE, ends="\r").encode(),
+    "everything quoted": save(TABLE, ";", quoting=csv.QUOTE_ALL).encode("utf-8-sig"),
+    "no end of the last line": save(TABLE).rstrip().encode(),
+    "a line that names the separator": b"sep=;\r\n" + save(TABLE, ";").encode(),
+    "a title above": save([["Refunds of January", "", ""], ["", "", ""], *TABLE], ";").encode(),
+    "reordered, with a column more": save(
         [["paid", *reversed(HEADER)], *(["yes", *reversed(row)] for row in ROWS)]
     ).encode(),
-    "one column alone": saved([row[:1] for row in TABLE]).encode(),
-    "another spelling of the header": saved([[" Receipt Key ", "User-ID", "Created At"], *ROWS]).encode(),
-    "a header with a mark and a hard blank": saved([["\ufeffReceipt\u00a0Key", *HEADER[1:]], *ROWS]).encode(),
-    "blank rows and columns": saved(
+    "one column alone": save([row[:1] for row in TABLE]).encode(),
+    "another spelling of the header": save([[" Receipt Key ", "User-ID", "Created At"], *ROWS]).encode(),
+    "a header with a mark and a hard blank": save([["\ufeffReceipt\u00a0Key", *HEADER[1:]], *ROWS]).encode(),
+    "blank rows and columns": save(
         [[*HEADER, "", ""], *([*row, "", ""] for row in ROWS), ["", "", "", "", ""], [" ", "\t", "", "", ""], []]
     ).encode(),
-    "dates rewritten": saved([HEADER, *([*row[:2], "02.01.2026 03:04"] for row in ROWS)], ";").encode(),
-    "a remark in the letters of a region": saved(
+    "dates rewritten": save([HEADER, *([*row[:2], "02.01.2026 03:04"] for row in ROWS)], ";").encode(),
+    "a remark in the letters of a region": save(
         [[*HEADER, "Bemerkung"], *([*row, "zurückgezahlt"] for row in ROWS)], ";"
     ).encode("cp1252"),
-    "blanks around the keys": saved([HEADER, *([f" {key}\u00a0", "", ""] for key, *_ in ROWS)]).encode(),
-    "keys protected by hand": saved([HEADER, *([f'="{key}"', "", ""] for key, *_ in ROWS)]).encode(),
-    "keys with an apostrophe": saved([HEADER, *([f"'{key}", "", ""] for key, *_ in ROWS)]).encode(),
-    "two files joined": (saved(TABLE[:2]) + saved([HEADER, *TABLE[2:]])).encode(),
-    "a remark of two lines": saved([[*HEADER, "note"], *([*row, "one\ntwo"] for row in ROWS)]).encode(),
+    "blanks around the keys": save([HEADER, *([f" {key}\u00a0", "", ""] for key, *_ in ROWS)]).encode(),
+    "keys protected by hand": save([HEADER, *([f'="{key}"', "", ""] for key, *_ in ROWS)]).encode(),
+    "keys with an apostrophe": save([HEADER, *([f"'{key}", "", ""] for key, *_ in ROWS)]).encode(),
+    "two files joined": (save(TABLE[:2]) + save([HEADER, *TABLE[2:]])).encode(),
+    "a remark of two lines": save([[*HEADER, "note"], *([*row, "one\ntwo"] for row in ROWS)]).encode(),
 }
 
 

@@ -1,4 +1,4 @@
-"""How ENCOUNTER_JWT_PUBLIC_KEY is read and which key a kid names."""
+"""How ENCOUNTER_JWT_PUBLIC_KEY is parsed, and which key a kid names."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def told(*more: str) -> Result:
+def run_command(*more: str) -> Result:
     return CliRunner().invoke(app, ["encounter-token", "--from", ADA, "--to", BEN, *more])
 
 
-def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
+def test_the_command_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
     development_key(state)
-    result = told("--lat", "52.52", "--lng", "13.405")
+    result = run_command("--lat", "52.52", "--lng", "13.405")
     assert result.exit_code == 0
     keys = authority_keys((state / "keys" / PUBLIC_NAME).read_text()).candidates(None)
     meeting = prove(*read_encounter(result.stdout.strip(), TimeLimits(300, 3_600)), keys).meeting
@@ -38,15 +38,15 @@ def test_it_prints_a_token_of_the_local_stacks_key(state: Path) -> None:
     assert meeting.location == Location(5252, 1340)
 
 
-def test_it_says_why_it_cannot(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "both, or neither" in told("--lat", "1").stderr
-    assert "There is no signing key in" in told().stderr
+def test_the_command_says_why_it_cannot_sign(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "both, or neither" in run_command("--lat", "1").stderr
+    assert "There is no signing key in" in run_command().stderr
     assert not state.exists()
     development_key(state)
     monkeypatch.setenv("ENCOUNTER_JWT_PUBLIC_KEY", Signer("", "").pem.decode())
-    assert "not the local stack's key" in told().stderr
+    assert "not the local stack's key" in run_command().stderr
     monkeypatch.setenv("VYRIS_ENV", "production")
-    result = told()
+    result = run_command()
     assert result.exit_code == 1
     assert "VYRIS_ENV is production" in result.stderr
     assert result.stdout == ""

@@ -1,4 +1,4 @@
-"""What is read out of a token before its signature is checked, and how it is proven."""
+"""What is read from a token before its signature is checked, and how the token is proven."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.signers.encounter import Signer, compact, hostile_tokens, twin
 LIMITS = TimeLimits(max_age_s=300, max_lifetime_s=3_600)
 SIGNER = Signer(str(uuid.uuid4()), str(uuid.uuid4()))
 KEY = public_key_from_text(SIGNER.pem.decode())
-# These are well formed and well signed: only Postgres can tell.
+# These are well formed and well signed: only Postgres can refuse them.
 FOR_POSTGRES = {
     "sub unknown", "sub revoked", "aud unknown", "aud revoked",
     "iat in the future", "iat too old", "exp past", "nbf in the future",

@@ -1,4 +1,4 @@
-"""Page tokens give back the position they were made of, and nothing else is one."""
+"""A page token returns the position that it was made from; nothing else is a page token."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def test_anything_else_is_a_position_of_its_own_spelling_or_refused(text: str) -
         pytest.param(encode(Position(datetime.now(UTC), uuid.uuid4())) + "==", id="padded"),
     ],
 )
-def test_what_the_service_never_gave_is_refused(text: str) -> None:
+def test_a_token_that_the_service_did_not_make_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="page_token"):
         decode(text)

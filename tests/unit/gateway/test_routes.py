@@ -1,4 +1,4 @@
-"""What the protos say becomes routes, or a clear refusal."""
+"""The protos become routes, or a clear error."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_pages_name_their_status_themselves() -> None:
     assert http_routes(protos)[0].status_from_service
 
 
-def test_what_is_for_operators_is_not_routed() -> None:
+def test_calls_for_operators_are_not_routed() -> None:
     descriptors = load_descriptors()
     everything = {f"{file.package}.{service.name}" for file in descriptors.file for service in file.service}
     assert "vyris.reforge.v1.OperatorService" in everything

@@ -1,4 +1,4 @@
-"""Settings are judged before anything starts, and a wrong one names itself."""
+"""Settings are checked before anything starts, and the error names the wrong one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_services_default_to_their_ports_on_this_machine(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:0", "host:70000", "host:x", "a:1,,b:2"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_malformed_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not host:port"):
         parse_endpoints(text)
 

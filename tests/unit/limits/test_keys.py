@@ -1,4 +1,4 @@
-"""What counts for a person, and how it is spelled."""
+"""The keys that count for a person, and their spelling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vyris.errors import Unauthorized
         ("Ada@Example.org", "ada@example.org"),
         ("a.d.a+night@gmail.com", "ada@gmail.com"),
         ("ada@GoogleMail.com", "ada@gmail.com"),
-        ("a.da+night@example.org", "a.da+night@example.org"),  # nobody knows that this provider ignores them
+        ("a.da+night@example.org", "a.da+night@example.org"),  # it is not known whether this provider ignores them
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
         ("ada", None),
         ("@example.org", None),

@@ -1,4 +1,4 @@
-"""Slots for a batch: whatever becomes of the batch, the count ends where it began less what was claimed."""
+"""Slots for a batch: after any outcome the count is what it was before, less the claimed slots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.mint.grant import Grant
 
 
 class Count:
-    """A bouncer with one count in memory, which answers some time after it took."""
+    """A bouncer with one count in memory, which answers some time after it has changed the count."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -33,7 +33,7 @@ def grant(count: Count, wanted: int) -> Grant:
 
 @pytest.mark.parametrize("beside", [False, True], ids=["in its turn", "beside"])
 @pytest.mark.parametrize(("wanted", "claimed", "left"), [(4, 4, 6), (4, 1, 9), (4, 0, 10), (20, 10, 0)])
-async def test_what_is_not_claimed_goes_back(beside: bool, wanted: int, claimed: int, left: int) -> None:
+async def test_unclaimed_slots_go_back(beside: bool, wanted: int, claimed: int, left: int) -> None:
     count = Count(10)
     async with grant(count, wanted) as slots:
         if not beside:
@@ -43,7 +43,7 @@ async def test_what_is_not_claimed_goes_back(beside: bool, wanted: int, claimed:
     assert count.count == left
 
 
-async def test_a_batch_that_wants_nothing_asks_nothing() -> None:
+async def test_a_batch_that_needs_no_slot_asks_for_none() -> None:
     async with grant(Count(10), 0) as slots:
         assert await slots.limit() == 0
     assert not slots.is_unknown

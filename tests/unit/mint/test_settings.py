@@ -1,4 +1,4 @@
-"""What the mint process refuses to be told."""
+"""Settings that the mint process refuses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from services.mint.settings import MintSettings, PeerSettings
 
 
 @pytest.mark.parametrize("addresses", ["nonsense", "wallet:", ":50053", "wallet:50053,", "wallet:50053 and more"])
-def test_an_address_of_a_service_is_host_and_port(addresses: str) -> None:
+def test_a_service_address_is_host_and_port(addresses: str) -> None:
     with pytest.raises(ValidationError, match="wallet_address"):
         PeerSettings(wallet_address=addresses)
 
 
 @pytest.mark.parametrize("addresses", ["wallet:50053", "[::1]:50053", "10.0.0.7:1, 10.0.0.8:2"])
-def test_several_addresses_are_divided_by_commas(addresses: str) -> None:
+def test_several_addresses_are_separated_by_commas(addresses: str) -> None:
     assert PeerSettings(wallet_address=addresses).peer_addresses()["wallet"] == addresses
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1:port/0", "nonsense"])
-def test_an_address_of_redis_is_one(url: str) -> None:
+def test_a_url_that_is_no_redis_url_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="redis://"):
         BouncerSettings(redis_url=url)
 

@@ -1,4 +1,4 @@
-"""/health tells what is so now, also while something it asks hangs."""
+"""`GET /health` shows the current state, also while a probe hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages behind a mail's link wear the colours of the gateway's, by day and by night; so do the mails."""
+"""The pages behind a mail's link, and the mails, have the colours of the gateway's pages, light and dark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: what production refuses, and what is wrong anywhere."""
+"""Settings that production refuses, and settings that are always wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handing over a mail to a server that is slow."""
+"""Send a mail to a slow server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERS = {b"EHLO": b"250 here", b"MAIL": b"250 ok", b"RCPT": b"250 ok", b"DATA"
 
 
 async def _answer_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Each command within the time limit, all of them together not."""
+    """Each command ends within the time limit, but all together do not."""
     writer.write(b"220 here\r\n")
     while line := await reader.readline():
         await asyncio.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""Whom a mail server's answer is about: only a no to the recipient or to the mail is final. Against real servers."""
+"""Refusals by real mail servers: only a refusal of the recipient or of the mail is final."""
 
 # ruff: noqa: ARG002 - the shape of aiosmtpd\'s hooks
 
@@ -73,7 +73,7 @@ class Answering:
 
 
 @contextmanager
-def served(handler: Answering, **options: Any) -> Iterator[int]:
+def serve(handler: Answering, **options: Any) -> Iterator[int]:
     controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     try:
@@ -100,7 +100,7 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
 @pytest.mark.parametrize(
     ("command", "answer", "about", "permanent"),
     [
-        # About us: tried again.
+        # Refusals of the sender: retried.
         ("ehlo", "554 5.7.1 no", About.US, False),
         ("mail", "550 sender rejected", About.US, False),
         ("mail", "550 5.7.1 your address is on a list", About.US, False),
@@ -117,12 +117,12 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
         ("rcpt", "550 5.4.4 no route", About.US, False),
         ("data", "550 5.7.26 SPF and DKIM did not pass", About.US, False),
         ("data", "554 5.3.4 message too big for system", About.US, False),
-        # Not now.
+        # Temporary refusals: retried.
         ("mail", "451 try later", About.SERVER, False),
         ("rcpt", "450 greylisted", About.SERVER, False),
         ("rcpt", "452 4.2.2 mailbox full", About.SERVER, False),
         ("data", "451 4.7.1 try later", About.SERVER, False),
-        # About the recipient, or this mail: final.
+        # Refusals of the recipient or of this mail: final.
         ("rcpt", "550 no such user", About.RECIPIENT, True),
         ("rcpt", "550 5.1.1 no such user", About.RECIPIENT, True),
         ("rcpt", "550 5.1.10 null MX", About.RECIPIENT, True),
@@ -136,11 +136,11 @@ async def refusal(port: int, *, login: str = "", recipient: str = RECIPIENT) -> 
 async def test_only_a_no_to_the_recipient_or_the_mail_is_final(
     command: str, answer: str, about: About, permanent: bool
 ) -> None:
-    with served(Answering(**{command: answer})) as port:
+    with serve(Answering(**{command: answer})) as port:
         refused = await refusal(port)
     assert (refused.about, refused.permanent, refused.stage) == (about, permanent, command)
     assert answer[:3] in refused.failure
-    assert "no such" not in refused.failure  # a code, never the server's words
+    assert "no such" not in refused.failure  # the code, never the server's text
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ async def test_a_login_that_fails_is_not_final(auth: str) -> None:
     def refuse(*_: object) -> AuthResult:
         return AuthResult(success=False, handled=False, message=auth)
 
-    with served(Answering(), authenticator=refuse, auth_require_tls=False) as port:
+    with serve(Answering(), authenticator=refuse, auth_require_tls=False) as port:
         refused = await refusal(port, login="us:secret@")
     assert not refused.permanent
     assert refused.stage == "auth"
@@ -172,16 +172,16 @@ async def test_a_login_that_fails_is_not_final(auth: str) -> None:
 
 
 async def test_a_server_without_logins_is_not_final() -> None:
-    with served(Answering()) as port:
+    with serve(Answering()) as port:
         assert not (await refusal(port, login="us:secret@")).permanent
 
 
 async def test_a_name_that_is_not_ascii_needs_a_server_that_carries_it() -> None:
-    with served(Answering(), enable_SMTPUTF8=False) as port:
+    with serve(Answering(), enable_SMTPUTF8=False) as port:
         refused = await refusal(port, recipient="\u00e4da@mail.example")
         assert (refused.about, refused.permanent) == (About.RECIPIENT, True)
     able = Answering()
-    with served(able, enable_SMTPUTF8=True) as port:
+    with serve(able, enable_SMTPUTF8=True) as port:
         server = MailServer(f"smtp://127.0.0.1:{port}", 5.0)
         await server.send(message("\u00e4da@mail.example"), sender="us@club.example", recipient="\u00e4da@mail.example")
     assert able.envelopes[0].rcpt_tos == ["\u00e4da@mail.example"]

@@ -1,4 +1,4 @@
-"""Tokens and codes: derived from a secret, told apart by purpose, kept as hashes."""
+"""Tokens and codes: derived from a secret, different for each purpose, kept as hashes."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_codes_are_spread_over_all_numbers() -> None:
     assert any(code.startswith("0") for code in codes)
 
 
-def test_what_is_stored_of_a_token_is_its_hash_whatever_the_token() -> None:
+def test_only_the_hash_of_any_token_is_stored() -> None:
     assert digest("abc") == hashlib.sha256(b"abc").digest()
     assert len(digest("\ud800")) == 32

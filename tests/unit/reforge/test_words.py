@@ -1,4 +1,4 @@
-"""What people read: names that cannot become links, pages that cannot run or load anything."""
+"""Texts for people: names that cannot become links, pages that cannot run or load anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.reforge.mail_facts import shown_name, shown_time
+from services.reforge.mail_facts import format_name, format_time
 from services.reforge.mail_messages import SUBJECTS, MailWriter
 from services.reforge.outbox import Mail, MailKind
 from services.reforge.pages import Page, Pages
@@ -47,11 +47,11 @@ FACTS = {
     ],
 )
 def test_a_devices_name_cannot_become_a_link(device_id: str, shown: str) -> None:
-    assert shown_name(device_id) == shown
+    assert format_name(device_id) == shown
 
 
-def test_times_are_told_in_words_and_utc() -> None:
-    assert shown_time(datetime(2026, 11, 3, 5, 7, tzinfo=UTC)) == "3 November 2026, 05:07 UTC"
+def test_times_are_written_in_words_and_utc() -> None:
+    assert format_time(datetime(2026, 11, 3, 5, 7, tzinfo=UTC)) == "3 November 2026, 05:07 UTC"
 
 
 def mail(kind: MailKind, recipient: str = "ada@mail.example") -> Mail:

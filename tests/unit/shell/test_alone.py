@@ -1,4 +1,4 @@
-"""A test that is alone runs beside no other, and is not kept waiting by those that come after it."""
+"""A test that is alone runs beside no other, and does not wait for tests that come after it."""
 
 from __future__ import annotations
 

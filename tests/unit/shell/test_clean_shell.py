@@ -1,4 +1,4 @@
-"""The tests hold with any settings in the shell and in the checkout."""
+"""The tests pass with any settings in the shell and in the checkout."""
 
 from __future__ import annotations
 

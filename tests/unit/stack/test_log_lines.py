@@ -25,7 +25,7 @@ def test_a_json_line_becomes_its_event_with_the_fields_behind() -> None:
         ({}, "POST (no such path)"),
     ],
 )
-def test_an_access_log_line_tells_method_route_and_status(route: dict[str, str], shown: str) -> None:
+def test_an_access_log_line_shows_method_route_and_status(route: dict[str, str], shown: str) -> None:
     line = json.dumps(
         {"time": "2026-01-02T03:04:05.678Z", "method": "POST", **route, "status": 410, "error": "SOLD_OUT",
          "duration_ms": 3, "details": "via_upstream", "flags": "-"}

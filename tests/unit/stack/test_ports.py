@@ -1,4 +1,4 @@
-"""Ports that are wanted, free, or taken."""
+"""Ports that are free, taken or reserved."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_no_port_is_handed_out_twice_or_while_it_is_reserved() -> None:
     assert all(is_free(port) for port in given)
 
 
-def test_a_port_that_a_closed_connection_still_holds_is_told_as_such() -> None:
+def test_a_port_that_a_closed_connection_still_holds_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         port = client.getsockname()[1]
         with server.accept()[0]:
-            client.shutdown(socket.SHUT_RDWR)  # whoever closes first keeps the port for a minute
+            client.shutdown(socket.SHUT_RDWR)  # the side that closes first keeps the port for a minute
     with pytest.raises(StackRefused, match=f"Port {port} is taken for a minute at most"):
         refuse_taken({"MINT_PORT": port})

@@ -1,4 +1,4 @@
-"""What is said of a machine that cannot run the stack."""
+"""The messages for a machine that cannot run the stack."""
 
 from __future__ import annotations
 

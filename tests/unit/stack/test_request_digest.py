@@ -1,4 +1,4 @@
-"""The terminal shows errors always, and of the other requests no more than a person can read."""
+"""The terminal shows every error, and only as many other requests as a person can read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_errors_and_what_is_no_request_are_always_shown() -> None:
     assert all(digest.shows(line) for line in quiet * 100)
 
 
-def test_a_callers_words_are_no_status() -> None:
+def test_text_of_a_caller_is_not_read_as_a_status() -> None:
     digest = RequestDigest(Clock())
     for _ in range(LINES_PER_SECOND):
         digest.shows(request(200))

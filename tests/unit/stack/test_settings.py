@@ -18,8 +18,8 @@ def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def told_by_up() -> tuple[int, str, str]:
-    """Exit status of `vyris up`, the setting that its one sentence names, and where it says that stands."""
+def run_up() -> tuple[int, str, str]:
+    """Exit status of `vyris up`, the setting that its one sentence names, and the place where it is set."""
     result = CliRunner().invoke(app, ["up"])
     [(name, place)] = re.findall(r"^vyris: setting (\w+)( in \.env)?: ", result.output, re.MULTILINE)
     return result.exit_code, name, place
@@ -44,7 +44,7 @@ def test_the_environment_wins_over_the_env_file_and_both_over_the_default(monkey
 )
 def test_a_wrong_setting_names_itself(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    assert told_by_up() == (EXIT_CONFIGURATION, name, "")
+    assert run_up() == (EXIT_CONFIGURATION, name, "")
 
 
 def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +54,10 @@ def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_wrong_setting_of_the_env_file_says_so() -> None:
     Path(".env").write_text("GATEWAY_PORT=mint\n", encoding="utf-8")
-    assert told_by_up() == (EXIT_CONFIGURATION, "GATEWAY_PORT", " in .env")
+    assert run_up() == (EXIT_CONFIGURATION, "GATEWAY_PORT", " in .env")
 
 
-def test_a_stack_is_stopped_whatever_its_settings_have_become(tmp_path: Path) -> None:
+def test_a_stack_can_be_stopped_with_wrong_settings(tmp_path: Path) -> None:
     Path(".env").write_text("GATEWAY_PORT=99999\nVYRIS_STATE_DIR=state\n", encoding="utf-8")
     for command in ("down", "status"):
         result = CliRunner().invoke(app, [command])

@@ -1,4 +1,4 @@
-"""What a person may paste works where it is shown."""
+"""A command that is shown for pasting works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite as data is whole, and what follows from it follows."""
+"""The suite's data is complete, and everything derived from it is consistent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_reader_has_the_same_default_port() -> None:
         assert f"{service.name}_address" in GatewaySettings.model_fields
 
 
-def test_mint_tells_the_health_of_all_others() -> None:
+def test_mint_probes_the_health_of_all_others() -> None:
     assert {peer.name for peer in PEERS} == set(NAMES) - {"mint"}
     for peer in PEERS:
         assert f"{peer.name}_address" in MintSettings.model_fields

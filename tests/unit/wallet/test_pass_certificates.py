@@ -1,4 +1,4 @@
-"""A certificate that does not fit is found at start, and the message names the field."""
+"""A wrong certificate is found at the start, and the message names the field."""
 
 from __future__ import annotations
 

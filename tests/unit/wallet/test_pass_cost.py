@@ -1,4 +1,4 @@
-"""A pass costs its RSA signature and little else, and holds nobody up."""
+"""A pass costs its RSA signature and little else, and delays no other call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BESIDE_RSA_LIMIT_MS = 0.6
 
 
 def cpu_ms(work: Callable[[], object], times: int = 100) -> float:
-    """The cheapest of several rounds: noise only ever adds."""
+    """The fastest of several rounds, because noise only adds time."""
     rounds = []
     for _ in range(7):
         began = time.process_time()

@@ -1,4 +1,4 @@
-"""A pass is accepted by engines that did not make it, and by none once a byte has changed."""
+"""Other engines accept a pass, and none accepts it after a byte has changed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_flipped_byte_in_any_file_is_refused(press: PassPress, facts: PassFact
     root = keys / "pass_root.pem"
     for index, (name, content) in enumerate(opened.files.items()):
         flipped = bytearray(content)
-        # In the signature the last bytes are the RSA signature itself; elsewhere any byte will do.
+        # The last bytes of the signature file are the RSA signature itself; in other files any byte works.
         flipped[-3 if name == "signature" else len(flipped) // 2] ^= 1
         folder = tmp_path / str(index)
         for path, data in (opened.files | {name: bytes(flipped)}).items():
@@ -196,7 +196,7 @@ def test_the_file_is_named_after_tier_and_number(facts: PassFacts) -> None:
 
 
 @needs_openssl
-def test_inspection_tells_a_good_signature_from_a_bad_one(
+def test_inspection_distinguishes_a_good_signature_from_a_bad_one(
     press: PassPress, facts: PassFacts, keys: Path, credentials: SigningCredentials
 ) -> None:
     opened = open_pass(press.press(facts, TOKEN))
@@ -210,6 +210,6 @@ def test_inspection_tells_a_good_signature_from_a_bad_one(
 
 
 @pytest.mark.parametrize("junk", [b"", b"PK", b"\0" * 1000, b"not a zip"])
-def test_what_is_no_pass_is_said_to_be_none(junk: bytes) -> None:
+def test_a_file_that_is_no_pass_is_reported_as_such(junk: bytes) -> None:
     with pytest.raises(NotAPass):
         open_pass(junk)

@@ -37,7 +37,7 @@ def test_the_picture_differs_where_the_passes_differ(press: PassPress, facts: Pa
     one, other = picture(facts), picture(replace(facts, sequence_num=43))
     revoked = picture(replace(facts, state=PassState.REVOKED))
     assert one.size == (1293, 1704)
-    # The number over the strip differs; the code, whose message is the same, does not.
+    # The number over the strip differs; the code has the same message, so it does not.
     assert ImageChops.difference(one, other).crop((0, 300, 600, 700)).getbbox() is not None
     assert ImageChops.difference(one, other).crop((480, 1020, 820, 1400)).getbbox() is None
     strip = (700, 300, 1200, 690)

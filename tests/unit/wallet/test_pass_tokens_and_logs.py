@@ -13,7 +13,7 @@ TOKENS = PassTokens("k" * 32)
 SERIAL = UUID("8c7f0d0e-6f0b-4d9c-9a54-9a3f6f1f2a77")
 
 
-def test_a_token_admits_to_its_own_serial_alone() -> None:
+def test_a_token_opens_only_its_own_serial() -> None:
     token = TOKENS.token(SERIAL)
     assert len(token) == 43
     assert TOKENS.admits(f"ApplePass {token}", SERIAL)
@@ -25,7 +25,7 @@ def test_a_token_admits_to_its_own_serial_alone() -> None:
 @pytest.mark.parametrize(
     "header", [None, "", "ApplePass", "ApplePass ", "Bearer {}", "{}", "ApplePass {}x", "ApplePass é"]
 )
-def test_any_other_header_admits_to_nothing(header: str | None) -> None:
+def test_any_other_header_opens_nothing(header: str | None) -> None:
     presented = header.format(TOKENS.token(SERIAL)) if header else header
     assert not TOKENS.admits(presented, SERIAL)
 

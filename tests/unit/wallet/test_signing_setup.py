@@ -1,4 +1,4 @@
-"""What the settings ask for, and what production refuses."""
+"""What the settings select, and what production refuses."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def test_a_short_key_is_refused_and_production_makes_none(tmp_path: Path) -> Non
         tokens_from(settings(tmp_path, vyris_env="production"))
 
 
-def test_passes_name_their_web_service_only_where_wallet_would_take_it(tmp_path: Path) -> None:
+def test_passes_name_their_web_service_only_where_wallet_accepts_it(tmp_path: Path) -> None:
     assert web_service_url(settings(tmp_path, public_base_url="http://localhost:3000")) is None
     secure = settings(tmp_path, public_base_url="https://vyris.example")
     assert web_service_url(secure) == "https://vyris.example/"
     assert web_service_url(secure.model_copy(update={"pass_web_service": False})) is None
 
 
-def test_a_development_chain_pushes_to_nobody_unless_told_whom(tmp_path: Path, credentials: SigningCredentials) -> None:
+def test_a_development_chain_pushes_only_to_a_configured_apns(tmp_path: Path, credentials: SigningCredentials) -> None:
     assert apns_origin(settings(tmp_path), credentials) is None
     assert apns_origin(settings(tmp_path, apns_url="https://127.0.0.1:9"), credentials) == "https://127.0.0.1:9"

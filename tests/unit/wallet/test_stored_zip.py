@@ -1,4 +1,4 @@
-"""Archives that our few lines write are what `zipfile` reads."""
+"""`zipfile` reads the archives that we write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = st.dictionaries(NAMES, st.binary(max_size=300), max_size=6)
 
 
 @given(FILES, FILES)
-def test_what_is_put_in_comes_out(fixed: dict[str, bytes], files: dict[str, bytes]) -> None:
+def test_the_archive_returns_what_was_put_in(fixed: dict[str, bytes], files: dict[str, bytes]) -> None:
     files = {name: content for name, content in files.items() if name not in fixed}
     with zipfile.ZipFile(io.BytesIO(StoredZip(fixed).with_files(files))) as archive:
         assert archive.testzip() is None

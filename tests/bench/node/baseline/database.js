@@ -14,7 +14,7 @@ export async function inTransaction(pool, work) {
   try {
     // Not awaited: the driver sends it ahead of the first statement.
     const begun = client.query("BEGIN");
-    begun.catch(() => {}); // Heard by the await below, or the statements after it fail too.
+    begun.catch(() => {}); // The await below reports it, or the statements after it fail too.
     const result = await work(client);
     await begun;
     await client.query("COMMIT");

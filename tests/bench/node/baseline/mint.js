@@ -4,7 +4,7 @@ import { countKey } from "./bouncer.js";
 import { inTransaction, statement } from "./database.js";
 import { Refusal, invalidReceipt, notFound, receiptUsed, retryable, soldOut } from "./refusals.js";
 
-// Enters the receipt and locks its row, whoever entered it.
+// Enters the receipt, or locks the row that is there.
 const enterReceipt = statement("enter_receipt", `
   INSERT INTO receipt_ledger (receipt_hash, state, user_id) VALUES ($1, 'PENDING', $2)
   ON CONFLICT (receipt_hash) DO UPDATE SET receipt_hash = excluded.receipt_hash
@@ -34,7 +34,7 @@ const claimSlot = statement("claim_slot", `
 const failReceipt = statement("fail_receipt", `
   UPDATE receipt_ledger SET state = 'FAILED', reason = $2, updated_at = now() WHERE receipt_hash = $1`);
 
-// What a receipt that Redis turned away gets written down as; tells what it was before, if anything.
+// Records a receipt that Redis refused; returns the state that it had before, if any.
 const enterSoldOut = statement("enter_sold_out", `
   INSERT INTO receipt_ledger (receipt_hash, state, user_id, reason) VALUES ($1, 'FAILED', $2, 'SOLD_OUT')
   ON CONFLICT (receipt_hash) DO NOTHING`);

@@ -10,7 +10,7 @@ CREATE TABLE drops (
 CREATE TABLE slots (
   drop_id       integer NOT NULL REFERENCES drops,
   sequence_num  integer NOT NULL,
-  sort_order    bigint NOT NULL,   -- random: the order of claims tells nothing about the numbers
+  sort_order    bigint NOT NULL,   -- random: the order of claims reveals nothing about the numbers
   membership_id uuid,
   PRIMARY KEY (drop_id, sequence_num)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,

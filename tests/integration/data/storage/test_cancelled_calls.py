@@ -1,4 +1,4 @@
-"""Callers who hang up cost no connection: what they began ends by itself, and sessions stay within the pool."""
+"""Callers who hang up cost no connection: their statements end by themselves, and sessions stay within the pool."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def sessions_ever(operator: asyncpg.Connection) -> int:
-    """Sessions that this database has ever had; those that are open count themselves at their next pause."""
+    """The number of sessions that this database has ever had; open ones are counted at their next pause."""
     await operator.execute("SELECT pg_stat_force_next_flush()")
     return await operator.fetchval("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
 
@@ -88,7 +88,7 @@ async def test_callers_who_hang_up_while_connections_are_opened_leave_no_session
     assert await sessions_ever(operator) - before <= POOL
 
 
-async def test_what_a_caller_left_goes_on_and_commits(database: Database, operator: asyncpg.Connection) -> None:
+async def test_work_of_a_caller_who_left_goes_on_and_commits(database: Database, operator: asyncpg.Connection) -> None:
     await operator.execute("CREATE TABLE notes (note text)")
     begun = asyncio.Event()
 
@@ -108,7 +108,9 @@ async def test_what_a_caller_left_goes_on_and_commits(database: Database, operat
             await asyncio.sleep(0.02)
 
 
-async def test_what_a_caller_left_ends_within_the_calls_limit(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_work_of_a_caller_who_left_ends_within_the_calls_limit(
+    database_url: str, operator: asyncpg.Connection
+) -> None:
     settings = PostgresSettings(
         database_url=database_url, postgres_statement_timeout_ms=1_100, postgres_call_timeout_ms=1_200
     )
@@ -150,7 +152,7 @@ async def test_an_operator_who_interrupts_long_work_ends_it_at_once(
     assert await operator.fetchval("SELECT to_regclass('half')") is None
 
 
-async def test_the_end_of_a_process_waits_for_what_callers_left(
+async def test_the_end_of_a_process_waits_for_work_of_callers_who_left(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await operator.execute("CREATE TABLE notes (note text)")

@@ -1,4 +1,4 @@
-"""A session that Postgres ends is a failure that passes, at whatever moment it is noticed."""
+"""A session that Postgres ends is a temporary failure, at each moment at which it can be noticed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.data.storage.settings import PostgresSettings
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'"
 
 
-async def test_ended_sessions_are_told_as_database_unavailable_and_nothing_else(database_url: str) -> None:
+async def test_ended_sessions_are_reported_as_database_unavailable(database_url: str) -> None:
     settings = PostgresSettings(database_url=database_url, postgres_pool_size=4)
     failures = 0
     async with Database.open(settings, "ended") as database:
@@ -62,7 +62,7 @@ async def test_a_connection_that_was_kept_serves_again_and_one_that_ended_meanwh
         await asyncio.sleep(0.1)
         second = await backend()
         assert second != first
-        # All connections are out, and whoever waits for one gets it.
+        # All connections are out: a caller that waits for one gets it.
         taken = await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(10)))
         assert len(taken) == 10
 
@@ -76,7 +76,7 @@ async def test_a_connection_that_lay_idle_too_long_is_not_used_again(
     assert len(backends) == 3
 
 
-async def test_a_schema_that_is_missing_serves_nobody(database_url: str) -> None:
+async def test_a_missing_table_is_noticed(database_url: str) -> None:
     async with Database.open(PostgresSettings(database_url=database_url), "empty") as database:
         assert await database.holds("receipt_ledger")
         assert not await database.holds("a_table_of_tomorrow")

@@ -1,4 +1,4 @@
-"""No two advisory locks share a key, all are taken through the registry, and each excludes what it should."""
+"""No two advisory locks share a key, all are taken through the registry, and each excludes the right transactions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[4]
 KEYS = {name: key for name, key in vars(locks).items() if isinstance(key, LockKey)}
 
 
-def test_no_two_share_a_key() -> None:
+def test_no_two_locks_share_a_key() -> None:
     # `LockClass` is an enum of unique numbers: two names of one number do not import.
     assert len(KEYS) >= 2
     for name, key in KEYS.items():
@@ -26,11 +26,11 @@ def test_no_two_share_a_key() -> None:
 
 
 def _may_be_one_text(prefix: str, other: str) -> bool:
-    """Whether a text can begin with both."""
+    """Whether a text can begin with both prefixes."""
     return prefix.startswith(other) or other.startswith(prefix)
 
 
-def test_keys_that_were_released_stay() -> None:
+def test_released_lock_keys_never_change() -> None:
     assert {lock.name: int(lock) for lock in LockClass} | KEYS == {
         "MINT_RECOUNT": 0x56595231,
         "MINT_REAPER": 0x56595232,
@@ -89,7 +89,7 @@ async def test_a_key_locks_its_text_alone(name: str, database_url: str) -> None:
 
 
 async def test_several_objects_are_locked_in_one_order(database_url: str) -> None:
-    """Two transactions that took the same ones in two orders would wait for each other."""
+    """Two transactions that took the same locks in two orders would wait for each other."""
     one, other = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
     async with other.transaction():
         first = one.transaction()

@@ -1,4 +1,4 @@
-"""An outbox on Postgres: leased rows come back, finished ones do not, one failure ends no other's attempt."""
+"""An outbox on Postgres: leased rows come back, finished ones do not, and one failure does not end other attempts."""
 
 from __future__ import annotations
 

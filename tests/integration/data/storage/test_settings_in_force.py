@@ -1,4 +1,4 @@
-"""What is set by name at Postgres and Valkey is in force there."""
+"""Settings that Postgres and Valkey get by name are in force."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIVEN = dict(re.findall(r"^([a-z_]+) = '?(.*?)'?$", SETTINGS, re.MULTILINE))
 
 async def test_every_setting_of_the_embedded_postgres_is_in_force(databases: Stack) -> None:
     async with flushing(databases.database_url), asyncpg.create_pool(databases.database_url) as connection:
-        # What the file says, whether the server took it, and where the value in force comes from.
+        # The file's value, whether the server accepted it, and the source of the value in force.
         rows = await connection.fetch(
             "SELECT f.name, f.setting AS given, f.applied, f.error, s.sourcefile, s.pending_restart "
             "FROM pg_file_settings f LEFT JOIN pg_settings s ON lower(s.name) = f.name WHERE f.sourcefile LIKE $1",

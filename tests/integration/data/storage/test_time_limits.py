@@ -1,4 +1,4 @@
-"""Each limit is inside the next, and the server ends what the client no longer waits for."""
+"""Each limit is shorter than the next, and the server ends statements for which no client waits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_limits_that_are_not_inside_each_other_are_refused(wrong: dict[str, Any]
 
 
 async def test_a_transaction_of_many_short_statements_ends_on_the_server_too(database_url: str) -> None:
-    """Neither a statement's limit nor that of an idle session would end it."""
+    """Neither the limit of a statement nor that of an idle session would end it."""
     server_side = []
 
     async def work(connection: Connection) -> None:

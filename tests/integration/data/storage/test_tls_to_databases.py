@@ -1,4 +1,4 @@
-"""TLS to Postgres and Redis is a matter of their URLs: both sides prove themselves, renewed certificates are read."""
+"""The URLs of Postgres and Redis configure TLS: both sides prove themselves, and renewed certificates are read."""
 
 from __future__ import annotations
 

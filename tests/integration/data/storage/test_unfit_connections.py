@@ -1,4 +1,4 @@
-"""A connection that answers and cannot do its work is replaced: nobody restarts a service for it."""
+"""A connection that answers but cannot do its work is replaced, so that no service needs a restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.stand_ins.encounter_service import Client, environment, running
 TABLE = "receipt_ledger"
 READY_WITHIN_S = 5.0
 INSERT = "INSERT INTO audit_log (actor, action, subject, reason) VALUES ('t', 't', 't', 't')"
-# Whatever the server may be that a URL without a wish leads to.
+# Any server: a URL that names no kind leads to it.
 ANY_SERVER = "target_session_attrs=any"
 
 
@@ -46,7 +46,7 @@ async def operator(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: int) -> AsyncIterator[Database]:
+async def open_database(url: str, **settings: int) -> AsyncIterator[Database]:
     async with Database.open(PostgresSettings(database_url=url, **settings), "unfit") as database:
         yield database
 
@@ -57,7 +57,7 @@ async def set_read_only(operator: asyncpg.Connection, *, read_only: bool) -> Non
 
 
 async def becomes(true: Callable[[], Awaitable[bool]], within_s: float = READY_WITHIN_S) -> float:
-    """Seconds until it is so."""
+    """Wait until it is true; return the seconds."""
     began_s = time.monotonic()
     async with asyncio.timeout(within_s):
         while not await true():
@@ -70,7 +70,7 @@ async def test_a_service_that_met_a_read_only_server_first_leaves_it(
     database_url: str, operator: asyncpg.Connection, option: str
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, option) if option else database_url) as database:
+    async with open_database(with_option(database_url, option) if option else database_url) as database:
         for _ in range(3):
             assert not await database.holds(TABLE)
             with pytest.raises(DatabaseUnavailable):
@@ -84,7 +84,7 @@ async def test_one_refused_write_replaces_every_connection_to_a_server_that_beca
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, ANY_SERVER)) as database:
+    async with open_database(with_option(database_url, ANY_SERVER)) as database:
         await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(8)))
         await set_read_only(operator, read_only=False)
         with pytest.raises(DatabaseUnavailable, match="25006"):
@@ -97,7 +97,7 @@ async def test_a_connection_that_was_busy_when_all_expired_is_not_used_again(
     database_url: str, operator: asyncpg.Connection
 ) -> None:
     await set_read_only(operator, read_only=True)
-    async with opened(with_option(database_url, ANY_SERVER)) as database:
+    async with open_database(with_option(database_url, ANY_SERVER)) as database:
         busy = asyncio.create_task(database.fetch("SELECT pg_sleep(0.3)"))
         await asyncio.sleep(0.1)
         assert not await database.holds(TABLE)
@@ -107,8 +107,8 @@ async def test_a_connection_that_was_busy_when_all_expired_is_not_used_again(
             await database.execute(INSERT)
 
 
-async def test_a_right_that_was_taken_away_and_given_back(database_url: str, operator: asyncpg.Connection) -> None:
-    async with opened(with_option(database_url, "role=vyris_mint")) as database:
+async def test_a_revoked_right_fails_until_it_is_granted_again(database_url: str, operator: asyncpg.Connection) -> None:
+    async with open_database(with_option(database_url, "role=vyris_mint")) as database:
         assert await database.holds(TABLE)
         await operator.execute("REVOKE ALL ON receipt_ledger FROM vyris_mint")
         assert not await database.holds(TABLE)
@@ -119,30 +119,32 @@ async def test_a_right_that_was_taken_away_and_given_back(database_url: str, ope
 
 
 @pytest.mark.parametrize(
-    ("breaks", "statement", "told"),
+    ("breaks", "statement", "message"),
     [
-        # A role's settings are read when a session begins, and a dropped role leaves its sessions without one.
+        # A session reads its role's settings when it begins, and keeps running without a role that is dropped.
         ("SET search_path = nowhere", "SELECT count(*) FROM drops", "42P01"),
         ("SET ROLE vyris_wallet", "DELETE FROM drops WHERE false", "42501"),
         ("SET default_transaction_read_only = on", INSERT, "25006"),
-        # A pooler that leads to another server: the statement was prepared at the former.
+        # A pooler that leads to another server: the statement was prepared at the first one.
         ("DEALLOCATE ALL", "SELECT 1 AS prepared", "26000"),
     ],
 )
 async def test_a_session_that_lost_what_it_needs_fails_one_call_and_is_replaced(
-    database_url: str, breaks: str, statement: str, told: str
+    database_url: str, breaks: str, statement: str, message: str
 ) -> None:
-    async with opened(database_url) as database:
+    async with open_database(database_url) as database:
         await database.fetch(statement)
         await database.execute(breaks)
-        with pytest.raises(DatabaseUnavailable, match=told):
+        with pytest.raises(DatabaseUnavailable, match=message):
             await database.fetch(statement)
         await database.fetch(statement)
 
 
-async def test_a_plan_whose_result_type_moved_is_made_again(database_url: str, operator: asyncpg.Connection) -> None:
+async def test_a_plan_is_made_again_after_its_result_type_changed(
+    database_url: str, operator: asyncpg.Connection
+) -> None:
     await operator.execute("CREATE TABLE moves (a int)")
-    async with opened(database_url) as database:
+    async with open_database(database_url) as database:
 
         async def in_transaction() -> object:
             return await database.in_transaction(lambda connection: connection.fetch("SELECT * FROM moves"))
@@ -155,7 +157,7 @@ async def test_a_plan_whose_result_type_moved_is_made_again(database_url: str, o
 
 
 async def test_wrong_data_and_conflicts_keep_the_connection(database_url: str) -> None:
-    async with opened(database_url, postgres_statement_timeout_ms=1_200) as database:
+    async with open_database(database_url, postgres_statement_timeout_ms=1_200) as database:
 
         async def backend() -> int:
             return (await database.fetch("SELECT pg_backend_pid() AS pid"))[0]["pid"]
@@ -168,17 +170,17 @@ async def test_wrong_data_and_conflicts_keep_the_connection(database_url: str) -
 
 
 async def test_a_server_that_falls_silent_is_left_for_the_one_that_answers(databases: Stack, database_url: str) -> None:
-    """The address leads to a server that takes bytes and says nothing; connections to it are never reset."""
+    """The address leads to a server that accepts bytes and never answers; connections to it are never reset."""
     target = databases.state.sockets / f".s.PGSQL.{PORT}"
     async with Proxy("silent", target) as silent, Proxy("sound", target) as sound:
         silent.suffer(Trouble(directions=frozenset()))
         async with Proxy("address", ("127.0.0.1", silent.port)) as address:
             url = tcp_url(database_url, address.port)
-            async with opened(url, postgres_call_timeout_ms=3_500) as database:
+            async with open_database(url, postgres_call_timeout_ms=3_500) as database:
                 await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.1)") for _ in range(8)))
                 silent.suffer(Trouble(black_hole=True))
                 assert not await database.holds(TABLE)
-                address._target = ("127.0.0.1", sound.port)  # new connections alone: nobody is told
+                address._target = ("127.0.0.1", sound.port)  # new connections alone; open ones get no notice
                 assert await becomes(lambda: database.holds(TABLE)) < READY_WITHIN_S
                 await asyncio.gather(*(database.fetch("SELECT pg_sleep(0.05)") for _ in range(8)))
 

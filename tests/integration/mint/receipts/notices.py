@@ -1,4 +1,4 @@
-"""Purchases, and what a shop tells about their money."""
+"""Purchases, and a shop's notifications about their money."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def order(purchase: str, user: str = "buyer") -> MintOrder:
 
 
 def notice(event: str, purchase: str, at_s: float = 0, **changes: Any) -> Notice:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "kind": "merchant",
         "issuer": "shop",
         "notification_id": str(uuid.uuid4()),
@@ -34,13 +34,13 @@ def notice(event: str, purchase: str, at_s: float = 0, **changes: Any) -> Notice
         "signed_at": START + timedelta(seconds=at_s),
         **changes,
     }
-    return Notice(**told)
+    return Notice(**fields)
 
 
 async def mint_of(mint: Mint, purchase: str, user: str = "buyer") -> Any:
     return await mint.engine.mint(mint.drop, order(purchase, user), 10)
 
 
-async def told(mint: Mint, *notices: Notice) -> list[str]:
+async def apply(mint: Mint, *notices: Notice) -> list[str]:
     refunds = Refunds(mint.database)
     return [await refunds.apply(each) for each in notices]

@@ -1,4 +1,4 @@
-"""A receipt that has minted is answered for ever: what changed since in keys, settings and drops is no matter."""
+"""A receipt that has minted is answered for ever, also after changes of keys, settings and drops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sent = Callable[..., Awaitable[Any]]
 
 
 def sender(mint: Mint, folder: Path) -> Sent:
-    """Sends a receipt to a process that has just started, with the keys that the shop publishes then."""
+    """Sends a receipt to a new process, with the keys that the shop publishes at that time."""
 
     async def send(published: MerchantSigner | str, receipt: str, user: str = "ivy", **settings: Any) -> Any:
         jwks = published if isinstance(published, str) else str(published.write_jwks(folder))
@@ -75,10 +75,10 @@ async def test_a_withdrawn_key_gives_nobody_else_a_membership(
     await send(old, receipt)
     stranger = MerchantSigner()  # the same kid, another key
     for forged, user in (
-        (stranger.receipt("ivy", jti="order-1"), "ivy"),  # not genuine, whoever sends it
+        (stranger.receipt("ivy", jti="order-1"), "ivy"),  # not genuine, for any sender
         (stranger.receipt("eve", jti="order-1"), "eve"),
-        (receipt, "eve"),  # genuine, and another's
-        (old.receipt("eve", jti="order-1"), "eve"),  # by whoever stole the withdrawn key: what has minted stays
+        (receipt, "eve"),  # genuine, but of another user
+        (old.receipt("eve", jti="order-1"), "eve"),  # by the thief of the withdrawn key: what has minted stays
         (old.receipt("eve", jti="order-3"), "eve"),
     ):
         try:

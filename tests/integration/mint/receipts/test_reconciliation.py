@@ -1,4 +1,4 @@
-"""Refunds that nobody told us are found in Apple's histories, once, whatever goes wrong on the way."""
+"""Refunds without a notification are found in Apple's histories, once, in spite of faults on the way."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def settings(environment: dict[str, str]) -> ReceiptSettings:
     return ReceiptSettings(**{name.lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
 
 
-async def reconciled(mint: Mint, settings: ReceiptSettings, days: int = 30) -> dict[str, Findings]:
+async def reconcile(mint: Mint, settings: ReceiptSettings, days: int = 30) -> dict[str, Findings]:
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
         reconciler = Reconciler(mint.database, kinds.app_store_notices, kinds.app_store_histories, 0)
         return {found.environment: found for found in await reconciler.by_command(days, 10_000)}
 
 
-async def minted(mint: Mint, settings: ReceiptSettings, receipt: str) -> Any:
-    """What the servicer does with a receipt of the production environment."""
+async def mint_receipt(mint: Mint, settings: ReceiptSettings, receipt: str) -> Any:
+    """Mint a receipt of the production environment as the servicer does."""
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
         verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
         verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
@@ -79,22 +79,22 @@ async def test_notifications_that_never_arrived_are_applied_once(
     mint = await make_mint(capacity=50)
     sold = [store.transaction(USER, transactionId=str(number)) for number in range(25)]
     for receipt in sold:
-        await minted(mint, settings, receipt)
-        api.tell("REFUND", store.notification("REFUND", receipt))
+        await mint_receipt(mint, settings, receipt)
+        api.add("REFUND", store.notification("REFUND", receipt))
     unlisted = store.transaction(USER, transactionId="unlisted", productId="app.vyris.later", type="Consumable")
-    api.tell("REVOKE", store.notification("REVOKE", unlisted))
+    api.add("REVOKE", store.notification("REVOKE", unlisted))
     reversed_again = store.notification("REFUND_REVERSED", sold[0], signedDate=now_ms() + 1_000)
-    api.tell("REFUND_REVERSED", reversed_again)
-    api.tell("TEST", store.notification("TEST", sold[1]))
-    found = (await reconciled(mint, settings))["production"]
+    api.add("REFUND_REVERSED", reversed_again)
+    api.add("TEST", store.notification("TEST", sold[1]))
+    found = (await reconcile(mint, settings))["production"]
     assert (found.notifications, found.unreadable, found.problem) == (27, 0, "")
     assert found.applied == {"REVOKED": 25, "REMEMBERED": 1, "RESTORED": 1}
     assert await mint.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL") == 1
-    again = (await reconciled(mint, settings))["production"]
+    again = (await reconcile(mint, settings))["production"]
     assert (again.notifications, again.applied) == (27, {})
     listed = settings.model_copy(update={"app_store_products": f"{PRODUCTS},app.vyris.later=later:2025"})
     with pytest.raises(InvalidReceipt, match="refunded"):
-        await minted(mint, listed, unlisted)
+        await mint_receipt(mint, listed, unlisted)
 
 
 async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_history(
@@ -103,7 +103,7 @@ async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_his
     mint = await make_mint(capacity=50)
     kept, refunded = (store.transaction(USER, transactionId=name) for name in ("a/b?c", "gone"))
     for receipt in (kept, refunded):
-        await minted(mint, settings, receipt)
+        await mint_receipt(mint, settings, receipt)
     long_ago = now_ms() - 400 * DAY_MS
     api.refunds["gone"] = [
         store.transaction(USER, transactionId="gone", revocationDate=long_ago, revocationReason=0),
@@ -111,14 +111,14 @@ async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_his
         store.transaction(USER, transactionId="a/b?c", inAppOwnershipType="FAMILY_SHARED", revocationDate=1),
     ]
     api.refunds["a/b?c"] = []
-    found = (await reconciled(mint, settings))["production"]
+    found = (await reconcile(mint, settings))["production"]
     assert (found.purchases, found.refunds, found.unreadable) == (2, 32, 0)
     assert found.applied == {"REVOKED": 1, "REMEMBERED": 30}
     assert await mint.value("SELECT transaction_id FROM receipt_ledger WHERE state = 'FULFILLED'") == "a/b?c"
-    assert (await reconciled(mint, settings))["production"].applied == {}
-    # A reversal that came later stands, whatever the history says of the refund before.
+    assert (await reconcile(mint, settings))["production"].applied == {}
+    # A later reversal stays in force when the history lists the refund before it.
     await reverse(mint, store, settings)
-    assert (await reconciled(mint, settings))["production"].applied == {}
+    assert (await reconcile(mint, settings))["production"].applied == {}
     assert await mint.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL") == 2
 
 
@@ -136,14 +136,14 @@ async def test_forged_items_of_a_history_are_counted_and_change_nothing(
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await minted(mint, settings, receipt)
+    await mint_receipt(mint, settings, receipt)
     stranger = AppStoreSigner()
     forged = stranger.transaction(USER, transactionId="1", revocationDate=1)
-    api.tell("REFUND", stranger.notification("REFUND", receipt))
-    api.tell("REFUND", store.notification("REFUND", forged))
-    api.tell("REFUND", "rubbish")
+    api.add("REFUND", stranger.notification("REFUND", receipt))
+    api.add("REFUND", store.notification("REFUND", forged))
+    api.add("REFUND", "rubbish")
     api.refunds["1"] = [forged, "rubbish", store.transaction(USER, transactionId="1")]
-    found = (await reconciled(mint, settings))["production"]
+    found = (await reconcile(mint, settings))["production"]
     assert (found.unreadable, found.applied) == (5, {})
     assert await mint.ledger() == {"FULFILLED": 1}
 
@@ -177,7 +177,7 @@ async def test_an_api_in_trouble_ends_within_bounds_and_says_so(
     mint = await make_mint()
     for name, value in trouble.items():
         setattr(api, name, value)
-    found = (await reconciled(mint, settings, days=2))["production"]
+    found = (await reconcile(mint, settings, days=2))["production"]
     assert problem in found.problem
     assert bool(problem) == bool(found.problem)
     assert len(api.asked) <= 30
@@ -186,7 +186,7 @@ async def test_an_api_in_trouble_ends_within_bounds_and_says_so(
 async def test_an_api_that_does_not_answer_is_no_defect(make_mint: MintMaker, settings: ReceiptSettings) -> None:
     mint = await make_mint()
     away = settings.model_copy(update={"app_store_api_url": "http://127.0.0.1:1"})
-    assert "does not answer" in (await reconciled(mint, away))["production"].problem
+    assert "does not answer" in (await reconcile(mint, away))["production"].problem
 
 
 async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
@@ -194,8 +194,8 @@ async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await minted(mint, settings, receipt)
-    api.tell("REFUND", store.notification("REFUND", receipt), now_ms() - 100 * DAY_MS)
+    await mint_receipt(mint, settings, receipt)
+    api.add("REFUND", store.notification("REFUND", receipt), now_ms() - 100 * DAY_MS)
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
 
         def process(interval_s: float) -> Reconciler:
@@ -208,9 +208,9 @@ async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
         assert await mint.ledger() == {"REFUNDED REFUND": 1}
         asked = len(api.asked)
         await process(3_600).once()
-        assert len(api.asked) == asked  # somebody was here a moment ago
+        assert len(api.asked) == asked  # another process did it a moment ago
         await process(0).once()
-        assert len(api.asked) - asked <= 2 * 3  # nothing but the last hour, in two environments
+        assert len(api.asked) - asked <= 2 * 3  # only the last hour, in two environments
 
 
 async def vyris(database_url: str, folder: Path, environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -231,8 +231,8 @@ async def test_the_operators_command_applies_what_was_missed_and_is_in_the_audit
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await minted(mint, settings, receipt)
-    api.tell("REFUND", store.notification("REFUND", receipt))
+    await mint_receipt(mint, settings, receipt)
+    api.add("REFUND", store.notification("REFUND", receipt))
     status, out, err = await vyris(database_url, tmp_path, environment, "--json")
     assert status == 0, err
     assert {row["environment"]: row["outcomes"] for row in json.loads(out)} == {

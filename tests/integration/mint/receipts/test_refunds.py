@@ -1,4 +1,4 @@
-"""Refunds on real Postgres: what becomes of the ledger, the membership, its number, and who is told."""
+"""Refunds on real Postgres: what they change in the ledger, the membership, its number and the events."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import pytest
 from services.mint.refunds.application import Refunds, apply_notice
 from services.mint.refunds.notice import Notice
 from services.mint.revocation import restore, revoke
-from tests.integration.mint.receipts.notices import key, mint_of, notice, told
+from tests.integration.mint.receipts.notices import apply, key, mint_of, notice
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import InvalidReceipt, ReceiptUsed, SoldOut
 
 
-async def frees_numbers(mint: Mint) -> None:
+async def free_numbers(mint: Mint) -> None:
     await mint.database.execute("UPDATE drops SET refund_frees_number = true WHERE id = $1", mint.drop.id)
 
 
-async def events(mint: Mint) -> list[str]:
+async def list_events(mint: Mint) -> list[str]:
     rows = await mint.database.fetch("SELECT kind FROM membership_events ORDER BY id")
     return [row["kind"] for row in rows]
 
 
-async def live(mint: Mint) -> int:
+async def count_live(mint: Mint) -> int:
     return int(await mint.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL"))
 
 
-async def test_a_refund_revokes_the_membership_and_says_so_once(make_mint: MintMaker) -> None:
+async def test_a_refund_revokes_the_membership_and_writes_one_event(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=3)
     membership, _ = await mint_of(mint, "p")
     refund = notice("REFUND", "p")
-    assert await told(mint, *[refund] * 10) == ["REVOKED"] * 10
+    assert await apply(mint, *[refund] * 10) == ["REVOKED"] * 10
     assert await mint.ledger() == {"REFUNDED REFUND": 1}
-    assert await live(mint) == 0
-    assert await events(mint) == ["revoked"]
+    assert await count_live(mint) == 0
+    assert await list_events(mint) == ["revoked"]
     audit = await mint.database.fetchrow("SELECT actor, action, subject, reason FROM audit_log")
     assert dict(audit or {}) == {
         "actor": "merchant",
@@ -59,7 +59,7 @@ async def test_the_same_notification_ten_times_at_once_has_one_effect(make_mint:
     refund = notice("REFUND", "p")
     refunds = Refunds(mint.database)
     assert await asyncio.gather(*(refunds.apply(refund) for _ in range(10))) == ["REVOKED"] * 10
-    assert await events(mint) == ["revoked"]
+    assert await list_events(mint) == ["revoked"]
     assert await mint.value("SELECT count(*) FROM store_notifications") == 1
 
 
@@ -67,14 +67,14 @@ HISTORY = [("REFUND", 1.0), ("REFUND_REVERSED", 2.0), ("REVOKE", 3.0), ("REFUND_
 
 
 @pytest.mark.parametrize("length", [2, 3, 4])
-async def test_in_whatever_order_it_is_told_the_newest_word_stands(make_mint: MintMaker, length: int) -> None:
+async def test_the_newest_notification_decides_in_any_order_of_arrival(make_mint: MintMaker, length: int) -> None:
     mint = await make_mint(capacity=40)
-    await frees_numbers(mint)
+    await free_numbers(mint)
     for number, arrival in enumerate(itertools.permutations(HISTORY[:length])):
         purchase = f"p{number}"
         await mint_of(mint, purchase)
         notices = [notice(event, purchase, at_s) for event, at_s in arrival]
-        await told(mint, *notices, *notices, *reversed(notices))
+        await apply(mint, *notices, *notices, *reversed(notices))
         refunded = HISTORY[length - 1][0] != "REFUND_REVERSED"
         row = await mint.database.fetchrow(
             "SELECT l.state::text AS state, m.revoked_at IS NOT NULL AS revoked FROM receipt_ledger l "
@@ -85,7 +85,7 @@ async def test_in_whatever_order_it_is_told_the_newest_word_stands(make_mint: Mi
     await mint.slots()
 
 
-async def test_two_words_of_one_moment_are_ordered_by_their_ids(make_mint: MintMaker) -> None:
+async def test_two_notifications_of_one_moment_are_ordered_by_their_ids(make_mint: MintMaker) -> None:
     mint = await make_mint()
     pair = [notice("REFUND", "p", notification_id="a"), notice("REFUND_REVERSED", "p", notification_id="b")]
     for arrival in (pair, pair[::-1]):
@@ -94,7 +94,7 @@ async def test_two_words_of_one_moment_are_ordered_by_their_ids(make_mint: MintM
         changed = [
             notice(each.event, purchase, notification_id=f"{each.notification_id} {purchase}") for each in arrival
         ]
-        await told(mint, *changed)
+        await apply(mint, *changed)
         assert await mint.value("SELECT state::text FROM receipt_ledger WHERE receipt_key = $1", key(purchase)) == (
             "FULFILLED"
         )
@@ -102,35 +102,35 @@ async def test_two_words_of_one_moment_are_ordered_by_their_ids(make_mint: MintM
 
 async def test_a_refund_before_the_mint_is_remembered_and_its_reversal_lets_it_mint(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    assert await told(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
+    assert await apply(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
     for _ in range(2):
         with pytest.raises(InvalidReceipt, match="refunded"):
             await mint_of(mint, "p")
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
     _, replayed = await mint_of(mint, "p")
     assert not replayed
     assert await mint.ledger() == {"FULFILLED": 1}
-    assert await told(mint, notice("REFUND", "p", 0)) == ["SUPERSEDED"]
-    assert await told(mint, notice("REFUND", "p", 3)) == ["REVOKED"]
+    assert await apply(mint, notice("REFUND", "p", 0)) == ["SUPERSEDED"]
+    assert await apply(mint, notice("REFUND", "p", 3)) == ["REVOKED"]
 
 
-async def test_a_reversal_that_is_told_before_its_refund_undoes_it_beforehand(make_mint: MintMaker) -> None:
+async def test_a_reversal_that_arrives_before_its_refund_prevents_it(make_mint: MintMaker) -> None:
     mint = await make_mint()
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2), notice("REFUND", "p", 1)) == ["UNCHANGED", "SUPERSEDED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2), notice("REFUND", "p", 1)) == ["UNCHANGED", "SUPERSEDED"]
     assert (await mint_of(mint, "p"))[1] is False
 
 
 @pytest.mark.parametrize("event", ["REFUND", "REVOKE"])
-async def test_a_refund_is_remembered_whatever_is_sold_today(make_mint: MintMaker, event: str) -> None:
+async def test_a_refund_of_a_product_that_is_not_sold_yet_is_kept(make_mint: MintMaker, event: str) -> None:
     mint = await make_mint()
-    assert await told(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
+    assert await apply(mint, notice(event, "not listed yet")) == ["REMEMBERED"]
     with pytest.raises(InvalidReceipt, match="refunded"):
         await mint_of(mint, "not listed yet")
-    assert await told(mint, notice("REFUND_REVERSED", "not listed yet", 1)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "not listed yet", 1)) == ["RESTORED"]
     assert (await mint_of(mint, "not listed yet"))[1] is False
 
 
-async def forgotten_by_a_version_before(mint: Mint, refund: Notice) -> None:
+async def insert_ignored(mint: Mint, refund: Notice) -> None:
     await mint.database.execute(
         "INSERT INTO store_notifications "
         "(kind, issuer, notification_id, event, receipt_key, transaction_id, signed_at, outcome) "
@@ -140,31 +140,31 @@ async def forgotten_by_a_version_before(mint: Mint, refund: Notice) -> None:
     )
 
 
-async def test_refunds_that_a_version_before_forgot_are_applied_once(make_mint: MintMaker) -> None:
+async def test_refunds_that_an_earlier_version_ignored_are_applied_once(make_mint: MintMaker) -> None:
     mint = await make_mint()
     await mint_of(mint, "minted since")
     for purchase in ("minted since", "never sent", "reversed since"):
-        await forgotten_by_a_version_before(mint, notice("REFUND", purchase, 1))
-    await told(mint, notice("REFUND_REVERSED", "reversed since", 2))
+        await insert_ignored(mint, notice("REFUND", purchase, 1))
+    await apply(mint, notice("REFUND_REVERSED", "reversed since", 2))
     refunds = Refunds(mint.database)
     assert [await refunds.apply_ignored() for _ in range(2)] == [3, 0]
-    assert await live(mint) == 0
+    assert await count_live(mint) == 0
     assert await mint.ledger() == {"REFUNDED REFUND": 2}
     assert (await mint_of(mint, "reversed since"))[1] is False
 
 
-async def test_a_forgotten_refund_that_is_told_again_is_applied(make_mint: MintMaker) -> None:
+async def test_an_ignored_refund_that_arrives_again_is_applied(make_mint: MintMaker) -> None:
     mint = await make_mint()
     refund = notice("REFUND", "p")
-    await forgotten_by_a_version_before(mint, refund)
-    assert await told(mint, refund, refund) == ["REMEMBERED", "REMEMBERED"]
+    await insert_ignored(mint, refund)
+    assert await apply(mint, refund, refund) == ["REMEMBERED", "REMEMBERED"]
     with pytest.raises(InvalidReceipt, match="refunded"):
         await mint_of(mint, "p")
 
 
 async def test_mints_and_refunds_of_the_same_purchases_at_once_leave_no_live_membership(make_mint: MintMaker) -> None:
     mint = await make_mint(capacity=60, mint_batch_limit=8)
-    await frees_numbers(mint)
+    await free_numbers(mint)
     refunds = Refunds(mint.database)
     purchases = [f"p{number}" for number in range(60)]
     calls: list[Any] = []
@@ -172,7 +172,7 @@ async def test_mints_and_refunds_of_the_same_purchases_at_once_leave_no_live_mem
         calls += [mint_of(mint, purchase), refunds.apply(notice("REFUND", purchase)), mint_of(mint, purchase)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(answer, str | tuple | InvalidReceipt) for answer in answers), set(map(repr, answers))
-    assert await live(mint) == 0
+    assert await count_live(mint) == 0
     assert await mint.ledger() == {"REFUNDED REFUND": 60}
     assert await mint.slots() == 60
     for purchase in purchases:
@@ -181,7 +181,7 @@ async def test_mints_and_refunds_of_the_same_purchases_at_once_leave_no_live_mem
 
 
 async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint: MintMaker, database_url: str) -> None:
-    """The refund holds the ledger's row while the mint wants it, and the other way round."""
+    """The refund locks the ledger's row while the mint waits for it, and the other way round."""
     mint = await make_mint()
     await mint.database.execute(
         "INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind) "
@@ -200,7 +200,7 @@ async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint
     await connection.close()
     with pytest.raises(InvalidReceipt, match="refunded"):
         await minting
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["RESTORED"]
     assert await mint.ledger() == {"FAILED REFUND_REVERSED": 1}
     assert (await mint_of(mint, "p"))[1] is False
 
@@ -209,9 +209,9 @@ async def test_a_receipt_in_flight_when_the_refund_comes_does_not_mint(make_mint
 async def test_a_freed_number_is_sold_again_only_if_the_drop_says_so(make_mint: MintMaker, frees: bool) -> None:
     mint = await make_mint(capacity=1)
     if frees:
-        await frees_numbers(mint)
+        await free_numbers(mint)
     first, _ = await mint_of(mint, "p")
-    await told(mint, notice("REFUND", "p"))
+    await apply(mint, notice("REFUND", "p"))
     assert await mint.slots() == (1 if frees else 0)
     if frees:
         second, _ = await mint_of(mint, "q")
@@ -228,17 +228,17 @@ async def test_a_reversal_restores_the_same_membership_and_takes_its_number_back
 ) -> None:
     mint = await make_mint(capacity=2)
     if frees:
-        await frees_numbers(mint)
+        await free_numbers(mint)
     first, _ = await mint_of(mint, "p")
-    assert await told(mint, notice("REFUND", "p", 1), notice("REFUND_REVERSED", "p", 2)) == ["REVOKED", "RESTORED"]
+    assert await apply(mint, notice("REFUND", "p", 1), notice("REFUND_REVERSED", "p", 2)) == ["REVOKED", "RESTORED"]
     assert await mint_of(mint, "p") == (first, True)
     assert await mint.slots() == 1
-    assert await events(mint) == ["revoked", "restored"]
+    assert await list_events(mint) == ["revoked", "restored"]
     await mint_of(mint, "q")
-    assert await live(mint) == 2
+    assert await count_live(mint) == 2
 
 
-async def not_restored(mint: Mint) -> int:
+async def count_not_restored(mint: Mint) -> int:
     from admin.statements import QUERIES
 
     return len(await mint.database.fetch(QUERIES["list_not_restored"], 100))
@@ -247,27 +247,27 @@ async def not_restored(mint: Mint) -> int:
 @pytest.mark.parametrize("gone", ["sold again", "withdrawn"])
 async def test_a_reversal_whose_number_is_gone_restores_nothing_and_is_listed(make_mint: MintMaker, gone: str) -> None:
     mint = await make_mint(capacity=1)
-    await frees_numbers(mint)
+    await free_numbers(mint)
     first, _ = await mint_of(mint, "p", "first")
-    await told(mint, notice("REFUND", "p", 1))
+    await apply(mint, notice("REFUND", "p", 1))
     if gone == "sold again":
         await mint_of(mint, "q", "second")
     else:
         await mint.resize(0)
-    owners = await live(mint)
-    assert await told(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
-    assert await live(mint) == owners
-    assert await not_restored(mint) == 1
+    owners = await count_live(mint)
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 2)) == ["NOT_RESTORED"]
+    assert await count_live(mint) == owners
+    assert await count_not_restored(mint) == 1
     with pytest.raises(InvalidReceipt):
         await mint_of(mint, "p", "first")
     assert await mint.value("SELECT revoked_at IS NOT NULL FROM memberships WHERE id = $1", uuid.UUID(first.id))
     await mint.slots()
-    # The money goes back after all: nothing is left to do.
-    await told(mint, notice("REFUND", "p", 3))
-    assert await not_restored(mint) == 0
-    # And comes again: the number is still gone.
-    assert await told(mint, notice("REFUND_REVERSED", "p", 4)) == ["NOT_RESTORED"]
-    assert await not_restored(mint) == 1
+    # The purchase is refunded again: the operator has nothing left to do.
+    await apply(mint, notice("REFUND", "p", 3))
+    assert await count_not_restored(mint) == 0
+    # That refund is reversed, too: the number is still gone.
+    assert await apply(mint, notice("REFUND_REVERSED", "p", 4)) == ["NOT_RESTORED"]
+    assert await count_not_restored(mint) == 1
 
 
 async def test_a_reversal_does_not_restore_what_the_operator_had_revoked(make_mint: MintMaker) -> None:
@@ -278,9 +278,9 @@ async def test_a_reversal_does_not_restore_what_the_operator_had_revoked(make_mi
             connection, uuid.UUID(membership.id), reason="fraud", actor="alice", frees_number=False
         )
     )
-    assert await told(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
-    await told(mint, notice("REFUND_REVERSED", "p", 2))
-    assert await live(mint) == 0
+    assert await apply(mint, notice("REFUND", "p", 1)) == ["REMEMBERED"]
+    await apply(mint, notice("REFUND_REVERSED", "p", 2))
+    assert await count_live(mint) == 0
     with pytest.raises(InvalidReceipt, match="revoked"):
         await mint_of(mint, "p")
 
@@ -290,19 +290,19 @@ async def test_revoking_twice_and_restoring_what_is_live_do_nothing(make_mint: M
     membership, _ = await mint_of(mint, "p")
     named = uuid.UUID(membership.id)
 
-    async def revoked(which: uuid.UUID) -> bool:
+    async def revoke_once(which: uuid.UUID) -> bool:
         return await mint.database.in_transaction(
             lambda connection: revoke(connection, which, reason="r", actor="a", frees_number=True)
         )
 
-    async def restored(which: uuid.UUID) -> bool:
+    async def restore_once(which: uuid.UUID) -> bool:
         return await mint.database.in_transaction(lambda connection: restore(connection, which, reason="r", actor="a"))
 
-    assert not await restored(named)
-    assert await revoked(named)
-    assert not await revoked(named)
-    assert not await revoked(uuid.uuid4())
-    assert await restored(named)
-    assert not await restored(uuid.uuid4())
-    assert await events(mint) == ["revoked", "restored"]
+    assert not await restore_once(named)
+    assert await revoke_once(named)
+    assert not await revoke_once(named)
+    assert not await revoke_once(uuid.uuid4())
+    assert await restore_once(named)
+    assert not await restore_once(uuid.uuid4())
+    assert await list_events(mint) == ["revoked", "restored"]
     assert await mint.slots() == 9

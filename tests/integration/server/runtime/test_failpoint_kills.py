@@ -1,4 +1,4 @@
-"""A failpoint ends its process as a crash does."""
+"""A failpoint ends its process like a crash."""
 
 from __future__ import annotations
 

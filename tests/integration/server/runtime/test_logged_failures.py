@@ -1,4 +1,4 @@
-"""What a log line says of a failure."""
+"""Log lines about failures."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ except RuntimeError:
 
 
 def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
-    said = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True).stdout
-    assert '"exc_value": "it broke"' in said
-    assert '"name": "work"' in said
-    assert "a-secret-of-the-caller" not in said
+    output = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True).stdout
+    assert '"exc_value": "it broke"' in output
+    assert '"name": "work"' in output
+    assert "a-secret-of-the-caller" not in output
 
 
-# Speaks HTTP/2 itself: gRPC's own client refuses to send such a header.
+# Sends HTTP/2 itself, because gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
 import asyncio, grpc, h2.config, h2.connection
 from services.server.grpc_server.completions import Completions
@@ -68,5 +68,5 @@ asyncio.run(main())
 
 def test_a_header_that_is_no_text_is_not_written_into_the_log() -> None:
     command = [sys.executable, "-c", HEADER_THAT_IS_NO_TEXT]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert said == "answered b'0'\n"
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert output == "answered b'0'\n"

@@ -1,4 +1,4 @@
-"""A process that production would leave without authentication refuses to start."""
+"""A process refuses to start in production without authentication."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.server.production.test_every_service import NAMING_USERS, SOUND
 
 
 @pytest.mark.parametrize("name", sorted(NAMING_USERS))
-def test_the_process_refuses_before_it_does_anything(name: str, tmp_path: Path) -> None:
+def test_a_process_refuses_production_before_it_does_anything(name: str, tmp_path: Path) -> None:
     sound = {key.upper(): value for key, value in SOUND.items()}
     ended = subprocess.run(
         [sys.executable, "-m", f"services.{name}"],

@@ -1,4 +1,4 @@
-"""One mint, traced: the gateway's trace goes on in the service, and the batch links it."""
+"""One traced mint: the service continues the gateway's trace, and the batch links to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
             await stub.Mint(request, metadata=not_sampled, timeout=60)
         scraped = await asyncio.to_thread(scrape, metrics_port)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 60) == 0  # what waits is sent before the end
+        assert await asyncio.to_thread(process.wait, 60) == 0  # waiting spans are sent before the end
     finally:
         process.kill()
     mine = [span for span in servicer.spans if span.trace_id.hex() == TRACE_ID]
@@ -65,12 +65,12 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     assert batch.trace_id != call.trace_id
     steps = [span.name for span in servicer.spans if span.parent_span_id == batch.span_id]
     assert {"postgres", "redis"} <= set(steps)
-    # A statement is told by its name.
+    # A statement has its name.
     asked = [tag.value.string_value for span in servicer.spans for tag in span.attributes if "summary" in tag.key]
     assert asked.count("mint_receipts") == 1  # the other call's is in no trace
     assert not [span for span in servicer.spans if span.trace_id.hex() == "1" * 32]
     assert "secret" not in str(servicer.spans)
-    # The measurements lead to the traces: the call's to its own, a step's to its batch.
+    # The metrics link to the traces: a call's to its own, a step's to its batch.
     for metric, trace_id in (("vyris_rpc_seconds", TRACE_ID), ("vyris_mint_step_seconds", batch.trace_id.hex())):
         assert re.search(rf'^{metric}_bucket.* # {{trace_id="{trace_id}"}}', scraped, re.MULTILINE), metric
     assert "1" * 32 not in scraped

@@ -1,4 +1,4 @@
-"""What the batcher promises, with a process function that the test holds in its hand."""
+"""What the batcher promises, with a process function that the test controls."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def batcher(
 
 @pytest.fixture
 def endless_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has to gather never comes to an end."""
+    """A batch that has to gather never ends."""
     monkeypatch.setattr(batching, "GATHERING_S", 3600.0)
     monkeypatch.setattr(batching, "LONGEST_GATHERING_S", 3600.0)
 
 
-async def settled() -> None:
+async def let_tasks_run() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -60,9 +60,9 @@ async def test_batchers_that_share_turns_gather_while_another_runs() -> None:
     other.gate.set()
     first, second = batcher(busy, turns=turns), batcher(other, turns=turns)
     held = asyncio.create_task(first.submit("a", 1, 5))
-    await settled()
+    await let_tasks_run()
     gathering = [asyncio.create_task(second.submit(key, 1, 5)) for key in "bcd"]
-    await settled()
+    await let_tasks_run()
     assert (busy.batches, other.batches) == ([["a"]], [])
     busy.gate.set()
     assert await asyncio.gather(held, *gathering) == [2, 2, 2, 2]
@@ -78,7 +78,7 @@ async def test_a_batch_that_must_wait_for_others_waits_without_a_turn(monkeypatc
     other.gate.set()
     first, second = batcher(pausing, turns=turns), batcher(other, turns=turns)
     held = asyncio.create_task(first.submit("a", 1, 60))
-    await settled()
+    await let_tasks_run()
     assert pausing.batches == [["a"]]
     async with asyncio.timeout(2):
         assert await second.submit("b", 21, 1) == 42
@@ -92,9 +92,9 @@ async def test_a_batcher_that_is_closed_before_its_turn_answers_and_takes_no_tur
     turns, busy, other = asyncio.Semaphore(1), HeldProcess(), HeldProcess()
     first, second = batcher(busy, turns=turns), batcher(other, turns=turns)
     held = asyncio.create_task(first.submit("a", 1, 5))
-    await settled()
+    await let_tasks_run()
     waiting = asyncio.create_task(second.submit("b", 1, 5))
-    await settled()
+    await let_tasks_run()
     await second.close()
     with pytest.raises(Retryable):
         await waiting
@@ -110,7 +110,7 @@ async def test_a_lone_request_waits_for_nobody() -> None:
     assert process.batches == [["a"]]
 
 
-async def test_a_batch_is_worked_on_outside_the_context_of_whoever_came_first() -> None:
+async def test_a_batch_runs_outside_the_context_of_its_first_caller() -> None:
     caller: ContextVar[str] = ContextVar("caller", default="nobody")
     seen = []
 
@@ -158,23 +158,23 @@ async def test_a_full_batch_does_not_gather() -> None:
     assert process.batches == [["a", "b"], ["c", "d"]]
 
 
-async def test_what_arrives_while_a_batch_is_in_flight_is_the_next_batch() -> None:
+async def test_requests_during_a_batch_become_the_next_batch() -> None:
     process = HeldProcess()
     queue = batcher(process)
     first = asyncio.create_task(queue.submit("a", 1, 1))
-    await settled()
+    await let_tasks_run()
     rest = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "bcd"]
-    await settled()
+    await let_tasks_run()
     process.gate.set()
     await asyncio.gather(first, *rest)
     assert process.batches == [["a"], ["b", "c", "d"]]
 
 
-async def test_one_key_stands_once_in_a_batch_and_all_its_requests_are_answered() -> None:
+async def test_one_key_is_once_in_a_batch_and_all_its_requests_are_answered() -> None:
     process = HeldProcess()
     queue = batcher(process)
     answers = [asyncio.create_task(queue.submit("a", number, 1)) for number in (3, 4, 5)]
-    await settled()
+    await let_tasks_run()
     process.gate.set()
     assert await asyncio.gather(*answers) == [6, -4, -5]
     assert process.batches == [["a"]]
@@ -192,7 +192,7 @@ async def test_more_than_the_limit_is_shed_at_once() -> None:
     process = HeldProcess()
     queue = batcher(process, waiting_limit=2)
     waiting = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "ab"]
-    await settled()
+    await let_tasks_run()
     with pytest.raises(Retryable) as shed:
         await queue.submit("c", 1, 1)
     assert (shed.value.http_status, shed.value.retry_after_s) == (503, 1)
@@ -212,9 +212,9 @@ async def test_a_group_that_was_put_back_is_joined_by_those_who_came_meanwhile()
     process.put_back_once = {"a"}
     queue = batcher(process)
     early = asyncio.create_task(queue.submit("a", 1, 1))
-    await settled()
+    await let_tasks_run()
     late = asyncio.create_task(queue.submit("a", 7, 1))
-    await settled()
+    await let_tasks_run()
     process.gate.set()
     assert await asyncio.gather(early, late) == [2, -7]
     assert process.batches == [["a"], ["a"]]
@@ -224,13 +224,13 @@ async def test_nothing_is_begun_for_a_caller_who_gave_up() -> None:
     process = HeldProcess()
     queue = batcher(process)
     first = asyncio.create_task(queue.submit("a", 1, 1))
-    await settled()
+    await let_tasks_run()
     gone = asyncio.create_task(queue.submit("b", 1, 1))
-    await settled()
+    await let_tasks_run()
     gone.cancel()
     process.gate.set()
     await first
-    await settled()
+    await let_tasks_run()
     assert process.batches == [["a"]]
 
 
@@ -239,7 +239,7 @@ async def test_what_has_begun_is_finished_for_a_caller_who_gave_up() -> None:
     process.put_back_once = {"a"}
     queue = batcher(process)
     gone = asyncio.create_task(queue.submit("a", 1, 1))
-    await settled()
+    await let_tasks_run()
 
     class Begins(HeldProcess):
         async def __call__(self, batch: Groups) -> Groups:
@@ -251,7 +251,7 @@ async def test_what_has_begun_is_finished_for_a_caller_who_gave_up() -> None:
     beginning.put_back_once = {"a"}
     begun = batcher(beginning)
     caller = asyncio.create_task(begun.submit("a", 1, 1))
-    await settled()
+    await let_tasks_run()
     caller.cancel()
     gone.cancel()
     process.gate.set()
@@ -283,17 +283,17 @@ async def test_an_error_of_the_vocabulary_reaches_those_who_wait() -> None:
         await Batcher(refuse, name="test", waiting_limit=1, batch_limit=1).submit("a", 1, 1)
 
 
-async def test_closing_answers_whoever_waits() -> None:
+async def test_closing_answers_all_who_wait() -> None:
     process = HeldProcess()
     queue = batcher(process, batch_limit=1)
     waiting = [asyncio.create_task(queue.submit(key, 1, 1)) for key in "ab"]
-    await settled()
+    await let_tasks_run()
     await queue.close()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(answer, Retryable) for answer in answers)
 
 
-async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_would_wait_too_long_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "WAIT_LIMIT_S", 0.01)
     process = HeldProcess()
     queue = batcher(process, batch_limit=1)
@@ -305,7 +305,7 @@ async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(m
     ahead = []
     for key in "bc":
         ahead.append(asyncio.create_task(queue.submit(key, 1, 1)))
-        await settled()
+        await let_tasks_run()
     with pytest.raises(Retryable) as refusal:
         await queue.submit("d", 1, 1)
     assert refusal.value.retry_after_s
@@ -313,7 +313,7 @@ async def test_who_would_wait_too_long_by_what_batches_took_is_told_so_at_once(m
     await asyncio.gather(*ahead)
 
 
-async def test_a_refusal_is_returned_to_who_asks_and_raised_for_who_submits() -> None:
+async def test_ask_returns_a_refusal_and_submit_raises_it() -> None:
     async def refuse(batch: Groups) -> Groups:
         for group in batch:
             group.settle(lambda request, _: NotFound(f"{request}"))

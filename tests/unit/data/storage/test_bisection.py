@@ -1,4 +1,4 @@
-"""Rows that Postgres refuses are found by halves, and the others lose nothing by them."""
+"""Rows that Postgres refuses are found by halving the batch, and the others succeed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no address of Postgres is told before anything connects, and without a piece of its password."""
+"""A URL that is none of Postgres is refused before anything connects, without a piece of its password."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ DOCUMENT = build(Api.load())
 BOUND_WORDS = re.compile(r"\d[\d,]* (?:to \d|characters|bytes|KiB|printable)|RFC 3339|\bUUID\b")
 
 
-def resolved(thing: dict[str, Any]) -> dict[str, Any]:
+def resolve(thing: dict[str, Any]) -> dict[str, Any]:
     reference = thing.get("$ref")
     if reference is None:
         return thing
@@ -51,7 +51,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
 
-def test_what_is_checked_in_is_what_the_generator_makes() -> None:
+def test_the_committed_document_is_what_the_generator_makes() -> None:
     there = {path.name: path.read_text(encoding="utf-8") for path in STATIC.iterdir() if path.is_file()}
     assert there == made()
 
@@ -70,14 +70,14 @@ def test_operations_and_pages_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("kind", ERRORS_BY_REASON.values(), ids=lambda kind: kind.reason)
 def test_every_error_is_possible_somewhere(kind: type[VyrisError]) -> None:
-    told = {
+    listed = {
         (status, reason)
         for _, _, operation in operations()
         for status, answer in operation["responses"].items()
-        for content in resolved(answer).get("content", {}).values()
+        for content in resolve(answer).get("content", {}).values()
         for reason in content.get("schema", {}).get("properties", {}).get("error", {}).get("enum", ())
     }
-    assert (str(kind.default_http_status), kind.reason) in told
+    assert (str(kind.default_http_status), kind.reason) in listed
 
 
 def test_an_error_body_has_exactly_three_keys() -> None:
@@ -90,7 +90,7 @@ def test_an_error_body_has_exactly_three_keys() -> None:
     assert not schema.is_valid({**body, "error": "OTHER"})
 
 
-def test_what_may_follow_everywhere_is_told_everywhere() -> None:
+def test_errors_that_are_possible_everywhere_are_listed_everywhere() -> None:
     for path, _, operation in operations():
         if path != "/health" and operation["tags"] != ["Pages"]:
             assert {"413", "422", "429", "500", "503", "504"} <= operation["responses"].keys(), path
@@ -104,7 +104,7 @@ def test_every_example_fits_its_schema() -> None:
             *(
                 part
                 for answer in operation["responses"].values()
-                for part in resolved(answer).get("content", {}).values()
+                for part in resolve(answer).get("content", {}).values()
             ),
         ]
         for content in contents:

@@ -1,4 +1,4 @@
-"""What a development stack makes for itself: once, whole, and for nobody else to read."""
+"""Secrets that a development stack makes for itself: once, atomically, readable only by the owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.server.runtime.settings import WrongSetting
 from services.server.runtime.whole_file import write_whole
 
 
-def test_a_secret_is_made_once_by_whoever_comes_first(tmp_path: Path) -> None:
+def test_a_secret_is_made_once_by_the_first_process(tmp_path: Path) -> None:
     keys = tmp_path / "state" / "keys"
     with ThreadPoolExecutor(8) as pool:
         secrets = set(pool.map(lambda _: read_or_make_secret(keys, "some_key"), range(32)))

@@ -59,10 +59,10 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("claimed", "expected"), SAME)
-def test_these_are_one_address(claimed: str, expected: str) -> None:
+def test_equal_addresses_are_recognized(claimed: str, expected: str) -> None:
     assert is_same_address(claimed, expected)
 
 
 @pytest.mark.parametrize(("claimed", "expected"), DIFFERENT)
-def test_these_are_two(claimed: object, expected: str) -> None:
+def test_different_addresses_are_recognized(claimed: object, expected: str) -> None:
     assert not is_same_address(claimed, expected)

@@ -24,7 +24,7 @@ def digest_of(lines: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(lines.encode()).digest()).rstrip(b"=").decode()
 
 
-def test_it_is_what_a_shell_computes() -> None:
+def test_the_digest_is_what_a_shell_computes() -> None:
     # printf 'membership_id=m-1\nuser_id=u-1\n' | openssl dgst -sha256 -binary | basenc --base64url
     assert (
         request_digest(IssuePassRequest(user_id="u-1", membership_id="m-1"))
@@ -62,7 +62,7 @@ def test_a_line_end_inside_a_value_cannot_pose_as_another_field() -> None:
     assert len({request_digest(request) for request in (honest, posing, escaped)}) == 3
 
 
-def test_what_has_no_form_is_refused_rather_than_left_out() -> None:
+def test_a_value_without_a_form_is_refused_and_not_left_out() -> None:
     with pytest.raises(TypeError, match="floating point"):
         request_digest(DoubleValue(value=1.5))
     with_map = Struct()

@@ -1,4 +1,4 @@
-"""Proofs that devices send: which count, and what is said of the others."""
+"""Proofs that devices send: which ones count, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value is not None}
 
 
-def signed(payload: dict[str, Any], *, key: ec.EllipticCurvePrivateKey = KEY, **header: Any) -> str:
+def sign(payload: dict[str, Any], *, key: ec.EllipticCurvePrivateKey = KEY, **header: Any) -> str:
     return jwt.encode(payload, key, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": JWK, **header})
 
 
@@ -46,7 +46,7 @@ def required(proof: str | None, mode: DeviceProofMode = DeviceProofMode.WHEN_ENR
 
 
 class Metadata:
-    """The one thing of an RPC that a proof is looked for in."""
+    """The part of an RPC in which a proof is looked for."""
 
     def __init__(self, proofs: tuple[str, ...]) -> None:
         self._proofs = proofs
@@ -58,7 +58,7 @@ class Metadata:
         return 1.0
 
 
-def called_with(*proofs: str) -> Call:
+def call_with(*proofs: str) -> Call:
     return Call(Metadata(proofs), ISSUE_PASS, "/vyris.wallet.v1.WalletService/IssuePass", 1.0)  # type: ignore[arg-type]
 
 
@@ -71,35 +71,35 @@ HOSTILE_PROOFS = {
     "missing": (None, "is required"),
     "empty": ("", "three parts"),
     "an API key": ("Bearer 12345", "three parts"),
-    "two joined by a comma": (f"{signed(claims())}, {signed(claims())}", "three parts"),
-    "plain JWT": (signed(claims(), typ="JWT"), "typ"),
-    "no typ": (signed(claims(), typ=None), "typ"),
-    "no jwk": (signed(claims(), jwk=None), "no jwk"),
-    "jwk as text": (signed(claims(), jwk=json.dumps(JWK)), "no jwk"),
-    "private jwk": (signed(claims(), jwk=PRIVATE_JWK), "private key"),
-    "jwk off the curve": (signed(claims(), jwk={**JWK, "x": JWK["y"]}), "not on the curve"),
-    "P-384 jwk": (signed(claims(), jwk=public_jwk(P384.public_key())), "not a P-256 key"),
+    "two joined by a comma": (f"{sign(claims())}, {sign(claims())}", "three parts"),
+    "plain JWT": (sign(claims(), typ="JWT"), "typ"),
+    "no typ": (sign(claims(), typ=None), "typ"),
+    "no jwk": (sign(claims(), jwk=None), "no jwk"),
+    "jwk as text": (sign(claims(), jwk=json.dumps(JWK)), "no jwk"),
+    "private jwk": (sign(claims(), jwk=PRIVATE_JWK), "private key"),
+    "jwk off the curve": (sign(claims(), jwk={**JWK, "x": JWK["y"]}), "not on the curve"),
+    "P-384 jwk": (sign(claims(), jwk=public_jwk(P384.public_key())), "not a P-256 key"),
     "another device's key": (
-        signed(claims(), key=OTHER_KEY, jwk=public_jwk(OTHER_KEY.public_key())),
+        sign(claims(), key=OTHER_KEY, jwk=public_jwk(OTHER_KEY.public_key())),
         "not the expected device's",
     ),
-    "the device's jwk, signed by another": (signed(claims(), key=OTHER_KEY), "not by the expected key"),
-    "other method": (signed(claims(htm="GET")), "another method or address"),
-    "method in lower case": (signed(claims(htm="post")), "another method or address"),
-    "other path": (signed(claims(htu=f"{BASE}/mint")), "another method or address"),
-    "other host": (signed(claims(htu="https://evil.example/issue-pass")), "another method or address"),
-    "htu a list": (signed(claims(htu=[TARGET.htu])), "another method or address"),
-    "other body": (signed(claims(req=request_digest(OTHER_REQUEST))), "another request"),
-    "no req": (signed(claims(req=None)), "another request"),
-    "req beyond ASCII": (signed(claims(req="é")), "another request"),
-    "req half a character": (signed(claims(req="\ud800")), "another request"),
-    "no jti": (signed(claims(jti=None)), "jti is missing"),
-    "jti with U+0000": (signed(claims(jti="a\0")), "not allowed"),
-    "no iat": (signed(claims(iat=None)), "iat is missing"),
-    "iat as text": (signed(claims(iat=str(NOW_S))), "not a number"),
-    "iat in the year 30000": (signed(claims(iat=10**12)), "out of bounds"),
-    "crit": (signed(claims(), crit=["jti"]), "crit"),
-    "huge": (signed(claims(nonce="n" * 5000)), "longer than"),
+    "the device's jwk, signed by another": (sign(claims(), key=OTHER_KEY), "not by the expected key"),
+    "other method": (sign(claims(htm="GET")), "another method or address"),
+    "method in lower case": (sign(claims(htm="post")), "another method or address"),
+    "other path": (sign(claims(htu=f"{BASE}/mint")), "another method or address"),
+    "other host": (sign(claims(htu="https://evil.example/issue-pass")), "another method or address"),
+    "htu a list": (sign(claims(htu=[TARGET.htu])), "another method or address"),
+    "other body": (sign(claims(req=request_digest(OTHER_REQUEST))), "another request"),
+    "no req": (sign(claims(req=None)), "another request"),
+    "req beyond ASCII": (sign(claims(req="é")), "another request"),
+    "req half a character": (sign(claims(req="\ud800")), "another request"),
+    "no jti": (sign(claims(jti=None)), "jti is missing"),
+    "jti with U+0000": (sign(claims(jti="a\0")), "not allowed"),
+    "no iat": (sign(claims(iat=None)), "iat is missing"),
+    "iat as text": (sign(claims(iat=str(NOW_S))), "not a number"),
+    "iat in the year 30000": (sign(claims(iat=10**12)), "out of bounds"),
+    "crit": (sign(claims(), crit=["jti"]), "crit"),
+    "huge": (sign(claims(nonce="n" * 5000)), "longer than"),
 }
 
 
@@ -136,7 +136,7 @@ def test_two_proofs_of_one_request_have_different_ids() -> None:
     assert first.jti != second.jti
 
 
-def test_switched_off_nothing_is_asked() -> None:
+def test_with_proofs_switched_off_none_is_needed() -> None:
     assert required(None, DeviceProofMode.OFF) is None
 
 
@@ -146,7 +146,7 @@ def test_without_an_enrolled_device_the_documented_call_works_as_it_is(proof: st
     assert proofs.required(ClaimedProof(proof, ISSUE_PASS, REQUEST), enrolled_thumbprint=None) is None
 
 
-def test_what_is_for_the_device_alone_is_refused_without_one() -> None:
+def test_calls_for_the_device_alone_are_refused_without_a_proof() -> None:
     proofs = DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE)
     with pytest.raises(Unauthorized, match="no enrolled device"):
         proofs.required(ClaimedProof(None, ISSUE_PASS, REQUEST), enrolled_thumbprint=None, for_device_alone=True)
@@ -160,9 +160,9 @@ def test_always_means_that_a_membership_without_device_is_refused() -> None:
 
 def test_two_proofs_in_one_call_are_refused_where_one_is_needed() -> None:
     proof = build_proof(KEY, REQUEST, TARGET)
-    assert claimed_proof(called_with(proof), REQUEST) == ClaimedProof(proof, ISSUE_PASS, REQUEST)
-    assert claimed_proof(called_with(), REQUEST).text is None
-    two = claimed_proof(called_with(proof, proof), REQUEST)
+    assert claimed_proof(call_with(proof), REQUEST) == ClaimedProof(proof, ISSUE_PASS, REQUEST)
+    assert claimed_proof(call_with(), REQUEST).text is None
+    two = claimed_proof(call_with(proof, proof), REQUEST)
     with pytest.raises(Unauthorized):
         DeviceProofs(DeviceProofMode.WHEN_ENROLLED, BASE).required(two, enrolled_thumbprint=THUMBPRINT)
     assert DeviceProofs(DeviceProofMode.OFF, BASE).required(two, enrolled_thumbprint=THUMBPRINT) is None

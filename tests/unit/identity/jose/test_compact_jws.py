@@ -32,7 +32,7 @@ CLAIMS = {"jti": "one", "iat": 1_700_000_000}
 LIMIT_BYTES = 4_096
 
 
-def encoded(raw: bytes | dict[str, Any]) -> str:
+def encode(raw: bytes | dict[str, Any]) -> str:
     if isinstance(raw, dict):
         raw = json.dumps(raw).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -43,53 +43,53 @@ def raw_signature(signing_input: bytes, key: ec.EllipticCurvePrivateKey = KEY) -
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
-def signed(header: bytes | dict[str, Any], claims: bytes | dict[str, Any] = CLAIMS) -> str:
-    signing_input = f"{encoded(header)}.{encoded(claims)}"
-    return f"{signing_input}.{encoded(raw_signature(signing_input.encode()))}"
+def sign(header: bytes | dict[str, Any], claims: bytes | dict[str, Any] = CLAIMS) -> str:
+    signing_input = f"{encode(header)}.{encode(claims)}"
+    return f"{signing_input}.{encode(raw_signature(signing_input.encode()))}"
 
 
 def with_signature(change: Callable[[bytes, bytes], bytes]) -> str:
-    head, _, tail = signed({"alg": "ES256"}).rpartition(".")
+    head, _, tail = sign({"alg": "ES256"}).rpartition(".")
     signature = base64.urlsafe_b64decode(tail + "==")
-    return f"{head}.{encoded(change(head.encode(), signature))}"
+    return f"{head}.{encode(change(head.encode(), signature))}"
 
 
-def opened(token: str) -> dict[str, Any]:
+def open_token(token: str) -> dict[str, Any]:
     return verify_token(read_token(token, typ=PLAIN_JWT, max_bytes=LIMIT_BYTES), PUBLIC)
 
 
-GOOD = signed({"alg": "ES256", "typ": "JWT"})
+GOOD = sign({"alg": "ES256", "typ": "JWT"})
 
 HOSTILE_TOKENS = {
     "empty": ("", "three parts"),
     "two parts": (GOOD.rpartition(".")[0], "three parts"),
     "four parts": (GOOD + ".x", "three parts"),
     "letters beyond ASCII": ("é" + GOOD, "three parts"),
-    "too long": (signed({"alg": "ES256"}, {"jti": "x" * 5000}), "longer than"),
+    "too long": (sign({"alg": "ES256"}, {"jti": "x" * 5000}), "longer than"),
     "padding appended": (GOOD + "==", "base64url without padding"),
     "white space appended": (GOOD + "\n", "base64url without padding"),
     "stray bits in the last letter": (GOOD[:-1] + ("B" if GOOD[-1] == "A" else chr(ord(GOOD[-1]) + 1)), "canonical"),
-    "header no JSON": (signed(b"{"), "header is not a JSON object"),
-    "header a list": (signed(b"[]"), "header is not a JSON object"),
-    "header not UTF-8": (signed(b'{"alg":"ES256","x":"\xff"}'), "header is not a JSON object"),
-    "alg twice": (signed(b'{"alg":"none","alg":"ES256"}'), "twice"),
-    "alg none": (f"{encoded({'alg': 'none'})}.{encoded(CLAIMS)}.", "alg is not ES256"),
-    "alg none signed": (signed({"alg": "none"}), "alg is not ES256"),
-    "alg missing": (signed({}), "alg is not ES256"),
+    "header no JSON": (sign(b"{"), "header is not a JSON object"),
+    "header a list": (sign(b"[]"), "header is not a JSON object"),
+    "header not UTF-8": (sign(b'{"alg":"ES256","x":"\xff"}'), "header is not a JSON object"),
+    "alg twice": (sign(b'{"alg":"none","alg":"ES256"}'), "twice"),
+    "alg none": (f"{encode({'alg': 'none'})}.{encode(CLAIMS)}.", "alg is not ES256"),
+    "alg none signed": (sign({"alg": "none"}), "alg is not ES256"),
+    "alg missing": (sign({}), "alg is not ES256"),
     "alg HS256": (jwt.encode(CLAIMS, "x" * 64, algorithm="HS256"), "alg is not ES256"),
     "alg ES384": (jwt.encode(CLAIMS, ec.generate_private_key(ec.SECP384R1()), algorithm="ES384"), "alg is not ES256"),
-    "alg in lower case": (signed({"alg": "es256"}), "alg is not ES256"),
-    "crit": (signed({"alg": "ES256", "crit": ["exp"]}), "crit"),
-    "b64": (signed({"alg": "ES256", "b64": False}), "b64"),
-    "typ of something else": (signed({"alg": "ES256", "typ": "dpop+jwt"}), "typ"),
-    "typ a list": (signed({"alg": "ES256", "typ": ["JWT"]}), "typ"),
-    "kid a number": (signed({"alg": "ES256", "kid": 1}), "kid"),
-    "claims a list": (signed({"alg": "ES256"}, b"[]"), "payload is not a JSON object"),
-    "claims with jti twice": (signed({"alg": "ES256"}, b'{"jti":"a","jti":"b"}'), "twice"),
-    "claims with NaN": (signed({"alg": "ES256"}, b'{"iat":NaN}'), "payload is not a JSON object"),
-    "claims with 1e999": (signed({"alg": "ES256"}, b'{"iat":1e999}'), "out of bounds"),
-    "claims nested deeply": (signed({"alg": "ES256"}, b'{"a":' + b"[" * 2500), "not a JSON object"),
-    "number of 2900 digits": (signed({"alg": "ES256"}, b'{"iat":' + b"9" * 2900 + b"}"), "out of bounds"),
+    "alg in lower case": (sign({"alg": "es256"}), "alg is not ES256"),
+    "crit": (sign({"alg": "ES256", "crit": ["exp"]}), "crit"),
+    "b64": (sign({"alg": "ES256", "b64": False}), "b64"),
+    "typ of something else": (sign({"alg": "ES256", "typ": "dpop+jwt"}), "typ"),
+    "typ a list": (sign({"alg": "ES256", "typ": ["JWT"]}), "typ"),
+    "kid a number": (sign({"alg": "ES256", "kid": 1}), "kid"),
+    "claims a list": (sign({"alg": "ES256"}, b"[]"), "payload is not a JSON object"),
+    "claims with jti twice": (sign({"alg": "ES256"}, b'{"jti":"a","jti":"b"}'), "twice"),
+    "claims with NaN": (sign({"alg": "ES256"}, b'{"iat":NaN}'), "payload is not a JSON object"),
+    "claims with 1e999": (sign({"alg": "ES256"}, b'{"iat":1e999}'), "out of bounds"),
+    "claims nested deeply": (sign({"alg": "ES256"}, b'{"a":' + b"[" * 2500), "not a JSON object"),
+    "number of 2900 digits": (sign({"alg": "ES256"}, b'{"iat":' + b"9" * 2900 + b"}"), "out of bounds"),
     "DER signature": (
         with_signature(lambda head, _: KEY.sign(head, ec.ECDSA(hashes.SHA256()))),
         "rawRepresentation",
@@ -113,24 +113,24 @@ HOSTILE_TOKENS = {
 def test_a_hostile_token_is_refused_with_its_reason(name: str) -> None:
     token, reason = HOSTILE_TOKENS[name]
     with pytest.raises(TokenRefused) as refusal:
-        numeric_date(opened(token), "iat")
+        numeric_date(open_token(token), "iat")
     assert reason in refusal.value.message
 
 
 def test_a_genuine_token_opens() -> None:
-    assert opened(GOOD) == CLAIMS
-    assert opened(jwt.encode(CLAIMS, KEY, algorithm="ES256")) == CLAIMS
+    assert open_token(GOOD) == CLAIMS
+    assert open_token(jwt.encode(CLAIMS, KEY, algorithm="ES256")) == CLAIMS
 
 
 def test_typ_is_read_as_a_media_type() -> None:
-    assert opened(signed({"alg": "ES256", "typ": "application/jwt"})) == CLAIMS
+    assert open_token(sign({"alg": "ES256", "typ": "application/jwt"})) == CLAIMS
 
 
 def test_the_twin_signature_opens_the_same_claims_so_only_jti_can_guard_against_replay() -> None:
     def twin(_: bytes, signature: bytes) -> bytes:
         return signature[:32] + (ORDER - int.from_bytes(signature[32:], "big")).to_bytes(32, "big")
 
-    assert opened(with_signature(twin)) == CLAIMS
+    assert open_token(with_signature(twin)) == CLAIMS
 
 
 @pytest.mark.parametrize("value", ["", 7, None, "x" * 513, "a\x00b", "a\nb", "\ud800", ["a"]])

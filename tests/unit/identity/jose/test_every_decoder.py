@@ -1,4 +1,4 @@
-"""One table of spellings for everything that reads a signed token: what a standard allows is taken by each alike."""
+"""One table of spellings for every decoder of signed tokens: each accepts what the standard allows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ONE, TWO = str(uuid.uuid4()), str(uuid.uuid4())
 
 @dataclass(frozen=True)
 class Decoder:
-    """A genuine header and genuine claims, and what reads them; it raises for what it refuses."""
+    """A genuine header, genuine claims, and their decoder, which raises for a token that it refuses."""
 
     header: dict[str, Any]
     claims: dict[str, Any]

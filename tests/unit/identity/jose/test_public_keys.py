@@ -1,4 +1,4 @@
-"""Keys that callers send: which are accepted, and what is said of the others."""
+"""Keys that callers send: which ones are accepted, and the errors for the others."""
 
 from __future__ import annotations
 

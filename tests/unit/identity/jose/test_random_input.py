@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is an opinion and never an accident."""
+"""Random input is accepted or refused; nothing else is raised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.identity.jose import (
     text_claim,
 )
 from tests.signers.keys import JWK, PEM
-from tests.unit.identity.jose.test_compact_jws import GOOD, encoded
+from tests.unit.identity.jose.test_compact_jws import GOOD, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -27,7 +27,7 @@ JSON = st.recursive(
 )
 
 
-def changed(text: str) -> st.SearchStrategy[str]:
+def change_text(text: str) -> st.SearchStrategy[str]:
     """`text` with a piece of it replaced."""
     return st.builds(
         lambda at, length, piece: text[:at] + piece + text[at + length :],
@@ -38,7 +38,7 @@ def changed(text: str) -> st.SearchStrategy[str]:
 
 
 def refusal_of(read: Callable[[], object]) -> str:
-    """What is said to the input; empty where it is accepted. Any other exception fails the test."""
+    """The error for the input; empty if it is accepted. Any other exception fails the test."""
     try:
         read()
     except (TokenRefused, KeyRefused) as refusal:
@@ -47,16 +47,16 @@ def refusal_of(read: Callable[[], object]) -> str:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text() | changed(GOOD) | st.builds(lambda h, p: f"{encoded(h)}.{encoded(p)}.AA", st.binary(), st.binary()))
+@given(st.text() | change_text(GOOD) | st.builds(lambda h, p: f"{encode(h)}.{encode(p)}.AA", st.binary(), st.binary()))
 @example("..")
-@example(".".join([encoded({"alg": "ES256"}), encoded({}), encoded(bytes(64))]))
-@example(".".join([encoded(b"[" * 3_000), encoded({}), encoded(bytes(64))]))
+@example(".".join([encode({"alg": "ES256"}), encode({}), encode(bytes(64))]))
+@example(".".join([encode(b"[" * 3_000), encode({}), encode(bytes(64))]))
 def test_any_text_is_a_token_or_is_refused(text: str) -> None:
     assert refusal_of(lambda: read_token(text, typ=PLAIN_JWT, max_bytes=4_096)).isprintable()
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text() | changed(PEM) | changed(json.dumps(JWK)))
+@given(st.text() | change_text(PEM) | change_text(json.dumps(JWK)))
 @example('{"kty":"EC","crv":"P-256","x":"","y":""}')
 @example("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")
 @example("[" * 50_000)

@@ -1,4 +1,4 @@
-"""Sets as others publish them: which keys can be used, and how many are ignored. RFC 7517 section 5."""
+"""Key sets as others publish them: which keys can be used, and how many are ignored. RFC 7517 section 5."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RSA: dict[str, Any] = RSAAlgorithm.to_jwk(
 )
 ED: dict[str, Any] = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key(), as_dict=True)
 del RSA["key_ops"]
-# Publishers' own members, certificates among them, say nothing about the key.
+# Additional members, such as certificates, do not change the key.
 GOOD = EC | {"kid": "good", "use": "sig", "alg": "ES256", "x5t": "abc", "x5c": ["MIIB"], "exp": 1, "nested": {"a": []}}
 
 
 def p256(number: int) -> dict[str, Any]:
-    """A key of its own for each number."""
+    """A different key for each number."""
     return ECAlgorithm.to_jwk(ec.derive_private_key(number + 1, ec.SECP256R1()).public_key(), as_dict=True)
 
 
@@ -111,11 +111,16 @@ def test_keys_without_a_name_serve_tokens_without_one() -> None:
 
 
 def test_a_token_without_a_name_is_tried_with_few_named_keys_and_not_with_many() -> None:
-    def named(count: int) -> int:
+    def set_of_named_keys(count: int) -> int:
         keys = [p256(number) | {"kid": str(number)} for number in range(count)]
         return len(read_key_set(json.dumps({"keys": keys}).encode(), p256_key).candidates(None))
 
-    assert [named(count) for count in (0, 1, CANDIDATES_LIMIT, CANDIDATES_LIMIT + 1)] == [0, 1, CANDIDATES_LIMIT, 0]
+    assert [set_of_named_keys(count) for count in (0, 1, CANDIDATES_LIMIT, CANDIDATES_LIMIT + 1)] == [
+        0,
+        1,
+        CANDIDATES_LIMIT,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("kid", ["", "a" * 2_000, "schlüssel", "https://id.test/keys#1", "\t"])
@@ -157,6 +162,6 @@ def test_a_byte_order_mark_or_white_space_may_come_first(prefix: bytes) -> None:
     ],
     ids=lambda raw: repr(raw[:20]),
 )
-def test_what_is_no_set_leaves_the_last_one_in_force(raw: bytes) -> None:
+def test_a_malformed_set_leaves_the_last_one_in_force(raw: bytes) -> None:
     with pytest.raises(KeySetUnreadable):
         read_key_set(raw, p256_key)

@@ -73,7 +73,7 @@ async def keys(shop: Shop) -> AsyncIterator[PublishedKeys[PublicKey]]:
     await made.aclose()
 
 
-async def reading_ended(keys: PublishedKeys[PublicKey]) -> None:
+async def wait_for_reading(keys: PublishedKeys[PublicKey]) -> None:
     assert keys._reading is not None
     await asyncio.wait([keys._reading], timeout=5)
 
@@ -131,12 +131,12 @@ async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys
     shop.body = other.jwks().encode()
     keys._clock_s.now_s += REFRESH_S
     assert await keys.candidates("key-1")  # and a reading has begun
-    await reading_ended(keys)
+    await wait_for_reading(keys)
     assert not await keys.candidates("key-1")
 
 
 @pytest.mark.parametrize("trouble", ["status", "redirect", "garbage", "too large"])
-async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
+async def test_known_keys_serve_for_a_bounded_time_while_the_shop_is_away(
     shop: Shop, keys: PublishedKeys[PublicKey], trouble: str
 ) -> None:
     shop.body = MerchantSigner().jwks().encode()
@@ -150,7 +150,7 @@ async def test_known_keys_serve_while_the_shop_is_away_but_not_for_ever(
         await keys.candidates("key-1")
 
 
-async def test_without_any_keys_the_caller_is_told_to_come_again() -> None:
+async def test_without_any_keys_the_answer_is_retryable() -> None:
     with pytest.raises(Retryable):
         await PublishedKeys("http://127.0.0.1:1/jwks", "the shop", p256_key).candidates("key-1")
     with pytest.raises(Retryable):
@@ -190,7 +190,7 @@ async def test_callers_who_hang_up_do_not_end_the_reading(shop: Shop, keys: Publ
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(keys.candidates("key-1"), 0.02)
     shop.answers.set()
-    await reading_ended(keys)
+    await wait_for_reading(keys)
     assert await keys.candidates("key-1")
     assert shop.requests == 1
 
@@ -206,7 +206,7 @@ async def test_a_caller_with_an_unknown_name_waits_for_a_bounded_time(
     assert time.monotonic() - began_s < 1
 
 
-async def test_only_so_many_callers_wait(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
+async def test_the_number_of_waiting_callers_is_bounded(shop: Shop, keys: PublishedKeys[PublicKey]) -> None:
     shop.body = MerchantSigner().jwks().encode()
     shop.answers.clear()
     waiting = [asyncio.create_task(keys.candidates("key-1")) for _ in range(WAITING_LIMIT)]
@@ -259,7 +259,7 @@ async def test_a_withdrawn_key_ends_although_nobody_calls(shop: Shop, monkeypatc
 
 
 @pytest.mark.parametrize("text", ["<html>", "[]", '{"keys": 1}', None])
-async def test_a_file_that_is_none_is_told_at_the_start(tmp_path: Path, text: str | None) -> None:
+async def test_an_unusable_file_is_reported_at_the_start(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "jwks.json"
     if text is not None:
         file.write_text(text)

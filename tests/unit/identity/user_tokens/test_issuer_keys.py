@@ -1,4 +1,4 @@
-"""The provider's keys: each verifies with one algorithm, whatever a token's header says."""
+"""The provider's keys: each verifies with one algorithm, for any header of a token."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def token(algorithm: str, key: Any, kid: str) -> str:
 def tokens(tmp_path: Path) -> UserTokens:
     """A provider with a key of each kind, named after its algorithm."""
     file = tmp_path / "jwks.json"
-    # As providers publish them: one names its algorithm, one only its use, one neither.
+    # As providers publish them: one with its algorithm, one with only its use, one with neither.
     named = [JWKS["ES256"] | {"use": "sig", "alg": "ES256"}, JWKS["RS256"] | {"use": "sig"}, JWKS["EdDSA"]]
     file.write_text(json.dumps({"keys": [jwk | {"kid": kid} for kid, jwk in zip(JWKS, named, strict=True)]}))
     return UserTokens(PublishedKeys(str(file), "the identity provider", issuer_key), ISSUER, "")
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
-async def test_what_providers_sign_with_is_believed(tokens: UserTokens, algorithm: str) -> None:
+async def test_algorithms_that_providers_sign_with_are_accepted(tokens: UserTokens, algorithm: str) -> None:
     assert await tokens.subject([f"Bearer {token(algorithm, KEYS[algorithm], algorithm)}"]) == "ada"
 
 
@@ -115,7 +115,7 @@ async def test_a_strangers_key_of_the_same_kind_proves_nothing(tokens: UserToken
         {},
     ],
 )
-def test_other_kinds_and_weak_keys_are_passed_over(jwk: dict[str, Any]) -> None:
+def test_other_kinds_and_weak_keys_are_skipped(jwk: dict[str, Any]) -> None:
     assert issuer_key(jwk) is None
 
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: what proves a user, and everything that does not."""
+"""Bearer tokens: which ones prove a user, and which ones do not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_token_that_says_something_else_is_refused(
         await tokens.subject([f"Bearer {provider.sign(claims(**changes))}"])
 
 
-async def test_what_nobody_signed_or_somebody_else_did_is_refused(tokens: UserTokens, provider: MerchantSigner) -> None:
+async def test_unsigned_and_foreign_tokens_are_refused(tokens: UserTokens, provider: MerchantSigner) -> None:
     genuine = provider.sign(claims())
     unsigned = jwt.encode(claims(), None, algorithm="none")
     symmetric = jwt.encode(claims(), "k" * 32, algorithm="HS256", headers={"kid": "key-1"})
@@ -77,13 +77,13 @@ async def test_what_nobody_signed_or_somebody_else_did_is_refused(tokens: UserTo
             await tokens.subject(header)
 
 
-async def test_while_the_keys_cannot_be_read_the_caller_is_told_to_come_again(provider: MerchantSigner) -> None:
+async def test_while_the_keys_cannot_be_read_the_answer_is_retryable(provider: MerchantSigner) -> None:
     away = UserTokens(PublishedKeys("http://127.0.0.1:1/jwks", "the identity provider", issuer_key), ISSUER, "")
     with pytest.raises(Retryable):
         await away.subject([f"Bearer {provider.sign(claims())}"])
 
 
-def test_an_identity_is_one_user_and_a_refusal_is_spoken_when_asked() -> None:
+def test_an_identity_is_one_user_and_raises_its_refusal_on_use() -> None:
     Identity("ada").must_be("ada")
     for other in ("eve", "", "Ada"):
         with pytest.raises(Unauthorized):
@@ -101,7 +101,7 @@ def test_an_identity_is_one_user_and_a_refusal_is_spoken_when_asked() -> None:
         ({"user_jwt_issuer": ISSUER, "user_jwt_jwks": "http://id.test/jwks"}, True),
     ],
 )
-async def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, str], production: bool) -> None:
+async def test_contradictory_settings_are_refused(settings: dict[str, str], production: bool) -> None:
     with pytest.raises(WrongSetting, match="USER_JWT"):
         async with opened_user_tokens(UserTokenSettings(**settings), production=production):
             pass

@@ -1,4 +1,4 @@
-"""App Store receipts under certificates of Apple's form, judged by Apple's library with its strict checks on."""
+"""App Store receipts under certificates of Apple's form, verified by Apple's library with its strict checks on."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ async def verifier(store: AppStoreSigner) -> AsyncIterator[AppStoreVerifier]:
     made._signatures.close()
 
 
-async def verified(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> Any:
-    """What a receipt is worth that has not minted."""
+async def verify(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> Any:
+    """Verify a receipt that has not minted."""
     return await ReceiptVerifiers([verifier], nothing_minted).verify(ReceiptClaim(receipt, user, original))
 
 
 async def nothing_minted(key: bytes) -> None:
-    """The ledger's answer for a receipt that never minted."""
+    """The ledger's answer for a receipt that has not minted."""
 
 
 async def refusal(verifier: AppStoreVerifier, receipt: str, user: str = USER, original: str | None = None) -> str:
-    """Why it is refused: at first sight, and again once the chain is proven."""
+    """The reason of the refusal: at the first attempt, and again after the chain is proven."""
     assert verifier.recognises(receipt)
     with pytest.raises(InvalidReceipt) as first:
-        await verified(verifier, receipt, user, original)
+        await verify(verifier, receipt, user, original)
     return first.value.message
 
 
 @pytest.fixture
 def prove_chain(store: AppStoreSigner, verifier: AppStoreVerifier) -> Any:
     async def prove() -> None:
-        await verified(verifier, store.transaction(USER))
+        await verify(verifier, store.transaction(USER))
 
     return prove
 
@@ -72,9 +72,9 @@ async def test_a_genuine_purchase_is_accepted_and_names_its_drop(
     store: AppStoreSigner, verifier: AppStoreVerifier
 ) -> None:
     receipt = store.transaction(USER, transactionId="1000")
-    first = await verified(verifier, receipt)
+    first = await verify(verifier, receipt)
     assert first == VerifiedReceipt(first.key, "app-store", "1000", "production", ("genesis", "2025"))
-    assert await verified(verifier, f" {receipt}\n", USER.upper(), "1000") == first
+    assert await verify(verifier, f" {receipt}\n", USER.upper(), "1000") == first
 
 
 async def test_the_key_is_the_purchase_and_not_the_text_that_was_signed(
@@ -86,17 +86,17 @@ async def test_the_key_is_the_purchase_and_not_the_text_that_was_signed(
         store.transaction(USER, transactionId="2001", originalTransactionId="2000", leaf=other_leaf),
     ]
     assert restored[0] != restored[1]
-    keys = {(await verified(verifier, receipt)).key for receipt in restored}
+    keys = {(await verify(verifier, receipt)).key for receipt in restored}
     assert len(keys) == 1
     bought_again = store.transaction(USER, transactionId="2001", originalTransactionId="2000", type="Consumable")
-    assert (await verified(verifier, bought_again)).key not in keys
+    assert (await verify(verifier, bought_again)).key not in keys
     in_sandbox = store.transaction(USER, transactionId="2000", environment="Sandbox")
-    assert (await verified(verifier, in_sandbox)).key not in keys
+    assert (await verify(verifier, in_sandbox)).key not in keys
 
 
-async def test_a_sandbox_purchase_is_told_apart(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
+async def test_a_sandbox_purchase_is_marked_or_refused(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
     receipt = store.transaction(USER, environment="Sandbox")
-    assert (await verified(verifier, receipt)).environment == "sandbox"
+    assert (await verify(verifier, receipt)).environment == "sandbox"
     strict = verifier_of(store, accepts_sandbox=False)
     assert "test purchase" in await refusal(strict, receipt)
 
@@ -136,7 +136,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
 @pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=[str(changes) for changes, _ in REFUSED])
-async def test_what_is_not_a_membership_of_this_user_is_refused_with_its_reason(
+async def test_a_purchase_that_is_no_membership_of_this_user_is_refused_with_a_reason(
     store: AppStoreSigner,
     verifier: AppStoreVerifier,
     prove_chain: Any,
@@ -164,7 +164,7 @@ async def test_users_without_uuids_are_known_by_a_name_based_one(store: AppStore
     namespace = uuid.UUID("5f2b1e0c-51bb-4a4c-8f2c-6a7b8c9d0e1f")
     verifier = verifier_of(store, account_namespace=namespace)
     receipt = store.transaction(str(uuid.uuid5(namespace, "auth0|77")))
-    assert (await verified(verifier, receipt, "auth0|77")).kind == "app-store"
+    assert (await verify(verifier, receipt, "auth0|77")).kind == "app-store"
     assert "another account" in await refusal(verifier, receipt, "auth0|78")
     assert "another account" in await refusal(verifier_of(store), receipt, "auth0|77")
 
@@ -223,7 +223,7 @@ async def test_a_chain_that_had_expired_when_it_signed_is_refused(proven: bool) 
     while_valid = now_ms() - 15 * 86_400_000
     if proven:
         # Signed while the chain was valid, and sent long after: genuine.
-        await verified(verifier, old.transaction(USER, signedDate=while_valid))
+        await verify(verifier, old.transaction(USER, signedDate=while_valid))
     assert "was not valid at that time" in await refusal(verifier, old.transaction(USER))
     too_early = old.transaction(USER, signedDate=now_ms() - 30 * 86_400_000)
     assert "was not valid at that time" in await refusal(verifier, too_early)
@@ -246,12 +246,12 @@ async def test_a_header_that_brings_no_three_certificates_is_refused(
 
 
 def raw(header: Any, payload: bytes, store: AppStoreSigner) -> str:
-    def coded(data: bytes) -> str:
+    def encode(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
-    text = f"{coded(json.dumps(header).encode())}.{coded(payload)}"
+    text = f"{encode(json.dumps(header).encode())}.{encode(payload)}"
     signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(text.encode(), store.leaf.key)
-    return f"{text}.{coded(signature)}"
+    return f"{text}.{encode(signature)}"
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"a":1,"a":2}', b"\xff", b'{"bundleId":"\\ud800"}', b"{}"])
@@ -263,7 +263,7 @@ async def test_a_payload_that_is_no_plain_object_is_refused(
 
 async def test_a_text_with_a_second_spelling_is_refused(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:
     receipt = store.transaction(USER)
-    await verified(verifier, receipt)
+    await verify(verifier, receipt)
     assert "base64url" in await refusal(verifier, receipt + "==")
 
 
@@ -272,20 +272,20 @@ async def test_a_chain_is_proven_once_for_all_receipts_that_it_signs(
 ) -> None:
     proven = count_proofs(monkeypatch)
     receipts = [store.transaction(USER) for _ in range(50)]
-    await asyncio.gather(*(verified(verifier, receipt) for receipt in receipts))
+    await asyncio.gather(*(verify(verifier, receipt) for receipt in receipts))
     assert len(proven) == 1
 
 
 def count_proofs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Chains that go through Apple's library from here on."""
+    """The chains that Apple's library checks from now on."""
     proven = []
     genuine = _AppleChains.prove_chain
 
-    def counted(self: _AppleChains, chain: Any, moment_s: float) -> None:
+    def count_proof(self: _AppleChains, chain: Any, moment_s: float) -> None:
         proven.append(chain)
         genuine(self, chain, moment_s)
 
-    monkeypatch.setattr(_AppleChains, "prove_chain", counted)
+    monkeypatch.setattr(_AppleChains, "prove_chain", count_proof)
     return proven
 
 
@@ -337,10 +337,10 @@ async def test_a_chain_that_copies_genuine_certificates_is_refused(
     for _ in range(3):
         forged = jwt.encode(transaction_claims(USER), forger.leaf.key, algorithm="ES256", headers={"x5c": chain})
         assert "not signed by the App Store" in await refusal(verifier, forged)
-    assert len(proven) == 1  # what is disproven once is not tried again
+    assert len(proven) == 1  # a chain that failed is not checked again
 
 
-async def test_what_is_cheap_to_refuse_never_reaches_the_proof_of_a_chain(
+async def test_cheap_refusals_come_before_the_proof_of_a_chain(
     store: AppStoreSigner, verifier: AppStoreVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proven = count_proofs(monkeypatch)
@@ -357,8 +357,8 @@ async def test_what_is_cheap_to_refuse_never_reaches_the_proof_of_a_chain(
     for receipt in forged:
         await refusal(verifier, receipt)
     assert proven == []
-    # The genuine chain was not harmed by those who copied it.
-    assert (await verified(verifier, store.transaction(USER))).kind == "app-store"
+    # Copies do no harm to the genuine chain.
+    assert (await verify(verifier, store.transaction(USER))).kind == "app-store"
 
 
 GENUINE_OF_OTHER_KINDS: dict[str, dict[str, Any]] = {
@@ -403,7 +403,7 @@ GENUINE_OF_OTHER_KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
 @pytest.mark.parametrize("kind", GENUINE_OF_OTHER_KINDS)
-async def test_a_genuine_notification_that_is_not_about_money_is_taken_and_nothing_follows(
+async def test_a_genuine_notification_that_is_not_about_money_changes_nothing(
     store: AppStoreSigner, kind: str, proven: bool
 ) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
@@ -424,26 +424,26 @@ async def test_a_genuine_notification_that_is_not_about_money_is_taken_and_nothi
 
 @pytest.mark.parametrize("part", ["summary", "externalPurchaseToken", "appData", "data"])
 @pytest.mark.parametrize("change", [{"bundleId": "app.somebody.else"}, {"appAppleId": 1}, {"appAppleId": "x"}], ids=str)
-async def test_a_notification_for_another_app_is_unauthorized_of_whatever_kind(
+async def test_a_notification_of_any_kind_for_another_app_is_unauthorized(
     store: AppStoreSigner, part: str, change: dict[str, Any]
 ) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
-    told = {part: {"bundleId": BUNDLE_ID, "appAppleId": APP_ID, "environment": "Production", **change}}
-    notification = store.notification("SOMETHING", store.transaction(USER), **{"data": None, **told})
+    subject = {part: {"bundleId": BUNDLE_ID, "appAppleId": APP_ID, "environment": "Production", **change}}
+    notification = store.notification("SOMETHING", store.transaction(USER), **{"data": None, **subject})
     with pytest.raises(Unauthorized, match="another app"):
         await AppStoreNotices(signatures).read(notification)
     signatures.close()
 
 
-async def test_with_online_checks_an_unreachable_responder_means_later_and_not_refused() -> None:
+async def test_with_online_checks_an_unreachable_responder_means_retryable_not_refused() -> None:
     store = AppStoreSigner(ocsp_url="http://127.0.0.1:1/ocsp")
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
     verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
     receipt = store.transaction(USER)
     for _ in range(2):
         with pytest.raises(Retryable):
-            await verified(verifier, receipt)
-    # What has minted needs no fresh word from Apple.
+            await verify(verifier, receipt)
+    # A receipt that has minted needs no new check by Apple.
     replayed = await ReceiptVerifiers([verifier], minted_in_drop_7).verify(ReceiptClaim(receipt, USER, None))
     assert replayed.minted_in == 7
     with pytest.raises(Retryable):
@@ -461,14 +461,14 @@ async def test_with_online_checks_a_certificate_that_expired_since_is_judged_by_
     signatures = AppStoreSignatures([old.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
     verifier = AppStoreVerifier(signatures, {PRODUCT: ("genesis", "2025")})
     while_valid = now_ms() - 15 * 86_400_000
-    assert (await verified(verifier, old.transaction(USER, signedDate=while_valid))).kind == "app-store"
+    assert (await verify(verifier, old.transaction(USER, signedDate=while_valid))).kind == "app-store"
     assert "was not valid at that time" in await refusal(verifier, old.transaction(USER))
     refund = old.notification("REFUND", old.transaction(USER, signedDate=while_valid), signedDate=while_valid)
     assert await AppStoreNotices(signatures).read(refund) is not None
     signatures.close()
 
 
-async def test_what_has_minted_is_accepted_whatever_the_settings_say_today(store: AppStoreSigner) -> None:
+async def test_a_receipt_that_has_minted_is_accepted_under_any_settings(store: AppStoreSigner) -> None:
     signatures = AppStoreSignatures([store.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
     verifier = AppStoreVerifier(signatures, {"app.vyris.other": ("gold", "2026")}, accepts_sandbox=False)
     for receipt in (store.transaction(USER), store.transaction(USER, environment="Sandbox")):
@@ -484,7 +484,7 @@ async def test_what_has_minted_is_accepted_whatever_the_settings_say_today(store
 @pytest.mark.parametrize("purchase", ["9" * 1_024, "ä" * 512, "with spaces\tand tabs", "\u200b"])
 async def test_apples_ids_are_opaque(store: AppStoreSigner, verifier: AppStoreVerifier, purchase: str) -> None:
     receipt = store.transaction(USER, transactionId=purchase)
-    assert (await verified(verifier, receipt, original=purchase)).transaction_id == purchase
+    assert (await verify(verifier, receipt, original=purchase)).transaction_id == purchase
 
 
 async def test_no_refusal_echoes_the_receipt(store: AppStoreSigner, verifier: AppStoreVerifier) -> None:

@@ -1,4 +1,4 @@
-"""Unknown chains: proven once, one at a time, and no flood keeps a genuine one out."""
+"""Unknown chains are proven once and one at a time, and no flood keeps a genuine one out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vyris.errors import Retryable
 
 
 def nothing() -> None:
-    """Remembers no chain: each text asks the queue."""
+    """Caches no chain, so each text asks the queue."""
 
 
 class Prover:
-    """Proofs that a test lets end one by one."""
+    """Proofs that the test ends one by one."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -47,8 +47,8 @@ def queue() -> Iterator[ChainQueue]:
     made.close()
 
 
-async def asked(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool = False) -> asyncio.Task[None]:
-    """A text with that chain, waiting."""
+async def ask(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool = False) -> asyncio.Task[None]:
+    """Let a text with that chain wait."""
     chain = (name, "intermediate", "root")
     waiting = asyncio.create_task(queue.prove(chain, prover.of(name, genuine=genuine), nothing))
     await asyncio.sleep(0)
@@ -56,7 +56,7 @@ async def asked(queue: ChainQueue, prover: Prover, name: str, *, genuine: bool =
 
 
 async def test_texts_with_one_chain_share_one_proof(queue: ChainQueue, prover: Prover) -> None:
-    waiting = [await asked(queue, prover, "new", genuine=True) for _ in range(50)]
+    waiting = [await ask(queue, prover, "new", genuine=True) for _ in range(50)]
     prover.end(1)
     await asyncio.gather(*waiting)
     assert prover.begun == ["new"]
@@ -66,13 +66,13 @@ async def test_a_disproven_chain_is_not_tried_again(queue: ChainQueue, prover: P
     prover.end(1)
     for _ in range(3):
         with pytest.raises(ChainDisproven):
-            await (await asked(queue, prover, "forged"))
+            await (await ask(queue, prover, "forged"))
     assert prover.begun == ["forged"]
 
 
 async def test_the_chain_that_most_texts_bring_goes_first(queue: ChainQueue, prover: Prover) -> None:
-    waiting = [await asked(queue, prover, f"forged {number}") for number in range(20)]
-    buyers = [await asked(queue, prover, "new", genuine=True) for _ in range(2)]
+    waiting = [await ask(queue, prover, f"forged {number}") for number in range(20)]
+    buyers = [await ask(queue, prover, "new", genuine=True) for _ in range(2)]
     await asyncio.sleep(0.05)
     prover.end(2)
     await asyncio.gather(*buyers)
@@ -81,40 +81,40 @@ async def test_the_chain_that_most_texts_bring_goes_first(queue: ChainQueue, pro
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_buyer_who_retries_gets_in_where_a_flood_of_ever_new_chains_fills_the_queue(
+async def test_a_buyer_who_retries_gets_in_while_a_flood_of_new_chains_fills_the_queue(
     queue: ChainQueue, prover: Prover
 ) -> None:
-    flood = [await asked(queue, prover, f"forged {number}") for number in range(WAITING_LIMIT)]
+    flood = [await ask(queue, prover, f"forged {number}") for number in range(WAITING_LIMIT)]
     await asyncio.sleep(0.05)
     with pytest.raises(Retryable) as shed:
-        await (await asked(queue, prover, "new", genuine=True))
+        await (await ask(queue, prover, "new", genuine=True))
     assert shed.value.http_status == 503
     for number in range(200):  # the flood goes on, and its chains are new each time
         with pytest.raises(Retryable):
-            await (await asked(queue, prover, f"later {number}"))
-    retry = await asked(queue, prover, "new", genuine=True)
+            await (await ask(queue, prover, f"later {number}"))
+    retry = await ask(queue, prover, "new", genuine=True)
     prover.end(2)
     await retry
     assert prover.begun[:2] == ["forged 0", "new"]
     prover.end(WAITING_LIMIT)
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes].count(Retryable) == 1  # the one that made room
+    assert [type(outcome) for outcome in outcomes].count(Retryable) == 1  # the one that was removed to make room
 
 
-async def test_who_gives_up_ends_nobody_elses_wait(queue: ChainQueue, prover: Prover) -> None:
-    first = await asked(queue, prover, "new", genuine=True)
-    second = await asked(queue, prover, "new", genuine=True)
+async def test_a_caller_who_gives_up_ends_no_other_wait(queue: ChainQueue, prover: Prover) -> None:
+    first = await ask(queue, prover, "new", genuine=True)
+    second = await ask(queue, prover, "new", genuine=True)
     await asyncio.sleep(0.05)
     first.cancel()
     prover.end(1)
     await second
 
 
-async def test_a_proof_that_breaks_breaks_alone(queue: ChainQueue, prover: Prover) -> None:
+async def test_a_proof_that_fails_fails_alone(queue: ChainQueue, prover: Prover) -> None:
     def broken() -> bool:
         raise RuntimeError("a defect")
 
     with pytest.raises(RuntimeError):
         await queue.prove(("broken",), broken, nothing)
     prover.end(1)
-    await (await asked(queue, prover, "new", genuine=True))
+    await (await ask(queue, prover, "new", genuine=True))

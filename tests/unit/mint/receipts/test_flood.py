@@ -1,4 +1,4 @@
-"""A flood of forged texts with ever-new chains, and the buyers beside it."""
+"""A flood of forged texts, each with a new chain, and buyers beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 6.0
 
 
 class Forger:
-    """Makes receipts and notifications, each under a chain that nobody has seen, at little cost to himself."""
+    """Makes receipts and notifications, each under a new chain, at little cost."""
 
     def __init__(self, genuine: AppStoreSigner) -> None:
         self._signer = AppStoreSigner()
@@ -44,11 +44,13 @@ class Forger:
 
 
 @asynccontextmanager
-async def flooded(send: Callable[[str], Awaitable[object]], forge: Callable[[], str]) -> AsyncIterator[list[object]]:
-    """So many forgers, who send again as soon as they are answered; what they were answered."""
+async def flood_of_forgers(
+    send: Callable[[str], Awaitable[object]], forge: Callable[[], str]
+) -> AsyncIterator[list[object]]:
+    """Forgers who send again as soon as they are answered; yields the answers that they get."""
     answers: list[object] = []
 
-    async def flood() -> None:
+    async def send_on() -> None:
         while True:
             try:
                 answers.append(await send(forge()))
@@ -56,7 +58,7 @@ async def flooded(send: Callable[[str], Awaitable[object]], forge: Callable[[], 
                 answers.append(refusal)
             await asyncio.sleep(0.001)
 
-    forgers = [asyncio.create_task(flood()) for _ in range(FORGERS)]
+    forgers = [asyncio.create_task(send_on()) for _ in range(FORGERS)]
     await asyncio.sleep(0.5)
     yield answers
     for forger in forgers:
@@ -92,7 +94,7 @@ async def test_buyers_mint_beside_a_flood_with_a_known_chain_and_with_a_new_one(
     await buy(known[0])
     waits_s = []
     send = buy if kind == "receipts" else AppStoreNotices(signatures).read
-    async with flooded(send, lambda: forger.forge(kind)) as answers:
+    async with flood_of_forgers(send, lambda: forger.forge(kind)) as answers:
         for receipt in known:
             began_s = time.monotonic()
             await buy(receipt)

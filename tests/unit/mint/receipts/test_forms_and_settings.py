@@ -1,4 +1,4 @@
-"""Which verifier judges a receipt, and what the settings may say."""
+"""Which verifier checks a receipt, and which settings are allowed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def settings(store: AppStoreSigner, shop: MerchantSigner, tmp_path: Path) -> dic
 
 
 async def nothing_minted(key: bytes) -> None:
-    """The ledger's answer for a receipt that never minted."""
+    """The ledger's answer for a receipt that has not minted."""
 
 
 async def kinds_of(settings: dict[str, Any], *, production: bool = False) -> ReceiptKinds:
@@ -54,7 +54,7 @@ async def kinds_of(settings: dict[str, Any], *, production: bool = False) -> Rec
 
 
 @pytest.mark.parametrize("kinds", [",".join(p) for p in itertools.permutations(["opaque", "merchant", "app-store"])])
-async def test_the_form_decides_whatever_the_order_of_the_kinds(
+async def test_the_form_decides_in_any_order_of_the_kinds(
     settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, kinds: str
 ) -> None:
     async with ready_kinds(ReceiptSettings(**settings | {"receipt_kinds": kinds}), production=False) as ready:
@@ -68,7 +68,7 @@ async def test_the_form_decides_whatever_the_order_of_the_kinds(
 
 
 @pytest.mark.parametrize("kinds", ["opaque", "opaque,merchant", "opaque,app-store"])
-async def test_what_looks_like_a_jws_never_falls_through_to_opaque(
+async def test_text_that_looks_like_a_jws_is_never_opaque(
     settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, kinds: str
 ) -> None:
     async with ready_kinds(ReceiptSettings(**settings | {"receipt_kinds": kinds}), production=False) as ready:
@@ -96,7 +96,7 @@ async def test_production_refuses_opaque_and_keys_over_plain_http(settings: dict
         (True, True, True),
     ],
 )
-async def test_what_costs_nothing_mints_in_production_only_where_a_setting_says_so(
+async def test_free_purchases_mint_in_production_only_where_a_setting_allows_it(
     settings: dict[str, Any], store: AppStoreSigner, shop: MerchantSigner, production: bool, setting: Any, mints: bool
 ) -> None:
     proving = settings | {
@@ -131,7 +131,7 @@ async def test_what_costs_nothing_mints_in_production_only_where_a_setting_says_
     ],
     ids=str,
 )
-async def test_a_kind_without_what_proves_it_refuses_to_start(settings: dict[str, Any], change: dict[str, Any]) -> None:
+async def test_a_kind_without_its_keys_refuses_to_start(settings: dict[str, Any], change: dict[str, Any]) -> None:
     with pytest.raises(WrongSetting):
         await kinds_of(settings | change)
 

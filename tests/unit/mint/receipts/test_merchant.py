@@ -1,4 +1,4 @@
-"""Merchant receipts: whose, for what, by whose key."""
+"""Merchant receipts: their user, their product and their key."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=[str(changes) for changes, _ in REFUSED])
-async def test_what_is_no_order_of_this_user_is_refused_with_its_reason(
+async def test_a_text_that_is_no_order_of_this_user_is_refused_with_a_reason(
     shop: MerchantSigner, verifier: MerchantVerifier, changes: dict[str, Any], reason: str
 ) -> None:
     assert reason in await refusal(verifier, shop.receipt(USER, **changes))
@@ -115,7 +115,7 @@ async def test_an_unsigned_receipt_is_refused(verifier: MerchantVerifier) -> Non
     assert "alg is not ES256" in await refusal(verifier, jwt.encode(claims, "s" * 32, algorithm="HS256"))
 
 
-async def test_a_key_in_the_header_is_nobodys_proof(shop: MerchantSigner, verifier: MerchantVerifier) -> None:
+async def test_a_key_in_the_header_proves_nothing(shop: MerchantSigner, verifier: MerchantVerifier) -> None:
     stranger = MerchantSigner()
     jwk = jwt.algorithms.ECAlgorithm.to_jwk(stranger.keys["key-1"].public_key(), as_dict=True)
     forged = stranger.sign(
@@ -124,7 +124,7 @@ async def test_a_key_in_the_header_is_nobodys_proof(shop: MerchantSigner, verifi
     assert "not by the expected key" in await refusal(verifier, forged)
 
 
-async def test_a_notification_names_its_order_and_when_it_was_said(
+async def test_a_notification_names_its_order_and_its_time(
     shop: MerchantSigner, verifier: MerchantVerifier, signatures: MerchantSignatures
 ) -> None:
     receipt = await verifier.verify(ReceiptClaim(shop.receipt(USER, jti="o-1"), USER, None))
@@ -155,7 +155,7 @@ async def test_a_notification_that_is_not_by_the_merchant_or_says_nothing_is_una
         await MerchantNotices(signatures).read(shop.notification("REFUND", "o-1", **changes))
 
 
-async def test_a_genuine_notification_about_another_thing_is_taken_and_nothing_follows(
+async def test_a_genuine_notification_about_another_thing_changes_nothing(
     shop: MerchantSigner, signatures: MerchantSignatures
 ) -> None:
     notices = MerchantNotices(signatures)

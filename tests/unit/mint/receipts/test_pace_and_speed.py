@@ -1,4 +1,4 @@
-"""Verification leaves the event loop its turns, and is quick enough."""
+"""Verification does not block the event loop, and is fast enough."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCT, AppStoreSigner, 
 USER = "2c1f6f4e-6b0c-4f0e-9a56-1d2f3a4b5c6d"
 
 
-async def test_a_turn_of_the_loop_does_so_many_pieces_and_no_more_in_order() -> None:
+async def test_a_turn_of_the_loop_does_a_bounded_number_of_pieces_in_order() -> None:
     pace = Pace(4)
     done: list[tuple[int, int]] = []
     turn = 0
@@ -59,7 +59,7 @@ async def test_a_core_verifies_a_thousand_receipts_a_second_and_the_loop_goes_on
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other_work())
-    # The processor's time of this thread, which others' load does not change.
+    # The CPU time of this thread, because other processes do not change it.
     started_s = time.thread_time()
     await asyncio.gather(*(verifier.verify(ReceiptClaim(receipt, USER, None)) for receipt in receipts))
     taken_s = time.thread_time() - started_s

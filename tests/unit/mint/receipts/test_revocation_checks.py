@@ -1,4 +1,4 @@
-"""Revocation: asked once for all, renewed before it is too old, believed for a while."""
+"""Revocation checks: one for all callers, renewed before it is too old, cached for a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vyris.errors import Retryable
 
 
 class Responder:
-    """Apple's responder, as the thread would ask it."""
+    """A stand-in for Apple's responder."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -66,10 +66,10 @@ async def test_a_check_is_renewed_in_the_background_before_it_is_too_old(
         clock[0] = passed_s * BELIEVED_S - 1
         asked = responder.asked
 
-        async def renewed(asked: int = asked) -> bool:
+        async def has_renewed(asked: int = asked) -> bool:
             return responder.asked >= asked + 2
 
-        await eventually(renewed)
+        await eventually(has_renewed)
         assert checks.is_fresh(chain)
 
 
@@ -80,10 +80,10 @@ async def test_while_the_responder_is_away_the_last_check_holds_for_an_hour(
     await checks.check(chain, responder)
     responder.failure = Retryable()
 
-    async def tried_again() -> bool:
+    async def has_retried() -> bool:
         return responder.asked >= 4
 
-    await eventually(tried_again)
+    await eventually(has_retried)
     clock[0] = BELIEVED_S - 1
     assert checks.is_fresh(chain)
     clock[0] = BELIEVED_S
@@ -92,7 +92,7 @@ async def test_while_the_responder_is_away_the_last_check_holds_for_an_hour(
         await checks.check(chain, responder)
 
 
-async def test_a_chain_that_is_revoked_is_believed_no_longer(checks: RevocationChecks, chain: ReadChain) -> None:
+async def test_a_revoked_chain_is_no_longer_accepted(checks: RevocationChecks, chain: ReadChain) -> None:
     responder = Responder()
     await checks.check(chain, responder)
     responder.failure = ChainRevoked()

@@ -24,27 +24,27 @@ def file(tmp_path: Path) -> Iterator[Path]:
     failpoints.switch_on(None)
 
 
-def told(file: Path, **fault: object) -> None:
+def write_fault(file: Path, **fault: object) -> None:
     file.write_text(json.dumps({"a.point": fault}), encoding="utf-8")
 
 
 async def test_a_point_does_nothing_where_no_file_is_set(tmp_path: Path) -> None:
-    told(tmp_path / "f.json", action="raise")
+    write_fault(tmp_path / "f.json", action="raise")
     await failpoints.reach("a.point")
 
 
 async def test_a_point_raises_what_a_full_disk_would(file: Path) -> None:
-    told(file, action="raise")
+    write_fault(file, action="raise")
     with pytest.raises(OSError, match=r"failpoint a\.point"):
         await failpoints.reach("a.point")
     await failpoints.reach("another.point")
 
 
-async def test_a_point_is_obeyed_as_often_as_its_share_says(file: Path) -> None:
+async def test_a_point_fires_as_often_as_its_share_says(file: Path) -> None:
     random.seed(7)
     seen = {}
     for share in (0.0, 0.5, 1.0):
-        told(file, action="raise", share=share)
+        write_fault(file, action="raise", share=share)
         seen[share] = sum([await raises("a.point") for _ in range(200)])
     assert seen[0.0] == 0
     assert 70 <= seen[0.5] <= 130
@@ -60,14 +60,14 @@ async def raises(point: str) -> bool:
 
 
 async def test_a_point_delays(file: Path) -> None:
-    told(file, action="delay", delay_s=0.05)
+    write_fault(file, action="delay", delay_s=0.05)
     began_s = time.monotonic()
     await failpoints.reach("a.point")
     assert time.monotonic() - began_s >= 0.05
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
-async def test_a_file_that_is_no_list_of_faults_means_none(file: Path, text: str) -> None:
+async def test_a_malformed_file_means_no_faults(file: Path, text: str) -> None:
     await asyncio.to_thread(file.write_text, text, encoding="utf-8")
     await failpoints.reach("a.point")
 

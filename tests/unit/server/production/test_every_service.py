@@ -1,4 +1,4 @@
-"""What production asks of every service: each process that has the settings refuses to start without them."""
+"""Settings that production requires: each process that has them refuses to start without them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def settings(name: str, **changes: str) -> ServiceSettings:
     return SERVICES[name][0](_env_file=None, **{**SOUND, **changes})
 
 
-def test_who_names_users_has_the_settings_that_prove_them() -> None:
+def test_services_that_name_users_have_the_settings_to_prove_them() -> None:
     assert {"mint", "wallet", "reforge"} == NAMING_USERS
     for name in NAMING_USERS:
         assert issubclass(SERVICES[name][0], UserTokenSettings)

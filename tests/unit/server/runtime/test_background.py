@@ -1,4 +1,4 @@
-"""Background loops: no failure ends one, one that hangs or dies is seen, and they end in order."""
+"""Background loops: no error ends one, a loop that hangs or dies is noticed, and they end in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER_S = 60.0
 
 
 class Rounds:
-    """Answers each round with the next of `outcomes`, raises it where it is an exception, and ends after the last."""
+    """Each round returns the next of `outcomes`, or raises it if it is an exception; the last one ends the loop."""
 
     def __init__(self, *outcomes: bool | BaseException | None) -> None:
         self.outcomes = list(outcomes)
@@ -54,7 +54,7 @@ def rounds_counted(outcome: str, loop: str = "work") -> float:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
-    """What is logged, by a logger of its own: how the process' is configured depends on who was imported before."""
+    """The log of a separate logger: the configuration of the process' logger depends on earlier imports."""
     capture = LogCapture()
     everything = structlog.make_filtering_bound_logger(logging.NOTSET)
     own = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture], wrapper_class=everything)
@@ -95,7 +95,7 @@ async def test_a_round_that_leaves_nothing_is_followed_after_the_interval() -> N
     assert time.monotonic() - began_s >= 2 * 0.05
 
 
-async def test_whatever_a_round_raises_the_next_one_comes(logged: list[EventDict]) -> None:
+async def test_the_next_round_comes_after_any_error(logged: list[EventDict]) -> None:
     failed, done = rounds_counted("failed"), rounds_counted("done")
     await run_until_ended(Rounds(DatabaseUnavailable("no connection: OSError")), after_failure_s=0)
     await run_until_ended(Rounds(ZeroDivisionError()), after_failure_s=0)
@@ -106,7 +106,7 @@ async def test_whatever_a_round_raises_the_next_one_comes(logged: list[EventDict
     assert (rounds_counted("failed") - failed, rounds_counted("done") - done) == (2, 2)
 
 
-async def test_an_error_whose_text_may_hold_an_address_is_told_by_its_kind(logged: list[EventDict]) -> None:
+async def test_an_error_whose_text_may_hold_an_address_is_logged_by_its_kind(logged: list[EventDict]) -> None:
     await run_until_ended(Rounds(ValueError("ann@example.com")), every_s=0, hides_errors=True)
     assert logged == [
         {"event": "loop_failed", "loop": "work", "problem": "ValueError", "exc_info": False, "log_level": "error"}
@@ -141,7 +141,7 @@ async def test_a_loop_that_dies_is_logged_counted_and_started_again(
     monkeypatch.setattr(background, "FIRST_RESTART_PAUSE_S", 0.01)
     monkeypatch.setattr(background, "LONGEST_RESTART_PAUSE_S", 0.02)
     died = sample("vyris_loop_deaths_total", loop="work")
-    # A library that awaits a task which it has cancelled: no `except Exception` sees this one.
+    # A library may await a task that it has cancelled: `except Exception` does not catch that error.
     await run_until_ended(Rounds(*(asyncio.CancelledError() for _ in range(4)), GeneratorExit()))
     assert sample("vyris_loop_deaths_total", loop="work") - died == 5
     assert [(line["event"], line["problem"], line["restart_in_s"]) for line in logged] == [
@@ -171,7 +171,7 @@ async def test_loops_end_in_order_the_last_one_first() -> None:
     assert ended == ["third", "second", "first"]
 
 
-async def test_a_loop_that_does_not_end_holds_up_no_end(
+async def test_a_loop_that_does_not_end_does_not_block_the_end(
     logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "END_LIMIT_S", 0.05)

@@ -1,4 +1,4 @@
-"""Where a call came from: the gateway's word, else the other end of the connection."""
+"""The caller's address: from the gateway, or else the other end of the connection."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def _address(request: bytes, rpc: Rpc) -> bytes:
         (((CALLER_ADDRESS_KEY, "2001:DB8::0001"),), "2001:db8::1"),
         (((CALLER_ADDRESS_KEY, "::ffff:203.0.113.9"),), "203.0.113.9"),
         (((CALLER_ADDRESS_KEY, "203.0.113.9"), ("x-forwarded-for", "198.51.100.7, 10.0.0.1")), "203.0.113.9"),
-        # Anybody may write this header; only the gateway knows how many of its entries to believe.
+        # Any caller can write this header; only the gateway knows how many of its entries to trust.
         ((("x-forwarded-for", "198.51.100.7"),), "127.0.0.1"),
         (((CALLER_ADDRESS_KEY, "<script>"),), UNKNOWN),
     ],
 )
-async def test_the_place_is_the_gateways_word_or_the_connections(
+async def test_the_address_is_the_gateways_or_the_connections(
     metadata: tuple[tuple[str, str], ...], shown: str
 ) -> None:
     async with served(Address=unary(_address)) as running:
@@ -49,5 +49,5 @@ async def test_the_place_is_the_gateways_word_or_the_connections(
         ("", ""),
     ],
 )
-def test_grpcs_names_of_peers_are_read(peer: str, address: str) -> None:
+def test_peer_names_of_grpc_are_parsed(peer: str, address: str) -> None:
     assert peer_address(peer) == address

@@ -41,7 +41,7 @@ NOT_ADDRESSES = (
     ".ada@example.org",
     "ada.@example.org",
     "a..da@example.org",
-    # Mail to these would go to somebody else, or nowhere.
+    # Mail to these would go to another person, or nowhere.
     "ada,eve@example.org",
     "ada;eve@example.org",
     "ada:eve@example.org",
@@ -67,6 +67,6 @@ def test_an_address_is_taken_and_a_mail_carries_it_unchanged(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NOT_ADDRESSES)
-def test_what_no_mail_could_carry_unchanged_is_refused_when_it_is_told(text: str) -> None:
+def test_an_address_that_no_mail_can_carry_is_refused_on_arrival(text: str) -> None:
     with pytest.raises(InvalidRequest):
         email_address(text)

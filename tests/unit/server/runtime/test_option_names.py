@@ -1,4 +1,4 @@
-"""gRPC takes its options by name and ignores names that it does not know: each that we write is one of its own."""
+"""gRPC ignores options with unknown names, so each name that we write must be one of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _option_names() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def binary() -> bytes:
-    """What of grpcio is no Python."""
+    """The parts of grpcio that are not Python."""
     return Path(cygrpc.__file__).read_bytes()
 
 
@@ -45,8 +45,8 @@ def test_every_option_that_is_written_anywhere_is_one_of_grpcs(binary: bytes) ->
     assert {name: where for name, where in names.items() if name.encode() + b"\0" not in binary} == {}
 
 
-def test_the_name_that_was_wrong_is_still_none(binary: bytes) -> None:
-    """The check above can fail."""
+def test_the_option_name_that_was_wrong_is_still_unknown(binary: bytes) -> None:
+    """Show that the check above can fail."""
     assert b"grpc.http2.min_recv_ping_interval_without_data_ms\0" not in binary
 
 

@@ -63,7 +63,7 @@ async def test_a_message_has_a_limit(more: int, code: grpc.StatusCode | None) ->
 
 
 async def test_metadata_may_be_longer_than_grpcs_default() -> None:
-    """As long as the gateway lets headers be; by itself gRPC begins to refuse at random from 8 KiB on."""
+    """As long as the gateway's limit for headers; by default gRPC begins to refuse at random from 8 KiB on."""
     value = "x" * (METADATA_LIMIT_BYTES - 2_048)
     async with served(options=server_options(CALLS_LIMIT), Echo=unary(echo)) as running:
         for _ in range(20):

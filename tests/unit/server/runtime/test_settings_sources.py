@@ -1,4 +1,4 @@
-"""Where every process' settings come from."""
+"""The sources of every process' settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from suite import NAMES
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with nothing but what the test puts there."""
+    """A working folder with only the test's files."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -50,10 +50,10 @@ def test_a_wrong_setting_names_itself_and_not_its_value(
     with pytest.raises(SystemExit) as ended:
         load(READERS[reader])
     assert ended.value.code == EXIT_CONFIGURATION
-    told = capsys.readouterr().err
-    assert "POSTGRES_POOL_SIZE" in told
-    assert "hunter2" not in told
-    assert "secret" not in told
+    output = capsys.readouterr().err
+    assert "POSTGRES_POOL_SIZE" in output
+    assert "hunter2" not in output
+    assert "secret" not in output
 
 
 @pytest.mark.parametrize("reader", ["encounter", "wallet", "reforge"])

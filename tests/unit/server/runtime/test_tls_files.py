@@ -1,4 +1,4 @@
-"""Certificates that cannot be served are told by the setting that is to blame."""
+"""Certificates that cannot be served are refused, with the setting that is wrong."""
 
 from __future__ import annotations
 

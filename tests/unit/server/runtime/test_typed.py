@@ -1,4 +1,4 @@
-"""What people type and paste is read as what it means; ids are compared exactly."""
+"""Typed and pasted text is read by its meaning; ids are compared exactly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_code_is_read_in_the_digits_of_any_keyboard(typed: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "12345a", "½23456", "12.3456", "一二三四五六", "1" * 65])
-def test_what_holds_more_than_digits_is_no_code(typed: str) -> None:
+def test_text_with_more_than_digits_is_no_code(typed: str) -> None:
     assert typed_digits(typed) == ""
 
 
@@ -90,7 +90,7 @@ def test_an_address_is_not_made_another_persons(typed: str) -> None:
         email_address(typed)
 
 
-def test_what_is_no_address_stays_what_it_is() -> None:
+def test_text_that_is_no_address_is_not_changed() -> None:
     assert typed_address("nonsense") == "nonsense"
 
 

@@ -18,7 +18,7 @@ from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.reforge.delays import Delays
 from services.reforge.email_application import apply_email_change, notify_old_address
-from services.reforge.statements import QUERIES, lock_membership, read_membership
+from services.reforge.statements import QUERIES, cancel_open_email_change, lock_membership, read_membership
 from services.reforge.tokens import Purpose, TokenKey, digest
 from services.server.runtime.times import rfc3339
 from vyris.errors import InvalidRequest
@@ -36,7 +36,7 @@ class EmailChange:
     applied: bool
 
 
-class EmailChanges:
+class OperatorEmailChanges:
     """Records an operator's changes of address."""
 
     def __init__(self, database: Database, keys: TokenKey) -> None:
@@ -86,7 +86,7 @@ class EmailChanges:
         if old_email == email:
             raise InvalidRequest("This is the address on file already")
         change_id = uuid4()
-        await connection.execute(QUERIES["drop_open_email_change"], membership["id"], False)
+        await cancel_open_email_change(connection, membership["id"], only_by_device=False)
         row = await connection.fetchrow(
             QUERIES["insert_email_change"],
             change_id,
