@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: a campaign of seeded runs, and what it found."""
+"""`python -m tests.chaos`: a campaign of seeded runs, and its findings."""
 
 from __future__ import annotations
 

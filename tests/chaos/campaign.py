@@ -44,7 +44,7 @@ class Results:
 
 @contextmanager
 def campaign_stack(state_dir: Path | None = None) -> Iterator[Stack]:
-    """A running stack for campaigns, in a folder of its own unless one is given."""
+    """A running stack for campaigns, by default in a temporary folder."""
     with (
         tempfile.TemporaryDirectory(prefix="vyris-chaos-") as folder,
         isolated_stack(state_dir or Path(folder) / "state") as stack,
@@ -64,7 +64,7 @@ def run_seeds(
     all_along: bool = False,
     sale: str | None = None,
 ) -> list[RunResult]:
-    """Run each seed on a started stack; `kinds` are inflicted instead of what the seed would draw."""
+    """Run each seed on a started stack. `kinds`: these faults instead of those that the seed draws."""
 
     def chosen(_: int, rng: random.Random) -> list[PlannedFault]:
         if all_along:

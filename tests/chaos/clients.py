@@ -26,7 +26,7 @@ CALL_LIMIT_S: Final = 4.0
 MALFORMED: Final = "MALFORMED"
 _TARGET: Final = grpc_target(mint_pb2.DESCRIPTOR.services_by_name["MintService"].methods_by_name["Mint"])
 RETRYABLE: Final = {"RETRYABLE", "RATE_LIMITED"}
-# What gRPC or Envoy say themselves, when the call did not get through or broke off.
+# Statuses of gRPC or Envoy themselves, for calls that did not arrive or broke.
 OWN_CODES: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -1,4 +1,4 @@
-"""The suite under test: real processes of the local stack, with a lying proxy in every link that matters."""
+"""The suite under test: real processes of the local stack, with a faulty proxy in every important link."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MINTS: Final = ("mint", "mint-2")
 STARTING_LIMIT_S: Final = 60.0
 REPOSITORY: Final = Path(__file__).parents[2]
 
-# Time limits and intervals of the services, shortened, most of them to between a quarter and a tenth.
+# Shorter time limits and intervals of the services, most of them a quarter to a tenth of the defaults.
 QUICK_TIMERS: Final[Mapping[str, str]] = {
     "POSTGRES_CONNECT_TIMEOUT_MS": "500",
     "POSTGRES_LOCK_TIMEOUT_MS": "200",
@@ -55,10 +55,10 @@ class Cluster:
     def __init__(self, stack: Stack, proxies: dict[str, Proxy]) -> None:
         self.stack = stack
         self.proxies = proxies
-        # Another server after a failover; a cluster where there is one.
+        # The current servers: another one after a failover, or a cluster.
         self.database_url = stack.database_url
         self.redis_cluster_url = ""
-        # Faults that wait on one another's process: stopping and starting are done one at a time.
+        # Only one fault at a time stops and starts processes, because faults may need each other's.
         self.supervising = asyncio.Lock()
 
     @asynccontextmanager
@@ -85,7 +85,7 @@ class Cluster:
         return self.stack.state.run / f"failpoints-{mint}.json"
 
     def set_failpoints(self, mint: str, faults: Mapping[str, Mapping[str, Any]]) -> None:
-        """Switch on these faults, by the name of their point, and no others."""
+        """Switch on exactly these faults, by the name of their point."""
         self.stack.state.write_private(self.failpoints_file(mint), json.dumps(faults))
 
     async def heal_everything(self) -> None:

@@ -1,8 +1,8 @@
 """A crowd that does not wait for answers: `python -m tests.chaos.crowd PORT TIER YEAR RUN RATE SECONDS CONNECTIONS`.
 
 Requests leave at a fixed rate whether or not earlier ones were answered (an open loop), over as many
-connections as that takes up to a limit. RATE 0: a closed loop over all connections. A process of its
-own, so that it can have a processor of its own. Prints one JSON object.
+connections as that takes up to a limit. RATE 0: a closed loop over all connections. It is a separate
+process, so that it can run on another processor. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Caller(asyncio.Protocol):
-    """One connection; at most one request under way."""
+    """One connection, with at most one request in flight."""
 
     def __init__(self, crowd: Crowd) -> None:
         self.crowd = crowd
@@ -69,7 +69,7 @@ class Crowd:
         self.broken = 0
         self.sent = 0
         self.unsent = 0
-        # Until then an answer is followed by the next request at once (a closed loop).
+        # Until then the next request follows each answer at once (a closed loop).
         self.again_until_s = 0.0
 
     def request(self) -> bytes:
@@ -100,7 +100,7 @@ class Crowd:
             self.idle.remove(caller)
 
     async def fill(self, port: int, seconds: float, connections: int) -> float:
-        """Each connection sends again as soon as it was answered; returns how long it did."""
+        """Let each connection send again after each answer; return how long it did."""
         loop = asyncio.get_running_loop()
         self.again_until_s = time.perf_counter() + seconds
         for _ in range(connections):
@@ -117,7 +117,7 @@ class Crowd:
             await asyncio.sleep(TICK_S)
 
     async def press(self, port: int, rate: float, seconds: float, connections: int) -> float:
-        """Send at `rate` a second for so long; how long it took until the last answer."""
+        """Send at `rate` a second for `seconds`; return how long it took until the last answer."""
         loop = asyncio.get_running_loop()
         began_s = time.perf_counter()
         due = 0.0

@@ -1,4 +1,4 @@
-"""Reads the state that a run drained to."""
+"""Read the state after a run has drained."""
 
 from __future__ import annotations
 

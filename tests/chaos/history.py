@@ -1,4 +1,4 @@
-"""What a run recorded: every request with its answer, every sample, and the state when all had drained.
+"""The record of a run: every request with its answer, every sample, and the state after draining.
 
 Times are seconds of the recorder's monotonic clock. An operation whose answer never came, or
 came as RETRYABLE, is UNKNOWN: it may or may not have taken effect, and is never left out.
@@ -94,7 +94,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """Everything that was in Postgres and Redis after the faults were healed and every request had its answer."""
+    """The content of Postgres and Redis after the faults were healed and every request had its answer."""
 
     capacity: int
     slots: tuple[int, ...]
@@ -122,7 +122,7 @@ class History:
     drained: Drained | None = None
 
     def save(self, path: Path) -> None:
-        """One JSON object a line, each with what it is."""
+        """Write one JSON object for each line, with its kind."""
         lines: Iterable[tuple[str, Any]] = [
             ("run", {"name": self.name}),
             *(("operation", asdict(operation)) for operation in self.operations),
@@ -133,7 +133,7 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> History:
-        """What `save` wrote."""
+        """Read a file that `save` has written."""
         history = cls(name=path.stem)
         for line in path.read_text(encoding="utf-8").splitlines():
             data = json.loads(line)

@@ -1,4 +1,4 @@
-"""Five times more than the suite can serve, for a minute: it sheds and does not sink."""
+"""Five times more requests than the suite can serve, for a minute: it sheds the excess and serves the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.chaos.cluster import REPOSITORY
 
 CAPACITY = 600_000
 PEAK_S = 12.0
-# Enough under way at once that batches are full, few enough that nothing is shed.
+# Enough in flight for full batches, and few enough that nothing is shed.
 PEAK_CONNECTIONS = 128
 FACTOR = 5
 CALLERS = 4_000
@@ -37,11 +37,11 @@ P99_LIMIT_MS = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class OverloadResult:
-    """What was measured."""
+    """The measurements."""
 
     peak_per_s: float
     offered_per_s: float
-    sent_per_s: float  # less than offered where all callers were waiting for an answer
+    sent_per_s: float  # less than offered if all callers were waiting for an answer
     served_per_s: float
     served_p99_ms: float
     statuses: dict[str, int]
@@ -100,7 +100,7 @@ def _stack(folder: Path) -> Stack:
 
 
 def _pin(stack: Stack, core: int) -> None:
-    """The whole suite on one processor; the crowd gets another where there is one."""
+    """Run the whole suite on one processor, and the crowd on another if there is one."""
     for process in stack.processes:
         root = psutil.Process(stack.pid(process))
         for member in (root, *root.children(recursive=True)):

@@ -1,4 +1,4 @@
-"""Owners of memberships, who meet one another and move to new phones while things break."""
+"""Owners of memberships, who meet and move to new phones during the faults."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Owners:
                 await asyncio.gather(*(self._insist("confirm", token, {"token": token}, 200) for _ in range(2)))
 
     async def _insist(self, kind: str, subject: str, body: dict[str, Any], success: int) -> str:
-        """Send until there is a final answer, or the faults are over and it had ten seconds more."""
+        """Send until there is a final answer, or until ten seconds after the faults."""
         path = {"encounter": "/encounters/verify", "reforge": "/devices/reforge/init"}.get(kind)
         until_s = float("inf")
         while True:

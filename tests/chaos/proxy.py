@@ -18,7 +18,7 @@ BOTH: Final = frozenset({"up", "down"})
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with a link. `directions`: `up` is towards the server, `down` towards the client."""
+    """A fault of a link. `directions`: `up` is to the server, `down` to the client."""
 
     delay_s: float = 0.0  # each chunk waits so long
     black_hole: bool = False  # bytes vanish, connections stay
@@ -37,7 +37,7 @@ class _Link:
     passed_bytes: int = 0
 
     def reset(self) -> None:
-        """RST to both sides, as from a host that went away."""
+        """Send RST to both sides, like a host that is gone."""
         for writer in (self.client, self.server):
             connected = writer.get_extra_info("socket")
             if connected is not None and connected.family != socket.AF_UNIX:
@@ -60,7 +60,7 @@ class Proxy:
 
     @property
     def target(self) -> tuple[str, int] | Path:
-        """Where it leads."""
+        """The address to which it passes bytes."""
         return self._target
 
     async def __aenter__(self) -> Self:
@@ -81,20 +81,20 @@ class Proxy:
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
     def suffer(self, trouble: Trouble) -> None:
-        """Let this be wrong from now on, for connections that are there and new ones."""
+        """Apply this fault from now on, to open connections and new ones."""
         for link in self._links:
             link.passed_bytes = 0
         self._trouble = trouble
 
     def heal(self) -> None:
-        """Nothing is wrong any more. Connections whose bytes vanished are reset: their streams have holes."""
+        """End the fault. Connections with lost bytes are reset, because their streams have holes."""
         had_holes = self._trouble.black_hole
         self._trouble = HEALTHY
         if had_holes:
             self.reset()
 
     def lead_to(self, target: tuple[str, int] | Path) -> None:
-        """Pass on to somebody else from now on; connections to the former are reset."""
+        """Pass bytes to another server from now on; reset connections to the old one."""
         self._target = target
         self.reset()
 

@@ -1,4 +1,4 @@
-"""Writes a run's history down while it happens."""
+"""Record a run's history while it happens."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ Redis = redis.Redis | redis.RedisCluster
 
 
 class Sampler:
-    """Looks at the drop again and again, past the proxies."""
+    """Samples the drop repeatedly, past the proxies."""
 
     def __init__(self, cluster: Cluster, drop: Drop, history: History) -> None:
         self._cluster = cluster
         self._drop = drop
         self._history = history
-        # Not cancelled: clients in the middle of a call have been seen to take a cancellation for their time limit.
+        # Not cancelled, because clients in the middle of a call may treat a cancellation as their time limit.
         self._stopping = False
 
     def stop(self) -> None:
@@ -46,7 +46,7 @@ class Sampler:
         self._stopping = True
 
     async def run(self) -> None:
-        """Sample until stopped; while Postgres is away there are no samples."""
+        """Sample until stopped, without samples while Postgres does not answer."""
         while not self._stopping:
             with contextlib.suppress(*CONNECTION_FAILURES):
                 async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
@@ -56,7 +56,7 @@ class Sampler:
             await asyncio.sleep(SAMPLE_EVERY_S)
 
     async def once(self) -> Sample:
-        """One more sample, now. Raises where Postgres does not answer."""
+        """Take one more sample now. Raises if Postgres does not answer."""
         async with self._cluster.direct() as connection, self._cluster.direct_redis() as client:
             sample = await self._sample(connection, client)
         self._history.samples.append(sample)
@@ -81,7 +81,7 @@ class Sampler:
 
 
 async def _count(client: Redis, drop: Drop) -> int | None:
-    """Redis' count; None where it is missing, no number, or Redis does not answer."""
+    """Redis' count; None if it is missing or no number, or Redis does not answer."""
     try:
         value = await client.get(count_key(drop.tier, drop.year, drop.environment))
         return None if value is None else int(value)

@@ -1,4 +1,4 @@
-"""One run: a fresh drop, a load, faults, healing, draining, and the checker's word."""
+"""One run: a new drop, a load, faults, healing, draining, and the checker's verdict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DrawFaults = Callable[[int, random.Random], list[PlannedFault]]
 
 @dataclass(slots=True)
 class RunResult:
-    """What a run did and found."""
+    """The result of a run."""
 
     seed: int
     faults: dict[str, int]
@@ -58,7 +58,7 @@ async def run_once(
     draw_faults: DrawFaults = drawn_faults,
     sale: str | None = None,
 ) -> tuple[RunResult, History]:
-    """Carry out the run that `seed` names. Every third sells by hold unless `sale` says how."""
+    """Run the plan of `seed`. Every third one sells by hold, unless `sale` is given."""
     began_s = time.monotonic()
     rng = random.Random(seed)
     name = f"chaos-{seed}-{time.time_ns() % 1_000_000_000:x}"
@@ -120,7 +120,7 @@ async def run_once(
 
 
 async def _inflict(cluster: Cluster, drop: Drop, faults: list[PlannedFault], rng: random.Random) -> None:
-    """All planned faults, each at its time; they may overlap."""
+    """Inflict all planned faults, each at its time; they may overlap."""
 
     async def one(planned: PlannedFault) -> None:
         await asyncio.sleep(planned.at_s)
@@ -129,14 +129,14 @@ async def _inflict(cluster: Cluster, drop: Drop, faults: list[PlannedFault], rng
             async with asyncio.timeout(FAULT_LIMIT_S):
                 await FAULTS[planned.kind](scene)
         except Exception as error:
-            # Another fault may be in the way of this one, as Postgres being down is of a lock.
+            # Another fault may prevent this one: without Postgres no lock can be taken.
             log.info("fault_hindered", kind=planned.kind, error=repr(error))
 
     await asyncio.gather(*(one(planned) for planned in faults))
 
 
 async def _serving_again(clients: Clients, history: History, healed_s: float) -> float:
-    """Seconds from healing until each way in gave a final answer to a new buyer."""
+    """Seconds from healing until JSON and gRPC each gave a final answer to a new buyer."""
 
     async def serves(via: str) -> None:
         while time.monotonic() < healed_s + SERVING_WAIT_S:
@@ -175,7 +175,7 @@ DELETE FROM drops WHERE id = {drop};
 
 
 async def _forget(cluster: Cluster, drop: Drop) -> None:
-    """Remove a drop of which nothing is wanted any more, so that the next run meets the same conditions."""
+    """Remove a drop after its run, so that the next run has the same conditions."""
     with contextlib.suppress(Exception):
         async with cluster.direct() as connection, connection.transaction():
             await connection.execute("SET LOCAL session_replication_role = replica")

@@ -1,4 +1,4 @@
-"""Which faults a run meets, and when: drawn from its seed."""
+"""The faults of a run and their times, drawn from its seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PlannedFault:
 
 
 def drawn_faults(seed: int, rng: random.Random) -> list[PlannedFault]:
-    """Two to four faults. The first goes round all kinds with the seed, so that none is left to chance."""
+    """Draw two to four faults. The first one cycles through all kinds with the seed, so that each kind occurs."""
     kinds = sorted(FAULTS)
     chosen = [kinds[seed % len(kinds)], *rng.choices(kinds, k=rng.randint(1, 3))]
     return sorted(

@@ -33,11 +33,11 @@ class Standby:
 
     @property
     def url(self) -> str:
-        """Where it is reached, past the proxies."""
+        """Its address, past the proxies."""
         return f"postgresql://{OWNER}@/{DATABASE}?host={quote(str(self._sockets), safe='/')}"
 
     async def start(self) -> None:
-        """Copy the primary, follow it, and let it wait for us at every commit."""
+        """Copy the primary, follow it, and make it wait for the standby at every commit."""
         self._sockets.mkdir(mode=0o700)
         sockets = str(self._cluster.stack.state.sockets)
         async with self._cluster.direct() as primary:
@@ -114,7 +114,7 @@ class Standby:
 
 @asynccontextmanager
 async def standby(cluster: Cluster, folder: Path) -> AsyncIterator[Standby]:
-    """A standby that follows."""
+    """Run a standby that follows the primary."""
     server = Standby(cluster, folder)
     try:
         await server.start()

@@ -22,7 +22,7 @@ FORMING_LIMIT_S = 40.0
 
 
 class ValkeyCluster:
-    """Six servers on loopback ports."""
+    """The cluster's six servers, on loopback ports."""
 
     def __init__(self, folder: Path) -> None:
         ports = PortTaker(set())
@@ -33,7 +33,7 @@ class ValkeyCluster:
 
     @property
     def url(self) -> str:
-        """One node; a client finds the others."""
+        """The address of one node; a client finds the others."""
         return f"redis://127.0.0.1:{self.ports[0]}/0"
 
     async def start(self) -> None:
@@ -86,7 +86,7 @@ class ValkeyCluster:
                 await asyncio.sleep(0.1)
 
     async def kill_master_of(self, key: str) -> int:
-        """SIGKILL the master that holds `key`; its port."""
+        """Kill the master that has `key`; return its port."""
         async with redis.RedisCluster(port=self.ports[0]) as client:
             await client.initialize()
             node = client.get_node_from_key(key)
@@ -125,7 +125,7 @@ async def _state(node: redis.Redis) -> str:
 
 @asynccontextmanager
 async def valkey_cluster(folder: Path) -> AsyncIterator[ValkeyCluster]:
-    """A formed cluster."""
+    """Run a cluster."""
     servers = ValkeyCluster(folder)
     try:
         await servers.start()

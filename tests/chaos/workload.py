@@ -1,4 +1,4 @@
-"""The buyers of one drop: who sends which receipt, how often, and what an operator takes back meanwhile."""
+"""The buyers of one drop: who sends which receipt, how often, and which memberships an operator revokes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Purchase:
     receipt: str
     users: tuple[str, ...]  # the buyer; others send the same receipt too
     copies: int  # how often the buyer sends it at once
-    gives_up: bool  # whether an unknown outcome is left as it is
+    gives_up: bool  # whether the buyer gives up after an unknown outcome
     replays: bool  # whether it is sent again after its answer
     with_device: bool
     late_s: float = 0.0  # how long the buyer waits between hold and payment
@@ -38,7 +38,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens in a drop, drawn from a seed."""
+    """The plan of a drop's sale, drawn from a seed."""
 
     capacity: int
     purchases: tuple[Purchase, ...]
@@ -54,7 +54,7 @@ class Plan:
         return plan if sale == "direct" else plan.by_hold(random.Random(rng.random()))
 
     def by_hold(self, rng: random.Random) -> Plan:
-        """The same for a drop that sells by hold: some pay too late, some never."""
+        """The plan of a drop that sells by hold: some pay too late, some never."""
         purchases = (
             replace(purchase, late_s=rng.uniform(0.8, 2.0) if rng.random() < 0.2 else 0.0, abandons=rng.random() < 0.15)
             for purchase in self.purchases
@@ -91,7 +91,7 @@ class Workload:
     _paid: set[str] = field(default_factory=set)
 
     async def run(self, pace_s: float) -> None:
-        """Send everything; `pace_s` is how long it should take at least, so that faults meet a load."""
+        """Send everything. `pace_s`: how long it should take at least, so that the faults meet a load."""
         began_s = time.monotonic()
         revoking = asyncio.create_task(self._revoke(pace_s))
         async with asyncio.TaskGroup() as group:
@@ -105,7 +105,7 @@ class Workload:
         self._stop.set()
 
     async def settle(self, limit_s: float) -> list[str]:
-        """Send what has no membership again, until each got a final answer; returns those that did not."""
+        """Send receipts without a membership again until each has a final answer; return those without one."""
         until_s = time.monotonic() + limit_s
         minted = {o.subject for o in self.history.operations if o.kind == "mint" and o.outcome == FULFILLED}
         waiting = [p for p in self.plan.purchases if p.receipt not in minted and not p.gives_up]
@@ -134,7 +134,7 @@ class Workload:
             self.done_purchases += 1
 
     async def _buy(self, purchase: Purchase) -> None:
-        # A buyer who meets nothing but faults comes back later (settle).
+        # A buyer whose calls all fail comes back later (settle).
         until_s = time.monotonic() + 3.0
         if self.plan.sale == "hold":
             if not await self._has_hold(purchase.users[0], until_s) or purchase.abandons:
@@ -148,7 +148,7 @@ class Workload:
             await self._insist(purchase, purchase.users[0], until_s)
 
     async def _has_hold(self, user: str, until_s: float) -> bool:
-        """Ask for a hold, sometimes twice at once, until there is one or no hope of one."""
+        """Ask for a hold, sometimes twice at once, until there is one, or until it is impossible."""
         while True:
             copies = 2 if self.rng.random() < 0.1 else 1
             ways = ["http" if self.rng.random() < 0.6 else "grpc" for _ in range(copies)]
@@ -161,7 +161,7 @@ class Workload:
             await asyncio.sleep(FIRST_PAUSE_S * self.rng.uniform(1, 4))
 
     async def _insist(self, purchase: Purchase, user: str, until_s: float) -> Operation:
-        """Send until there is a final answer, or until the time is up."""
+        """Send until there is a final answer, or until the time limit."""
         pause_s = FIRST_PAUSE_S
         while True:
             via = "http" if self.rng.random() < 0.6 else "grpc"
@@ -202,7 +202,7 @@ class Workload:
                 outcome = DONE
         except CONNECTION_FAILURES:
             pass
-        finally:  # Also where the load ended in the middle of it.
+        finally:  # Also if the load ended in the middle of it.
             self.history.operations.append(
                 Operation(
                     kind="revoke",

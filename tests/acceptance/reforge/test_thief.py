@@ -122,7 +122,7 @@ def thiefs_mailbox() -> str:
     return f"thief-{uuid.uuid4().hex[:8]}@evil.example"
 
 
-def test_phone_alone_the_owner_refuses_in_his_mailbox_and_moves_away(theft: Theft) -> None:
+def test_a_thief_with_the_phone_is_refused_in_the_mailbox(theft: Theft) -> None:
     """The thief has the unlocked phone and keeps it; he does not watch for what the owner does."""
     stolen, evil, mailbox = theft.phone, new_device("evil"), thiefs_mailbox()
     assert theft.change_email(stolen, mailbox).json()["status"] == "PENDING"
@@ -143,7 +143,7 @@ def test_phone_alone_the_owner_refuses_in_his_mailbox_and_moves_away(theft: Thef
     assert theft.address_is(theft.email)
 
 
-def test_phone_alone_that_objects_is_overruled_by_mailbox_and_operator(theft: Theft) -> None:
+def test_a_thief_with_the_phone_is_overruled_by_mailbox_and_operator(theft: Theft) -> None:
     """The thief refuses all that the owner begins, and tries everything against the operator's recovery."""
     stolen, ours = theft.phone, new_device("new-phone")
     assert theft.init(ours, stolen).status_code == 202
@@ -169,7 +169,7 @@ def test_phone_alone_that_objects_is_overruled_by_mailbox_and_operator(theft: Th
     assert theft.belongs_to(ours, stolen)
 
 
-def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -> None:
+def test_a_thief_with_the_mailbox_is_undone_by_the_phone(theft: Theft) -> None:
     """The thief reads the owner's mail, for good."""
     evil, mailbox = new_device("evil"), thiefs_mailbox()
     assert theft.init(evil, theft.phone).status_code == 202
@@ -194,7 +194,7 @@ def test_mailbox_alone_the_phone_sees_the_move_and_takes_it_back(theft: Theft) -
     assert theft.address_is(theft.email)
 
 
-def test_phone_for_a_minute_the_app_shows_the_change_of_address(theft: Theft) -> None:
+def test_after_a_minute_with_the_phone_the_app_shows_the_change_of_address(theft: Theft) -> None:
     """The owner has his phone again and opens the app."""
     mailbox = thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
@@ -206,7 +206,7 @@ def test_phone_for_a_minute_the_app_shows_the_change_of_address(theft: Theft) ->
     assert theft.address_is(theft.email)
 
 
-def test_phone_for_a_minute_an_owner_who_reads_no_mail_for_days_takes_it_all_back(theft: Theft) -> None:
+def test_after_a_minute_with_the_phone_an_owner_without_mail_undoes_everything(theft: Theft) -> None:
     """The change takes effect, and the thief moves the membership from his mailbox alone."""
     evil, mailbox = new_device("evil"), thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
@@ -228,7 +228,7 @@ def test_phone_for_a_minute_an_owner_who_reads_no_mail_for_days_takes_it_all_bac
     assert theft.address_is(theft.email)
 
 
-def test_phone_for_a_minute_with_the_mailbox_open_on_it(theft: Theft) -> None:
+def test_after_a_minute_with_phone_and_mailbox_the_phone_undoes_the_move(theft: Theft) -> None:
     """Both factors, for a minute: the thief confirms, deletes the mails, and is gone."""
     evil, mailbox = new_device("evil"), thiefs_mailbox()
     assert theft.init(evil, theft.phone, proven=True).status_code == 202

@@ -1,4 +1,4 @@
-"""The faults. Each is a coroutine that breaks something, holds it for a while and mends it; its name is its kind."""
+"""The faults. Each is a coroutine that breaks something, waits, and repairs it; its name is its kind."""
 
 from tests.chaos.faults import failpoints, network, postgres, processes, redis
 from tests.chaos.faults.scene import FAULTS, Inflict, Scene

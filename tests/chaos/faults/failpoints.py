@@ -1,4 +1,4 @@
-"""Failpoints in the mint service: it dies, fails or dawdles at a named point of the cycle."""
+"""Failpoints in the mint service: it dies, fails or pauses at a named point of the cycle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POINTS = (
 )
 
 
-# Those of draws, which other runs never reach.
+# Points of draws, which other runs never reach.
 DRAW_POINTS = (
     "draw.entered",
     "draw.closed",

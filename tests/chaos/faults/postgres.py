@@ -31,7 +31,7 @@ async def statements_time_out(scene: Scene) -> None:
 
 @fault
 async def snapshot_held(scene: Scene) -> None:
-    """Nothing that is deleted meanwhile can be cleaned away."""
+    """An old snapshot: vacuum cannot remove deleted rows."""
     async with scene.cluster.direct() as connection, connection.transaction(isolation="repeatable_read"):
         await connection.fetchval("SELECT count(*) FROM drops")
         await asyncio.sleep(scene.hold_s * 2)
@@ -63,7 +63,7 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION chaos_before_commit(
 
 
 async def _before_commit(scene: Scene, action: str) -> None:
-    """Something happens in Postgres after a batch's slots were claimed, when its transaction is about to commit."""
+    """Do `action` in Postgres just before a batch's transaction commits, after it has claimed slots."""
     share = scene.rng.choice((0.3, 1.0))
     async with scene.cluster.direct() as connection:
         await connection.execute(BEFORE_COMMIT.format(share=share, action=action))
@@ -85,7 +85,7 @@ async def disk_full_at_commit(scene: Scene) -> None:
 
 @fault
 async def commit_outlasts_the_caller(scene: Scene) -> None:
-    """The commit happens after the caller's time limit: it must not take the batch for failed."""
+    """The commit happens after the caller's time limit, so the batch must not be reported as failed."""
     await _before_commit(scene, "PERFORM pg_sleep(1.2)")
 
 
@@ -103,7 +103,7 @@ WHERE state = 'PENDING' AND receipt_key IN (
 
 @fault
 async def clock_jumps_for_two_reapers(scene: Scene) -> None:
-    """To a clock that jumped ahead every PENDING receipt is abandoned; and two reapers come at once."""
+    """The clock jumps ahead, so every PENDING receipt looks abandoned, and two reapers run at once."""
 
     async def reap() -> None:
         with contextlib.suppress(Exception):

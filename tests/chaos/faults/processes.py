@@ -18,7 +18,7 @@ async def _kill(scene: Scene, process: str) -> None:
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
             if await asyncio.to_thread(scene.stack.pid, process):
                 await asyncio.to_thread(scene.stack.kill, process)
-        # The supervisor gives up on what dies again within a second of its start.
+        # The supervisor gives up on a process that dies again within a second of its start.
         await asyncio.sleep(1.2)
 
 
@@ -71,19 +71,19 @@ async def kill_gateway(scene: Scene) -> None:
 
 @fault
 async def kill_valkey(scene: Scene) -> None:
-    """Restarts empty."""
+    """Kill Valkey, which restarts empty."""
     await _kill(scene, "valkey")
 
 
 @fault
 async def kill_postgres(scene: Scene) -> None:
-    """The postmaster; its children notice and end."""
+    """Kill the postmaster; its children notice it and end."""
     await _kill(scene, "postgres")
 
 
 @fault
 async def kill_postgres_backend(scene: Scene) -> None:
-    """One backend by SIGKILL: the postmaster ends all sessions and recovers from the log."""
+    """Kill one backend: the postmaster ends all sessions and recovers from the log."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         postmaster = psutil.Process(await asyncio.to_thread(scene.stack.pid, "postgres"))
         backends = [child for child in postmaster.children() if "vyris" in " ".join(child.cmdline())]
@@ -101,7 +101,7 @@ async def restart_postgres(scene: Scene) -> None:
 
 @fault
 async def pause_mint(scene: Scene) -> None:
-    """Past every time limit of the others, then on."""
+    """Pause it for longer than every time limit of the others, then let it continue."""
     await _pause(scene, scene.mint())
 
 

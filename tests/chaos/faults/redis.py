@@ -1,4 +1,4 @@
-"""A Redis that answers and is wrong: it lies, is empty, takes no writes, or holds something else."""
+"""A Redis that answers wrongly: with false counts, empty, read-only, or with other values."""
 
 from __future__ import annotations
 

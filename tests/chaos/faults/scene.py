@@ -1,4 +1,4 @@
-"""Where a fault happens, and the list of all faults by their names."""
+"""The scene of a fault, and the list of all faults by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAULTS: Final[dict[str, Inflict]] = {}
 
 
 class Scene:
-    """Where a fault happens: the cluster, the drop, the run's randomness and how long it is to last."""
+    """The scene of a fault: the cluster, the drop, the run's randomness and the fault's duration."""
 
     def __init__(self, cluster: Cluster, drop: Drop, rng: random.Random, hold_s: float) -> None:
         self.cluster = cluster
@@ -26,7 +26,7 @@ class Scene:
         self.count_key = count_key(drop.tier, drop.year, drop.environment)
 
     async def hold(self) -> None:
-        """Let it last."""
+        """Wait for the fault's duration."""
         await asyncio.sleep(self.hold_s)
 
     def mint(self) -> str:
