@@ -12,7 +12,7 @@ import pytest
 from gateway.pages.__main__ import DRAW_PATH, STATIC
 from gateway.static_pages import load_pages
 from tests.browser.chromium import Browser
-from tests.browser.test_gateway_pages import CONTRAST, SIZES, evaluate, text_of, until
+from tests.browser.test_gateway_pages import CONTRAST, SIZES, evaluate, text_of, wait_for
 from tests.integration.draw_verifier.public_draw import DROP, ENTRY_ID, DrawServer, PublicDraw, entry_of, serving
 
 ENTRIES = 3000
@@ -47,7 +47,7 @@ def server(draw: PublicDraw) -> Iterator[DrawServer]:
 
 def shown(browser: Browser, server: DrawServer) -> None:
     browser.open(server.url)
-    until(browser, "document.body.dataset.state", lambda state: state not in {"waiting", "lost"})
+    wait_for(browser, "document.body.dataset.state", lambda state: state not in {"waiting", "lost"})
 
 
 def paste(browser: Browser, *pasted: tuple[str, str]) -> list[tuple[str, str, str]]:
@@ -159,5 +159,5 @@ def test_a_screen_reader_finds_names(browser: Browser, server: DrawServer) -> No
 def test_it_says_that_there_is_no_draw(browser: Browser, server: DrawServer) -> None:
     server.draw = None
     browser.open(server.url)
-    until(browser, text_of("state"), lambda text: text == "No such draw")
+    wait_for(browser, text_of("state"), lambda text: text == "No such draw")
     assert evaluate(browser, "document.getElementById('mine').hidden")

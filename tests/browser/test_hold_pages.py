@@ -14,7 +14,7 @@ import pytest
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.browser.chromium import Browser
-from tests.browser.test_gateway_pages import CONTRAST, SIZES, base, evaluate, send, text_of, until
+from tests.browser.test_gateway_pages import CONTRAST, SIZES, base, evaluate, send, text_of, wait_for
 
 __all__ = ["base"]
 NUMBERS = 3
@@ -51,11 +51,11 @@ def test_the_live_view_says_that_all_are_held_and_some_may_return(
     browser.scheme(scheme)
     browser.size(*SIZES[size])
     browser.open(f"{base}{drop}/live")
-    until(browser, text_of("count"), lambda text: text == "3")
+    wait_for(browser, text_of("count"), lambda text: text == "3")
     assert evaluate(browser, "document.getElementById('held').checkVisibility()") is False
 
     holds = [post(f"{base}{drop}/holds", user_id=f"u{n}")["hold"]["id"] for n in range(NUMBERS)]
-    until(browser, text_of("state"), lambda text: text == "All held", limit_s=6)
+    wait_for(browser, text_of("state"), lambda text: text == "All held", limit_s=6)
     assert evaluate(browser, text_of("count")) == "0"
     assert evaluate(browser, text_of("caption")) == "All held: 3 numbers may still come back"
     assert evaluate(browser, text_of("held")) == "3 being paid for"
@@ -68,10 +68,10 @@ def test_the_live_view_says_that_all_are_held_and_some_may_return(
 
     _, tier, year = drop.strip("/").split("/")
     post(f"{base}/mint", receipt_data=f"r {tier}", user_id="u0", tier=tier, year=year)
-    until(browser, text_of("minted"), lambda text: text == "1 of 3", limit_s=6)
+    wait_for(browser, text_of("minted"), lambda text: text == "1 of 3", limit_s=6)
     assert evaluate(browser, text_of("caption")) == "All held: 2 numbers may still come back"
     post(f"{base}/holds/release", hold_id=holds[1], user_id="u1")
-    until(browser, text_of("state"), lambda text: text == "Open", limit_s=6)
+    wait_for(browser, text_of("state"), lambda text: text == "Open", limit_s=6)
     assert evaluate(browser, text_of("count")) == "1"
     assert evaluate(browser, text_of("held")) == "1 being paid for"
     assert browser.problems == []
@@ -83,7 +83,7 @@ def test_a_hold_can_be_taken_and_followed_in_the_reference(
 ) -> None:
     browser.size(*SIZES[size])
     browser.open(f"{base}/docs")
-    until(browser, "document.querySelector('#initReforge .body').value.includes('Eaxfr8uEs') === false", bool)
+    wait_for(browser, "document.querySelector('#initReforge .body').value.includes('Eaxfr8uEs') === false", bool)
     tier = drop.split("/")[2]
     for field, value in (("tier", tier), ("year", "2031")):
         evaluate(browser, f"document.getElementById('takeHold-{field}').value = '{value}'")

@@ -17,7 +17,7 @@ from tests.acceptance.holds.doors import Answer, grpc_door
 from tests.browser.chromium import Browser
 from tests.browser.conftest import browser  # noqa: F401
 from tests.browser.test_draw_page import paste
-from tests.browser.test_gateway_pages import until
+from tests.browser.test_gateway_pages import wait_for
 from tests.development_draw import beacon_of
 from tests.peers import draw as judge
 from vyris.client import Client, Result
@@ -113,7 +113,7 @@ async def test_page_and_client_compute_what_the_service_answers_for_1_000_entrie
             (entry["key"], result) for entry, result in zip(answered[:3], expected[:3], strict=True)
         ]
     browser.open(address_of(stack, drawn))
-    until(browser, "document.body.dataset.state", lambda state: state == "DRAWN")
+    wait_for(browser, "document.body.dataset.state", lambda state: state == "DRAWN")
     shown = paste(browser, *((answer["entry"]["salt"], user) for user, answer in drawn.answers.items()))
     verdicts = {Result.OFFERED: "offered", Result.WAITING: "later"}
     assert shown == [
