@@ -21,6 +21,7 @@ from services.reforge.moves import Moves
 from services.reforge.operator_email_changes import OperatorEmailChanges
 from services.reforge.operator_servicer import OperatorServicer
 from services.reforge.outbox import mail_outbox
+from services.reforge.page_servicer import PageServicer
 from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
 from services.reforge.servicer import ReforgeServicer
@@ -70,16 +71,18 @@ async def build(settings: ReforgeSettings) -> AsyncIterator[Hosted]:
 def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, mail: MailWorker) -> list[Endpoint]:
     proofs = DeviceProofs(settings.device_proof, settings.public_base_url)
     delays = _delays(settings)
+    confirmation, reversal = Confirmation(database, keys, delays), Reversal(database, proofs, delays)
+    email_changes = DeviceEmailChanges(database, keys, proofs, delays, limit_per_hour=settings.reforge_email_limit)
     servicer = ReforgeServicer(
         database,
         Initiation(database, settings, keys, proofs),
-        Confirmation(database, keys, delays),
-        Reversal(database, proofs, delays),
-        DeviceEmailChanges(database, keys, proofs, delays, limit_per_hour=settings.reforge_email_limit),
+        confirmation,
+        reversal,
+        email_changes,
         Moves(database, proofs),
-        Pages(),
         mail,
     )
+    pages = PageServicer(database, confirmation, reversal, email_changes, Pages(), mail)
     operators = OperatorServicer(
         OperatorEmailChanges(database, keys),
         mail,
@@ -87,7 +90,7 @@ def _endpoints(database: Database, settings: ReforgeSettings, keys: TokenKey, ma
         operators=_operators(settings),
     )
     return [
-        Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer),
+        Endpoint(reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"], servicer, beside=pages),
         Endpoint(operator_pb2.DESCRIPTOR.services_by_name["OperatorService"], operators),
     ]
 

@@ -16,8 +16,6 @@ from enum import Enum, auto
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.reforge import metrics
@@ -25,6 +23,7 @@ from services.reforge.delays import Delays
 from services.reforge.lookups import find_request, lock_request
 from services.reforge.mail_facts import format_time, request_facts
 from services.reforge.outbox import MailKind, enqueue
+from services.reforge.rows import Request
 from services.reforge.statements import QUERIES, append_moved, cancel_open_email_change, supersede_pending
 from services.reforge.tokens import Purpose, TokenKey, has_code_form
 from vyris.errors import Expired, InvalidRequest, Unauthorized
@@ -77,7 +76,7 @@ class Confirmation:
             require_confirmable(request)
             verdict = self._judge_code(request, code)
             if verdict is CodeVerdict.WRONG:
-                await connection.execute(QUERIES["count_wrong_code"], request["id"], WRONG_CODES_LIMIT)
+                await connection.execute(QUERIES["count_wrong_code"], request.id, WRONG_CODES_LIMIT)
             if verdict is not CodeVerdict.RIGHT:
                 return verdict  # Do not raise here: the count must be committed.
             return await self._move(connection, request)
@@ -90,32 +89,32 @@ class Confirmation:
         metrics.MOVES.labels("confirmed").inc()
         return outcome
 
-    def _judge_code(self, request: asyncpg.Record, typed: str) -> CodeVerdict:
-        if not request["code_required"]:
+    def _judge_code(self, request: Request, typed: str) -> CodeVerdict:
+        if not request.code_required:
             return CodeVerdict.RIGHT
         if not typed.strip():
             return CodeVerdict.MISSING
         if not has_code_form(typed):
             raise InvalidRequest("confirmation_code must be the six digits that the new device shows")
-        return CodeVerdict.RIGHT if self._keys.is_code(request["id"], typed) else CodeVerdict.WRONG
+        return CodeVerdict.RIGHT if self._keys.is_code(request.id, typed) else CodeVerdict.WRONG
 
-    async def _move(self, connection: Connection, request: asyncpg.Record) -> ConfirmedMove:
-        membership_id: UUID = request["membership_id"]
-        times = await connection.fetchrow(QUERIES["mark_confirmed"], request["id"], self._delays.undo_h)
+    async def _move(self, connection: Connection, request: Request) -> ConfirmedMove:
+        membership_id = request.membership_id
+        times = await connection.fetchrow(QUERIES["mark_confirmed"], request.id, self._delays.undo_h)
         if times is None:  # A change of address has just superseded it.
             raise Expired(ENDED["SUPERSEDED"])
         await connection.execute(QUERIES["retire_device"], membership_id)
         await connection.execute(
             QUERIES["activate_device"],
             membership_id,
-            request["new_device_id"],
-            request["new_public_key"],
-            request["new_thumbprint"],
+            request.new_device_id,
+            request.new_public_key,
+            request.new_thumbprint,
         )
         # The old device asked for this change, and it no longer has the membership.
         await cancel_open_email_change(connection, membership_id, only_by_device=True)
         await connection.execute(QUERIES["extend_email_undo"], membership_id, times["undo_until"])
-        await connection.execute(QUERIES["verify_contact"], membership_id, request["email"])
+        await connection.execute(QUERIES["verify_contact"], membership_id, request.email)
         await supersede_pending(connection, membership_id, also_proven=True)
         await append_moved(
             connection,
@@ -123,20 +122,20 @@ class Confirmation:
             "reforge.confirmed",
             reason="confirmed by the link in the owner's mailbox",
             # Leave the key out: the log is kept for ever, and the request keeps the key until its retention ends.
-            details={"reforge_id": str(request["id"])},
+            details={"reforge_id": str(request.id)},
         )
-        facts = request_facts(request, request)
+        facts = request_facts(request)
         facts |= {"moved_at": format_time(times["decided_at"]), "undo_until": format_time(times["undo_until"])}
         await enqueue(
             connection,
             MailKind.MOVED,
-            request["id"],
-            recipient=request["email"],
+            request.id,
+            recipient=request.email,
             facts=facts,
             useless_after=times["undo_until"],
         )
         await _notify_previous_addresses(connection, membership_id, facts)
-        return ConfirmedMove(membership_id, request["new_device_id"])
+        return ConfirmedMove(membership_id, request.new_device_id)
 
 
 async def _notify_previous_addresses(connection: Connection, membership_id: UUID, facts: dict[str, Any]) -> None:
@@ -152,13 +151,13 @@ async def _notify_previous_addresses(connection: Connection, membership_id: UUID
         )
 
 
-def require_confirmable(request: asyncpg.Record) -> None:
+def require_confirmable(request: Request) -> None:
     """Require that a request can still be confirmed. Raises Expired."""
-    if request["state"] in ENDED:
-        raise Expired(ENDED[request["state"]])
-    if request["past_expiry"]:
+    if request.state in ENDED:
+        raise Expired(ENDED[request.state])
+    if request.past_expiry:
         raise Expired("This link has expired")
-    if request["revoked"]:
+    if request.revoked:
         raise Expired("The membership was revoked, so it cannot move")
-    if request["active_thumbprint"] != request["old_thumbprint"]:
+    if request.active_thumbprint != request.old_thumbprint:
         raise Expired("The membership's device has changed since this was asked for")

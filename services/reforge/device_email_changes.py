@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from services.data import audit_log
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
@@ -25,14 +23,17 @@ from services.identity.device_proof.spending import spend
 from services.identity.ownership import require_live
 from services.reforge.delays import Delays
 from services.reforge.email_application import apply_email_change, notify_old_address
-from services.reforge.lookups import UNKNOWN_TOKEN, find_subject
+from services.reforge.lookups import find_subject
 from services.reforge.mail_facts import format_membership, format_time
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.proof_checks import refuse_overruled, require_proof
+from services.reforge.rows import EmailChange, Membership
 from services.reforge.statements import (
     QUERIES,
+    UNKNOWN_TOKEN,
     cancel_open_email_change,
     lock_membership,
+    read_email_change,
     read_membership,
     refuse_strangers,
 )
@@ -76,11 +77,11 @@ class DeviceEmailChanges:
             membership = await read_membership(connection, change.membership_id)
             change.require_user(change.user_id)
             refuse_strangers(membership, change.user_id)
-            proof = self._proofs.verified(change.proof, thumbprint=membership["thumbprint"])
+            proof = self._proofs.verified(change.proof, thumbprint=membership.thumbprint)
             await refuse_overruled(connection, change.membership_id, proof, window_h=self._delays.email_h)
             await self._refuse_excess(connection, change.membership_id)
             await spend(connection, proof)
-            if membership["email"] == change.email:
+            if membership.email == change.email:
                 raise InvalidRequest("This is the address on file already")
             if await connection.fetchval(QUERIES["has_open_operator_change"], change.membership_id):
                 raise Conflict("Support is changing this address already")
@@ -97,8 +98,8 @@ class DeviceEmailChanges:
         async def work(connection: Connection) -> None:
             await lock_membership(connection, membership_id)
             membership = await read_membership(connection, membership_id)
-            require_live(revoked=membership["revoked"])
-            verified = require_proof(self._proofs, proof, membership["thumbprint"])
+            require_live(revoked=membership.revoked)
+            verified = require_proof(self._proofs, proof, membership.thumbprint)
             await spend(connection, verified)
             change_id = await connection.fetchval(QUERIES["refuse_device_change"], membership_id)
             if change_id is None:
@@ -114,10 +115,10 @@ class DeviceEmailChanges:
 
         await self._database.in_transaction(work)
 
-    async def find_change(self, token: str) -> asyncpg.Record | None:
+    async def find_change(self, token: str) -> EmailChange | None:
         """Read the change that belongs to a token sent to the new address; None for any other token."""
         found = await find_subject(self._database, Purpose.CONFIRM_EMAIL, token)
-        return None if found is None else await self._database.fetchrow(QUERIES["read_email_change"], found["id"])
+        return None if found is None else await read_email_change(self._database, found.id)
 
     async def confirm(self, token: str) -> None:
         """Confirm the change with the token sent to the new address. Raises NotFound, Expired."""
@@ -126,22 +127,20 @@ class DeviceEmailChanges:
             raise NotFound(UNKNOWN_TOKEN)
 
         async def work(connection: Connection) -> None:
-            await lock_membership(connection, found["membership_id"])
-            change = await connection.fetchrow(QUERIES["read_email_change"], found["id"])
-            if change is None:
-                raise NotFound(UNKNOWN_TOKEN)
+            await lock_membership(connection, found.membership_id)
+            change = await read_email_change(connection, found.id)
             require_confirmable_change(change)
-            await connection.execute(QUERIES["confirm_email_change"], change["id"])
+            await connection.execute(QUERIES["confirm_email_change"], change.id)
             await audit_log.append(
                 connection,
                 actor="reforge",
                 action="email.change_confirmed",
-                subject=str(change["membership_id"]),
+                subject=str(change.membership_id),
                 reason="confirmed by the link in the new mailbox",
-                details={"change_id": str(change["id"])},
+                details={"change_id": str(change.id)},
             )
-            if change["due"]:
-                await apply_email_change(connection, change["id"], self._delays)
+            if change.due:
+                await apply_email_change(connection, change.id, self._delays)
 
         await self._database.in_transaction(work)
 
@@ -150,18 +149,18 @@ class DeviceEmailChanges:
         if seconds is not None:
             raise RateLimited("Too many changes of this membership's address", retry_after_s=max(1, seconds))
 
-    async def _record(self, connection: Connection, membership: asyncpg.Record, email: str) -> datetime:
+    async def _record(self, connection: Connection, membership: Membership, email: str) -> datetime:
         change_id = uuid4()
-        await cancel_open_email_change(connection, membership["id"], only_by_device=True)
+        await cancel_open_email_change(connection, membership.id, only_by_device=True)
         times = await connection.fetchrow(
             QUERIES["insert_device_change"],
             change_id,
-            membership["id"],
-            membership["email"],
+            membership.id,
+            membership.email,
             email,
             digest(self._keys.token(Purpose.REFUSE_EMAIL, change_id)),
             digest(self._keys.token(Purpose.CONFIRM_EMAIL, change_id)),
-            await connection.fetchval(QUERIES["moves_undoable_until"], membership["id"]),
+            await connection.fetchval(QUERIES["moves_undoable_until"], membership.id),
             self._delays.email_h,
         )
         assert times is not None  # noqa: S101 - RETURNING of one inserted row
@@ -177,19 +176,18 @@ class DeviceEmailChanges:
             },
             useless_after=times["confirm_until"],
         )
-        if membership["email"] is not None:
-            change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
-            assert change is not None  # noqa: S101 - inserted just now
-            await notify_old_address(connection, change, recipient=membership["email"], applied=False)
+        if membership.email is not None:
+            change = await read_email_change(connection, change_id)
+            await notify_old_address(connection, change, recipient=membership.email, applied=False)
         effective_at: datetime = times["effective_at"]
         return effective_at
 
 
-def require_confirmable_change(change: asyncpg.Record) -> None:
+def require_confirmable_change(change: EmailChange) -> None:
     """Require that the new address can still confirm a change. Raises Expired."""
-    if change["confirmed_at"] is not None:
+    if change.confirmed_at is not None:
         raise Expired("This address was confirmed already")
-    if not change["open"]:
+    if not change.open:
         raise Expired("This change of address came to nothing")
-    if change["past_confirmation"]:
+    if change.past_confirmation:
         raise Expired("This link has expired")

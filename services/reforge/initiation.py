@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedProof
@@ -18,8 +16,16 @@ from services.reforge import metrics
 from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import MailKind, enqueue
 from services.reforge.proof_checks import refuse_overruled
+from services.reforge.rows import Membership
 from services.reforge.settings import ReforgeSettings
-from services.reforge.statements import QUERIES, lock_membership, read_membership, refuse_strangers, supersede_pending
+from services.reforge.statements import (
+    QUERIES,
+    lock_membership,
+    read_membership,
+    read_request,
+    refuse_strangers,
+    supersede_pending,
+)
 from services.reforge.tokens import Purpose, TokenKey, digest
 from vyris.errors import InvalidRequest, NotFound, RateLimited, Unauthorized
 
@@ -78,7 +84,7 @@ class Initiation:
         return begun
 
     async def _verify_proof(
-        self, connection: Connection, move: RequestedMove, membership: asyncpg.Record
+        self, connection: Connection, move: RequestedMove, membership: Membership
     ) -> VerifiedProof | None:
         """Check owner and revocation, then the proof. Return None for a request without a proof.
 
@@ -87,7 +93,7 @@ class Initiation:
         """
         move.require_user(move.user_id)
         refuse_strangers(membership, move.user_id)
-        thumbprint, delay_h = membership["thumbprint"], self._settings.reforge_email_delay_h
+        thumbprint, delay_h = membership.thumbprint, self._settings.reforge_email_delay_h
         proof = None if move.proof.text is None else self._proofs.required(move.proof, enrolled_thumbprint=thumbprint)
         if proof is not None:
             await refuse_overruled(connection, move.membership_id, proof, window_h=delay_h)
@@ -98,72 +104,63 @@ class Initiation:
             )
         return proof
 
-    async def _refuse_excess(self, connection: Connection, membership: asyncpg.Record, *, proven: bool) -> None:
+    async def _refuse_excess(self, connection: Connection, membership: Membership, *, proven: bool) -> None:
         settings = self._settings
         seconds = await connection.fetchval(
             QUERIES["seconds_limited"],
-            membership["id"],
-            membership["email"],
+            membership.id,
+            membership.email,
             proven,
             settings.reforge_proven_limit if proven else settings.reforge_unproven_limit,
             settings.reforge_address_limit,
-            membership["verified"],
+            membership.verified,
         )
         if seconds is not None:
             raise RateLimited("Too many requests to move this membership", retry_after_s=max(1, seconds))
 
     async def _record(
-        self, connection: Connection, move: RequestedMove, membership: asyncpg.Record, *, proven: bool
+        self, connection: Connection, move: RequestedMove, membership: Membership, *, proven: bool
     ) -> PendingMove:
         reforge_id = uuid4()
         code_required = self._settings.code_required and not proven
         await supersede_pending(connection, move.membership_id, also_proven=proven)
-        times = await connection.fetchrow(
+        await connection.execute(
             QUERIES["insert_request"],
             reforge_id,
             move.membership_id,
             proven,
-            membership["device_id"],
-            membership["thumbprint"],
+            membership.device_id,
+            membership.thumbprint,
             move.new_device_id,
             move.new_key.canonical,
             move.new_key.thumbprint,
-            membership["email"],
+            membership.email,
             move.asked_from,
             digest(self._keys.token(Purpose.MOVE, reforge_id)),
             digest(self._keys.token(Purpose.UNDO, reforge_id)),
             code_required,
             float(self._settings.reforge_ttl_s),
         )
-        assert times is not None  # noqa: S101 - RETURNING of one inserted row
-        request = {
-            "new_device_id": move.new_device_id,
-            "new_thumbprint": move.new_key.thumbprint,
-            "asked_from": move.asked_from,
-            "proven": proven,
-            "code_required": code_required,
-            "created_at": times["created_at"],
-            "expires_at": times["expires_at"],
-        }
+        request = await read_request(connection, reforge_id)
         await enqueue(
             connection,
             MailKind.CONFIRM,
             reforge_id,
-            recipient=membership["email"],
-            facts=request_facts(request, membership),
-            useless_after=times["expires_at"],
+            recipient=request.email,
+            facts=request_facts(request),
+            useless_after=request.expires_at,
         )
-        return PendingMove(reforge_id, times["expires_at"], self._keys.code(reforge_id) if code_required else None)
+        return PendingMove(reforge_id, request.expires_at, self._keys.code(reforge_id) if code_required else None)
 
 
-def _refuse_impossible(move: RequestedMove, membership: asyncpg.Record) -> None:
+def _refuse_impossible(move: RequestedMove, membership: Membership) -> None:
     """Refuse an unknown old device (404) and a move that makes no sense for this membership (422)."""
-    active = membership["device_id"]
+    active = membership.device_id
     if move.old_device_id and move.old_device_id != active:
         raise NotFound("old_device_id is not the membership's active device")
     if active is not None and not move.old_device_id:
         raise InvalidRequest("old_device_id is required, because the membership has an enrolled device")
-    if move.new_device_id == active or move.new_key.thumbprint == membership["thumbprint"]:
+    if move.new_device_id == active or move.new_key.thumbprint == membership.thumbprint:
         raise InvalidRequest("The new device is the one that holds the membership already")
-    if membership["email"] is None:
+    if membership.email is None:
         raise InvalidRequest("There is no e-mail address on file for this membership")

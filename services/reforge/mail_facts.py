@@ -10,8 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import asyncpg
-
+from services.reforge.rows import NamedMembership, Request
 from services.server.runtime.fields import shown_tier
 
 NAME_LIMIT: Final = 48
@@ -30,20 +29,20 @@ def format_time(moment: datetime) -> str:
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
-def format_membership(row: asyncpg.Record) -> str:
+def format_membership(membership: NamedMembership) -> str:
     """`Genesis 2025 · № 7`."""
-    return f"{shown_tier(row['tier'])} {row['year']} · № {row['sequence_num']}"
+    return f"{shown_tier(membership.tier)} {membership.year} · № {membership.sequence_num}"
 
 
-def request_facts(request: Any, membership: asyncpg.Record) -> dict[str, Any]:
-    """The template values for a request to move `membership`."""
+def request_facts(request: Request) -> dict[str, Any]:
+    """The template values for a request to move a membership."""
     return {
-        "membership": format_membership(membership),
-        "device": format_name(request["new_device_id"]),
-        "device_key": request["new_thumbprint"][:8],
-        "asked_at": format_time(request["created_at"]),
-        "asked_from": request["asked_from"],
-        "expires_at": format_time(request["expires_at"]),
-        "proven": request["proven"],
-        "code_required": request["code_required"],
+        "membership": format_membership(request),
+        "device": format_name(request.new_device_id),
+        "device_key": request.new_thumbprint[:8],
+        "asked_at": format_time(request.created_at),
+        "asked_from": request.asked_from,
+        "expires_at": format_time(request.expires_at),
+        "proven": request.proven,
+        "code_required": request.code_required,
     }

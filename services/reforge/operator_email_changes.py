@@ -11,14 +11,19 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from services.data import audit_log
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.reforge.delays import Delays
 from services.reforge.email_application import apply_email_change, notify_old_address
-from services.reforge.statements import QUERIES, cancel_open_email_change, lock_membership, read_membership
+from services.reforge.rows import Membership
+from services.reforge.statements import (
+    QUERIES,
+    cancel_open_email_change,
+    lock_membership,
+    read_email_change,
+    read_membership,
+)
 from services.reforge.tokens import Purpose, TokenKey, digest
 from services.server.runtime.times import rfc3339
 from vyris.errors import InvalidRequest
@@ -28,7 +33,7 @@ OPERATOR: Final = "operator"
 
 
 @dataclass(frozen=True, slots=True)
-class EmailChange:
+class RecordedChange:
     """A recorded change. `applied`: it took effect at once."""
 
     change_id: UUID
@@ -45,16 +50,16 @@ class OperatorEmailChanges:
 
     async def change_by_operator(
         self, membership_id: UUID, email: str, *, operator: str, reason: str, delay_h: int
-    ) -> EmailChange:
+    ) -> RecordedChange:
         """Record an operator's change. It applies after `delay_h` hours, or at once if no address is on file.
 
         Raises NotFound (unknown membership), InvalidRequest (the address is on file already).
         """
 
-        async def work(connection: Connection) -> EmailChange:
+        async def work(connection: Connection) -> RecordedChange:
             await lock_membership(connection, membership_id)
             membership = await read_membership(connection, membership_id)
-            hours = 0 if membership["email"] is None else delay_h
+            hours = 0 if membership.email is None else delay_h
             change = await self._record(connection, membership, email, f"{OPERATOR}:{operator}", delay_h=hours)
             details = {
                 "change_id": str(change.change_id),
@@ -76,21 +81,21 @@ class OperatorEmailChanges:
     async def _record(
         self,
         connection: Connection,
-        membership: asyncpg.Record,
+        membership: Membership,
         email: str,
         asked_by: str,
         *,
         delay_h: int,
-    ) -> EmailChange:
-        old_email = membership["email"]
+    ) -> RecordedChange:
+        old_email = membership.email
         if old_email == email:
             raise InvalidRequest("This is the address on file already")
         change_id = uuid4()
-        await cancel_open_email_change(connection, membership["id"], only_by_device=False)
+        await cancel_open_email_change(connection, membership.id, only_by_device=False)
         row = await connection.fetchrow(
             QUERIES["insert_email_change"],
             change_id,
-            membership["id"],
+            membership.id,
             old_email,
             email,
             digest(self._keys.token(Purpose.REFUSE_EMAIL, change_id)),
@@ -102,7 +107,6 @@ class OperatorEmailChanges:
             # The owner had no time to refuse this change, so it overrules the device only for as long as it waited.
             await apply_email_change(connection, change_id, Delays(undo_h=0, email_h=delay_h))
         elif old_email is not None:
-            change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
-            assert change is not None  # noqa: S101 - inserted just now
+            change = await read_email_change(connection, change_id)
             await notify_old_address(connection, change, recipient=old_email, applied=False)
-        return EmailChange(change_id, row["effective_at"], row["due"])
+        return RecordedChange(change_id, row["effective_at"], row["due"])

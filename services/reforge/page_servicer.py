@@ -6,22 +6,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import asyncpg
 from google.api.httpbody_pb2 import HttpBody
 
 from services.data.storage.database import Database
 from services.reforge.confirmation import Confirmation, require_confirmable
 from services.reforge.device_email_changes import DeviceEmailChanges, require_confirmable_change
-from services.reforge.lookups import UNKNOWN_TOKEN, find_request, find_subject
+from services.reforge.lookups import find_request, find_subject
 from services.reforge.mail_facts import format_membership, format_time, request_facts
 from services.reforge.mail_worker import MailWorker
 from services.reforge.pages import Page, Pages
 from services.reforge.reversal import Reversal, require_refusable_change, require_undoable
-from services.reforge.statements import QUERIES
+from services.reforge.rows import EmailChange
+from services.reforge.statements import read_email_change
 from services.reforge.tokens import Purpose
 from services.server.runtime.call import HTTP_STATUS_KEY, Call
 from services.server.runtime.fields import refuse_nul
-from vyris.errors import InvalidRequest, NotFound, Unauthorized
+from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import reforge_pb2
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -113,24 +113,22 @@ class PageServicer:
             return Page("confirm_email", {**_change_facts(change), "token": token})
         request = await find_request(self._database, Purpose.MOVE, token)
         require_confirmable(request)
-        return Page("confirm", {**request_facts(request, request), "token": token, "problem": problem})
+        return Page("confirm", {**request_facts(request), "token": token, "problem": problem})
 
     async def _refuse_form(self, token: str) -> Page:
         found = await find_subject(self._database, Purpose.REFUSE_EMAIL, token)
         if found is not None:
-            change = await self._database.fetchrow(QUERIES["read_email_change"], found["id"])
-            if change is None:
-                raise NotFound(UNKNOWN_TOKEN)
+            change = await read_email_change(self._database, found.id)
             require_refusable_change(change)
             return Page("keep_email", {**_change_facts(change), "token": token})
         request = await find_request(self._database, Purpose.MOVE, token)
         require_confirmable(request)
-        return Page("refuse", {**request_facts(request, request), "token": token})
+        return Page("refuse", {**request_facts(request), "token": token})
 
     async def _undo_form(self, token: str) -> Page:
         request = await find_request(self._database, Purpose.UNDO, token)
-        require_undoable(request)
-        facts = {**request_facts(request, request), "undo_until": format_time(request["undo_until"]), "token": token}
+        undo_until = require_undoable(request)
+        facts = {**request_facts(request), "undo_until": format_time(undo_until), "token": token}
         return Page("undo", facts)
 
     def _form(self, request: reforge_pb2.SubmitPageRequest) -> dict[str, str]:
@@ -158,11 +156,11 @@ class PageServicer:
         return HttpBody(content_type="text/html; charset=utf-8", data=body)
 
 
-def _change_facts(change: asyncpg.Record) -> dict[str, Any]:
+def _change_facts(change: EmailChange) -> dict[str, Any]:
     return {
         "membership": format_membership(change),
-        "asked_at": format_time(change["created_at"]),
-        "effective_at": format_time(change["applied_at"] or change["effective_at"]),
-        "applied": change["applied_at"] is not None,
-        "warned": change["old_email"] is not None,
+        "asked_at": format_time(change.created_at),
+        "effective_at": format_time(change.applied_at or change.effective_at),
+        "applied": change.applied_at is not None,
+        "warned": change.old_email is not None,
     }

@@ -36,8 +36,7 @@ WHERE membership_id = $1 AND state = 'PENDING' AND (NOT proven OR $2::boolean);
 INSERT INTO reforge_requests (
   id, membership_id, proven, old_device_id, old_thumbprint, new_device_id, new_public_key, new_thumbprint,
   email, asked_from, token_digest, undo_digest, code_required, expires_at
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14))
-RETURNING created_at, expires_at;
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14));
 
 -- name: find_by_token
 -- The request of a link's token; the caller compares the digest again, in constant time.
@@ -241,8 +240,7 @@ WITH applied AS (
       undo_until = CASE WHEN asked_by = 'device' AND old_email IS NOT NULL
                    THEN clock_timestamp() + make_interval(hours => $2) END
   WHERE id = $1 AND {open_change} AND effective_at <= now() AND (asked_by <> 'device' OR confirmed_at IS NOT NULL)
-  RETURNING id, membership_id, old_email, new_email, asked_by, confirmed_at, created_at, effective_at, applied_at,
-  undo_until
+  RETURNING id, membership_id, new_email, asked_by, confirmed_at
 ), written AS (
   INSERT INTO contacts (membership_id, email, verified_at) SELECT membership_id, new_email, confirmed_at FROM applied
   ON CONFLICT (membership_id) DO UPDATE
@@ -254,16 +252,12 @@ WITH applied AS (
   INSERT INTO audit_log (actor, action, subject, reason)
   SELECT asked_by, 'email.changed', membership_id::text, 'change ' || id::text FROM applied
 )
-SELECT a.id, a.membership_id, a.old_email, a.new_email, a.asked_by = 'device' AS by_device, a.created_at,
-a.effective_at,
-       a.applied_at, a.undo_until, p.tier, p.year, m.sequence_num
-FROM applied a JOIN memberships m ON m.id = a.membership_id JOIN drops p ON p.id = m.drop_id;
+SELECT id FROM applied;
 
 -- name: read_email_change
 -- A change of address with everything that its checks need.
 SELECT c.id, c.membership_id, c.old_email, c.new_email, c.asked_by = 'device' AS by_device, c.created_at,
-c.effective_at,
-       c.confirm_until, c.confirmed_at, c.applied_at, c.undo_until, c.effective_at <= now() AS due,
+       c.effective_at, c.confirm_until, c.confirmed_at, c.applied_at, c.undo_until, c.effective_at <= now() AS due,
        c.applied_at IS NULL AND c.refused_at IS NULL AS open,
        coalesce(c.confirm_until <= clock_timestamp(), true) AS past_confirmation,
        coalesce(c.undo_until > clock_timestamp(), false) AND c.undone_at IS NULL AS can_be_undone,

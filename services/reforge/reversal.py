@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
-
-import asyncpg
 
 from services.data import audit_log
 from services.data.storage.connections import Connection
@@ -22,7 +21,6 @@ from services.reforge import metrics
 from services.reforge.confirmation import ENDED, require_confirmable
 from services.reforge.delays import Delays
 from services.reforge.lookups import (
-    UNKNOWN_TOKEN,
     find_request,
     find_request_by_id,
     find_subject,
@@ -32,7 +30,8 @@ from services.reforge.mail_facts import request_facts
 from services.reforge.outbox import NOTICE_LIFETIME, MailKind, enqueue
 from services.reforge.proof_checks import MISSING, refuse_overruled, require_proof
 from services.reforge.rollback import EndedBy, undo_email_change, undo_move
-from services.reforge.statements import QUERIES, lock_membership, read_membership
+from services.reforge.rows import EmailChange, Membership, Request
+from services.reforge.statements import QUERIES, lock_membership, read_email_change, read_membership, read_request
 from services.reforge.tokens import Purpose
 from vyris.errors import Expired, NotFound, Unauthorized
 
@@ -58,13 +57,13 @@ class Reversal:
         if membership_id:
             return NamedMove(known_membership_id(membership_id), None)
         found = await find_request_by_id(self._database, reforge_id)
-        return NamedMove(found["membership_id"], found["id"])
+        return NamedMove(found.membership_id, found.id)
 
     async def refuse_by_token(self, token: str) -> None:
         """Refuse the move or the change of address that a mail's token belongs to. Raises NotFound, Expired."""
         change = await find_subject(self._database, Purpose.REFUSE_EMAIL, token)
         if change is not None:
-            return await self._refuse_email_change(change["id"], change["membership_id"])
+            return await self._refuse_email_change(change.id, change.membership_id)
         found = await find_request(self._database, Purpose.MOVE, token)
 
         async def work(connection: Connection) -> None:
@@ -78,13 +77,13 @@ class Reversal:
 
         async def work(connection: Connection) -> None:
             membership = await _lock_live_membership(connection, move.membership_id)
-            verified = require_proof(self._proofs, proof, membership["thumbprint"])
+            verified = require_proof(self._proofs, proof, membership.thumbprint)
             await refuse_overruled(connection, move.membership_id, verified, window_h=self._delays.email_h)
             await spend(connection, verified)
             move_id = move.reforge_id or await connection.fetchval(QUERIES["newest_pending"], move.membership_id)
             if move_id is None:
                 raise NotFound("No request to move this membership is pending")
-            await _refuse(connection, await _read_request(connection, move_id), "device")
+            await _refuse(connection, await read_request(connection, move_id), "device")
 
         await self._database.in_transaction(work)
         metrics.MOVES.labels("refused").inc()
@@ -106,13 +105,13 @@ class Reversal:
 
         async def work(connection: Connection) -> UUID:
             membership = await _lock_live_membership(connection, move.membership_id)
-            verified, request = await self._find_undoable_move(connection, move, membership["thumbprint"], proof)
+            verified, request = await self._find_undoable_move(connection, move, membership.thumbprint, proof)
             await refuse_overruled(
                 connection,
                 move.membership_id,
                 verified,
                 window_h=self._delays.email_h,
-                moment=request["decided_at"],
+                moment=request.decided_at,
             )
             await spend(connection, verified)
             return await _undo(connection, request, "device")
@@ -121,11 +120,11 @@ class Reversal:
 
     async def _find_undoable_move(
         self, connection: Connection, move: NamedMove, active: str | None, proof: ClaimedProof
-    ) -> tuple[VerifiedProof, asyncpg.Record]:
+    ) -> tuple[VerifiedProof, Request]:
         """Verify the proof, and find the move away from its device."""
         if move.reforge_id is not None:
-            request = await _read_request(connection, move.reforge_id)
-            return require_proof(self._proofs, proof, request["old_thumbprint"]), request
+            request = await read_request(connection, move.reforge_id)
+            return require_proof(self._proofs, proof, request.old_thumbprint), request
         if proof.text is None:
             raise Unauthorized(MISSING)
         thumbprint = named_thumbprint(proof.text)
@@ -133,7 +132,7 @@ class Reversal:
         if move_id is None:
             self._proofs.verified(proof, thumbprint=active)
             raise NotFound("No move of this membership away from this device can be taken back")
-        return self._proofs.verified(proof, thumbprint=thumbprint), await _read_request(connection, move_id)
+        return self._proofs.verified(proof, thumbprint=thumbprint), await read_request(connection, move_id)
 
     async def _run_undo(self, work: Callable[[Connection], Awaitable[UUID]]) -> UUID:
         undone = await self._database.in_transaction(work)
@@ -145,18 +144,16 @@ class Reversal:
 
         async def work(connection: Connection) -> None:
             await lock_membership(connection, membership_id)
-            change = await connection.fetchrow(QUERIES["read_email_change"], change_id)
-            if change is None:
-                raise NotFound(UNKNOWN_TOKEN)
+            change = await read_email_change(connection, change_id)
             require_refusable_change(change)
-            if change["open"]:
+            if change.open:
                 await connection.execute(QUERIES["refuse_email_change"], change_id)
             else:
                 await undo_email_change(connection, change)
             await audit_log.append(
                 connection,
                 actor="reforge",
-                action="email.change_refused" if change["open"] else "email.change_undone",
+                action="email.change_refused" if change.open else "email.change_undone",
                 subject=str(membership_id),
                 reason="refused by the link in the old mailbox",
                 details={"change_id": str(change_id)},
@@ -165,64 +162,57 @@ class Reversal:
         await self._database.in_transaction(work)
 
 
-async def _lock_live_membership(connection: Connection, membership_id: UUID) -> asyncpg.Record:
+async def _lock_live_membership(connection: Connection, membership_id: UUID) -> Membership:
     await lock_membership(connection, membership_id)
     membership = await read_membership(connection, membership_id)
-    require_live(revoked=membership["revoked"])
+    require_live(revoked=membership.revoked)
     return membership
 
 
-async def _read_request(connection: Connection, move_id: UUID) -> asyncpg.Record:
-    request = await connection.fetchrow(QUERIES["read_request"], move_id)
-    if request is None:
-        raise NotFound("There is no such request")
-    return request
-
-
-async def _refuse(connection: Connection, request: asyncpg.Record, by: EndedBy) -> None:
+async def _refuse(connection: Connection, request: Request, by: EndedBy) -> None:
     require_confirmable(request)
-    if await connection.fetchval(QUERIES["mark_refused"], request["id"], by) is None:
+    if await connection.fetchval(QUERIES["mark_refused"], request.id, by) is None:
         raise Expired(ENDED["SUPERSEDED"])
     await audit_log.append(
         connection,
         actor="reforge",
         action="reforge.refused",
-        subject=str(request["membership_id"]),
+        subject=str(request.membership_id),
         reason="refused by the active device" if by == "device" else "refused by the link in the owner's mailbox",
-        details={"reforge_id": str(request["id"])},
+        details={"reforge_id": str(request.id)},
     )
     if by == "device":
         await enqueue(
             connection,
             MailKind.REFUSED,
-            request["id"],
-            recipient=request["email"],
-            facts=request_facts(request, request),
-            useless_after=request["expires_at"] + NOTICE_LIFETIME,
+            request.id,
+            recipient=request.email,
+            facts=request_facts(request),
+            useless_after=request.expires_at + NOTICE_LIFETIME,
         )
 
 
-async def _undo(connection: Connection, request: asyncpg.Record, by: EndedBy) -> UUID:
+async def _undo(connection: Connection, request: Request, by: EndedBy) -> UUID:
     require_undoable(request)
     await undo_move(connection, request, by)
-    membership_id: UUID = request["membership_id"]
-    return membership_id
+    return request.membership_id
 
 
-def require_undoable(request: asyncpg.Record) -> None:
-    """Require that a move can still be undone. Raises Expired."""
-    if request["state"] == "UNDONE":
+def require_undoable(request: Request) -> datetime:
+    """Require that a move can still be undone; returns until when. Raises Expired."""
+    if request.state == "UNDONE":
         raise Expired("This move was taken back already")
-    if request["state"] != "CONFIRMED":
+    if request.state != "CONFIRMED":
         raise Expired("There is no move that could be taken back")
-    if not request["can_be_undone"]:
+    if request.undo_until is None or not request.can_be_undone:
         raise Expired("The time in which this move could be taken back is over")
     # Undoing a move also undoes the later ones. Otherwise a thief could keep the membership by a second move.
-    if request["revoked"] or request["active_thumbprint"] != request["moved_to"]:
+    if request.revoked or request.active_thumbprint != request.moved_to:
         raise Expired("The membership has changed since, so this move cannot be taken back")
+    return request.undo_until
 
 
-def require_refusable_change(change: asyncpg.Record) -> None:
+def require_refusable_change(change: EmailChange) -> None:
     """Require that a change of address can still be refused or undone. Raises Expired."""
-    if not change["open"] and not change["can_be_undone"]:
+    if not change.open and not change.can_be_undone:
         raise Expired("This change of address can no longer be refused")

@@ -13,8 +13,6 @@ from services.reforge.initiation import Initiation, RequestedMove
 from services.reforge.lookups import find_request, find_request_by_id
 from services.reforge.mail_worker import MailWorker
 from services.reforge.moves import Moves, move_status
-from services.reforge.page_servicer import PageServicer
-from services.reforge.pages import Pages
 from services.reforge.reversal import Reversal
 from services.reforge.tokens import Purpose
 from services.server.runtime.call import Call
@@ -24,8 +22,8 @@ from vyris.errors import InvalidRequest
 from vyris.reforge.v1 import reforge_pb2
 
 
-class ReforgeServicer(PageServicer):
-    """`vyris.reforge.v1.ReforgeService`; the pages' methods are inherited."""
+class ReforgeServicer:
+    """`vyris.reforge.v1.ReforgeService` but for the pages."""
 
     def __init__(
         self,
@@ -35,12 +33,15 @@ class ReforgeServicer(PageServicer):
         reversal: Reversal,
         email_changes: DeviceEmailChanges,
         moves: Moves,
-        pages: Pages,
         mail: MailWorker,
     ) -> None:
-        super().__init__(database, confirmation, reversal, email_changes, pages, mail)
+        self._database = database
         self._initiation = initiation
+        self._confirmation = confirmation
+        self._reversal = reversal
+        self._email_changes = email_changes
         self._moves = moves
+        self._mail = mail
 
     async def init_reforge(
         self, request: reforge_pb2.InitReforgeRequest, call: Call
@@ -79,10 +80,10 @@ class ReforgeServicer(PageServicer):
             found = await find_request_by_id(self._database, request.reforge_id)
         return reforge_pb2.GetReforgeResponse(
             status=move_status(found),
-            reforge_id=str(found["id"]),
-            expires_at=rfc3339(found["expires_at"]),
-            decided_at=rfc3339(found["decided_at"]),
-            undo_until=rfc3339(found["undo_until"]),
+            reforge_id=str(found.id),
+            expires_at=rfc3339(found.expires_at),
+            decided_at=rfc3339(found.decided_at),
+            undo_until=rfc3339(found.undo_until),
         )
 
     async def refuse_reforge(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
-
-import asyncpg
 
 from services.data import audit_log
 from services.data.storage.connections import Connection
+from services.data.storage.database import Database
 from services.data.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 from services.data.storage.queries import Queries
 from services.identity.ownership import require_owner, unknown_membership
+from services.reforge.rows import EmailChange, Membership, Request
+from vyris.errors import NotFound
 
 QUERIES: Final = Queries.beside(__file__)
+UNKNOWN_TOKEN: Final = "There is no such link; the newest mail has the right one"  # noqa: S105 - a sentence
+
+Reader: TypeAlias = "Connection | Database"
 
 
 async def lock_membership(connection: Connection, membership_id: UUID) -> None:
@@ -22,17 +26,33 @@ async def lock_membership(connection: Connection, membership_id: UUID) -> None:
     await wait_for_key(connection, REFORGE_MEMBERSHIP, str(membership_id))
 
 
-async def read_membership(connection: Connection, membership_id: UUID) -> asyncpg.Record:
+async def read_membership(connection: Connection, membership_id: UUID) -> Membership:
     """Read owner, active device and address. Raises NotFound."""
     row = await connection.fetchrow(QUERIES["read_membership"], membership_id)
     if row is None:
         raise unknown_membership()
-    return row
+    return Membership(**dict(row))
 
 
-def refuse_strangers(membership: asyncpg.Record, user_id: str) -> None:
+async def read_request(reader: Reader, request_id: UUID) -> Request:
+    """Read a request to move. Raises NotFound."""
+    row = await reader.fetchrow(QUERIES["read_request"], request_id)
+    if row is None:
+        raise NotFound("There is no such request")
+    return Request(**dict(row))
+
+
+async def read_email_change(reader: Reader, change_id: UUID) -> EmailChange:
+    """Read a change of address. Raises NotFound."""
+    row = await reader.fetchrow(QUERIES["read_email_change"], change_id)
+    if row is None:
+        raise NotFound(UNKNOWN_TOKEN)
+    return EmailChange(**dict(row))
+
+
+def refuse_strangers(membership: Membership, user_id: str) -> None:
     """Refuse callers other than the owner, and revoked memberships. Raises Unauthorized."""
-    require_owner(membership["user_id"], user_id, revoked=membership["revoked"])
+    require_owner(membership.user_id, user_id, revoked=membership.revoked)
 
 
 async def cancel_open_email_change(connection: Connection, membership_id: UUID, *, only_by_device: bool) -> None:

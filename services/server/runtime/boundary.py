@@ -49,6 +49,8 @@ class Endpoint:
 
     descriptor: ServiceDescriptor
     servicer: object
+    beside: object | None = None
+    """Serves the methods that `servicer` does not have."""
 
 
 def method_handlers(
@@ -56,15 +58,14 @@ def method_handlers(
 ) -> dict[str, Handler]:
     """All methods of an endpoint by name, each inside the boundary."""
     return {
-        method.name: _method_handler(method, endpoint.servicer, limit_s, authenticate)
+        method.name: _method_handler(method, _behaviour(endpoint, method.name), limit_s, authenticate)
         for method in endpoint.descriptor.methods
     }
 
 
 def _method_handler(
-    method: MethodDescriptor, servicer: object, limit_s: float, authenticate: Authenticate | None
+    method: MethodDescriptor, behaviour: Any, limit_s: float, authenticate: Authenticate | None
 ) -> Handler:
-    behaviour = getattr(servicer, _snake_case(method.name))
     path = f"/{method.containing_service.full_name}/{method.name}"
     request_class = message_factory.GetMessageClass(method.input_type)
     answer_class = message_factory.GetMessageClass(method.output_type)
@@ -79,6 +80,11 @@ def _method_handler(
         request_deserializer=_reader(request_class),
         response_serializer=answer_class.SerializeToString,
     )
+
+
+def _behaviour(endpoint: Endpoint, method: str) -> Any:
+    name = _snake_case(method)
+    return getattr(endpoint.servicer if hasattr(endpoint.servicer, name) else endpoint.beside, name)
 
 
 def _reader(request_class: type[Message]) -> Callable[[bytes], Message | object]:
