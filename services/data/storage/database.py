@@ -108,8 +108,8 @@ class Database:
             self._last_problem = problem.cause
             return False
         self._last_problem = ""
-        facts = dict(row) if row else {"answer": False}
-        not_in_force = facts.pop("not_in_force", [])
+        facts: dict[str, Any] = dict(row) if row else {"answer": False}
+        not_in_force: list[str] = facts.pop("not_in_force", [])
         missing = [fact for fact, holds in facts.items() if not holds]
         if missing or not_in_force:
             log.warning("database_cannot_serve", table=table, missing=missing, not_in_force=not_in_force)
