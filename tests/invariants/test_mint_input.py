@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import example, given, settings
 
-from services.mint.mint_request import checked
+from services.mint.mint_request import parse_mint_request
 from services.mint.receipts.form import looks_like_jws, looks_like_plain_jws, looks_like_storekit_jws
 from services.mint.receipts.verified import receipt_key
 from vyris.errors import InvalidReceipt, InvalidRequest
@@ -26,7 +26,7 @@ def test_a_mint_request_is_checked_or_refused(fields: dict[str, Any], device_id:
     if device_id is not None:
         request.device.device_id, request.device.public_key = device_id, key
     with suppress(InvalidReceipt, InvalidRequest):
-        assert checked(request).user_id == fields["user_id"]
+        assert parse_mint_request(request).user_id == fields["user_id"]
 
 
 @EACH

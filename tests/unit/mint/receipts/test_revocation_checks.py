@@ -9,7 +9,7 @@ import pytest
 
 from services.mint.receipts import revocation_checks
 from services.mint.receipts.proven_chains import ProvenChains, ReadChain
-from services.mint.receipts.revocation_checks import BELIEVED_S, ChainRevoked, RevocationChecks
+from services.mint.receipts.revocation_checks import VALID_S, ChainRevoked, RevocationChecks
 from tests.signers.app_store import AppStoreSigner
 from tests.stand_ins.mint_engine import eventually
 from vyris.errors import Retryable
@@ -63,7 +63,7 @@ async def test_a_check_is_renewed_in_the_background_before_it_is_too_old(
     responder = Responder()
     await checks.check(chain, responder)
     for passed_s in (0.9, 1.8, 2.7):  # each beyond the age of the check before
-        clock[0] = passed_s * BELIEVED_S - 1
+        clock[0] = passed_s * VALID_S - 1
         asked = responder.asked
 
         async def has_renewed(asked: int = asked) -> bool:
@@ -84,9 +84,9 @@ async def test_while_the_responder_is_away_the_last_check_holds_for_an_hour(
         return responder.asked >= 4
 
     await eventually(has_retried)
-    clock[0] = BELIEVED_S - 1
+    clock[0] = VALID_S - 1
     assert checks.is_fresh(chain)
-    clock[0] = BELIEVED_S
+    clock[0] = VALID_S
     assert not checks.is_fresh(chain)
     with pytest.raises(Retryable):
         await checks.check(chain, responder)
