@@ -39,8 +39,8 @@ def drop(stack: Stack) -> str:
 def post(url: str, **body: str) -> dict[str, dict[str, str]]:
     answer = httpx.post(url, json=body, timeout=15)
     assert answer.is_success, answer.text
-    body: dict[str, dict[str, str]] = answer.json()
-    return body
+    created: dict[str, dict[str, str]] = answer.json()
+    return created
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
