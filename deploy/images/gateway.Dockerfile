@@ -13,6 +13,7 @@ FROM ${PYTHON_IMAGE}
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY suite.py suite.py
+COPY buf buf
 COPY vyris vyris
 COPY gateway gateway
 # What the settings make by default is judged by this very Envoy while the image is built.
