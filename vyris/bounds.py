@@ -76,15 +76,15 @@ def field_bounds(message: type[Message], name: str) -> Bounds:
 
 
 def limit_of(message: type[Message], name: str) -> int:
-    """The limit of one text: its most bytes, or else its most characters.
+    """The limit of one field: the most bytes or else characters of a text, the largest number.
 
-    Raises KeyError for an unknown field, UnknownRule, ValueError if the text has no limit.
+    Raises KeyError for an unknown field, UnknownRule, ValueError if the field has no limit.
     """
     bounds = field_bounds(message, name)
-    limit = bounds.max_len if bounds.max_bytes is None else bounds.max_bytes
-    if limit is None:
-        raise ValueError(f"{message.DESCRIPTOR.name}.{name} has no limit")
-    return limit
+    for limit in (bounds.max_bytes, bounds.max_len, bounds.lte):
+        if limit is not None:
+            return limit
+    raise ValueError(f"{message.DESCRIPTOR.name}.{name} has no limit")
 
 
 def read_bounds(options: Any) -> Bounds:

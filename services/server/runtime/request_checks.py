@@ -1,7 +1,7 @@
 """Check requests by the bounds in their protos (`vyris.bounds`), compiled once for each message type.
 
 A UUID is not checked here: by the contract a text that is none names nothing, so that `known_uuid` raises NotFound.
-Numbers are not checked here either: each has words of its own.
+Numbers and texts with listed values are not checked here either: their errors have words of their own.
 """
 
 from __future__ import annotations
@@ -41,27 +41,32 @@ def compile_check(
 
     `only`, `apart_from`: paths of fields (`device.device_id`) to check, or to leave out because other code checks them.
     `names`: how errors call a field, by its path; by default they call it by its path. A field of a message is checked
-    with the message's own fields, if it is set.
+    with the message's own fields, if it is set. Raises ValueError for a path without a bound.
     """
     said = names or {}
+    unknown = {*only, *apart_from, *said} - {path for path, _, _ in _text_fields(message.DESCRIPTOR)}
+    if unknown:
+        raise ValueError(f"{message.DESCRIPTOR.name} has no bounds for {sorted(unknown)}")
     whole = [] if only else [_compile_rule(rule) for rule in read_message_rules(message.DESCRIPTOR.GetOptions())]
     fields = [
-        (steps, compile_complaint(bounds, said.get(path, path)))
+        (steps, bounds.may_be_empty, compile_complaint(bounds, said.get(path, path)))
         for path, steps, bounds in _text_fields(message.DESCRIPTOR)
         if (not only or path in only) and path not in apart_from
     ]
-    own = [(steps[0], complain) for steps, complain in fields if len(steps) == 1]
-    nested = [(steps[0], steps[1], complain) for steps, complain in fields if len(steps) > 1]
+    own = [(steps[0], may_be_empty, complain) for steps, may_be_empty, complain in fields if len(steps) == 1]
+    nested = [(steps[0], steps[1], complain) for steps, _, complain in fields if len(steps) > 1]
 
     def check(request: M) -> None:
         for complain in whole:
             complaint = complain(request)
             if complaint is not None:
                 raise error(complaint)
-        for name, complain in own:
-            complaint = complain(getattr(request, name))
-            if complaint is not None:
-                raise error(complaint)
+        for name, may_be_empty, complain in own:
+            text = getattr(request, name)
+            if text or not may_be_empty:  # most texts that may be empty are: this saves a call for each
+                complaint = complain(text)
+                if complaint is not None:
+                    raise error(complaint)
         for outer, name, complain in nested:
             if request.HasField(outer):
                 complaint = complain(getattr(getattr(request, outer), name))
@@ -75,7 +80,8 @@ def _text_fields(message: Any) -> Iterator[tuple[str, tuple[str, ...], Bounds]]:
     """The path and the bounds of each text, in the order of the fields; of nested messages one level down."""
     for field in message.fields:
         bounds = read_bounds(field.GetOptions())
-        if field.type == FieldDescriptor.TYPE_STRING and bounds != Bounds() and not bounds.uuid:
+        has_own_words = bounds.uuid or bounds.values
+        if field.type == FieldDescriptor.TYPE_STRING and bounds != Bounds() and not has_own_words:
             yield field.name, (field.name,), bounds
         elif field.type == FieldDescriptor.TYPE_MESSAGE and not field.is_repeated:
             for inner, steps, inner_bounds in _text_fields(field.message_type):
@@ -83,10 +89,18 @@ def _text_fields(message: Any) -> Iterator[tuple[str, tuple[str, ...], Bounds]]:
 
 
 def _compile_rule(rule: ExactlyOne | Together) -> Complain:
-    wanted = (1,) if isinstance(rule, ExactlyOne) else (0, len(rule.fields))
+    message = rule.message
+    if isinstance(rule, Together):
+        one, other = rule.fields
 
-    def complain(request: Any) -> str | None:
-        return None if sum(bool(getattr(request, name)) for name in rule.fields) in wanted else rule.message
+        def complain(request: Any) -> str | None:
+            return None if bool(getattr(request, one)) == bool(getattr(request, other)) else message
+
+    else:
+        names = rule.fields
+
+        def complain(request: Any) -> str | None:
+            return None if sum(bool(getattr(request, name)) for name in names) == 1 else message
 
     return complain
 
@@ -107,7 +121,7 @@ def compile_complaint(bounds: Bounds, name: str) -> Complain:
         if not may_be_blank and text.isspace():
             return missing
         if most_bytes is not None:
-            is_longer = len(text) > most_bytes or len(text.encode()) > most_bytes
+            is_longer = len(text) > most_bytes or (not text.isascii() and len(text.encode()) > most_bytes)
         else:
             is_longer = most is not None and len(text) > most
         return f"{name} must be at most {limit}" if is_longer else None

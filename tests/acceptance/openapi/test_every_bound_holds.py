@@ -122,9 +122,7 @@ def test_a_value_out_of_bounds_is_refused(stack: Stack) -> None:
                         next(answer)
                 found.setdefault(place, set()).add(caught.value.code())
     wrong = {
-        place: codes
-        for place, codes in found.items()
-        if codes != {OTHERS.get(place, grpc.StatusCode.INVALID_ARGUMENT)}
+        place: codes for place, codes in found.items() if codes != {OTHERS.get(place, grpc.StatusCode.INVALID_ARGUMENT)}
     }
     assert wrong == {}
     assert len(found) > 70
