@@ -43,21 +43,14 @@ def compile_check(
     `names`: how errors call a field, by its path; by default they call it by its path. A field of a message is checked
     with the message's own fields, if it is set. Raises ValueError for a path without a bound.
     """
-    said = names or {}
-    unknown = {*only, *apart_from, *said} - {path for path, _, _ in _text_fields(message.DESCRIPTOR)}
-    if unknown:
-        raise ValueError(f"{message.DESCRIPTOR.name} has no bounds for {sorted(unknown)}")
-    whole = [] if only else [_compile_rule(rule) for rule in read_message_rules(message.DESCRIPTOR.GetOptions())]
-    fields = [
-        (steps, bounds.may_be_empty, compile_complaint(bounds, said.get(path, path)))
-        for path, steps, bounds in _text_fields(message.DESCRIPTOR)
-        if (not only or path in only) and path not in apart_from
-    ]
+    descriptor = message.DESCRIPTOR
+    rules = [] if only else [_compile_rule(rule) for rule in read_message_rules(descriptor.GetOptions())]
+    fields = list(_compile_fields(descriptor, only, apart_from, names or {}))
     own = [(steps[0], may_be_empty, complain) for steps, may_be_empty, complain in fields if len(steps) == 1]
     nested = [(steps[0], steps[1], complain) for steps, _, complain in fields if len(steps) > 1]
 
     def check(request: M) -> None:
-        for complain in whole:
+        for complain in rules:
             complaint = complain(request)
             if complaint is not None:
                 raise error(complaint)
@@ -74,6 +67,19 @@ def compile_check(
                     raise error(complaint)
 
     return check
+
+
+def _compile_fields(
+    message: Any, only: Collection[str], apart_from: Collection[str], names: Mapping[str, str]
+) -> Iterator[tuple[tuple[str, ...], bool, Complain]]:
+    """Each chosen text: the steps to it, whether it may be empty, its check."""
+    texts = list(_text_fields(message))
+    unknown = {*only, *apart_from, *names} - {path for path, _, _ in texts}
+    if unknown:
+        raise ValueError(f"{message.name} has no bounds for {sorted(unknown)}")
+    for path, steps, bounds in texts:
+        if (not only or path in only) and path not in apart_from:
+            yield steps, bounds.may_be_empty, compile_complaint(bounds, names.get(path, path))
 
 
 def _text_fields(message: Any) -> Iterator[tuple[str, tuple[str, ...], Bounds]]:
