@@ -9,8 +9,10 @@ from typing import Annotated, Final
 import typer
 
 from services.data.audit_log import REASON_LIMIT, Actor
+from vyris.bounds import limit_of
+from vyris.reforge.v1 import operator_pb2
 
-NAME_LIMIT: Final = 64
+NAME_LIMIT: Final = limit_of(operator_pb2.ChangeOwnerEmailRequest, "actor")
 BY_COMMAND: Final = "by command"
 
 OptionalReason = Annotated[str, typer.Option("--reason", help="The reason; written to the audit log.")]

@@ -18,15 +18,16 @@ from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
 from services.data.storage.database import Database
-from services.server.runtime.fields import drop_name
+from services.server.runtime.fields import TIER, YEAR, drop_name
+from services.server.runtime.request_checks import describe_form
 from services.server.runtime.settings import WrongSetting
 from services.server.runtime.typed import typed_word
 from vyris.errors import InvalidRequest, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, show, resize, schedule and close drops.")
 
-Tier = Annotated[str, typer.Argument(help="a-z, 0-9 and -, at most 32 characters")]
-Year = Annotated[str, typer.Argument(help="2000 to 2100")]
+Tier = Annotated[str, typer.Argument(help=describe_form(TIER))]
+Year = Annotated[str, typer.Argument(help=describe_form(YEAR))]
 Capacity = Annotated[int, typer.Option(min=0, max=drops.CAPACITY_LIMIT, help="How many numbers the drop has.")]
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="The drop for test purchases in a store's sandbox.")]
 

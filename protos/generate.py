@@ -1,4 +1,4 @@
-"""Generate the Python messages and stubs in `vyris/` and the descriptor set for the gateway.
+"""Generate the Python messages and stubs in `vyris/` and `buf/`, and the descriptor set for the gateway.
 
 python protos/generate.py           write them
 python protos/generate.py --check   exit with 1 if the files in the repository are not up to date
@@ -21,41 +21,46 @@ from grpc_tools import protoc
 PROTOS = Path(__file__).resolve().parent
 REPOSITORY = PROTOS.parent
 DESCRIPTOR_SET = Path("gateway/descriptors.binpb")
+RULES = "buf/validate/validate.proto"  # of protovalidate; see protos/README.md
 
 
 def compile_into(root: Path) -> None:
-    """Write `vyris/**/*_pb2*.py[i]` and the descriptor set below `root`."""
+    """Write `*_pb2*.py[i]` below `vyris` and `buf`, and the descriptor set, below `root`."""
     (root / DESCRIPTOR_SET).parent.mkdir(parents=True, exist_ok=True)
-    (root / "vyris").mkdir(exist_ok=True)
-    bundled = resources.files("grpc_tools") / "_proto"
-    google_apis = Path(str(resources.files("google.api"))).parents[1]
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("vyris/**/*.proto"))
-    code = protoc.main(
-        [
-            "protoc",
-            f"-I{PROTOS}",
-            f"-I{bundled}",
-            f"-I{google_apis}",
-            f"--python_out={root}",
-            f"--grpc_python_out={root}",
-            f"--mypy_out={root}",
-            f"--mypy_grpc_out={root}",
-            "--include_imports",
-            "--include_source_info",
-            f"--descriptor_set_out={root / DESCRIPTOR_SET}",
-            *sources,
-        ]
+    _run_protoc(
+        f"--python_out={root}",
+        f"--grpc_python_out={root}",
+        f"--mypy_out={root}",
+        f"--mypy_grpc_out={root}",
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={root / DESCRIPTOR_SET}",
+        *sources,
     )
-    if code != 0:
-        raise SystemExit(f"protoc failed with {code}; see its messages above")
     for folder in {path.parent for path in root.glob("vyris/**/*_pb2.py")}:
         for package in (folder, folder.parent):
             (package / "__init__.py").touch()
+    # `buf` gets no __init__.py: other distributions may put generated code of theirs there.
+    _run_protoc(f"--python_out={root}", f"--mypy_out={root}", RULES)
+
+
+def _run_protoc(*arguments: str) -> None:
+    bundled = resources.files("grpc_tools") / "_proto"
+    google_apis = Path(str(resources.files("google.api"))).parents[1]
+    code = protoc.main(["protoc", f"-I{PROTOS}", f"-I{bundled}", f"-I{google_apis}", *arguments])
+    if code != 0:
+        raise SystemExit(f"protoc failed with {code}; see its messages above")
 
 
 def generated_files(root: Path) -> set[Path]:
     """The paths, relative to `root`, of all generated files."""
-    found = {path.relative_to(root) for path in root.glob("vyris/**/*_pb2*.py*") if path.suffix in {".py", ".pyi"}}
+    found = {
+        path.relative_to(root)
+        for package in ("buf", "vyris")
+        for path in root.glob(f"{package}/**/*_pb2*.py*")
+        if path.suffix in {".py", ".pyi"}
+    }
     return found | {DESCRIPTOR_SET}
 
 
@@ -88,7 +93,7 @@ def lint() -> int:
                 "use": ["STANDARD", "COMMENTS"],
                 # google.api.HttpBody is the type of every body that is not JSON.
                 "except": ["RPC_REQUEST_RESPONSE_UNIQUE", "RPC_REQUEST_STANDARD_NAME", "RPC_RESPONSE_STANDARD_NAME"],
-                "ignore": ["google"],
+                "ignore": ["google", "buf"],
             },
         }
     )

@@ -13,6 +13,7 @@ FROM ${PYTHON_IMAGE}
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY suite.py suite.py
+COPY buf buf
 COPY vyris vyris
 COPY gateway gateway
 # The build checks the default configuration with this Envoy.

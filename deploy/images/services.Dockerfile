@@ -14,6 +14,7 @@ FROM ${PYTHON_IMAGE}
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY suite.py suite.py
+COPY buf buf
 COPY vyris vyris
 COPY services services
 COPY schema schema

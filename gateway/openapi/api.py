@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from gateway.routes import DESCRIPTOR_SET, is_internal
+from vyris.bounds import Bounds, ExactlyOne, Together, read_bounds, read_message_rules
 from vyris.gateway.v1 import http_policy_pb2
 from vyris.http_rules import VARIABLE, bindings
 
@@ -41,15 +42,17 @@ class Field:
     repeated: bool
     optional: bool
     required: bool
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message: its name without package, its comment, its fields by number."""
+    """One message: its name without package, its comment, its fields by number, the rules between them."""
 
     name: str
     comment: str
     fields: tuple[Field, ...]
+    rules: tuple[ExactlyOne | Together, ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,10 @@ def _message(message: DescriptorProto, comments: dict[tuple[int, ...], str], pat
         for place, field in enumerate(message.field)
     ]
     return Message(
-        message.name, comments.get(path, ""), tuple(field for _, field in sorted(fields, key=lambda f: f[0]))
+        message.name,
+        comments.get(path, ""),
+        tuple(field for _, field in sorted(fields, key=lambda f: f[0])),
+        tuple(read_message_rules(message.options)),
     )
 
 
@@ -148,6 +154,7 @@ def _field(field: FieldDescriptorProto, comment: str) -> Field:
         repeated=field.label == FieldDescriptorProto.LABEL_REPEATED,
         optional=field.proto3_optional,
         required=field_behavior_pb2.REQUIRED in options.Extensions[field_behavior_pb2.field_behavior],
+        bounds=read_bounds(options),
     )
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from vyris.bounds import field_bounds
+from vyris.mint.v1 import mint_pb2
+
 Object = dict[str, Any]
 
+_TIER: Final = field_bounds(mint_pb2.Membership, "tier").pattern.strip("^$")
 _TOKEN: Final = {"type": "string", "description": "The link's token."}
 
 FORMS: Final[dict[str, Object]] = {
@@ -62,7 +66,7 @@ ANSWER_HEADERS: Final[dict[str, Object]] = {
     "IssuePass": {
         "Content-Disposition": {
             "description": 'attachment; filename="vyris-<tier>-<sequence_num>.pkpass"',
-            "schema": {"type": "string", "pattern": r'^attachment; filename="vyris-[a-z0-9-]{1,32}-[0-9]+\.pkpass"$'},
+            "schema": {"type": "string", "pattern": rf'^attachment; filename="vyris-{_TIER}-[0-9]+\.pkpass"$'},
         }
     },
     "GetDrop": _SHARED_HEADERS,

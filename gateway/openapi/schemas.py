@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from gateway.openapi.api import Api, Field, Message
-from gateway.openapi.bounds import Schema, number_bounds, text_bounds, words
+from gateway.openapi.bounds import Schema, number_schema, text_schema
+from vyris.bounds import ExactlyOne, Together
 
-_AS_IN: Final = re.compile(r"^As in (?:the message )?(\w+)\.$")
-_ENUMERATED: Final = ("status", "state")
-_TOGETHER: Final = re.compile(r"^Optional, with `(\w+)`")
-_EXACTLY_ONE: Final = "by exactly one of the "
 _INTEGERS: Final = (FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_UINT32)
 
 
@@ -23,7 +19,6 @@ class Schemas:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._by_name = {message.name: message for message in api.messages.values()}
         self.components: dict[str, Schema] = {}
 
     def request(self, full_name: str, *, without: Collection[str]) -> Schema:
@@ -31,11 +26,13 @@ class Schemas:
         message = self._api.messages[full_name]
         fields = [field for field in message.fields if field.name not in without]
         schema = self._object(message, fields, [field.json_name for field in fields if field.required])
-        if _EXACTLY_ONE in message.comment:
-            schema["oneOf"] = [{"required": [field.json_name]} for field in fields]
-        together = {field.json_name: found for field in fields if (found := _TOGETHER.findall(field.comment))}
-        if together:
-            schema["dependentRequired"] = together
+        for rule in message.rules:
+            match rule:
+                case ExactlyOne():
+                    schema["oneOf"] = [{"required": [name]} for name in rule.fields]
+                case Together():
+                    one, other = rule.fields
+                    schema["dependentRequired"] = {one: [other], other: [one]}
         return self._add_component(message.name, schema)
 
     def answer(self, full_name: str) -> Schema:
@@ -80,17 +77,7 @@ class Schemas:
         if field.kind == FieldDescriptorProto.TYPE_BOOL:
             return {"type": "boolean"}
         if field.kind in _INTEGERS:
-            return {"type": "integer", "format": "int32", **number_bounds(field.comment)}
+            return {"type": "integer", "format": "int32", **number_schema(field.bounds)}
         if field.kind != FieldDescriptorProto.TYPE_STRING:
             raise ValueError(f"{field.name}: a field of this type has no form in the contract's JSON")
-        return {"type": "string", **self._text(field)}
-
-    def _text(self, field: Field) -> dict[str, Any]:
-        comment = field.comment
-        elsewhere = _AS_IN.match(comment)
-        if elsewhere:
-            named = next(other for other in self._by_name[elsewhere[1]].fields if other.name == field.name)
-            comment = named.comment
-        if field.name in _ENUMERATED:
-            return {"enum": words(comment)}
-        return text_bounds(comment)
+        return {"type": "string", **text_schema(field.bounds, in_answer=in_answer)}

@@ -10,10 +10,11 @@ from services.draw.closing import LEAVES_A_PAGE, leaves_of
 from services.draw.engine import DrawEngine
 from services.draw.entering import EntryOrder
 from services.draw.maths import order_key
-from services.holds.proven_keys import ProvenKeys, check_app_transaction
+from services.holds.proven_keys import ProvenKeys
 from services.mint.drops import Drop, DropDirectory
 from services.server.runtime.call import Call
-from services.server.runtime.fields import drop_name, email_address, known_uuid, opaque_id, refuse_nul
+from services.server.runtime.fields import drop_name, email_address, known_uuid, refuse_nul
+from services.server.runtime.request_checks import compile_check
 from services.server.runtime.times import rfc3339
 from vyris.draw.v1 import draw_pb2
 from vyris.errors import DropNotOpen, NotFound, VyrisError
@@ -22,6 +23,9 @@ PAGES_LIMIT: Final = 1_000_000
 OFFERS_A_PAGE: Final = 1_000
 # The page for people has the same path.
 VARY: Final = ("vary", "accept")
+# The parsers of an address and of a key check these.
+_check_enter = compile_check(draw_pb2.EnterRequest, apart_from=("email", "device.public_key"))
+_check_withdraw = compile_check(draw_pb2.WithdrawRequest)
 
 
 class DrawServicer:
@@ -34,13 +38,12 @@ class DrawServicer:
 
     async def enter(self, request: draw_pb2.EnterRequest, call: Call) -> draw_pb2.EnterResponse | VyrisError:
         """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/entries."""
-        name = drop_name(request.tier, request.year)
-        user_id = opaque_id("user_id", request.user_id)
-        check_app_transaction(request.app_transaction)
-        refuse_nul(request.email)
+        _check_enter(request)
+        refuse_nul(request.app_transaction, request.email)
         if request.email:
             email_address(request.email)
-        drop = await self._draw(*name)
+        user_id = request.user_id
+        drop = await self._draw(request.tier, request.year)
         call.require_user(user_id)
         keys = await self._proven.digest(drop, await self._proven.verify(request, drop, call))
         entered = await self._engine.enter(drop, EntryOrder(user_id, keys), call.remaining_s)
@@ -57,7 +60,7 @@ class DrawServicer:
 
     async def withdraw(self, request: draw_pb2.WithdrawRequest, call: Call) -> draw_pb2.WithdrawResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, DropNotOpen, Retryable."""
-        opaque_id("user_id", request.user_id)
+        _check_withdraw(request)
         entry = await self._entry(request.entry_id)
         call.require_user(request.user_id)
         if entry["user_id"] != request.user_id:

@@ -29,11 +29,13 @@ from services.identity.jose import (
     verify_token,
 )
 from services.server.runtime.fields import known_uuid
+from vyris.bounds import limit_of
+from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import NotFound
 
 ENCOUNTER_TYP: Final = "vyris-encounter+jwt"
 OWN_TYP: Final[frozenset[str | None]] = frozenset({ENCOUNTER_TYP})
-TOKEN_LIMIT_BYTES: Final = 8_192
+TOKEN_LIMIT_BYTES: Final = limit_of(encounter_pb2.VerifyEncounterRequest, "token")
 HUNDREDTHS: Final = 100
 LATITUDE_LIMIT: Final = 90
 LONGITUDE_LIMIT: Final = 180

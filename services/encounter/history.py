@@ -17,11 +17,12 @@ from services.identity.device_proof import ClaimedProof, DeviceProofs, VerifiedP
 from services.identity.device_proof.spending import spend
 from services.identity.ownership import known_membership_id, require_live, unknown_membership
 from services.server.runtime.fields import refuse_nul
+from vyris.bounds import limit_of
 from vyris.encounter.v1 import encounter_pb2
 from vyris.errors import InvalidRequest
 
 PAGE_SIZE_DEFAULT: Final = 50
-PAGE_SIZE_LIMIT: Final = 100
+PAGE_SIZE_LIMIT: Final = limit_of(encounter_pb2.ListEncountersRequest, "page_size")
 
 
 class History:

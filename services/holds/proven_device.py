@@ -8,7 +8,6 @@ from typing import Final
 
 from services.identity.device_proof import ClaimedProof, DeviceProofs
 from services.identity.jose import KeyRefused, public_key_from_text
-from services.server.runtime.fields import opaque_id
 from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import InvalidRequest, Unauthorized
 
@@ -16,7 +15,6 @@ FUTURE_LEEWAY_S: Final = 10
 
 
 def proven_thumbprint(
-    device_id: str,
     public_key: str,
     claimed: ClaimedProof,
     proofs: DeviceProofs,
@@ -27,7 +25,6 @@ def proven_thumbprint(
     No use is recorded. The proof names the user and the drop (its claim `req`), and for them the same hold is answered
     however often it is sent. Raises InvalidRequest, Unauthorized.
     """
-    opaque_id("device.device_id", device_id)
     try:
         key = public_key_from_text(public_key)
     except KeyRefused as refusal:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from services.holds.proven_device import proven_thumbprint
 from services.identity.device_proof import DeviceProofs, claimed_proof
 from services.limits import PersonKey, PersonKeys, mailbox
 from services.mint.drops import Drop
 from services.server.runtime.call import Call
-from services.server.runtime.fields import is_longer, refuse_nul
-from vyris.errors import InvalidRequest
-
-APP_TRANSACTION_LIMIT_BYTES: Final = 49_152
 
 
 class StoreAccounts(Protocol):
@@ -39,9 +35,7 @@ class ProvenKeys:
         proven = {"user": request.user_id}
         if request.HasField("device"):
             device = request.device
-            thumbprint = proven_thumbprint(
-                device.device_id, device.public_key, claimed_proof(call, request), self._proofs
-            )
+            thumbprint = proven_thumbprint(device.public_key, claimed_proof(call, request), self._proofs)
             if thumbprint is not None:
                 proven["device"] = thumbprint
         if "store_account" in drop.limits and request.app_transaction and self._accounts is not None:
@@ -55,10 +49,3 @@ class ProvenKeys:
     async def digest(self, drop: Drop, proven: dict[str, str]) -> tuple[PersonKey, ...]:
         """The person keys of proven values that count in the drop. Raises Retryable."""
         return await self._keys.of(drop.id, drop.limits, proven)
-
-
-def check_app_transaction(signed: str) -> None:
-    """Check the form of an AppTransaction. Raises InvalidRequest."""
-    refuse_nul(signed)
-    if is_longer(signed, APP_TRANSACTION_LIMIT_BYTES):
-        raise InvalidRequest(f"app_transaction must be at most {APP_TRANSACTION_LIMIT_BYTES} bytes")

@@ -9,16 +9,21 @@ from uuid import UUID
 import asyncpg
 
 from services.holds.engine import HoldEngine
-from services.holds.proven_keys import ProvenKeys, check_app_transaction
+from services.holds.proven_keys import ProvenKeys
 from services.holds.register import HoldOrder
 from services.mint.drops import Drop, DropDirectory
 from services.server.runtime.call import Call
-from services.server.runtime.fields import drop_name, known_uuid, opaque_id
+from services.server.runtime.fields import known_uuid, refuse_nul
+from services.server.runtime.request_checks import compile_check
 from services.server.runtime.times import rfc3339
 from vyris.errors import HoldExpired, LimitReached, NotFound, VyrisError
 from vyris.holds.v1 import holds_pb2
 
 HELD: Final = "HELD"
+# The parser of a key checks it.
+_check_take = compile_check(holds_pb2.TakeHoldRequest, apart_from=("device.public_key",))
+_check_release = compile_check(holds_pb2.ReleaseHoldRequest)
+_check_extend = compile_check(holds_pb2.ExtendHoldRequest)
 
 
 class DrawOffers(Protocol):
@@ -41,10 +46,10 @@ class HoldServicer:
         self, request: holds_pb2.TakeHoldRequest, call: Call
     ) -> holds_pb2.TakeHoldResponse | VyrisError:
         """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
-        name = drop_name(request.tier, request.year)
-        user_id = opaque_id("user_id", request.user_id)
-        check_app_transaction(request.app_transaction)
-        drop = await self._drops.named(*name)
+        _check_take(request)
+        refuse_nul(request.app_transaction)
+        user_id = request.user_id
+        drop = await self._drops.named(request.tier, request.year)
         if drop.sale == "direct":
             raise NotFound("This drop sells without holds")
         call.require_user(user_id)
@@ -62,6 +67,7 @@ class HoldServicer:
 
     async def release_hold(self, request: holds_pb2.ReleaseHoldRequest, call: Call) -> holds_pb2.ReleaseHoldResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, HoldExpired, Retryable."""
+        _check_release(request)
         hold = await self._own(request.hold_id, request.user_id, call)
         if hold["state"] != "RELEASED" and not await self._engine.release(hold["id"]):
             hold = await self._read(request.hold_id)
@@ -71,6 +77,7 @@ class HoldServicer:
 
     async def extend_hold(self, request: holds_pb2.ExtendHoldRequest, call: Call) -> holds_pb2.ExtendHoldResponse:
         """Raises InvalidRequest, NotFound, Unauthorized, LimitReached, HoldExpired, Retryable."""
+        _check_extend(request)
         hold = await self._own(request.hold_id, request.user_id, call)
         expires_at = await self._engine.extend(hold["id"])
         if expires_at is None:
@@ -97,7 +104,6 @@ class HoldServicer:
 
     async def _own(self, hold_id: str, user_id: str, call: Call) -> asyncpg.Record:
         """A hold of the caller's. A hold of somebody else is answered as one that does not exist."""
-        opaque_id("user_id", user_id)
         hold = await self._read(hold_id)
         call.require_user(user_id)
         if hold["user_id"] != user_id:

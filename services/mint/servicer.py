@@ -104,13 +104,13 @@ class MintServicer:
         self, request: mint_pb2.NotifyAppStoreRequest, call: Call
     ) -> mint_pb2.NotifyAppStoreResponse:
         """Raises InvalidRequest, Unauthorized, Retryable."""
-        return mint_pb2.NotifyAppStoreResponse(status=await self._notifications.app_store(request.signed_payload))
+        return mint_pb2.NotifyAppStoreResponse(status=await self._notifications.app_store(request))
 
     async def notify_merchant(
         self, request: mint_pb2.NotifyMerchantRequest, call: Call
     ) -> mint_pb2.NotifyMerchantResponse:
         """Raises InvalidRequest, Unauthorized, Retryable."""
-        return mint_pb2.NotifyMerchantResponse(status=await self._notifications.merchant(request.signed_payload))
+        return mint_pb2.NotifyMerchantResponse(status=await self._notifications.merchant(request))
 
     async def get_drop(self, request: mint_pb2.GetDropRequest, call: Call) -> mint_pb2.GetDropResponse:
         """Raises InvalidRequest, NotFound, Retryable."""

@@ -15,7 +15,7 @@ from services.identity.user_tokens import UserTokenSettings
 from services.mint.bouncer import BouncerSettings
 from services.mint.drops import CAPACITY_LIMIT
 from services.mint.receipts.settings import ReceiptSettings
-from services.server.runtime.fields import TIER_FORM, YEAR_FORM
+from services.server.runtime.fields import TIER, YEAR
 from services.server.runtime.settings import ServiceSettings
 from services.supply.settings import HoldSettings
 
@@ -27,8 +27,8 @@ class DefaultDropSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    drop_tier: str = Field("genesis", pattern=TIER_FORM, description="tier of the default drop")
-    drop_year: str = Field("2025", pattern=YEAR_FORM, description="year of the default drop")
+    drop_tier: str = Field("genesis", pattern=TIER.pattern, description="tier of the default drop")
+    drop_year: str = Field("2025", pattern=YEAR.pattern, description="year of the default drop")
     drop_capacity: int = Field(
         999, ge=0, le=CAPACITY_LIMIT, description="numbers in the default drop; an existing drop is never changed"
     )

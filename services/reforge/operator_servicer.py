@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.data.audit_log import REASON_LIMIT
 from services.identity.ownership import known_membership_id
 from services.reforge.mail_worker import MailWorker
 from services.reforge.operator_email_changes import OperatorEmailChanges
@@ -12,10 +11,12 @@ from services.server.runtime.call import Call
 from services.server.runtime.fields import email_address, refuse_nul
 from services.server.runtime.times import rfc3339
 from services.server.runtime.tls import has_name_of
+from vyris.bounds import limit_of
 from vyris.errors import InvalidRequest, Unauthorized
 from vyris.reforge.v1 import operator_pb2
 
-ACTOR_LIMIT: Final = 64
+ACTOR_LIMIT: Final = limit_of(operator_pb2.ChangeOwnerEmailRequest, "actor")
+REASON_LIMIT: Final = limit_of(operator_pb2.ChangeOwnerEmailRequest, "reason")
 
 
 class OperatorServicer:

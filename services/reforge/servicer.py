@@ -16,10 +16,19 @@ from services.reforge.moves import Moves, move_status
 from services.reforge.reversal import Reversal
 from services.reforge.tokens import Purpose
 from services.server.runtime.call import Call
-from services.server.runtime.fields import email_address, opaque_id, refuse_nul
+from services.server.runtime.fields import email_address, refuse_nul
+from services.server.runtime.request_checks import compile_check
 from services.server.runtime.times import rfc3339
 from vyris.errors import InvalidRequest
 from vyris.reforge.v1 import reforge_pb2
+
+# The parsers of an address and of a key check those.
+_check_init = compile_check(reforge_pb2.InitReforgeRequest, apart_from=("new_public_key",))
+_check_confirm = compile_check(reforge_pb2.ConfirmReforgeRequest)
+_check_get = compile_check(reforge_pb2.GetReforgeRequest)
+_check_refuse = compile_check(reforge_pb2.RefuseReforgeRequest)
+_check_undo = compile_check(reforge_pb2.UndoReforgeRequest)
+_check_change_email = compile_check(reforge_pb2.ChangeEmailRequest, apart_from=("email",))
 
 
 class ReforgeServicer:
@@ -62,8 +71,7 @@ class ReforgeServicer:
     ) -> reforge_pb2.ConfirmReforgeResponse:
         """Confirm a move."""
         refuse_nul(request.token, request.confirmation_code)
-        if not request.token:
-            raise InvalidRequest("token is required")
+        _check_confirm(request)
         moved = await self._confirmation.confirm(request.token, request.confirmation_code)
         self._mail.wake()
         return reforge_pb2.ConfirmReforgeResponse(
@@ -73,7 +81,7 @@ class ReforgeServicer:
     async def get_reforge(self, request: reforge_pb2.GetReforgeRequest, call: Call) -> reforge_pb2.GetReforgeResponse:
         """Return the state of a request."""
         refuse_nul(request.reforge_id, request.token)
-        _exactly_one(reforge_id=request.reforge_id, token=request.token)
+        _check_get(request)
         if request.token:
             found = await find_request(self._database, Purpose.MOVE, request.token)
         else:
@@ -91,7 +99,7 @@ class ReforgeServicer:
     ) -> reforge_pb2.RefuseReforgeResponse:
         """Refuse a move."""
         refuse_nul(request.reforge_id, request.token, request.membership_id)
-        _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
+        _check_refuse(request)
         if request.token:
             await self._reversal.refuse_by_token(request.token)
         else:
@@ -105,7 +113,7 @@ class ReforgeServicer:
     ) -> reforge_pb2.UndoReforgeResponse:
         """Undo a move."""
         refuse_nul(request.reforge_id, request.token, request.membership_id)
-        _exactly_one(reforge_id=request.reforge_id, token=request.token, membership_id=request.membership_id)
+        _check_undo(request)
         if request.token:
             membership_id = await self._reversal.undo_by_token(request.token)
         else:
@@ -119,9 +127,14 @@ class ReforgeServicer:
     ) -> reforge_pb2.ChangeEmailResponse:
         """Ask for another address."""
         refuse_nul(request.membership_id, request.user_id, request.email)
-        user_id, email = opaque_id("user_id", request.user_id), email_address(request.email)
+        _check_change_email(request)
+        email = email_address(request.email)
         change = RequestedChange(
-            known_membership_id(request.membership_id), user_id, email, claimed_proof(call, request), call.require_user
+            known_membership_id(request.membership_id),
+            request.user_id,
+            email,
+            claimed_proof(call, request),
+            call.require_user,
         )
         effective_at = await self._email_changes.ask(change)
         self._mail.wake()
@@ -146,10 +159,7 @@ def _parse_move(request: reforge_pb2.InitReforgeRequest, call: Call) -> Requeste
     refuse_nul(
         request.membership_id, request.user_id, request.new_device_id, request.new_public_key, request.old_device_id
     )
-    opaque_id("user_id", request.user_id)
-    opaque_id("new_device_id", request.new_device_id)
-    if request.old_device_id:
-        opaque_id("old_device_id", request.old_device_id)
+    _check_init(request)
     if request.old_device_id == request.new_device_id:
         raise InvalidRequest("new_device_id must differ from old_device_id")
     return RequestedMove(
@@ -169,9 +179,3 @@ def _public_key(text: str) -> PublicKey:
         return public_key_from_text(text)
     except KeyRefused as refusal:
         raise InvalidRequest(f"new_public_key: {refusal.message}") from None
-
-
-def _exactly_one(**fields: str) -> None:
-    if sum(bool(value) for value in fields.values()) != 1:
-        names = list(fields)
-        raise InvalidRequest(f"Exactly one of {', '.join(names[:-1])} and {names[-1]} is required")

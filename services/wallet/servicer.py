@@ -11,7 +11,8 @@ from services.data.storage.database import Database
 from services.identity.device_proof import DeviceProofs, VerifiedProof, claimed_proof
 from services.identity.ownership import known_membership_id
 from services.server.runtime.call import HTTP_STATUS_KEY, Call
-from services.server.runtime.fields import opaque_id, refuse_nul
+from services.server.runtime.fields import refuse_nul
+from services.server.runtime.request_checks import compile_check
 from services.wallet.device_logs import DeviceLogs
 from services.wallet.google_wallet import GoogleIssuer
 from services.wallet.issuing import issue_pass
@@ -25,6 +26,8 @@ from vyris.wallet.v1 import wallet_pb2
 
 SERVICE: Final = wallet_pb2.DESCRIPTOR.services_by_name["WalletService"]
 _EMPTY: Final = HttpBody(content_type="text/plain")
+_check_issue = compile_check(wallet_pb2.IssuePassRequest)
+_check_issue_google = compile_check(wallet_pb2.IssueGooglePassRequest)
 
 
 class WalletServicer:
@@ -50,6 +53,8 @@ class WalletServicer:
     async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
         """POST /issue-pass. Raises the errors that the contract lists."""
         with self._room.place():
+            refuse_nul(request.membership_id, request.user_id)
+            _check_issue(request)
             facts = await self._issue_to_owner(request, call)
             package = await self._sign(facts)
         await call.answer_headers(_disposition(facts))
@@ -59,8 +64,9 @@ class WalletServicer:
         self, request: wallet_pb2.IssueGooglePassRequest, call: Call
     ) -> wallet_pb2.IssueGooglePassResponse:
         """POST /issue-pass/google. Raises the same errors, and NotFound if Google Wallet is not configured."""
+        refuse_nul(request.membership_id, request.user_id)
+        _check_issue_google(request)
         if self._google is None:
-            _parse_user_id(request)  # INVALID_REQUEST comes before NOT_FOUND
             raise NotFound("Google Wallet is not configured")
         facts = await self._issue_to_owner(request, call)
         return wallet_pb2.IssueGooglePassResponse(save_url=self._google.save_url(facts))
@@ -107,7 +113,6 @@ class WalletServicer:
         self, request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest, call: Call
     ) -> PassFacts:
         """Check the caller and issue the owner's pass."""
-        user_id = _parse_user_id(request)
         membership_id = known_membership_id(request.membership_id)
 
         def ask_for_proof(thumbprint: str | None) -> VerifiedProof | None:
@@ -116,7 +121,7 @@ class WalletServicer:
         return await issue_pass(
             self._database,
             membership_id=membership_id,
-            user_id=user_id,
+            user_id=request.user_id,
             require_user=call.require_user,
             ask_for_proof=ask_for_proof,
         )
@@ -134,11 +139,6 @@ class WalletServicer:
 
     async def _sign(self, facts: PassFacts) -> bytes:
         return await self._room.press(facts, self._tokens.token(UUID(facts.serial_number)))
-
-
-def _parse_user_id(request: wallet_pb2.IssuePassRequest | wallet_pb2.IssueGooglePassRequest) -> str:
-    refuse_nul(request.membership_id, request.user_id)
-    return opaque_id("user_id", request.user_id)
 
 
 def _disposition(facts: PassFacts) -> tuple[str, str]:

@@ -20,14 +20,16 @@ from services.server.runtime.fields import is_longer, known_uuid, refuse_nul
 from services.wallet.pass_json import PassFacts, PassState
 from services.wallet.pass_tokens import PassTokens
 from services.wallet.statements import QUERIES
+from vyris.bounds import limit_of
 from vyris.errors import InvalidRequest, Unauthorized
+from vyris.wallet.v1 import wallet_pb2
 
 DEVICES_PER_PASS_LIMIT: Final = 32
 LISTED_LIMIT: Final = 1_000
 ALL: Final = -1
 # Apple's identifiers have no documented form ("treat as opaque"; today they are 64 hexadecimal digits). The limit is
-# far above any so far, and still fits into an index entry of Postgres.
-DEVICE_ID_LIMIT_BYTES: Final = 2_048
+# far above any so far, and still fits into an index entry of Postgres. A push token has the same one.
+DEVICE_ID_LIMIT_BYTES: Final = limit_of(wallet_pb2.RegisterPassDeviceRequest, "device_library_id")
 _TAG: Final = re.compile(r"[0-9]{1,18}")
 
 

@@ -50,9 +50,9 @@ def test_the_gateways_packages_are_those_that_were_tested() -> None:
 @pytest.mark.parametrize(
     ("packages", "module"),
     [
-        (("suite", "vyris", "gateway"), "gateway.bootstrap"),
-        (("suite", "vyris", "services", "schema", "stack", "admin", "cli"), "cli.main"),
-        (("suite", "vyris", "services", "schema", "stack", "admin", "cli"), "services.mint.__main__"),
+        (("suite", "buf", "vyris", "gateway"), "gateway.bootstrap"),
+        (("suite", "buf", "vyris", "services", "schema", "stack", "admin", "cli"), "cli.main"),
+        (("suite", "buf", "vyris", "services", "schema", "stack", "admin", "cli"), "services.mint.__main__"),
     ],
 )
 def test_an_image_imports_only_what_it_copies(packages: tuple[str, ...], module: str) -> None:
@@ -61,5 +61,5 @@ def test_an_image_imports_only_what_it_copies(packages: tuple[str, ...], module:
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    ours = {"suite", "vyris", "services", "schema", "stack", "admin", "cli", "gateway"}
+    ours = {"suite", "buf", "vyris", "services", "schema", "stack", "admin", "cli", "gateway"}
     assert ours & set(done.stdout.split()) <= set(packages)

@@ -15,8 +15,10 @@ from typing import Any, Final, TypeVar
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.data.storage.queries import Queries
+from vyris.bounds import limit_of
+from vyris.reforge.v1 import operator_pb2
 
-REASON_LIMIT: Final = 500
+REASON_LIMIT: Final = limit_of(operator_pb2.ChangeOwnerEmailRequest, "reason")
 """The most characters of a reason that are stored."""
 
 _QUERIES: Final = Queries.beside(__file__)

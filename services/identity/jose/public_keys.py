@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from services.identity.jose.refusals import KeyRefused
 from services.identity.jose.strict_json import NotStrict, decode_base64url, read_object
+from vyris.bounds import limit_of
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
+from vyris.mint.v1 import mint_pb2
 
-KEY_TEXT_LIMIT: Final = 2048
+KEY_TEXT_LIMIT: Final = limit_of(mint_pb2.Device, "public_key")
 COORDINATE_BYTES: Final = 32
 
 PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})

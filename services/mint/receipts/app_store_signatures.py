@@ -28,10 +28,11 @@ from services.mint.receipts.chain_queue import ChainDisproven, ChainQueue
 from services.mint.receipts.pace import Pace
 from services.mint.receipts.proven_chains import CHAINS_LIMIT, Chain, ProvenChains, ReadChain
 from services.mint.receipts.revocation_checks import ChainRevoked, RevocationChecks
-from services.mint.receipts.verified import RECEIPT_LIMIT_BYTES
+from vyris.bounds import limit_of
 from vyris.errors import Retryable
+from vyris.mint.v1 import mint_pb2
 
-TEXT_LIMIT_BYTES: Final = RECEIPT_LIMIT_BYTES
+TEXT_LIMIT_BYTES: Final = limit_of(mint_pb2.NotifyAppStoreRequest, "signed_payload")
 CHAIN_LENGTH: Final = 3
 CERTIFICATE_LIMIT: Final = 4_096  # characters of base64; Apple's have about 1,500
 PIECES_A_TURN: Final = 8

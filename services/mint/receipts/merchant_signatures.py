@@ -26,12 +26,14 @@ from services.identity.jose import (
 )
 from services.identity.jwks import PublishedKeys
 from services.mint.receipts.merchant_keys import MerchantKeys
+from vyris.bounds import limit_of
 from vyris.errors import Retryable
+from vyris.mint.v1 import mint_pb2
 
 KIND: Final = "merchant"
 RECEIPT_TYP: Final = "vyris-receipt+jwt"
 REFUND_TYP: Final = "vyris-refund+jwt"
-TEXT_LIMIT_BYTES: Final = 8_192
+TEXT_LIMIT_BYTES: Final = limit_of(mint_pb2.NotifyMerchantRequest, "signed_payload")
 TRIED_KEYS_LIMIT: Final = 8
 
 

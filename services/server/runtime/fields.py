@@ -1,4 +1,4 @@
-"""Parse and show fields that several services share. The contract sets their bounds."""
+"""Parse and show fields that several services share. The protos state their bounds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 from typing import Final
 from uuid import UUID
 
+from services.server.runtime.request_checks import compile_complaint
 from services.server.runtime.typed import typed_address
+from vyris.bounds import field_bounds, limit_of
 from vyris.errors import InvalidRequest, NotFound, VyrisError
+from vyris.mint.v1 import mint_pb2
 
-_OPAQUE_ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
-TIER_FORM: Final = r"^[a-z0-9-]{1,32}$"
-YEAR_FORM: Final = r"^(20[0-9]{2}|2100)$"
-_TIER: Final = re.compile(TIER_FORM)
-_YEAR: Final = re.compile(YEAR_FORM)
+TIER: Final = field_bounds(mint_pb2.GetDropRequest, "tier")
+YEAR: Final = field_bounds(mint_pb2.GetDropRequest, "year")
+_complain_of_tier = compile_complaint(TIER, "tier")
+_complain_of_year = compile_complaint(YEAR, "year")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Addresses that every mail server accepts: RFC 5321's dot-atoms in ASCII. Quoted names, comments and texts like an
 # encoded word have two readings, and names in other scripts need servers with SMTPUTF8. Mail to such addresses gets
@@ -21,28 +23,15 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL: Final = re.compile(rf"(?!.*=\?)(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
-EMAIL_LIMIT: Final = 254
+EMAIL_LIMIT: Final = limit_of(mint_pb2.MintRequest, "email")
 TYPED_EMAIL_LIMIT: Final = 512  # as typed: with blanks around it, in another spelling
-
-
-def is_opaque_id(text: str) -> bool:
-    """Whether it is 1 to 128 printable ASCII characters that are not all blank."""
-    return _OPAQUE_ID.fullmatch(text) is not None and not text.isspace()
-
-
-def opaque_id(name: str, text: str) -> str:
-    """Check a `user_id` or `device_id`: 1 to 128 printable ASCII characters. Raises InvalidRequest."""
-    if not is_opaque_id(text):
-        raise InvalidRequest(f"{name} must be 1 to 128 printable ASCII characters")
-    return text
 
 
 def drop_name(tier: str, year: str) -> tuple[str, str]:
     """Check a drop's tier and year. Raises InvalidRequest."""
-    if not _TIER.fullmatch(tier):
-        raise InvalidRequest("tier must be 1 to 32 characters of a-z, 0-9 and -")
-    if not _YEAR.fullmatch(year):
-        raise InvalidRequest("year must be 2000 to 2100")
+    complaint = _complain_of_tier(tier) or _complain_of_year(year)
+    if complaint is not None:
+        raise InvalidRequest(complaint)
     return tier, year
 
 
@@ -52,10 +41,13 @@ def shown_tier(tier: str) -> str:
 
 
 def email_address(text: str) -> str:
-    """Parse an e-mail address of at most 254 characters; `typed_address` normalises it. Raises InvalidRequest."""
+    """Parse an e-mail address of at most EMAIL_LIMIT characters; `typed_address` normalises it.
+
+    Raises InvalidRequest.
+    """
     address = typed_address(text) if len(text) <= TYPED_EMAIL_LIMIT else text
     if len(address) > EMAIL_LIMIT or not _EMAIL.fullmatch(address):
-        raise InvalidRequest("email must be an e-mail address of at most 254 ASCII characters")
+        raise InvalidRequest(f"email must be an e-mail address of at most {EMAIL_LIMIT} ASCII characters")
     return address
 
 

@@ -22,36 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vyris/encounter/v1/encounter.proto\x12\x12vyris.encounter.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"o\n\tEncounter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0cinitiator_id\x18\x02 \x01(\t\x12\x13\n\x0breceiver_id\x18\x03 \x01(\t\x12\x16\n\x0e\x65ncountered_at\x18\x04 \x01(\t\x12\x13\n\x0bverified_at\x18\x05 \x01(\t\"-\n\x16VerifyEncounterRequest\x12\x13\n\x05token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"[\n\x17VerifyEncounterResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x30\n\tencounter\x18\x02 \x01(\x0b\x32\x1d.vyris.encounter.v1.Encounter\"[\n\x15ListEncountersRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x16ListEncountersResponse\x12\x31\n\nencounters\x18\x01 \x03(\x0b\x32\x1d.vyris.encounter.v1.Encounter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc7\x03\n\x10\x45ncounterService\x12\xca\x01\n\x0fVerifyEncounter\x12*.vyris.encounter.v1.VerifyEncounterRequest\x1a+.vyris.encounter.v1.VerifyEncounterResponse\"^\x9a\xd6\x18=\x08\xc9\x01\"\x0cUNAUTHORIZED\"\x08\x43ONFLICT\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x17\"\x12/encounters/verify:\x01*\x12\xe5\x01\n\x0eListEncounters\x12).vyris.encounter.v1.ListEncountersRequest\x1a*.vyris.encounter.v1.ListEncountersResponse\"|\x9a\xd6\x18I\x1a\tpage_size\x1a\npage_token\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x06\x64\x65vice\x82\xd3\xe4\x93\x02)\x12\'/memberships/{membership_id}/encountersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vyris/encounter/v1/encounter.proto\x12\x12vyris.encounter.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x93\x02\n\tEncounter\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x14\n\x0cinitiator_id\x18\x02 \x01(\t\x12\x13\n\x0breceiver_id\x18\x03 \x01(\t\x12\x63\n\x0e\x65ncountered_at\x18\x04 \x01(\tBK\xbaHHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$\x12`\n\x0bverified_at\x18\x05 \x01(\tBK\xbaHHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$\";\n\x16VerifyEncounterRequest\x12!\n\x05token\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\t \x01(\x80@2\x02\\S\"l\n\x17VerifyEncounterResponse\x12\x1f\n\x06status\x18\x01 \x01(\tB\x0f\xbaH\x0cr\nR\x08VERIFIED\x12\x30\n\tencounter\x18\x02 \x01(\x0b\x32\x1d.vyris.encounter.v1.Encounter\"n\n\x15ListEncountersRequest\x12#\n\rmembership_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x16ListEncountersResponse\x12\x31\n\nencounters\x18\x01 \x03(\x0b\x32\x1d.vyris.encounter.v1.Encounter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc7\x03\n\x10\x45ncounterService\x12\xca\x01\n\x0fVerifyEncounter\x12*.vyris.encounter.v1.VerifyEncounterRequest\x1a+.vyris.encounter.v1.VerifyEncounterResponse\"^\x9a\xd6\x18=\x08\xc9\x01\"\x0cUNAUTHORIZED\"\x08\x43ONFLICT\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x17\"\x12/encounters/verify:\x01*\x12\xe5\x01\n\x0eListEncounters\x12).vyris.encounter.v1.ListEncountersRequest\x1a*.vyris.encounter.v1.ListEncountersResponse\"|\x9a\xd6\x18I\x1a\tpage_size\x1a\npage_token\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x06\x64\x65vice\x82\xd3\xe4\x93\x02)\x12\'/memberships/{membership_id}/encountersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.encounter.v1.encounter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENCOUNTER'].fields_by_name['id']._loaded_options = None
+  _globals['_ENCOUNTER'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ENCOUNTER'].fields_by_name['encountered_at']._loaded_options = None
+  _globals['_ENCOUNTER'].fields_by_name['encountered_at']._serialized_options = b'\272HHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'
+  _globals['_ENCOUNTER'].fields_by_name['verified_at']._loaded_options = None
+  _globals['_ENCOUNTER'].fields_by_name['verified_at']._serialized_options = b'\272HHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'
   _globals['_VERIFYENCOUNTERREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_VERIFYENCOUNTERREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002'
+  _globals['_VERIFYENCOUNTERREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002\272H\013r\t \001(\200@2\002\\S'
+  _globals['_VERIFYENCOUNTERRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_VERIFYENCOUNTERRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\014r\nR\010VERIFIED'
   _globals['_LISTENCOUNTERSREQUEST'].fields_by_name['membership_id']._loaded_options = None
-  _globals['_LISTENCOUNTERSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_LISTENCOUNTERSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_LISTENCOUNTERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTENCOUNTERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_ENCOUNTERSERVICE'].methods_by_name['VerifyEncounter']._loaded_options = None
   _globals['_ENCOUNTERSERVICE'].methods_by_name['VerifyEncounter']._serialized_options = b'\232\326\030=\010\311\001\"\014UNAUTHORIZED\"\010CONFLICT\"\017INVALID_REQUEST:\017device-optional\202\323\344\223\002\027\"\022/encounters/verify:\001*'
   _globals['_ENCOUNTERSERVICE'].methods_by_name['ListEncounters']._loaded_options = None
   _globals['_ENCOUNTERSERVICE'].methods_by_name['ListEncounters']._serialized_options = b'\232\326\030I\032\tpage_size\032\npage_token\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST:\006device\202\323\344\223\002)\022\'/memberships/{membership_id}/encounters'
-  _globals['_ENCOUNTER']._serialized_start=157
-  _globals['_ENCOUNTER']._serialized_end=268
-  _globals['_VERIFYENCOUNTERREQUEST']._serialized_start=270
-  _globals['_VERIFYENCOUNTERREQUEST']._serialized_end=315
-  _globals['_VERIFYENCOUNTERRESPONSE']._serialized_start=317
-  _globals['_VERIFYENCOUNTERRESPONSE']._serialized_end=408
-  _globals['_LISTENCOUNTERSREQUEST']._serialized_start=410
-  _globals['_LISTENCOUNTERSREQUEST']._serialized_end=501
-  _globals['_LISTENCOUNTERSRESPONSE']._serialized_start=503
-  _globals['_LISTENCOUNTERSRESPONSE']._serialized_end=603
-  _globals['_ENCOUNTERSERVICE']._serialized_start=606
-  _globals['_ENCOUNTERSERVICE']._serialized_end=1061
+  _globals['_ENCOUNTER']._serialized_start=187
+  _globals['_ENCOUNTER']._serialized_end=462
+  _globals['_VERIFYENCOUNTERREQUEST']._serialized_start=464
+  _globals['_VERIFYENCOUNTERREQUEST']._serialized_end=523
+  _globals['_VERIFYENCOUNTERRESPONSE']._serialized_start=525
+  _globals['_VERIFYENCOUNTERRESPONSE']._serialized_end=633
+  _globals['_LISTENCOUNTERSREQUEST']._serialized_start=635
+  _globals['_LISTENCOUNTERSREQUEST']._serialized_end=745
+  _globals['_LISTENCOUNTERSRESPONSE']._serialized_start=747
+  _globals['_LISTENCOUNTERSRESPONSE']._serialized_end=847
+  _globals['_ENCOUNTERSERVICE']._serialized_start=850
+  _globals['_ENCOUNTERSERVICE']._serialized_end=1305
 # @@protoc_insertion_point(module_scope)

@@ -22,38 +22,67 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avyris/holds/v1/holds.proto\x12\x0evyris.holds.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"B\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x12\n\nexpires_at\x18\x04 \x01(\t\"n\n\nHoldStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\t\x12\x15\n\rmembership_id\x18\x06 \x01(\t\"?\n\nHoldDevice\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x95\x01\n\x0fTakeHoldRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x0f\x61pp_transaction\x18\x04 \x01(\t\x12*\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x1a.vyris.holds.v1.HoldDevice\"X\n\x10TakeHoldResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\"\n\x04hold\x18\x02 \x01(\x0b\x32\x14.vyris.holds.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"B\n\x12ReleaseHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"%\n\x13ReleaseHoldResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"A\n\x11\x45xtendHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"Z\n\x12\x45xtendHoldResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\"\n\x04hold\x18\x02 \x01(\x0b\x32\x14.vyris.holds.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\'\n\x0eGetHoldRequest\x12\x15\n\x07hold_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x0fGetHoldResponse\x12(\n\x04hold\x18\x01 \x01(\x0b\x32\x1a.vyris.holds.v1.HoldStatus2\xe6\x05\n\x0bHoldService\x12\xf6\x01\n\x08TakeHold\x12\x1f.vyris.holds.v1.TakeHoldRequest\x1a .vyris.holds.v1.TakeHoldResponse\"\xa6\x01\x9a\xd6\x18}\x08\xc9\x01\"\x08HELD_OUT\"\x08SOLD_OUT\"\rDROP_NOT_OPEN\"\rLIMIT_REACHED\"\x0bNOT_OFFERED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x1f\"\x1a/drops/{tier}/{year}/holds:\x01*\x12\xad\x01\n\x0bReleaseHold\x12\".vyris.holds.v1.ReleaseHoldRequest\x1a#.vyris.holds.v1.ReleaseHoldResponse\"U\x9a\xd6\x18\x38\"\x0cHOLD_EXPIRED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x13\"\x0e/holds/release:\x01*\x12\xb8\x01\n\nExtendHold\x12!.vyris.holds.v1.ExtendHoldRequest\x1a\".vyris.holds.v1.ExtendHoldResponse\"c\x9a\xd6\x18G\"\rLIMIT_REACHED\"\x0cHOLD_EXPIRED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x12\"\r/holds/extend:\x01*\x12s\n\x07GetHold\x12\x1e.vyris.holds.v1.GetHoldRequest\x1a\x1f.vyris.holds.v1.GetHoldResponse\"\'\x9a\xd6\x18\x0b\"\tNOT_FOUND\x82\xd3\xe4\x93\x02\x12\x12\x10/holds/{hold_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1avyris/holds/v1/holds.proto\x12\x0evyris.holds.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\xcf\x01\n\x04Hold\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x04tier\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12(\n\x04year\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12_\n\nexpires_at\x18\x04 \x01(\tBK\xbaHHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$\"\xad\x02\n\nHoldStatus\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x04tier\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12(\n\x04year\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x32\n\x05state\x18\x04 \x01(\tB#\xbaH r\x1eR\x04HELDR\x04USEDR\x08RELEASEDR\x06LAPSED\x12_\n\nexpires_at\x18\x05 \x01(\tBK\xbaHHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$\x12\"\n\rmembership_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"b\n\nHoldDevice\x12\x32\n\tdevice_id\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\x12 \n\npublic_key\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x10\"\xf2\x01\n\x0fTakeHoldRequest\x12*\n\x04tier\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12,\n\x04year\x18\x02 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x30\n\x07user_id\x18\x03 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\x12\'\n\x0f\x61pp_transaction\x18\x04 \x01(\tB\x0e\xbaH\x0br\x06 \x01(\x80\x80\x03\xd8\x01\x01\x12*\n\x06\x64\x65vice\x18\x05 \x01(\x0b\x32\x1a.vyris.holds.v1.HoldDevice\"e\n\x10TakeHoldResponse\x12\x1b\n\x06status\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06R\x04HELD\x12\"\n\x04hold\x18\x02 \x01(\x0b\x32\x14.vyris.holds.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"e\n\x12ReleaseHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\"6\n\x13ReleaseHoldResponse\x12\x1f\n\x06status\x18\x01 \x01(\tB\x0f\xbaH\x0cr\nR\x08RELEASED\"d\n\x11\x45xtendHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\"g\n\x12\x45xtendHoldResponse\x12\x1b\n\x06status\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06R\x04HELD\x12\"\n\x04hold\x18\x02 \x01(\x0b\x32\x14.vyris.holds.v1.Hold\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"/\n\x0eGetHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\";\n\x0fGetHoldResponse\x12(\n\x04hold\x18\x01 \x01(\x0b\x32\x1a.vyris.holds.v1.HoldStatus2\xe6\x05\n\x0bHoldService\x12\xf6\x01\n\x08TakeHold\x12\x1f.vyris.holds.v1.TakeHoldRequest\x1a .vyris.holds.v1.TakeHoldResponse\"\xa6\x01\x9a\xd6\x18}\x08\xc9\x01\"\x08HELD_OUT\"\x08SOLD_OUT\"\rDROP_NOT_OPEN\"\rLIMIT_REACHED\"\x0bNOT_OFFERED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x1f\"\x1a/drops/{tier}/{year}/holds:\x01*\x12\xad\x01\n\x0bReleaseHold\x12\".vyris.holds.v1.ReleaseHoldRequest\x1a#.vyris.holds.v1.ReleaseHoldResponse\"U\x9a\xd6\x18\x38\"\x0cHOLD_EXPIRED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x13\"\x0e/holds/release:\x01*\x12\xb8\x01\n\nExtendHold\x12!.vyris.holds.v1.ExtendHoldRequest\x1a\".vyris.holds.v1.ExtendHoldResponse\"c\x9a\xd6\x18G\"\rLIMIT_REACHED\"\x0cHOLD_EXPIRED\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x12\"\r/holds/extend:\x01*\x12s\n\x07GetHold\x12\x1e.vyris.holds.v1.GetHoldRequest\x1a\x1f.vyris.holds.v1.GetHoldResponse\"\'\x9a\xd6\x18\x0b\"\tNOT_FOUND\x82\xd3\xe4\x93\x02\x12\x12\x10/holds/{hold_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.holds.v1.holds_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_HOLD'].fields_by_name['id']._loaded_options = None
+  _globals['_HOLD'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_HOLD'].fields_by_name['tier']._loaded_options = None
+  _globals['_HOLD'].fields_by_name['tier']._serialized_options = b'\272H\025r\0232\021^[a-z0-9-]{1,32}$'
+  _globals['_HOLD'].fields_by_name['year']._loaded_options = None
+  _globals['_HOLD'].fields_by_name['year']._serialized_options = b'\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_HOLD'].fields_by_name['expires_at']._loaded_options = None
+  _globals['_HOLD'].fields_by_name['expires_at']._serialized_options = b'\272HHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'
+  _globals['_HOLDSTATUS'].fields_by_name['id']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_HOLDSTATUS'].fields_by_name['tier']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['tier']._serialized_options = b'\272H\025r\0232\021^[a-z0-9-]{1,32}$'
+  _globals['_HOLDSTATUS'].fields_by_name['year']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['year']._serialized_options = b'\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_HOLDSTATUS'].fields_by_name['state']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['state']._serialized_options = b'\272H r\036R\004HELDR\004USEDR\010RELEASEDR\006LAPSED'
+  _globals['_HOLDSTATUS'].fields_by_name['expires_at']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['expires_at']._serialized_options = b'\272HHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'
+  _globals['_HOLDSTATUS'].fields_by_name['membership_id']._loaded_options = None
+  _globals['_HOLDSTATUS'].fields_by_name['membership_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_HOLDDEVICE'].fields_by_name['device_id']._loaded_options = None
-  _globals['_HOLDDEVICE'].fields_by_name['device_id']._serialized_options = b'\342A\001\002'
+  _globals['_HOLDDEVICE'].fields_by_name['device_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
   _globals['_HOLDDEVICE'].fields_by_name['public_key']._loaded_options = None
-  _globals['_HOLDDEVICE'].fields_by_name['public_key']._serialized_options = b'\342A\001\002'
+  _globals['_HOLDDEVICE'].fields_by_name['public_key']._serialized_options = b'\342A\001\002\272H\005r\003\030\200\020'
   _globals['_TAKEHOLDREQUEST'].fields_by_name['tier']._loaded_options = None
-  _globals['_TAKEHOLDREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002'
+  _globals['_TAKEHOLDREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002\272H\025r\0232\021^[a-z0-9-]{1,32}$'
   _globals['_TAKEHOLDREQUEST'].fields_by_name['year']._loaded_options = None
-  _globals['_TAKEHOLDREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
+  _globals['_TAKEHOLDREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002\272H\027r\0252\023^(20[0-9]{2}|2100)$'
   _globals['_TAKEHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_TAKEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_TAKEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
+  _globals['_TAKEHOLDREQUEST'].fields_by_name['app_transaction']._loaded_options = None
+  _globals['_TAKEHOLDREQUEST'].fields_by_name['app_transaction']._serialized_options = b'\272H\013r\006 \001(\200\200\003\330\001\001'
+  _globals['_TAKEHOLDRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_TAKEHOLDRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\010r\006R\004HELD'
   _globals['_RELEASEHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
-  _globals['_RELEASEHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002'
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_RELEASEHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_RELEASEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_RELEASEHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
+  _globals['_RELEASEHOLDRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_RELEASEHOLDRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\014r\nR\010RELEASED'
   _globals['_EXTENDHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
-  _globals['_EXTENDHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002'
+  _globals['_EXTENDHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_EXTENDHOLDREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_EXTENDHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_EXTENDHOLDREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
+  _globals['_EXTENDHOLDRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_EXTENDHOLDRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\010r\006R\004HELD'
   _globals['_GETHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
-  _globals['_GETHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002'
+  _globals['_GETHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_HOLDSERVICE'].methods_by_name['TakeHold']._loaded_options = None
   _globals['_HOLDSERVICE'].methods_by_name['TakeHold']._serialized_options = b'\232\326\030}\010\311\001\"\010HELD_OUT\"\010SOLD_OUT\"\rDROP_NOT_OPEN\"\rLIMIT_REACHED\"\013NOT_OFFERED\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST:\017device-optional\202\323\344\223\002\037\"\032/drops/{tier}/{year}/holds:\001*'
   _globals['_HOLDSERVICE'].methods_by_name['ReleaseHold']._loaded_options = None
@@ -62,28 +91,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDSERVICE'].methods_by_name['ExtendHold']._serialized_options = b'\232\326\030G\"\rLIMIT_REACHED\"\014HOLD_EXPIRED\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST\202\323\344\223\002\022\"\r/holds/extend:\001*'
   _globals['_HOLDSERVICE'].methods_by_name['GetHold']._loaded_options = None
   _globals['_HOLDSERVICE'].methods_by_name['GetHold']._serialized_options = b'\232\326\030\013\"\tNOT_FOUND\202\323\344\223\002\022\022\020/holds/{hold_id}'
-  _globals['_HOLD']._serialized_start=145
-  _globals['_HOLD']._serialized_end=211
-  _globals['_HOLDSTATUS']._serialized_start=213
-  _globals['_HOLDSTATUS']._serialized_end=323
-  _globals['_HOLDDEVICE']._serialized_start=325
-  _globals['_HOLDDEVICE']._serialized_end=388
-  _globals['_TAKEHOLDREQUEST']._serialized_start=391
-  _globals['_TAKEHOLDREQUEST']._serialized_end=540
-  _globals['_TAKEHOLDRESPONSE']._serialized_start=542
-  _globals['_TAKEHOLDRESPONSE']._serialized_end=630
-  _globals['_RELEASEHOLDREQUEST']._serialized_start=632
-  _globals['_RELEASEHOLDREQUEST']._serialized_end=698
-  _globals['_RELEASEHOLDRESPONSE']._serialized_start=700
-  _globals['_RELEASEHOLDRESPONSE']._serialized_end=737
-  _globals['_EXTENDHOLDREQUEST']._serialized_start=739
-  _globals['_EXTENDHOLDREQUEST']._serialized_end=804
-  _globals['_EXTENDHOLDRESPONSE']._serialized_start=806
-  _globals['_EXTENDHOLDRESPONSE']._serialized_end=896
-  _globals['_GETHOLDREQUEST']._serialized_start=898
-  _globals['_GETHOLDREQUEST']._serialized_end=937
-  _globals['_GETHOLDRESPONSE']._serialized_start=939
-  _globals['_GETHOLDRESPONSE']._serialized_end=998
-  _globals['_HOLDSERVICE']._serialized_start=1001
-  _globals['_HOLDSERVICE']._serialized_end=1743
+  _globals['_HOLD']._serialized_start=175
+  _globals['_HOLD']._serialized_end=382
+  _globals['_HOLDSTATUS']._serialized_start=385
+  _globals['_HOLDSTATUS']._serialized_end=686
+  _globals['_HOLDDEVICE']._serialized_start=688
+  _globals['_HOLDDEVICE']._serialized_end=786
+  _globals['_TAKEHOLDREQUEST']._serialized_start=789
+  _globals['_TAKEHOLDREQUEST']._serialized_end=1031
+  _globals['_TAKEHOLDRESPONSE']._serialized_start=1033
+  _globals['_TAKEHOLDRESPONSE']._serialized_end=1134
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1136
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1237
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1239
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=1293
+  _globals['_EXTENDHOLDREQUEST']._serialized_start=1295
+  _globals['_EXTENDHOLDREQUEST']._serialized_end=1395
+  _globals['_EXTENDHOLDRESPONSE']._serialized_start=1397
+  _globals['_EXTENDHOLDRESPONSE']._serialized_end=1500
+  _globals['_GETHOLDREQUEST']._serialized_start=1502
+  _globals['_GETHOLDREQUEST']._serialized_end=1549
+  _globals['_GETHOLDRESPONSE']._serialized_start=1551
+  _globals['_GETHOLDRESPONSE']._serialized_end=1610
+  _globals['_HOLDSERVICE']._serialized_start=1613
+  _globals['_HOLDSERVICE']._serialized_end=2355
 # @@protoc_insertion_point(module_scope)

@@ -22,38 +22,93 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x89\x01\n\nMembership\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\t\x12\x14\n\x0csequence_num\x18\x04 \x01(\x05\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\x12\x18\n\x0b\x65nvironment\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\";\n\x06\x44\x65vice\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npublic_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xb3\x01\n\x0bMintRequest\x12\x1a\n\x0creceipt_data\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1f\n\x17original_transaction_id\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x0c\n\x04year\x18\x06 \x01(\t\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device\"_\n\x0cMintResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"5\n\x15NotifyAppStoreRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyAppStoreResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"5\n\x15NotifyMerchantRequest\x12\x1c\n\x0esigned_payload\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x16NotifyMerchantResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\"M\n\x0eGetDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\"\xef\x01\n\x0fGetDropResponse\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0c\n\x04year\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x0e\n\x06minted\x18\x04 \x01(\x05\x12\x11\n\tremaining\x18\x05 \x01(\x05\x12\r\n\x05state\x18\x06 \x01(\t\x12\x10\n\x08opens_at\x18\x07 \x01(\t\x12\x11\n\tcloses_at\x18\x08 \x01(\t\x12\x0c\n\x04sale\x18\t \x01(\t\x12\x0c\n\x04held\x18\n \x01(\x05\x12\x11\n\tavailable\x18\x0b \x01(\x05\x12\x18\n\x0b\x65nvironment\x18\x0c \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\"O\n\x10WatchDropRequest\x12\x12\n\x04tier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04year\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\xd0\x06\n\x0bMintService\x12\x83\x02\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"\xc1\x01\x9a\xd6\x18\xac\x01\x08\xc9\x01\"\x08SOLD_OUT\"\x08HELD_OUT\"\x0cHOLD_EXPIRED\"\rHOLD_REQUIRED\"\rLIMIT_REACHED\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xa5\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"F\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xa4\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"E\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x99\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"O\x9a\xd6\x18/\x1a\x0b\x65nvironment\"\tNOT_FOUND\"\x0fINVALID_REQUESTB\x02\xb0\x02H\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vyris/mint/v1/mint.proto\x12\rvyris.mint.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\xe2\x01\n\nMembership\x12\x14\n\x02id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12&\n\x04tier\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12(\n\x04year\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x1d\n\x0csequence_num\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x13\n\x0bpass_serial\x18\x05 \x01(\t\x12(\n\x0b\x65nvironment\x18\x06 \x01(\tB\x0e\xbaH\x0br\tR\x07sandboxH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\"^\n\x06\x44\x65vice\x12\x32\n\tdevice_id\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\x12 \n\npublic_key\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\x80\x10\"\x99\x03\n\x0bMintRequest\x12)\n\x0creceipt_data\x18\x01 \x01(\tB\x13\xe2\x41\x01\x02\xbaH\x0cr\n \x01(\x80\x80\x03\x32\x02\\S\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\x12,\n\x17original_transaction_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03(\x80\x08\xd8\x01\x01\x12\x1a\n\x05\x65mail\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\x18\xfe\x01\xd8\x01\x01\x12)\n\x04tier\x18\x05 \x01(\tB\x1b\xbaH\x18r\x13\x32\x11^[a-z0-9-]{1,32}$\xd8\x01\x01\x12+\n\x04year\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^(20[0-9]{2}|2100)$\xd8\x01\x01\x12%\n\x06\x64\x65vice\x18\x07 \x01(\x0b\x32\x15.vyris.mint.v1.Device:d\xbaHa\x1a_\n\rtier_and_year\x12,tier and year must be given both, or neither\x1a has(this.tier) == has(this.year)\"q\n\x0cMintResponse\x12 \n\x06status\x18\x01 \x01(\tB\x10\xbaH\rr\x0bR\tFULFILLED\x12-\n\nmembership\x18\x02 \x01(\x0b\x32\x19.vyris.mint.v1.Membership\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"D\n\x15NotifyAppStoreRequest\x12+\n\x0esigned_payload\x18\x01 \x01(\tB\x13\xe2\x41\x01\x02\xbaH\x0cr\n \x01(\x80\x80\x03\x32\x02\\S\"|\n\x16NotifyAppStoreResponse\x12\x62\n\x06status\x18\x01 \x01(\tBR\xbaHOrMR\x07REVOKEDR\nREMEMBEREDR\x08RESTOREDR\x0cNOT_RESTOREDR\tUNCHANGEDR\nSUPERSEDEDR\x07IGNORED\"C\n\x15NotifyMerchantRequest\x12*\n\x0esigned_payload\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\t \x01(\x80@2\x02\\S\"|\n\x16NotifyMerchantResponse\x12\x62\n\x06status\x18\x01 \x01(\tBR\xbaHOrMR\x07REVOKEDR\nREMEMBEREDR\x08RESTOREDR\x0cNOT_RESTOREDR\tUNCHANGEDR\nSUPERSEDEDR\x07IGNORED\"\x9e\x01\n\x0eGetDropRequest\x12*\n\x04tier\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12,\n\x04year\x18\x02 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x32\n\x0b\x65nvironment\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x15R\nproductionR\x07sandbox\xd8\x01\x01\"\xd1\x04\n\x0fGetDropResponse\x12&\n\x04tier\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12(\n\x04year\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x19\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x17\n\x06minted\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1a\n\tremaining\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x41\n\x05state\x18\x06 \x01(\tB2\xbaH/r-R\tSCHEDULEDR\x04OPENR\x08HELD_OUTR\x08SOLD_OUTR\x06\x43LOSED\x12`\n\x08opens_at\x18\x07 \x01(\tBN\xbaHKrI2G^(20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z)?$\x12\x61\n\tcloses_at\x18\x08 \x01(\tBN\xbaHKrI2G^(20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z)?$\x12\'\n\x04sale\x18\t \x01(\tB\x19\xbaH\x16r\x14R\x06\x64irectR\x04holdR\x04\x64raw\x12\x15\n\x04held\x18\n \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1a\n\tavailable\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12(\n\x0b\x65nvironment\x18\x0c \x01(\tB\x0e\xbaH\x0br\tR\x07sandboxH\x00\x88\x01\x01\x42\x0e\n\x0c_environment\"\xa0\x01\n\x10WatchDropRequest\x12*\n\x04tier\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,32}$\x12,\n\x04year\x18\x02 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x32\x13^(20[0-9]{2}|2100)$\x12\x32\n\x0b\x65nvironment\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x15R\nproductionR\x07sandbox\xd8\x01\x01\"A\n\x11WatchDropResponse\x12,\n\x04\x64rop\x18\x01 \x01(\x0b\x32\x1e.vyris.mint.v1.GetDropResponse2\xd0\x06\n\x0bMintService\x12\x83\x02\n\x04Mint\x12\x1a.vyris.mint.v1.MintRequest\x1a\x1b.vyris.mint.v1.MintResponse\"\xc1\x01\x9a\xd6\x18\xac\x01\x08\xc9\x01\"\x08SOLD_OUT\"\x08HELD_OUT\"\x0cHOLD_EXPIRED\"\rHOLD_REQUIRED\"\rLIMIT_REACHED\"\x0cRECEIPT_USED\"\x0fINVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\x0fINVALID_REQUEST\"\x0cUNAUTHORIZED:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\n\"\x05/mint:\x01*\x12\xa5\x01\n\x0eNotifyAppStore\x12$.vyris.mint.v1.NotifyAppStoreRequest\x1a%.vyris.mint.v1.NotifyAppStoreResponse\"F\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1d\"\x18/notifications/app-store:\x01*\x12\xa4\x01\n\x0eNotifyMerchant\x12$.vyris.mint.v1.NotifyMerchantRequest\x1a%.vyris.mint.v1.NotifyMerchantResponse\"E\x9a\xd6\x18\x1f\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST\x82\xd3\xe4\x93\x02\x1c\"\x17/notifications/merchant:\x01*\x12\x99\x01\n\x07GetDrop\x12\x1d.vyris.mint.v1.GetDropRequest\x1a\x1e.vyris.mint.v1.GetDropResponse\"O\x9a\xd6\x18/\x1a\x0b\x65nvironment\"\tNOT_FOUND\"\x0fINVALID_REQUESTB\x02\xb0\x02H\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/drops/{tier}/{year}\x12P\n\tWatchDrop\x12\x1f.vyris.mint.v1.WatchDropRequest\x1a .vyris.mint.v1.WatchDropResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.mint.v1.mint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['id']._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_MEMBERSHIP'].fields_by_name['tier']._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['tier']._serialized_options = b'\272H\025r\0232\021^[a-z0-9-]{1,32}$'
+  _globals['_MEMBERSHIP'].fields_by_name['year']._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['year']._serialized_options = b'\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_MEMBERSHIP'].fields_by_name['sequence_num']._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['sequence_num']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_MEMBERSHIP'].fields_by_name['environment']._loaded_options = None
+  _globals['_MEMBERSHIP'].fields_by_name['environment']._serialized_options = b'\272H\013r\tR\007sandbox'
   _globals['_DEVICE'].fields_by_name['device_id']._loaded_options = None
-  _globals['_DEVICE'].fields_by_name['device_id']._serialized_options = b'\342A\001\002'
+  _globals['_DEVICE'].fields_by_name['device_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
   _globals['_DEVICE'].fields_by_name['public_key']._loaded_options = None
-  _globals['_DEVICE'].fields_by_name['public_key']._serialized_options = b'\342A\001\002'
+  _globals['_DEVICE'].fields_by_name['public_key']._serialized_options = b'\342A\001\002\272H\005r\003\030\200\020'
   _globals['_MINTREQUEST'].fields_by_name['receipt_data']._loaded_options = None
-  _globals['_MINTREQUEST'].fields_by_name['receipt_data']._serialized_options = b'\342A\001\002'
+  _globals['_MINTREQUEST'].fields_by_name['receipt_data']._serialized_options = b'\342A\001\002\272H\014r\n \001(\200\200\0032\002\\S'
   _globals['_MINTREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_MINTREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_MINTREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
+  _globals['_MINTREQUEST'].fields_by_name['original_transaction_id']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['original_transaction_id']._serialized_options = b'\272H\010r\003(\200\010\330\001\001'
+  _globals['_MINTREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['email']._serialized_options = b'\272H\010r\003\030\376\001\330\001\001'
+  _globals['_MINTREQUEST'].fields_by_name['tier']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['tier']._serialized_options = b'\272H\030r\0232\021^[a-z0-9-]{1,32}$\330\001\001'
+  _globals['_MINTREQUEST'].fields_by_name['year']._loaded_options = None
+  _globals['_MINTREQUEST'].fields_by_name['year']._serialized_options = b'\272H\032r\0252\023^(20[0-9]{2}|2100)$\330\001\001'
+  _globals['_MINTREQUEST']._loaded_options = None
+  _globals['_MINTREQUEST']._serialized_options = b'\272Ha\032_\n\rtier_and_year\022,tier and year must be given both, or neither\032 has(this.tier) == has(this.year)'
+  _globals['_MINTRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_MINTRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\rr\013R\tFULFILLED'
   _globals['_NOTIFYAPPSTOREREQUEST'].fields_by_name['signed_payload']._loaded_options = None
-  _globals['_NOTIFYAPPSTOREREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002'
+  _globals['_NOTIFYAPPSTOREREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002\272H\014r\n \001(\200\200\0032\002\\S'
+  _globals['_NOTIFYAPPSTORERESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_NOTIFYAPPSTORERESPONSE'].fields_by_name['status']._serialized_options = b'\272HOrMR\007REVOKEDR\nREMEMBEREDR\010RESTOREDR\014NOT_RESTOREDR\tUNCHANGEDR\nSUPERSEDEDR\007IGNORED'
   _globals['_NOTIFYMERCHANTREQUEST'].fields_by_name['signed_payload']._loaded_options = None
-  _globals['_NOTIFYMERCHANTREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002'
+  _globals['_NOTIFYMERCHANTREQUEST'].fields_by_name['signed_payload']._serialized_options = b'\342A\001\002\272H\013r\t \001(\200@2\002\\S'
+  _globals['_NOTIFYMERCHANTRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_NOTIFYMERCHANTRESPONSE'].fields_by_name['status']._serialized_options = b'\272HOrMR\007REVOKEDR\nREMEMBEREDR\010RESTOREDR\014NOT_RESTOREDR\tUNCHANGEDR\nSUPERSEDEDR\007IGNORED'
   _globals['_GETDROPREQUEST'].fields_by_name['tier']._loaded_options = None
-  _globals['_GETDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002'
+  _globals['_GETDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002\272H\025r\0232\021^[a-z0-9-]{1,32}$'
   _globals['_GETDROPREQUEST'].fields_by_name['year']._loaded_options = None
-  _globals['_GETDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
+  _globals['_GETDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_GETDROPREQUEST'].fields_by_name['environment']._loaded_options = None
+  _globals['_GETDROPREQUEST'].fields_by_name['environment']._serialized_options = b'\272H\032r\025R\nproductionR\007sandbox\330\001\001'
+  _globals['_GETDROPRESPONSE'].fields_by_name['tier']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['tier']._serialized_options = b'\272H\025r\0232\021^[a-z0-9-]{1,32}$'
+  _globals['_GETDROPRESPONSE'].fields_by_name['year']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['year']._serialized_options = b'\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_GETDROPRESPONSE'].fields_by_name['capacity']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['capacity']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDROPRESPONSE'].fields_by_name['minted']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['minted']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDROPRESPONSE'].fields_by_name['remaining']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['remaining']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDROPRESPONSE'].fields_by_name['state']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['state']._serialized_options = b'\272H/r-R\tSCHEDULEDR\004OPENR\010HELD_OUTR\010SOLD_OUTR\006CLOSED'
+  _globals['_GETDROPRESPONSE'].fields_by_name['opens_at']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['opens_at']._serialized_options = b'\272HKrI2G^(20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z)?$'
+  _globals['_GETDROPRESPONSE'].fields_by_name['closes_at']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['closes_at']._serialized_options = b'\272HKrI2G^(20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z)?$'
+  _globals['_GETDROPRESPONSE'].fields_by_name['sale']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['sale']._serialized_options = b'\272H\026r\024R\006directR\004holdR\004draw'
+  _globals['_GETDROPRESPONSE'].fields_by_name['held']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['held']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDROPRESPONSE'].fields_by_name['available']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['available']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDROPRESPONSE'].fields_by_name['environment']._loaded_options = None
+  _globals['_GETDROPRESPONSE'].fields_by_name['environment']._serialized_options = b'\272H\013r\tR\007sandbox'
   _globals['_WATCHDROPREQUEST'].fields_by_name['tier']._loaded_options = None
-  _globals['_WATCHDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHDROPREQUEST'].fields_by_name['tier']._serialized_options = b'\342A\001\002\272H\025r\0232\021^[a-z0-9-]{1,32}$'
   _globals['_WATCHDROPREQUEST'].fields_by_name['year']._loaded_options = None
-  _globals['_WATCHDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHDROPREQUEST'].fields_by_name['year']._serialized_options = b'\342A\001\002\272H\027r\0252\023^(20[0-9]{2}|2100)$'
+  _globals['_WATCHDROPREQUEST'].fields_by_name['environment']._loaded_options = None
+  _globals['_WATCHDROPREQUEST'].fields_by_name['environment']._serialized_options = b'\272H\032r\025R\nproductionR\007sandbox\330\001\001'
   _globals['_MINTSERVICE'].methods_by_name['Mint']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['Mint']._serialized_options = b'\232\326\030\254\001\010\311\001\"\010SOLD_OUT\"\010HELD_OUT\"\014HOLD_EXPIRED\"\rHOLD_REQUIRED\"\rLIMIT_REACHED\"\014RECEIPT_USED\"\017INVALID_RECEIPT\"\rDROP_NOT_OPEN\"\tNOT_FOUND\"\017INVALID_REQUEST\"\014UNAUTHORIZED:\017device-optional\202\323\344\223\002\n\"\005/mint:\001*'
   _globals['_MINTSERVICE'].methods_by_name['NotifyAppStore']._loaded_options = None
@@ -62,30 +117,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MINTSERVICE'].methods_by_name['NotifyMerchant']._serialized_options = b'\232\326\030\037\"\014UNAUTHORIZED\"\017INVALID_REQUEST\202\323\344\223\002\034\"\027/notifications/merchant:\001*'
   _globals['_MINTSERVICE'].methods_by_name['GetDrop']._loaded_options = None
   _globals['_MINTSERVICE'].methods_by_name['GetDrop']._serialized_options = b'\232\326\030/\032\013environment\"\tNOT_FOUND\"\017INVALID_REQUESTB\002\260\002H\001\202\323\344\223\002\026\022\024/drops/{tier}/{year}'
-  _globals['_MEMBERSHIP']._serialized_start=143
-  _globals['_MEMBERSHIP']._serialized_end=280
-  _globals['_DEVICE']._serialized_start=282
-  _globals['_DEVICE']._serialized_end=341
-  _globals['_MINTREQUEST']._serialized_start=344
-  _globals['_MINTREQUEST']._serialized_end=523
-  _globals['_MINTRESPONSE']._serialized_start=525
-  _globals['_MINTRESPONSE']._serialized_end=620
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=622
-  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=675
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=677
-  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=717
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=719
-  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=772
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=774
-  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=814
-  _globals['_GETDROPREQUEST']._serialized_start=816
-  _globals['_GETDROPREQUEST']._serialized_end=893
-  _globals['_GETDROPRESPONSE']._serialized_start=896
-  _globals['_GETDROPRESPONSE']._serialized_end=1135
-  _globals['_WATCHDROPREQUEST']._serialized_start=1137
-  _globals['_WATCHDROPREQUEST']._serialized_end=1216
-  _globals['_WATCHDROPRESPONSE']._serialized_start=1218
-  _globals['_WATCHDROPRESPONSE']._serialized_end=1283
-  _globals['_MINTSERVICE']._serialized_start=1286
-  _globals['_MINTSERVICE']._serialized_end=2134
+  _globals['_MEMBERSHIP']._serialized_start=172
+  _globals['_MEMBERSHIP']._serialized_end=398
+  _globals['_DEVICE']._serialized_start=400
+  _globals['_DEVICE']._serialized_end=494
+  _globals['_MINTREQUEST']._serialized_start=497
+  _globals['_MINTREQUEST']._serialized_end=906
+  _globals['_MINTRESPONSE']._serialized_start=908
+  _globals['_MINTRESPONSE']._serialized_end=1021
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_start=1023
+  _globals['_NOTIFYAPPSTOREREQUEST']._serialized_end=1091
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_start=1093
+  _globals['_NOTIFYAPPSTORERESPONSE']._serialized_end=1217
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_start=1219
+  _globals['_NOTIFYMERCHANTREQUEST']._serialized_end=1286
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_start=1288
+  _globals['_NOTIFYMERCHANTRESPONSE']._serialized_end=1412
+  _globals['_GETDROPREQUEST']._serialized_start=1415
+  _globals['_GETDROPREQUEST']._serialized_end=1573
+  _globals['_GETDROPRESPONSE']._serialized_start=1576
+  _globals['_GETDROPRESPONSE']._serialized_end=2169
+  _globals['_WATCHDROPREQUEST']._serialized_start=2172
+  _globals['_WATCHDROPREQUEST']._serialized_end=2332
+  _globals['_WATCHDROPRESPONSE']._serialized_start=2334
+  _globals['_WATCHDROPRESPONSE']._serialized_end=2399
+  _globals['_MINTSERVICE']._serialized_start=2402
+  _globals['_MINTSERVICE']._serialized_end=3250
 # @@protoc_insertion_point(module_scope)

@@ -280,7 +280,9 @@ class GetDropRequest(_message.Message):
     year: _builtins.str
     """`2000` to `2100`."""
     environment: _builtins.str
-    """Optional. `sandbox`: the supply of test purchases, if the drop has one. Empty: the real supply."""
+    """Optional. `sandbox`: the supply of test purchases, if the drop has one. `production` or
+    empty: the real supply.
+    """
     def __init__(
         self,
         *,
@@ -381,7 +383,9 @@ class WatchDropRequest(_message.Message):
     year: _builtins.str
     """`2000` to `2100`."""
     environment: _builtins.str
-    """Optional. `sandbox`: the supply of test purchases, if the drop has one. Empty: the real supply."""
+    """Optional. `sandbox`: the supply of test purchases, if the drop has one. `production` or
+    empty: the real supply.
+    """
     def __init__(
         self,
         *,

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvyris/reforge/v1/operator.proto\x12\x10vyris.reforge.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"v\n\x17\x43hangeOwnerEmailRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x61\x63tor\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x18\x43hangeOwnerEmailResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x02 \x01(\t2\x82\x01\n\x0fOperatorService\x12i\n\x10\x43hangeOwnerEmail\x12).vyris.reforge.v1.ChangeOwnerEmailRequest\x1a*.vyris.reforge.v1.ChangeOwnerEmailResponse\x1a\x04\xa0\xd6\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvyris/reforge/v1/operator.proto\x12\x10vyris.reforge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\"vyris/gateway/v1/http_policy.proto\"\x99\x01\n\x17\x43hangeOwnerEmailRequest\x12#\n\rmembership_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\x05\x65mail\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\xfe\x01\x12\x1c\n\x05\x61\x63tor\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18@\x12\x1e\n\x06reason\x18\x04 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\"\xa8\x01\n\x18\x43hangeOwnerEmailResponse\x12)\n\x06status\x18\x01 \x01(\tB\x19\xbaH\x16r\x14R\x07\x41PPLIEDR\tSCHEDULED\x12\x61\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x02 \x01(\tBK\xbaHHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$2\x82\x01\n\x0fOperatorService\x12i\n\x10\x43hangeOwnerEmail\x12).vyris.reforge.v1.ChangeOwnerEmailRequest\x1a*.vyris.reforge.v1.ChangeOwnerEmailResponse\x1a\x04\xa0\xd6\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +35,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.reforge.v1.operator_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['membership_id']._loaded_options = None
-  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\005r\003\030\376\001'
   _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['actor']._loaded_options = None
-  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['actor']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['actor']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030@'
   _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002'
+  _globals['_CHANGEOWNEREMAILREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\364\003'
+  _globals['_CHANGEOWNEREMAILRESPONSE'].fields_by_name['status']._loaded_options = None
+  _globals['_CHANGEOWNEREMAILRESPONSE'].fields_by_name['status']._serialized_options = b'\272H\026r\024R\007APPLIEDR\tSCHEDULED'
+  _globals['_CHANGEOWNEREMAILRESPONSE'].fields_by_name['effective_at']._loaded_options = None
+  _globals['_CHANGEOWNEREMAILRESPONSE'].fields_by_name['effective_at']._serialized_options = b'\272HHrF2D^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'
   _globals['_OPERATORSERVICE']._loaded_options = None
   _globals['_OPERATORSERVICE']._serialized_options = b'\240\326\030\001'
-  _globals['_CHANGEOWNEREMAILREQUEST']._serialized_start=122
-  _globals['_CHANGEOWNEREMAILREQUEST']._serialized_end=240
-  _globals['_CHANGEOWNEREMAILRESPONSE']._serialized_start=242
-  _globals['_CHANGEOWNEREMAILRESPONSE']._serialized_end=306
-  _globals['_OPERATORSERVICE']._serialized_start=309
-  _globals['_OPERATORSERVICE']._serialized_end=439
+  _globals['_CHANGEOWNEREMAILREQUEST']._serialized_start=152
+  _globals['_CHANGEOWNEREMAILREQUEST']._serialized_end=305
+  _globals['_CHANGEOWNEREMAILRESPONSE']._serialized_start=308
+  _globals['_CHANGEOWNEREMAILRESPONSE']._serialized_end=476
+  _globals['_OPERATORSERVICE']._serialized_start=479
+  _globals['_OPERATORSERVICE']._serialized_end=609
 # @@protoc_insertion_point(module_scope)

@@ -31,9 +31,9 @@ class ChangeOwnerEmailRequest(_message.Message):
     email: _builtins.str
     """The address, at most 254 printable ASCII characters."""
     actor: _builtins.str
-    """Name of the operator, at most 64 characters; written to the audit log."""
+    """Name of the operator, 1 to 64 characters; written to the audit log."""
     reason: _builtins.str
-    """The reason, at most 500 characters; written to the audit log."""
+    """The reason, 1 to 500 characters; written to the audit log."""
     def __init__(
         self,
         *,

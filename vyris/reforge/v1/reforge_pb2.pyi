@@ -39,7 +39,7 @@ class InitReforgeRequest(_message.Message):
     new_public_key: _builtins.str
     """Its P-256 public key, PEM (SubjectPublicKeyInfo) or JWK, at most 2,048 characters."""
     old_device_id: _builtins.str
-    """The active device's id; required if a device is enrolled."""
+    """The active device's id, 1 to 128 printable ASCII characters; required if a device is enrolled."""
     def __init__(
         self,
         *,

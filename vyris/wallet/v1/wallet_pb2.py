@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from vyris.gateway.v1 import http_policy_pb2 as vyris_dot_gateway_dot_v1_dot_http__policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvyris/wallet/v1/wallet.proto\x12\x0fvyris.wallet.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\"F\n\x10IssuePassRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"L\n\x16IssueGooglePassRequest\x12\x1b\n\rmembership_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"+\n\x17IssueGooglePassResponse\x12\x10\n\x08save_url\x18\x01 \x01(\t\"\x97\x01\n\x19RegisterPassDeviceRequest\x12\x1f\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rserial_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\npush_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\"\x7f\n\x1bUnregisterPassDeviceRequest\x12\x1f\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rserial_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"}\n\x18ListUpdatedPassesRequest\x12\x1f\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x14passes_updated_since\x18\x03 \x01(\t\"W\n\x14GetLatestPassRequest\x12\"\n\x14pass_type_identifier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rserial_number\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"%\n\x15RecordPassLogsRequest\x12\x0c\n\x04logs\x18\x01 \x03(\t2\x9d\x0b\n\rWalletService\x12\xbe\x01\n\tIssuePass\x12!.vyris.wallet.v1.IssuePassRequest\x1a\x14.google.api.HttpBody\"x\x9a\xd6\x18^\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST*\x1c\x61pplication/vnd.apple.pkpass:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x10\"\x0b/issue-pass:\x01*\x12\xc2\x01\n\x0fIssueGooglePass\x12\'.vyris.wallet.v1.IssueGooglePassRequest\x1a(.vyris.wallet.v1.IssueGooglePassResponse\"\\\x9a\xd6\x18;\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x17\"\x12/issue-pass/google:\x01*\x12\xf6\x01\n\x12RegisterPassDevice\x12*.vyris.wallet.v1.RegisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x9d\x01\x9a\xd6\x18:\x08\xc9\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain:\x04passB\x02\xc8\x01\x82\xd3\xe4\x93\x02Y\"T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}:\x01*\x12\xf3\x01\n\x14UnregisterPassDevice\x12,.vyris.wallet.v1.UnregisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x96\x01\x9a\xd6\x18\x36\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain:\x04pass\x82\xd3\xe4\x93\x02V*T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}\x12\xd4\x01\n\x11ListUpdatedPasses\x12).vyris.wallet.v1.ListUpdatedPassesRequest\x1a\x14.google.api.HttpBody\"~\x9a\xd6\x18.\x08\xc8\x01\x10\x01\x1a\x12passesUpdatedSince\"\x0fINVALID_REQUESTB\x02\xcc\x01\x82\xd3\xe4\x93\x02\x46\x12\x44/v1/devices/{device_library_id}/registrations/{pass_type_identifier}\x12\xc6\x01\n\rGetLatestPass\x12%.vyris.wallet.v1.GetLatestPassRequest\x1a\x14.google.api.HttpBody\"x\x9a\xd6\x18;\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED*\x1c\x61pplication/vnd.apple.pkpass:\x04passB\x02\xb0\x02\x82\xd3\xe4\x93\x02\x33\x12\x31/v1/passes/{pass_type_identifier}/{serial_number}\x12w\n\x0eRecordPassLogs\x12&.vyris.wallet.v1.RecordPassLogsRequest\x1a\x14.google.api.HttpBody\"\'\x9a\xd6\x18\x11\x08\xc8\x01\x10\x01*\ntext/plain\x82\xd3\xe4\x93\x02\x0c\"\x07/v1/log:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvyris/wallet/v1/wallet.proto\x12\x0fvyris.wallet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\"vyris/gateway/v1/http_policy.proto\"i\n\x10IssuePassRequest\x12#\n\rmembership_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\"o\n\x16IssueGooglePassRequest\x12#\n\rmembership_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x07user_id\x18\x02 \x01(\tB\x1f\xe2\x41\x01\x02\xbaH\x18r\x16\x10\x01\x18\x80\x01\x32\x0f^ *[!-~][ -~]*$\"+\n\x17IssueGooglePassResponse\x12\x10\n\x08save_url\x18\x01 \x01(\t\"\xb3\x01\n\x19RegisterPassDeviceRequest\x12)\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\x80\x10\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12#\n\rserial_number\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\"\n\npush_token\x18\x04 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\x80\x10\"\x91\x01\n\x1bUnregisterPassDeviceRequest\x12)\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\x80\x10\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12#\n\rserial_number\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x87\x01\n\x18ListUpdatedPassesRequest\x12)\n\x11\x64\x65vice_library_id\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\x80\x10\x12\"\n\x14pass_type_identifier\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x14passes_updated_since\x18\x03 \x01(\t\"_\n\x14GetLatestPassRequest\x12\"\n\x14pass_type_identifier\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12#\n\rserial_number\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"%\n\x15RecordPassLogsRequest\x12\x0c\n\x04logs\x18\x01 \x03(\t2\x9d\x0b\n\rWalletService\x12\xbe\x01\n\tIssuePass\x12!.vyris.wallet.v1.IssuePassRequest\x1a\x14.google.api.HttpBody\"x\x9a\xd6\x18^\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST*\x1c\x61pplication/vnd.apple.pkpass:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x10\"\x0b/issue-pass:\x01*\x12\xc2\x01\n\x0fIssueGooglePass\x12\'.vyris.wallet.v1.IssueGooglePassRequest\x1a(.vyris.wallet.v1.IssueGooglePassResponse\"\\\x9a\xd6\x18;\"\x0cUNAUTHORIZED\"\tNOT_FOUND\"\x0fINVALID_REQUEST:\x0f\x64\x65vice-optional\x82\xd3\xe4\x93\x02\x17\"\x12/issue-pass/google:\x01*\x12\xf6\x01\n\x12RegisterPassDevice\x12*.vyris.wallet.v1.RegisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x9d\x01\x9a\xd6\x18:\x08\xc9\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain:\x04passB\x02\xc8\x01\x82\xd3\xe4\x93\x02Y\"T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}:\x01*\x12\xf3\x01\n\x14UnregisterPassDevice\x12,.vyris.wallet.v1.UnregisterPassDeviceRequest\x1a\x14.google.api.HttpBody\"\x96\x01\x9a\xd6\x18\x36\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED\"\x0fINVALID_REQUEST*\ntext/plain:\x04pass\x82\xd3\xe4\x93\x02V*T/v1/devices/{device_library_id}/registrations/{pass_type_identifier}/{serial_number}\x12\xd4\x01\n\x11ListUpdatedPasses\x12).vyris.wallet.v1.ListUpdatedPassesRequest\x1a\x14.google.api.HttpBody\"~\x9a\xd6\x18.\x08\xc8\x01\x10\x01\x1a\x12passesUpdatedSince\"\x0fINVALID_REQUESTB\x02\xcc\x01\x82\xd3\xe4\x93\x02\x46\x12\x44/v1/devices/{device_library_id}/registrations/{pass_type_identifier}\x12\xc6\x01\n\rGetLatestPass\x12%.vyris.wallet.v1.GetLatestPassRequest\x1a\x14.google.api.HttpBody\"x\x9a\xd6\x18;\x08\xc8\x01\x10\x01\"\x0cUNAUTHORIZED*\x1c\x61pplication/vnd.apple.pkpass:\x04passB\x02\xb0\x02\x82\xd3\xe4\x93\x02\x33\x12\x31/v1/passes/{pass_type_identifier}/{serial_number}\x12w\n\x0eRecordPassLogs\x12&.vyris.wallet.v1.RecordPassLogsRequest\x1a\x14.google.api.HttpBody\"\'\x9a\xd6\x18\x11\x08\xc8\x01\x10\x01*\ntext/plain\x82\xd3\xe4\x93\x02\x0c\"\x07/v1/log:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +37,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vyris.wallet.v1.wallet_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ISSUEPASSREQUEST'].fields_by_name['membership_id']._loaded_options = None
-  _globals['_ISSUEPASSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_ISSUEPASSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ISSUEPASSREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_ISSUEPASSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_ISSUEPASSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
   _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['membership_id']._loaded_options = None
-  _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002'
+  _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['membership_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002'
+  _globals['_ISSUEGOOGLEPASSREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\030r\026\020\001\030\200\0012\017^ *[!-~][ -~]*$'
   _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._loaded_options = None
-  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002'
+  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002\272H\007r\005 \001(\200\020'
   _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['pass_type_identifier']._loaded_options = None
   _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['pass_type_identifier']._serialized_options = b'\342A\001\002'
   _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._loaded_options = None
-  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002'
+  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['push_token']._loaded_options = None
-  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['push_token']._serialized_options = b'\342A\001\002'
+  _globals['_REGISTERPASSDEVICEREQUEST'].fields_by_name['push_token']._serialized_options = b'\342A\001\002\272H\007r\005 \001(\200\020'
   _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._loaded_options = None
-  _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002'
+  _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002\272H\007r\005 \001(\200\020'
   _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['pass_type_identifier']._loaded_options = None
   _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['pass_type_identifier']._serialized_options = b'\342A\001\002'
   _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._loaded_options = None
-  _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002'
+  _globals['_UNREGISTERPASSDEVICEREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_LISTUPDATEDPASSESREQUEST'].fields_by_name['device_library_id']._loaded_options = None
-  _globals['_LISTUPDATEDPASSESREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002'
+  _globals['_LISTUPDATEDPASSESREQUEST'].fields_by_name['device_library_id']._serialized_options = b'\342A\001\002\272H\007r\005 \001(\200\020'
   _globals['_LISTUPDATEDPASSESREQUEST'].fields_by_name['pass_type_identifier']._loaded_options = None
   _globals['_LISTUPDATEDPASSESREQUEST'].fields_by_name['pass_type_identifier']._serialized_options = b'\342A\001\002'
   _globals['_GETLATESTPASSREQUEST'].fields_by_name['pass_type_identifier']._loaded_options = None
   _globals['_GETLATESTPASSREQUEST'].fields_by_name['pass_type_identifier']._serialized_options = b'\342A\001\002'
   _globals['_GETLATESTPASSREQUEST'].fields_by_name['serial_number']._loaded_options = None
-  _globals['_GETLATESTPASSREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002'
+  _globals['_GETLATESTPASSREQUEST'].fields_by_name['serial_number']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_WALLETSERVICE'].methods_by_name['IssuePass']._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['IssuePass']._serialized_options = b'\232\326\030^\010\310\001\020\001\"\014UNAUTHORIZED\"\tNOT_FOUND\"\017INVALID_REQUEST*\034application/vnd.apple.pkpass:\017device-optional\202\323\344\223\002\020\"\013/issue-pass:\001*'
   _globals['_WALLETSERVICE'].methods_by_name['IssueGooglePass']._loaded_options = None
@@ -79,22 +80,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WALLETSERVICE'].methods_by_name['GetLatestPass']._serialized_options = b'\232\326\030;\010\310\001\020\001\"\014UNAUTHORIZED*\034application/vnd.apple.pkpass:\004passB\002\260\002\202\323\344\223\0023\0221/v1/passes/{pass_type_identifier}/{serial_number}'
   _globals['_WALLETSERVICE'].methods_by_name['RecordPassLogs']._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['RecordPassLogs']._serialized_options = b'\232\326\030\021\010\310\001\020\001*\ntext/plain\202\323\344\223\002\014\"\007/v1/log:\001*'
-  _globals['_ISSUEPASSREQUEST']._serialized_start=175
-  _globals['_ISSUEPASSREQUEST']._serialized_end=245
-  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_start=247
-  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_end=323
-  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_start=325
-  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_end=368
-  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_start=371
-  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_end=522
-  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_start=524
-  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_end=651
-  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_start=653
-  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_end=778
-  _globals['_GETLATESTPASSREQUEST']._serialized_start=780
-  _globals['_GETLATESTPASSREQUEST']._serialized_end=867
-  _globals['_RECORDPASSLOGSREQUEST']._serialized_start=869
-  _globals['_RECORDPASSLOGSREQUEST']._serialized_end=906
-  _globals['_WALLETSERVICE']._serialized_start=909
-  _globals['_WALLETSERVICE']._serialized_end=2346
+  _globals['_ISSUEPASSREQUEST']._serialized_start=204
+  _globals['_ISSUEPASSREQUEST']._serialized_end=309
+  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_start=311
+  _globals['_ISSUEGOOGLEPASSREQUEST']._serialized_end=422
+  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_start=424
+  _globals['_ISSUEGOOGLEPASSRESPONSE']._serialized_end=467
+  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_start=470
+  _globals['_REGISTERPASSDEVICEREQUEST']._serialized_end=649
+  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_start=652
+  _globals['_UNREGISTERPASSDEVICEREQUEST']._serialized_end=797
+  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_start=800
+  _globals['_LISTUPDATEDPASSESREQUEST']._serialized_end=935
+  _globals['_GETLATESTPASSREQUEST']._serialized_start=937
+  _globals['_GETLATESTPASSREQUEST']._serialized_end=1032
+  _globals['_RECORDPASSLOGSREQUEST']._serialized_start=1034
+  _globals['_RECORDPASSLOGSREQUEST']._serialized_end=1071
+  _globals['_WALLETSERVICE']._serialized_start=1074
+  _globals['_WALLETSERVICE']._serialized_end=2511
 # @@protoc_insertion_point(module_scope)

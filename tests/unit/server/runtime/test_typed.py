@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.server.runtime.fields import email_address, is_opaque_id
+from services.server.runtime.fields import email_address
+from services.server.runtime.request_checks import compile_complaint
 from services.server.runtime.typed import pasted_token, typed_address, typed_digits, typed_word
+from vyris.bounds import field_bounds
 from vyris.errors import InvalidRequest
+from vyris.mint.v1 import mint_pb2
 
 TOKEN = "-bcDEF_" + "x" * 35 + "-"
 
@@ -99,5 +102,6 @@ def test_a_drops_name_may_be_typed_with_capitals() -> None:
 
 
 def test_ids_are_exact() -> None:
-    assert is_opaque_id(" ada ")
-    assert not is_opaque_id("ad\u00e0")
+    complain = compile_complaint(field_bounds(mint_pb2.MintRequest, "user_id"), "user_id")
+    assert complain(" ada ") is None
+    assert complain("ad\u00e0") is not None
