@@ -12,9 +12,12 @@ import pytest
 
 from services.server.grpc_server import core
 from services.server.grpc_server.completions import Completions
+from services.server.grpc_server.core_rpc import CoreRpc
 from services.server.grpc_server.rpc import Rpc
 from tests.unit.server.grpc_server.raw_caller import framed, raw_caller
 from tests.unit.server.grpc_server.served import SERVICE, Stay, becomes, echo, methods_at_it, served, unary
+
+pytestmark = pytest.mark.usefixtures("grpc_server")
 
 
 def calls_in_memory() -> int:
@@ -109,6 +112,7 @@ async def test_a_call_is_forgotten_without_the_garbage_collector(way: str) -> No
             gc.enable()
 
 
+@pytest.mark.parametrize("grpc_server", ["core"], indirect=True)
 async def test_a_call_that_is_cancelled_before_its_method_began_is_forgotten_too(completions: Completions) -> None:
     tags: list[core.Tag] = []
     call = SimpleNamespace(start_server_batch=lambda _, tag: tags.append(tag))
@@ -117,7 +121,7 @@ async def test_a_call_that_is_cancelled_before_its_method_began_is_forgotten_too
     gc.collect()
     gc.disable()
     try:
-        rpc = Rpc(
+        rpc = CoreRpc(
             SimpleNamespace(call=call, call_details=details, invocation_metadata=()),
             unary(echo),
             completions,

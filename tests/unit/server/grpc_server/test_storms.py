@@ -23,6 +23,8 @@ from tests.unit.server.grpc_server.served import (
     unary,
 )
 
+pytestmark = pytest.mark.usefixtures("grpc_server")
+
 MANY = 1000
 # As a service process sets them: gRPC's own bounds refuse calls that wait at random.
 OPTIONS = server_options(MANY)
