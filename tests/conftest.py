@@ -19,12 +19,18 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from stack.local import DATABASES, Stack
 from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
-from tests.shell import REPOSITORY, clear_settings
+from tests.shell import REPOSITORY, choose_grpc_server, chosen_settings, clear_settings
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--grpc-server", choices=("core", "aio"), help="the gRPC server of the services in all tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Before the tests' modules are imported, as some of them read settings then."""
     clear_settings()
+    if kind := config.getoption("--grpc-server"):
+        choose_grpc_server(kind)
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
     # A deadline would judge how busy the other worker keeps the machine.
     hypothesis.settings.register_profile("suite", deadline=None)
@@ -95,6 +101,6 @@ def stack() -> Iterator[Stack]:
     with (
         tempfile.TemporaryDirectory(prefix="vyris-stack-") as folder,
         # Two mint processes: whatever holds must hold between them.
-        Stack.isolated(Path(folder) / "state", replicas={"mint": 2}) as running,
+        Stack.isolated(Path(folder) / "state", replicas={"mint": 2}, environment=chosen_settings()) as running,
     ):
         yield running

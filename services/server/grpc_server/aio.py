@@ -57,15 +57,15 @@ class AioRpc(Rpc):
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
         _check_sendable(metadata)
-        await self._sent(self._open_context().send_initial_metadata(metadata))
+        await self._wait_for(self._open_context().send_initial_metadata(metadata))
 
     async def write(self, message: Any) -> None:
-        await self._sent(self._open_context().write(self._handler.response_serializer(message)))
+        await self._wait_for(self._open_context().write(self._handler.response_serializer(message)))
 
     # From the caller's message to the answer.
 
     async def serve(self) -> bytes | None:
-        """Serve the call. Return the one message of its answer, if it has one. Raises AbortError, CancelledError."""
+        """Serve the call. Return the one message of its answer, if it has one."""
         try:
             request = self._messages() if self._handler.request_streaming else await self._read()
             answer = await self._answer(request)
@@ -75,10 +75,7 @@ class AioRpc(Rpc):
             elif not isinstance(answer, bytes | None):
                 raise TypeError("The answer is not bytes")
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                # The caller has hung up, or the deadline has passed.
-                raise
+            # The caller has gone, or the method has cancelled itself.
             self.end_with(grpc.StatusCode.CANCELLED)
         except Exception:
             # Only the log gets its text.
@@ -87,11 +84,12 @@ class AioRpc(Rpc):
         finally:
             self._ended = True
         if self._code is not None:
-            await self._context.abort(self._code, self._details, self._trailing_metadata)
+            await _end(self._context, self._code, self._details, self._trailing_metadata)
+            return None
         return answer
 
     async def _read(self) -> bytes | None:
-        message: Any = await self._open_context().read()
+        message = await self._wait_for(self._open_context().read())
         return None if message is grpc.aio.EOF else message
 
     def _open_context(self) -> grpc.aio.ServicerContext[Any, Any]:
@@ -101,19 +99,33 @@ class AioRpc(Rpc):
         return self._context
 
     @staticmethod
-    async def _sent(sending: Any) -> None:
+    async def _wait_for(operation: Any) -> Any:
         try:
-            await sending
-        except grpc.aio.InternalError:
-            # The caller has gone; the task is cancelled as well.
+            return await operation
+        except grpc.aio.UsageError:
+            raise
+        except grpc.aio.BaseError:
+            # The caller has gone, or the server has stopped; the task is cancelled as well.
             raise asyncio.CancelledError from None
+
+
+async def _end(
+    context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, details: str, metadata: Metadata = ()
+) -> None:
+    """Give the caller this status. The method of `grpc.aio` must return at once."""
+    try:
+        await context.abort(code, details, metadata)
+    except grpc.aio.AbortError as error:
+        # The call keeps this error, and its frames would keep the call until the garbage collector comes.
+        error.__traceback__ = None
 
 
 def _check_sendable(metadata: Metadata) -> None:
     """Check metadata before `grpc.aio`, which would leave the caller waiting. Raises TypeError, ValueError."""
     for key, value in metadata:
-        if not _KEY.fullmatch(key) or not (isinstance(value, bytes) if key.endswith("-bin") else _TEXT.fullmatch(value)):  # type: ignore[arg-type]
-            raise ValueError(f"metadata {key} cannot be sent")
+        fits = isinstance(value, bytes) if key.endswith("-bin") else _TEXT.fullmatch(value)  # type: ignore[arg-type]
+        if not fits or not _KEY.fullmatch(key):
+            raise ValueError(f"Metadata {key} cannot be sent")
 
 
 class AioServer(Server):
@@ -145,7 +157,7 @@ class AioServer(Server):
 
         async def serve(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes | None:
             if refusal := self._refusal(handler):
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+                return await _end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
             self._note_begin(handler)
             try:
                 return await AioRpc(context, handler).serve()

@@ -17,6 +17,7 @@ import pytest
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
+from tests.shell import chosen_settings
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner, now_ms
 from tests.signers.merchant import MerchantSigner
 
@@ -52,6 +53,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder: Path = tmp_path_factory.mktemp("proven")
     provider, store = MerchantSigner(), AppStoreSigner()
     environment = {
+        **chosen_settings(),
         "USER_JWT_ISSUER": ISSUER,
         "USER_JWT_JWKS": str(provider.write_jwks(folder)),
         "RECEIPT_KINDS": "opaque,app-store",

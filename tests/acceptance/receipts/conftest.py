@@ -12,6 +12,7 @@ import pytest
 
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
+from tests.shell import chosen_settings
 from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner
 from tests.signers.merchant import ISSUER, MerchantSigner
 
@@ -31,6 +32,7 @@ def paid_stack(store: AppStoreSigner, shop: MerchantSigner) -> Iterator[Stack]:
     """Accepts App Store and merchant receipts alone."""
     with tempfile.TemporaryDirectory(prefix="vyris-receipts-") as folder:
         environment = {
+            **chosen_settings(),
             "RECEIPT_KINDS": "app-store,merchant",
             "APP_STORE_BUNDLE_ID": BUNDLE_ID,
             "APP_STORE_APP_ID": str(APP_ID),

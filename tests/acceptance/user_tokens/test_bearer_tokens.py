@@ -22,6 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from admin.drops import NewDrop, create_drop
 from stack.local import Stack
+from tests.shell import chosen_settings
 from tests.signers.merchant import MerchantSigner
 from vyris.client import Client
 from vyris.device_keys import public_jwk
@@ -101,6 +102,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     environment = {
+        **chosen_settings(),
         "USER_JWT_ISSUER": ISSUER,
         "USER_JWT_JWKS": str(jwks),
         "GOOGLE_WALLET_ISSUER_ID": "338",
