@@ -157,7 +157,8 @@ class AioServer(Server):
 
         async def serve(_: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> bytes | None:
             if refusal := self._refusal(handler):
-                return await _end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+                await _end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+                return None
             self._note_begin(handler)
             try:
                 return await AioRpc(context, handler).serve()
