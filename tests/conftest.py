@@ -20,17 +20,20 @@ from stack.local import DATABASES, Stack
 from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
 from tests.neighbours import through
-from tests.shell import REPOSITORY, clear_settings
+from tests.shell import REPOSITORY, choose_grpc_server, clear_settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the tests."""
     through.add_option(parser)
+    parser.addoption("--grpc-server", choices=("core", "aio"), help="the gRPC server of the services in all tests")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Runs before the tests' modules are imported, because some of them read settings then."""
     clear_settings()
+    if kind := config.getoption("--grpc-server"):
+        choose_grpc_server(kind)
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
     # No deadline: it would only measure how busy the other worker is.
     hypothesis.settings.register_profile("suite", deadline=None)

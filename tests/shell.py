@@ -1,4 +1,7 @@
-"""Isolate the tests from the shell: neither its settings nor a `.env` in the checkout reach a test."""
+"""Isolate the tests from the shell: neither its settings nor a `.env` in the checkout reach a test.
+
+One setting can be chosen for all tests, by an option of pytest: `--grpc-server aio`.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +23,13 @@ def clear_settings() -> None:
     names = setting_names()
     for name in [name for name in os.environ if name in names or name.startswith("OTEL_")]:
         del os.environ[name]
+
+
+def choose_grpc_server(kind: str) -> None:
+    """Let the services of all tests serve with this gRPC server (`GRPC_SERVER`)."""
+    os.environ["GRPC_SERVER"] = kind
+
+
+def chosen_settings() -> dict[str, str]:
+    """Settings that were chosen for all tests, for services that do not inherit the environment of this process."""
+    return {name: os.environ[name] for name in ("GRPC_SERVER",) if name in os.environ}

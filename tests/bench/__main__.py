@@ -40,7 +40,7 @@ def main(
             help="Sections of the core table, of a full or a fair run, divided by commas; nothing is written."
         ),
     ] = "",
-    subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain.")] = "",
+    subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain, aio.")] = "",
 ) -> None:
     """Measure; without options, the core table."""
     try:

@@ -30,7 +30,7 @@ from tests.bench import tools
 from tests.bench.background import background
 from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
 from tests.bench.empty_rpc import plain_envoy
-from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
+from tests.bench.subject import AIO, BASELINE, CEILING, PLAIN, SUITE, Subject
 from tests.bench.usage import Watched, is_service
 from tests.fresh_database import with_database
 
@@ -70,7 +70,7 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
         # The wheel's Valkey is ours alone: what an earlier run counted is gone.
         with redis.from_url(stack.redis_url) as client:
             client.ping()
-        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain}
+        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain, AIO: _aio}
         subjects = {
             name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
         }
@@ -187,6 +187,18 @@ def _ceiling(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
     gateway = parts.enter_context(Stack(settings, system, only={"gateway"}, directory=folder))
     processes = [Watched("gateway", gateway.pid("gateway")), Watched("mint", pid), _supervisor(gateway)]
     return Subject(CEILING, gateway.gateway_url, processes, grpc_target=gateway.gateway_grpc_target)
+
+
+def _aio(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    """The suite once more, on the same databases, with `GRPC_SERVER=aio`."""
+    ports = PortTaker(set(stack.settings.fixed_ports().values()))
+    changed: dict[str, object] = {f"{name}_port": ports.free_port() for name in (*NAMES, "gateway", "gateway_grpc")}
+    changed |= {"database_url": stack.database_url, "redis_url": stack.redis_url, "vyris_state_dir": folder / "aio"}
+    system = {name: os.environ[name] for name in SYSTEM_VARIABLES if name in os.environ}
+    settings = stack.settings.model_copy(update=changed)
+    other = parts.enter_context(Stack(settings, {**system, "GRPC_SERVER": "aio"}, directory=folder))
+    processes = stack_processes(other, storage=stack)
+    return Subject(AIO, other.gateway_url, processes, grpc_target=other.gateway_grpc_target)
 
 
 def _plain(stack: Stack, folder: Path, parts: ExitStack) -> Subject:

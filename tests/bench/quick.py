@@ -8,7 +8,7 @@ from rich.table import Table
 from tests.bench import arena, loads, rounds
 from tests.bench.drops import BenchDrop
 from tests.bench.measurement import Summary, measure
-from tests.bench.subject import BASELINE, CEILING, SUITE, Subject
+from tests.bench.subject import AIO, BASELINE, CEILING, SUITE, Subject
 
 CAPACITY = 400_000
 TIER = "bench"
@@ -67,7 +67,7 @@ def show(found: list[Summary]) -> None:
         return
     by_name = {one.subject: one for one in found}
     suite = by_name.get(SUITE)
-    for other in (BASELINE, CEILING):
+    for other in (BASELINE, CEILING, AIO):
         if suite and other in by_name:
             peer = by_name[other]
             console.print(

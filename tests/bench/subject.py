@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.bench.usage import Watched
 
-SUITE, BASELINE, CEILING, PLAIN = "suite", "baseline", "ceiling", "plain"
+SUITE, BASELINE, CEILING, PLAIN, AIO = "suite", "baseline", "ceiling", "plain", "aio"
 
 
 @dataclass(frozen=True)

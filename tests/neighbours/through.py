@@ -14,6 +14,7 @@ from stack.local import Stack
 from tests.neighbours.balancers import NAMES, Doors, plain_balancer
 from tests.neighbours.poolers import pooler, put_behind
 from tests.ports import free_port
+from tests.shell import chosen_settings
 
 POOLER: Final = "pgbouncer"
 
@@ -29,8 +30,9 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Run a stack of the tests, as `Stack.isolated` describes it, behind what `--through` names."""
     passed = config.getoption("--through")
+    environment = {**chosen_settings(), **(environment or {})}
     if passed in NAMES:
-        with _behind_balancer(passed, state_dir, dict(environment or {}), more) as running:
+        with _behind_balancer(passed, state_dir, environment, more) as running:
             yield running
         return
     with (

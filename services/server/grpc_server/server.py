@@ -1,21 +1,22 @@
-"""The server: its ports and methods, its start and its stop."""
+"""What both servers share: their methods, the limits of their calls, their stop. And the choice between them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 import grpc
 
-from services.server.grpc_server import core
-from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.rpc import Handler, Rpc, refuse
+from services.server.grpc_server.rpc import Handler
 
-UNKNOWN_METHOD: Final = "Method not found!"
+Kind = Literal["core", "aio"]
+
 # A method that ignores its cancellation delays the process's end no longer than this.
 ABANDONED_AFTER_S: Final = 5.0
+UNKNOWN_METHOD: Final = "Method not found!"
 TOO_MANY_CALLS: Final = "Concurrent RPC limit exceeded!"
 TOO_MANY_STREAMS: Final = "Concurrent stream limit exceeded!"
 
@@ -23,63 +24,47 @@ TOO_MANY_STREAMS: Final = "Concurrent stream limit exceeded!"
 class Server:
     """Serves asynchronous methods; used like `grpc.aio.server`.
 
-    Make, start and stop it in one event loop.
+    Make, start and stop it in one event loop. A server implements the methods that are not implemented here.
     """
 
-    def __init__(self, completions: Completions, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> None:
-        """`options`: gRPC core's channel arguments. `calls_limit`: the most calls at once; further ones are refused.
+    def __init__(self, calls_limit: int) -> None:
+        """`calls_limit`: the most calls at once; further ones are refused.
 
         Streams are limited to half of that, because a stream stays open as long as its caller likes, and calls need
         room.
-
-        The servers of a process share their `completions`: gRPC core has one set of sockets for a process, and several
-        threads that wait for it would compete at every event.
         """
-        self._completions = completions
-        self._server = core.Server(tuple(options), False)
-        self._server.register_completion_queue(completions.queue)
-        self._handlers: dict[bytes, Handler] = {}
         self._calls_limit = calls_limit
         self._streams_limit = max(1, calls_limit // 2)
         self._methods_at_work = 0
         self._streams_at_work = 0
+        self._idle = asyncio.Event()
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
-        self._closed = asyncio.Event()
-        self._idle = asyncio.Event()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Serve methods of a service by name. Generated code calls this."""
-        self._handlers |= {f"/{service}/{method}".encode(): handler for method, handler in handlers.items()}
+        raise NotImplementedError
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code also calls `add_registered_method_handlers`, with the same methods."""
 
     def add_insecure_port(self, address: str) -> int:
         """Listen in plain text. Return the port. Raises RuntimeError if the address is not available."""
-        return self._check_port(address, self._server.add_http2_port(address.encode()))
+        raise NotImplementedError
 
     def add_secure_port(self, address: str, credentials: grpc.ServerCredentials) -> int:
         """Listen with TLS. Return the port. Raises RuntimeError if the address is not available."""
-        internal = credentials._credentials  # type: ignore[attr-defined]
-        return self._check_port(address, self._server.add_http2_port(address.encode(), internal))
+        raise NotImplementedError
 
-    @staticmethod
-    def _check_port(address: str, port: int) -> int:
-        if port == 0:
-            raise RuntimeError(f"cannot listen on {address}")
-        return port
-
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to accept calls."""
         self._started = True
-        self._server.start()
-        self._ask_for_call()
+        await self._start()
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more calls, wait `grace_s` for calls in flight, then cancel the rest.
 
-        Call it before its completions end. A second call waits for the same end.
+        A second call waits for the same end.
         """
         if self._started and self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(grace_s))
@@ -87,57 +72,58 @@ class Server:
             await asyncio.shield(self._stopping)
 
     async def _stop(self, grace_s: float) -> None:
-        self._server.shutdown(self._completions.queue, self._on_shutdown)
-        try:
-            await asyncio.wait_for(self._closed.wait(), grace_s)
-        except TimeoutError:
-            self._server.cancel_all_calls()
-            await self._closed.wait()
+        await self._end_calls(grace_s)
         if self._methods_at_work:  # a method may outlive its call, when that was cancelled
             self._idle.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), ABANDONED_AFTER_S)
-        self._server.destroy()
 
-    def _ask_for_call(self) -> None:
-        self._server.request_call(self._completions.queue, self._completions.queue, self._on_call)
+    async def _start(self) -> None:
+        raise NotImplementedError
 
-    def _on_call(self, event: core.Event) -> None:
-        if not event.success or self._completions.ended:  # the server stops, or was left behind
-            return
-        try:
-            self._take(event)
-        finally:
-            with suppress(ValueError):  # it has begun to stop
-                self._ask_for_call()
+    async def _end_calls(self, grace_s: float) -> None:
+        """Accept no more calls, and return when all have ended."""
+        raise NotImplementedError
 
-    def _take(self, event: core.Event) -> None:
-        handler = self._handlers.get(event.call_details.method)
-        if handler is None:
-            refuse(event, grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD)
-        elif self._methods_at_work >= self._calls_limit:
-            refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
-        elif not handler.response_streaming:
-            rpc = Rpc(event, handler, self._completions, self._note_end)
-            self._methods_at_work += 1
-            rpc.begin()
-        elif self._streams_at_work >= self._streams_limit:
-            refuse(event, grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_STREAMS)
-        else:
-            rpc = Rpc(event, handler, self._completions, self._note_stream_end)
-            self._methods_at_work += 1
-            self._streams_at_work += 1
-            rpc.begin()
+    def _refusal(self, handler: Handler) -> str:
+        """Why a new call of this method is one too many; empty if there is room."""
+        if self._methods_at_work >= self._calls_limit:
+            return TOO_MANY_CALLS
+        if handler.response_streaming and self._streams_at_work >= self._streams_limit:
+            return TOO_MANY_STREAMS
+        return ""
 
-    def _on_shutdown(self, _: core.Event) -> None:
-        """The tag of the shutdown: all calls have ended, and all ports are closed."""
-        self._closed.set()
+    def _note_begin(self, handler: Handler) -> None:
+        self._methods_at_work += 1
+        self._streams_at_work += handler.response_streaming
 
-    def _note_stream_end(self, rpc: object) -> None:
-        self._streams_at_work -= 1
-        self._note_end(rpc)
-
-    def _note_end(self, _: object) -> None:
+    def _note_end(self, handler: Handler) -> None:
+        self._streams_at_work -= handler.response_streaming
         self._methods_at_work -= 1
         if not self._methods_at_work:
             self._idle.set()
+
+
+class MakeServer(Protocol):
+    """Makes the servers of a process."""
+
+    def __call__(self, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> Server:
+        """`options`: gRPC core's channel arguments. `calls_limit`: the most calls at once."""
+
+
+@contextmanager
+def servers(kind: Kind) -> Iterator[MakeServer]:
+    """Yield what makes servers of this kind in the running event loop. Stop all of them before the block ends.
+
+    Only what was chosen is imported: `aio` works with a grpcio whose internal module has changed.
+    """
+    if kind == "aio":
+        from services.server.grpc_server.aio import AioServer  # noqa: PLC0415
+
+        yield AioServer
+    else:
+        from services.server.grpc_server.completions import Completions  # noqa: PLC0415
+        from services.server.grpc_server.core_server import CoreServer  # noqa: PLC0415
+
+        with Completions(asyncio.get_running_loop()) as completions:
+            yield partial(CoreServer, completions)

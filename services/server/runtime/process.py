@@ -25,8 +25,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.server import failpoints, tracing
-from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import MakeServer, Server, servers
 from services.server.production import refuse_development
 from services.server.runtime import logs, metrics
 from services.server.runtime.background import Loop, running
@@ -83,18 +82,23 @@ async def _serve(name: str, settings: S, port: int, build: Build[S]) -> None:
         metrics.serve(settings.listen_host, settings.metrics_port)
     except OSError:
         _exit_port_taken(name, _address(settings, settings.metrics_port))
-    with Completions(asyncio.get_running_loop()) as completions:
+    with servers(settings.grpc_server) as make_server:
         async with build(settings) as hosted, running(hosted.background):
             health_servicer = HealthServicer()
-            server = _server(completions, settings, hosted, health_servicer)
-            probes = _probes(completions, health_servicer)
+            server = _server(make_server, settings, hosted, health_servicer)
+            probes = _probes(make_server, health_servicer)
             _listen(server, _address(settings, port), name, certificates(settings))
             if settings.health_port:
                 _listen(probes, _address(settings, settings.health_port), name, None)
-            server.start()
-            probes.start()
+            await server.start()
+            await probes.start()
             try:
-                log.info("serving", address=_address(settings, port), services=service_names(hosted.endpoints))
+                log.info(
+                    "serving",
+                    address=_address(settings, port),
+                    services=service_names(hosted.endpoints),
+                    grpc_server=settings.grpc_server,
+                )
                 await _serve_until(stop, settings, hosted, health_servicer)
             finally:
                 await server.stop(settings.drain_limit_ms / 1000)
@@ -147,10 +151,9 @@ def server_options(calls_limit: int, *, ping_interval_ms: int = PING_INTERVAL_MS
 
 
 def _server(
-    completions: Completions, settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer
+    make_server: MakeServer, settings: ServiceSettings, hosted: Hosted, health_servicer: HealthServicer
 ) -> Server:
-    server = Server(
-        completions,
+    server = make_server(
         options=server_options(settings.concurrent_calls_limit),
         calls_limit=settings.concurrent_calls_limit,
     )
@@ -172,9 +175,9 @@ def _server(
     return server
 
 
-def _probes(completions: Completions, health_servicer: HealthServicer) -> Server:
+def _probes(make_server: MakeServer, health_servicer: HealthServicer) -> Server:
     """A server for health only, in plain text, for probes without TLS."""
-    server = Server(completions, options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
+    server = make_server(options=[("grpc.so_reuseport", 0)], calls_limit=PROBES_LIMIT)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)  # type: ignore[no-untyped-call]
     return server
 

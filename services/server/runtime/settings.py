@@ -73,6 +73,11 @@ class ServiceSettings(BaseSettings):
     call_limit_ms: int = Field(
         8_000, ge=50, le=60_000, description="longest time for a mint or an encounter; a caller may set a shorter one"
     )
+    grpc_server: Literal["core", "aio"] = Field(
+        "core",
+        description="what serves gRPC: `core` is our own server, `aio` the one of grpcio's public interface, which "
+        "needs more CPU and works with every release of grpcio",
+    )
     concurrent_calls_limit: int = Field(4_096, ge=16, le=65_536, description="calls in flight in one process")
     drain_delay_ms: int = Field(
         200, ge=0, le=60_000, description="after SIGTERM: time for the gateway to notice before calls are refused"

@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from suite import NAMES
 from tests.ports import free_port
+from tests.shell import chosen_settings
 from tests.stand_ins.authority import Authority
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.error_wire import from_rpc_error
@@ -106,6 +107,7 @@ def running(
 ) -> Iterator[Running]:
     port, health_port = free_port(), free_port()
     environment = {
+        **chosen_settings(),
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,

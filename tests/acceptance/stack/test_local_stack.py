@@ -21,6 +21,7 @@ import pytest
 from stack.local import Stack
 from stack.ports import PortTaker
 from tests.leftovers import processes_of, wait_until_none_is_left
+from tests.shell import chosen_settings
 
 START_LIMIT_S = 120
 pytestmark = pytest.mark.timeout(400)
@@ -196,7 +197,7 @@ def test_a_stack_that_already_runs_is_one_sentence(stack: Stack, environment: di
 
 def test_two_stacks_run_side_by_side_the_second_with_two_mints(stack: Stack, tmp_path: Path) -> None:
     request = {"receipt_data": "the-same-receipt", "user_id": "user-1"}
-    with Stack.isolated(tmp_path / "second", replicas={"mint": 2}) as second:
+    with Stack.isolated(tmp_path / "second", replicas={"mint": 2}, environment=chosen_settings()) as second:
         answers = [httpx.post(f"{each.gateway_url}/mint", json=request) for each in (stack, second)]
         assert [answer.status_code for answer in answers] == [201, 201]
         assert answers[0].json()["membership"]["id"] != answers[1].json()["membership"]["id"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,8 +13,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import servers
 from services.server.runtime.background import running
 from services.server.runtime.boundary import method_handlers
 from services.wallet.__main__ import build
@@ -113,14 +111,14 @@ def settings(database_url: str, state_dir: Path) -> WalletSettings:
 @asynccontextmanager
 async def running_wallet(settings: WalletSettings) -> AsyncIterator[WalletClient]:
     """The wallet service on a free port, as its process builds it."""
-    with Completions(asyncio.get_running_loop()) as completions:
+    with servers("core") as make_server:
         async with build(settings) as hosted, running(hosted.background):
-            server = Server(completions, options=[], calls_limit=1_000)
+            server = make_server(options=[], calls_limit=1_000)
             for endpoint in hosted.endpoints:
                 handlers = method_handlers(endpoint, limit_s=8)
                 server.add_registered_method_handlers(endpoint.descriptor.full_name, handlers)
             port = server.add_insecure_port("127.0.0.1:0")
-            server.start()
+            await server.start()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 yield WalletClient(channel)
             await server.stop(0)

@@ -11,8 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from services.mint.suite_health import PeersProbe, SuiteHealth
-from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import servers
 from vyris.errors import Retryable
 
 
@@ -50,11 +49,11 @@ async def test_a_replica_that_hangs_does_not_hide_one_that_serves() -> None:
     name = "vyris.wallet.v1.WalletService"
     servicer = HealthServicer()
     await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    with socket.create_server(("127.0.0.1", 0)) as silent, Completions(asyncio.get_running_loop()) as completions:
-        server = Server(completions, options=[], calls_limit=10)
+    with socket.create_server(("127.0.0.1", 0)) as silent, servers("core") as make_server:
+        server = make_server(options=[], calls_limit=10)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+        await server.start()
         replicas = PeersProbe(f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{port}", name)
         health = SuiteHealth({"wallet": replicas}, yes)
         for _ in range(2):

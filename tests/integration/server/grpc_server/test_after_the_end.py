@@ -14,7 +14,9 @@ PROGRAM = """
 import asyncio, sys
 import grpc
 from services.server.grpc_server import server
-from tests.unit.server.grpc_server.served import both_streams, served
+from tests.unit.server.grpc_server.served import Chosen, both_streams, served
+
+Chosen.kind = sys.argv[3]
 
 async def main():
     held = []
@@ -62,7 +64,7 @@ asyncio.run(main())
 LEFT_BEHIND = """
 import asyncio, sys, threading, time
 import grpc
-from services.server.grpc_server import completions, server
+from services.server.grpc_server import completions, core_server
 from tests.unit.server.grpc_server.served import SERVICE, echo, unary
 
 def ask(port, method):
@@ -75,10 +77,10 @@ def ask(port, method):
 async def main():
     completions.END_LIMIT_S = 0.5
     with completions.Completions(asyncio.get_running_loop()) as running:
-        left = server.Server(running, options=[], calls_limit=1)
+        left = core_server.CoreServer(running, options=[], calls_limit=1)
         left.add_registered_method_handlers(SERVICE, {"Echo": unary(echo)})
         port = left.add_insecure_port("127.0.0.1:0")
-        left.start()
+        await left.start()
         asking = threading.Thread(target=ask, args=(port, sys.argv[1]))
         asking.start()
         time.sleep(0.2)  # the call is there, and the loop has not looked
@@ -95,10 +97,13 @@ def ran(*program: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("grpc_server", ["core", "aio"])
 @pytest.mark.parametrize("when", ["ended", "stopped", "closed"])
 @pytest.mark.parametrize("late", ["write", "read", "initial_metadata"])
-def test_what_a_method_left_behind_asks_too_late_does_not_end_the_process(when: str, late: str) -> None:
-    status, said, complained = ran(PROGRAM, when, late)
+def test_what_a_method_left_behind_asks_too_late_does_not_end_the_process(
+    when: str, late: str, grpc_server: str
+) -> None:
+    status, said, complained = ran(PROGRAM, when, late, grpc_server)
     assert status == 0, complained
     assert "lives\n" in said
 

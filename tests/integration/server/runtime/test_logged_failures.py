@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import structlog
 from services.server.runtime import logs
@@ -27,9 +29,8 @@ def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
 
 # Sends HTTP/2 itself, because gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
-import asyncio, grpc, h2.config, h2.connection
-from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.server import Server
+import asyncio, grpc, sys, h2.config, h2.connection
+from services.server.grpc_server.server import servers
 from services.server.runtime import logs
 logs.configure("info", "test")
 
@@ -38,12 +39,12 @@ async def answer(request, context):
     return b""
 
 async def main():
-    with Completions(asyncio.get_running_loop()) as completions:
-        server = Server(completions, options=[], calls_limit=10)
+    with servers(sys.argv[1]) as make_server:
+        server = make_server(options=[], calls_limit=10)
         handler = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
         server.add_registered_method_handlers("a.B", {"C": handler})
         port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+        await server.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         http = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
         http.initiate_connection()
@@ -66,7 +67,8 @@ asyncio.run(main())
 """
 
 
-def test_a_header_that_is_no_text_is_not_written_into_the_log() -> None:
-    command = [sys.executable, "-c", HEADER_THAT_IS_NO_TEXT]
+@pytest.mark.parametrize("grpc_server", ["core", "aio"])
+def test_a_header_that_is_no_text_is_not_written_into_the_log(grpc_server: str) -> None:
+    command = [sys.executable, "-c", HEADER_THAT_IS_NO_TEXT, grpc_server]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert output == "answered b'0'\n"

@@ -9,9 +9,8 @@ from typing import Any
 
 import grpc
 
-from services.server.grpc_server.completions import Completions
 from services.server.grpc_server.rpc import Handler, Rpc
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import Kind, Server, servers
 
 SERVICE = "test.Service"
 NEVER_S = 3600.0
@@ -42,6 +41,12 @@ def both_streams(method: Method) -> Handler:
 
 async def echo(request: bytes, rpc: Rpc) -> bytes:
     return request
+
+
+class Chosen:
+    """The kind of server that `served` starts. The fixture `grpc_server` sets it."""
+
+    kind: Kind = "core"
 
 
 class Served:
@@ -91,11 +96,11 @@ async def served(
     calls_limit: int = 100, options: Sequence[tuple[str, Any]] = (), **methods: Handler
 ) -> AsyncIterator[Served]:
     """A server of these methods on a free port of the loopback interface."""
-    with Completions(asyncio.get_running_loop()) as completions:
-        server = Server(completions, options=options, calls_limit=calls_limit)
+    with servers(Chosen.kind) as make_server:
+        server = make_server(options=options, calls_limit=calls_limit)
         server.add_registered_method_handlers(SERVICE, methods)
         port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+        await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             running = Served(server, port, channel)
             try:
@@ -132,5 +137,6 @@ async def becomes(said: Callable[[], bool], within_s: float = 5.0) -> None:
 
 
 def methods_at_it() -> int:
-    """Tasks that serve a call."""
-    return sum(task.get_coro().__qualname__ == "Rpc._serve" for task in asyncio.all_tasks())
+    """Tasks that serve a call: ours, and those of `grpc.aio`."""
+    names = {"CoreRpc._serve", "_handle_exceptions"}
+    return sum(task.get_coro().__qualname__ in names for task in asyncio.all_tasks())

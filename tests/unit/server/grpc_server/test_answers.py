@@ -14,6 +14,8 @@ from services.server.grpc_server.server import UNKNOWN_METHOD
 from tests.unit.server.grpc_server.raw_caller import framed, raw_caller
 from tests.unit.server.grpc_server.served import SERVICE, Method, echo, served, unary
 
+pytestmark = pytest.mark.usefixtures("grpc_server")
+
 GONE = (grpc.StatusCode.NOT_FOUND, "gone: ünknown", (("reason", "sold"), ("proof-bin", b"\xff\x00")))
 
 

@@ -12,6 +12,8 @@ from services.server.grpc_server.rpc import UNEXPECTED, Rpc
 from services.server.grpc_server.server import TOO_MANY_CALLS, TOO_MANY_STREAMS
 from tests.unit.server.grpc_server.served import Stay, becomes, echo, methods_at_it, served, server_stream, unary
 
+pytestmark = pytest.mark.usefixtures("grpc_server")
+
 LIMIT = 3
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.server.grpc_server import core
 from services.server.grpc_server.completions import Completions
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.core_server import CoreServer
 from tests.unit.server.grpc_server.served import SERVICE, becomes, echo, served, unary
 
 
@@ -102,10 +102,10 @@ async def test_a_busy_loop_still_has_time_for_its_other_work() -> None:
 async def test_servers_that_share_a_queue_stop_apart(completions: Completions) -> None:
     servers, ports = [], []
     for _ in range(2):
-        server = Server(completions, options=[], calls_limit=10)
+        server = CoreServer(completions, options=[], calls_limit=10)
         server.add_registered_method_handlers(SERVICE, {"Echo": unary(echo)})
         ports.append(server.add_insecure_port("127.0.0.1:0"))
-        server.start()
+        await server.start()
         servers.append(server)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as channel:
         ask = channel.unary_unary(f"/{SERVICE}/Echo")

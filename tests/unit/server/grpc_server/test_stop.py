@@ -10,9 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.server.grpc_server.completions import Completions
 from services.server.grpc_server.rpc import Rpc
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import MakeServer
 from tests.unit.server.grpc_server.served import (
     NEVER_S,
     Stay,
@@ -23,6 +22,8 @@ from tests.unit.server.grpc_server.served import (
     server_stream,
     unary,
 )
+
+pytestmark = pytest.mark.usefixtures("grpc_server")
 
 
 async def test_a_server_without_calls_stops_at_once() -> None:
@@ -143,8 +144,8 @@ async def test_who_stops_a_server_that_is_being_stopped_waits_for_the_same_end()
         await asyncio.gather(*both)
 
 
-async def test_a_server_that_never_started_may_be_stopped(completions: Completions) -> None:
-    server = Server(completions, options=[], calls_limit=1)
+async def test_a_server_that_never_started_may_be_stopped(make_server: MakeServer) -> None:
+    server = make_server(options=[], calls_limit=1)
     server.add_insecure_port("127.0.0.1:0")
     await server.stop(0)
 

@@ -13,9 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from services.server.grpc_server.completions import Completions
 from services.server.grpc_server.rpc import UNEXPECTED, Rpc
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import MakeServer
 from tests.unit.server.grpc_server.served import (
     Served,
     becomes,
@@ -25,6 +24,8 @@ from tests.unit.server.grpc_server.served import (
     served,
     server_stream,
 )
+
+pytestmark = pytest.mark.usefixtures("grpc_server")
 
 LONG = bytes(100_000)
 
@@ -189,12 +190,12 @@ async def test_several_writes_at_once_do_not_leave_the_caller_waiting() -> None:
         assert await call.code() == grpc.StatusCode.OK
 
 
-async def test_health_tells_every_change_to_who_watches(completions: Completions) -> None:
+async def test_health_tells_every_change_to_who_watches(make_server: MakeServer) -> None:
     health = HealthServicer()
-    server = Server(completions, options=[], calls_limit=10)
+    server = make_server(options=[], calls_limit=10)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    await server.start()
     response = health_pb2.HealthCheckResponse
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -213,12 +214,12 @@ async def test_health_tells_every_change_to_who_watches(completions: Completions
     await server.stop(0)
 
 
-async def test_reflection_answers_several_requests_on_one_stream(completions: Completions) -> None:
-    server = Server(completions, options=[], calls_limit=10)
+async def test_reflection_answers_several_requests_on_one_stream(make_server: MakeServer) -> None:
+    server = make_server(options=[], calls_limit=10)
     servicer = reflection.aio.ReflectionServicer(["grpc.health.v1.Health"])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
+    await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=10)
         request = reflection_pb2.ServerReflectionRequest

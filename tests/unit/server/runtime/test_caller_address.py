@@ -18,6 +18,7 @@ async def _address(request: bytes, rpc: Rpc) -> bytes:
     return network_address(Call(rpc, METHOD, "/x", 10.0)).encode()
 
 
+@pytest.mark.usefixtures("grpc_server")
 @pytest.mark.parametrize(
     ("metadata", "shown"),
     [

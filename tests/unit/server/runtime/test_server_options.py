@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 
-from services.server.grpc_server.completions import Completions
 from services.server.grpc_server.rpc import Rpc
-from services.server.grpc_server.server import Server
+from services.server.grpc_server.server import MakeServer
 from services.server.runtime.process import MESSAGE_LIMIT_BYTES, METADATA_LIMIT_BYTES, PING_INTERVAL_MS, server_options
 from tests.unit.server.grpc_server.raw_caller import raw_caller
 from tests.unit.server.grpc_server.served import Stay, echo, served, server_stream, unary
+
+pytestmark = pytest.mark.usefixtures("grpc_server")
 
 CALLS_LIMIT = 1_234
 QUICK_MS = 100
@@ -70,9 +69,8 @@ async def test_metadata_may_be_longer_than_grpcs_default() -> None:
             assert await running.call("Echo", b"", metadata=(("x-long", value),)) == b""
 
 
-async def test_a_port_that_is_taken_is_an_error() -> None:
+async def test_a_port_that_is_taken_is_an_error(make_server: MakeServer) -> None:
     async with served(options=server_options(CALLS_LIMIT), Echo=unary(echo)) as running:
-        with Completions(asyncio.get_running_loop()) as completions:
-            second = Server(completions, options=server_options(CALLS_LIMIT), calls_limit=1)
-            with pytest.raises(RuntimeError):
-                second.add_insecure_port(f"127.0.0.1:{running.port}")
+        second = make_server(options=server_options(CALLS_LIMIT), calls_limit=1)
+        with pytest.raises(RuntimeError):
+            second.add_insecure_port(f"127.0.0.1:{running.port}")
