@@ -32,7 +32,7 @@ def evaluate(browser: Browser, expression: str) -> Any:
     return answer["result"].get("value")
 
 
-def until(browser: Browser, expression: str, holds: Callable[[Any], bool], limit_s: float = 20) -> Any:
+def wait_for(browser: Browser, expression: str, holds: Callable[[Any], bool], limit_s: float = 20) -> Any:
     deadline = time.monotonic() + limit_s
     while not holds(value := evaluate(browser, expression)):
         assert time.monotonic() < deadline, (expression, value)
@@ -59,7 +59,7 @@ def test_text_can_be_read_everywhere(
     browser.size(*SIZES[size])
     browser.open(base + path)
     if path == LIVE:
-        until(browser, text_of("count"), str.isdigit)
+        wait_for(browser, text_of("count"), str.isdigit)
     else:
         evaluate(browser, "document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     browser.screenshot(pictures / f"{path.strip('/').replace('/', '-')}-{scheme}-{size}.png")
@@ -93,7 +93,7 @@ def send(browser: Browser, operation: str) -> str:
     """Press an operation's Send button; return the first line of the result."""
     form = f"document.querySelector('#{operation} form')"
     evaluate(browser, f"{form}.querySelector('.result').replaceChildren(); {form}.requestSubmit()")
-    return str(until(browser, f"{form}.querySelector('.result').textContent", bool))
+    return str(wait_for(browser, f"{form}.querySelector('.result').textContent", bool))
 
 
 def choose(browser: Browser, operation: str, example: str) -> None:
@@ -108,7 +108,7 @@ def choose(browser: Browser, operation: str, example: str) -> None:
 def test_the_examples_can_be_sent_one_after_the_other(browser: Browser, base: str, pictures: Path) -> None:
     browser.size(1440, 900)
     browser.open(f"{base}/docs")
-    until(browser, "document.querySelector('#initReforge .body').value.includes('Eaxfr8uEs') === false", bool)
+    wait_for(browser, "document.querySelector('#initReforge .body').value.includes('Eaxfr8uEs') === false", bool)
     choose(browser, "mint", "with device")
     assert send(browser, "mint").startswith("201")
     assert send(browser, "getDrop").startswith("200")
@@ -128,12 +128,12 @@ def test_the_examples_can_be_sent_one_after_the_other(browser: Browser, base: st
 def test_the_live_view_follows_the_drop(browser: Browser, base: str) -> None:
     browser.size(1440, 900)
     browser.open(base + LIVE)
-    before = int(until(browser, text_of("count"), str.isdigit))
+    before = int(wait_for(browser, text_of("count"), str.isdigit))
     mint(base)
-    until(browser, text_of("count"), lambda text: int(text) == before - 1, limit_s=6)
+    wait_for(browser, text_of("count"), lambda text: int(text) == before - 1, limit_s=6)
     assert evaluate(browser, text_of("caption")) == "of 999 remain"
     assert evaluate(browser, text_of("state")) == "Open"
-    until(browser, text_of("rate"), lambda text: any(map(str.isdigit, text)), limit_s=8)
+    wait_for(browser, text_of("rate"), lambda text: any(map(str.isdigit, text)), limit_s=8)
 
 
 def test_the_live_view_says_since_when_it_knows_nothing_and_recovers(
@@ -141,20 +141,20 @@ def test_the_live_view_says_since_when_it_knows_nothing_and_recovers(
 ) -> None:
     browser.size(1440, 900)
     browser.open(base + LIVE)
-    until(browser, text_of("count"), str.isdigit)
+    wait_for(browser, text_of("count"), str.isdigit)
     offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     browser.call("Network.emulateNetworkConditions", offline=True, **offline)
-    shown = until(browser, text_of("link"), lambda text: "last seen" in text)
+    shown = wait_for(browser, text_of("link"), lambda text: "last seen" in text)
     assert "s ago" in shown
     assert evaluate(browser, text_of("state")) == "Open when last seen"
     browser.screenshot(pictures / "live-lost.png")
     browser.call("Network.emulateNetworkConditions", offline=False, **offline)
-    until(browser, text_of("link"), lambda text: "Live" in text)
+    wait_for(browser, text_of("link"), lambda text: "Live" in text)
 
 
 def test_the_live_view_says_that_a_drop_is_unknown(browser: Browser, base: str) -> None:
     browser.size(390, 844)
     browser.open(f"{base}/drops/nowhere/2077/live")
-    until(browser, text_of("count"), lambda text: text == "No such drop")
+    wait_for(browser, text_of("count"), lambda text: text == "No such drop")
     assert "nowhere 2077" in evaluate(browser, text_of("caption"))
     assert evaluate(browser, "document.documentElement.scrollWidth") <= 390

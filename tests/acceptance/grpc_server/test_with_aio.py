@@ -28,12 +28,12 @@ from tests.acceptance.encounter.test_encounters import (
 )
 from tests.acceptance.mint.conftest import MakeDrop, database, make_drop, sender
 from tests.acceptance.mint.test_contract import (
-    test_64_copies_at_once,
+    test_64_copies_at_once_get_one_membership,
     test_a_mint_has_exactly_the_documented_fields,
     test_a_native_call_is_bounded_like_a_body,
-    test_a_watched_drop_is_told_at_once_and_when_it_changes,
-    test_another_users_receipt_tells_nothing_of_the_membership,
-    test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_parser_is_told,
+    test_a_watched_drop_is_sent_at_once_and_after_each_change,
+    test_another_users_receipt_reveals_nothing_about_the_membership,
+    test_text_that_is_not_utf8_is_invalid_and_reveals_no_parser_error,
 )
 from tests.acceptance.reforge.test_journey import (
     journey,
@@ -49,16 +49,16 @@ __all__ = [  # what pytest collects here
     "members",
     "sender",
     "signer",
-    "test_64_copies_at_once",
+    "test_64_copies_at_once_get_one_membership",
     "test_a_membership_moves_from_device_to_device",
     "test_a_mint_has_exactly_the_documented_fields",
     "test_a_native_call_is_bounded_like_a_body",
     "test_a_request_without_a_token_answers_422",
-    "test_a_watched_drop_is_told_at_once_and_when_it_changes",
+    "test_a_watched_drop_is_sent_at_once_and_after_each_change",
     "test_an_encounter_answers_201_with_the_documented_keys",
-    "test_another_users_receipt_tells_nothing_of_the_membership",
+    "test_another_users_receipt_reveals_nothing_about_the_membership",
     "test_native_grpc_gives_the_same_answers",
-    "test_text_that_is_not_utf8_is_the_callers_mistake_and_nothing_of_the_parser_is_told",
+    "test_text_that_is_not_utf8_is_invalid_and_reveals_no_parser_error",
     "test_the_page_can_be_opened_by_scanners_and_still_confirms",
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from services.draw import servicer as draw
 from services.holds import servicer as holds
 from services.mint import notifications
-from services.mint.mint_request import checked
+from services.mint.mint_request import parse_mint_request
 from services.reforge import servicer as reforge
 from services.server.runtime.fields import drop_name
 from services.server.runtime.request_checks import compile_check
@@ -35,7 +35,7 @@ MOVE = {"user_id": "u", "new_device_id": "b", "new_public_key": "k"}
 
 
 def mint(**fields: Any) -> Any:
-    return checked(mint_pb2.MintRequest(**{**RECEIPT, **fields}))
+    return parse_mint_request(mint_pb2.MintRequest(**{**RECEIPT, **fields}))
 
 
 def take(**fields: Any) -> Any:
