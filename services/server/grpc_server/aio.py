@@ -115,8 +115,9 @@ async def _end(
     """Give the caller this status. The method of `grpc.aio` must return at once."""
     try:
         await context.abort(code, details, metadata)
-    except grpc.aio.AbortError as error:
-        # The call keeps this error, and its frames would keep the call until the garbage collector comes.
+    except grpc.aio.BaseError as error:
+        # AbortError, or InternalError if the caller has gone. The call keeps the first, and its frames would keep the
+        # call until the garbage collector comes.
         error.__traceback__ = None
 
 

@@ -70,7 +70,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 def stack() -> Iterator[Stack]:
     """A stack with the other server."""
     with tempfile.TemporaryDirectory(prefix="vyris-aio-") as folder:
-        environment = {"GRPC_SERVER": "aio", "DRAIN_DELAY_MS": "500"}
+        environment = {"GRPC_SERVER": "aio", "DRAIN_DELAY_MS": "500", "DRAIN_LIMIT_MS": "500"}
         with Stack.isolated(Path(folder) / "state", environment=environment) as running:
             yield running
 
