@@ -13,7 +13,7 @@ def test_a_point_kills_its_process(tmp_path: Path) -> None:
     file = tmp_path / "f.json"
     file.write_text(json.dumps({"a.point": {"action": "kill"}}), encoding="utf-8")
     program = (
-        "import asyncio, pathlib; from services import failpoints; "
+        "import asyncio, pathlib; from services.server import failpoints; "
         f"failpoints.switch_on(pathlib.Path({str(file)!r})); asyncio.run(failpoints.reach('a.point'))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
