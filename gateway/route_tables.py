@@ -154,10 +154,11 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     )
     table = [refuse_grpc, *cors.preflight_routes(settings, routes, answers_itself)]
     table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
+    table += [_static_route(page) for page in pages if page.accept]
     # Polls are the most frequent of all requests, and routes are tried in their order. Their queries matched above.
     polled = [route for route in routes if route.shared and route.query_parameters]
     table += [_json_route(route, settings) for route in polled]
-    table += [_static_route(page) for page in pages]
+    table += [_static_route(page) for page in pages if not page.accept]
     table.append(_query_guard())
     table += [_json_route(route, settings) for route in routes if route not in polled]
     host = VirtualHost(

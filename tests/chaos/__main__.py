@@ -67,7 +67,7 @@ def recheck(history: Path) -> None:
     """Check a recorded history again."""
     violations = check(History.load(history))
     for violation in violations:
-        out.print(f"{violation.rule}: {violation.told}")
+        out.print(f"{violation.rule}: {violation.detail}")
     raise typer.Exit(bool(violations))
 
 
@@ -161,7 +161,7 @@ def _print_run(result: RunResult) -> None:
         highlight=False,
     )
     for violation in result.violations[:5]:
-        out.print(f"  VIOLATION {violation.rule}: {violation.told}", style="red", highlight=False)
+        out.print(f"  VIOLATION {violation.rule}: {violation.detail}", style="red", highlight=False)
     if len(result.violations) > 5:
         out.print(f"  … {len(result.violations)} in all")
 

@@ -25,7 +25,7 @@ class Violation:
     """A broken rule, and the sentence that says how."""
 
     rule: str
-    told: str
+    detail: str
 
 
 def check(history: History) -> list[Violation]:

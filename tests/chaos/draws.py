@@ -463,4 +463,4 @@ async def announce(cluster: Cluster, tier: str, capacity: int) -> Drop:
 def describe(result: DrawResult) -> str:
     """A line about a run."""
     shown = {name: value for name, value in vars(result).items() if name != "violations"}
-    return json.dumps({**shown, "violations": [f"{one.rule}: {one.told}" for one in result.violations]})
+    return json.dumps({**shown, "violations": [f"{one.rule}: {one.detail}" for one in result.violations]})

@@ -29,7 +29,7 @@ def main(
     typer.echo(f"failed: {dict(outcome.failures)}")
     typer.echo(f"violations: {len(outcome.violations)}")
     for violation in outcome.violations[:10]:
-        typer.echo(f"  {violation.rule}: {violation.told}")
+        typer.echo(f"  {violation.rule}: {violation.detail}")
     raise typer.Exit(bool(outcome.failures or outcome.violations))
 
 

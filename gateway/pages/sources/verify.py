@@ -230,6 +230,7 @@ def is_beacon_signature(public_key: bytes, round_number: int, signature: bytes) 
 
 def is_beacon_signature_slowly(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """The same with `py-ecc`, in a second or so."""
+    limit = sys.getrecursionlimit()
     try:
         from py_ecc.bls.hash_to_curve import hash_to_G1
         from py_ecc.bls.point_compression import decompress_G1, decompress_G2
@@ -237,13 +238,18 @@ def is_beacon_signature_slowly(public_key: bytes, message: bytes, signature: byt
     except ImportError as problem:
         raise Unusable(f"install `pyblst` or `py-ecc`, which checks the beacon's signature ({problem})") from None
     try:
+        sys.setrecursionlimit(100 * limit)
         signed = decompress_G1(int.from_bytes(signature, "big"))
         key = decompress_G2((int.from_bytes(public_key[:48], "big"), int.from_bytes(public_key[48:], "big")))
+        if not is_inf(multiply(signed, curve_order)) or not is_inf(multiply(key, curve_order)):
+            return False
+        return bool(pairing(G2, signed) == pairing(key, hash_to_G1(message, BLS_DOMAIN, hashlib.sha256)))
     except ValueError:
         return False
-    if not is_inf(multiply(signed, curve_order)) or not is_inf(multiply(key, curve_order)):
-        return False
-    return bool(pairing(G2, signed) == pairing(key, hash_to_G1(message, BLS_DOMAIN, hashlib.sha256)))
+    finally:
+        # `py-ecc` needs a deep recursion, and raises the limit when it is imported. With such a limit, JSON with very
+        # many brackets would crash Python.
+        sys.setrecursionlimit(limit)
 
 
 # ---- Formulas -------------------------------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ def main(only: Annotated[list[str] | None, typer.Argument(help="Names of variant
             violations = catch(stack, name)
             rules = sorted({violation.rule for violation in violations})
             out.print(f"{name}: {', '.join(rules) or 'NOT CAUGHT'}")
-            table.add_row(name, VARIANTS[name].mistake, "\n".join(rules), violations[0].told[:60] if violations else "")
+            table.add_row(
+                name, VARIANTS[name].mistake, "\n".join(rules), violations[0].detail[:60] if violations else ""
+            )
             if not violations:
                 missed.append(name)
     out.print(table)

@@ -163,7 +163,11 @@ def development_beacon() -> tuple[str, str]:
 
 
 def test_py_ecc_judges_the_beacon_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("py_ecc.bls", reason="py-ecc is not installed, or without what it needs")
+    limit = sys.getrecursionlimit()
+    try:
+        pytest.importorskip("py_ecc.bls", reason="py-ecc is not installed, or without what it needs")
+    finally:
+        sys.setrecursionlimit(limit)  # py-ecc raises it for the whole process
     monkeypatch.setitem(sys.modules, "pyblst", None)
     loader = importlib.machinery.SourceFileLoader("verify", str(VERIFIER))
     module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("verify", loader))
@@ -173,6 +177,7 @@ def test_py_ecc_judges_the_beacon_alike(monkeypatch: pytest.MonkeyPatch) -> None
     assert module.is_beacon_signature(key, 1000, signature)
     assert not module.is_beacon_signature(key, 1001, signature)
     assert not module.is_beacon_signature(key, 1000, signature[:-1] + bytes([signature[-1] ^ 1]))
+    assert sys.getrecursionlimit() == limit
 
 
 def test_a_development_beacon_has_to_be_named(server: DrawServer) -> None:

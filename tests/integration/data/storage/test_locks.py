@@ -37,6 +37,7 @@ def test_released_lock_keys_never_change() -> None:
         "ENCOUNTER_RETENTION": 0x56595233,
         "MINT_RETURNS": 0x56595234,
         "MINT_LAPSES": 0x56595235,
+        "MINT_DRAWS": 0x56595236,
         "WALLET_MEMBERSHIP": 0x77616C6C,
         "MINT_PURCHASE": LockKey("", 0x5659523),
         "REFORGE_MEMBERSHIP": LockKey("vyris.reforge:", 0),
