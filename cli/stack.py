@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -40,10 +40,10 @@ def run() -> None:
     from stack.log_lines import LogFollower  # noqa: PLC0415
     from stack.request_digest import RequestDigest  # noqa: PLC0415
 
-    with _ended_by_signals():
+    with _ended_by_signals() as received:
         stack = _stack()
         try:
-            _start(stack, detached=False)
+            _start(stack, received, detached=False)
             typer.echo("Logs follow; Ctrl-C stops everything.\n")
             files = [stack.log_file(name) for name in stack.processes]
             _show(LogFollower(files, RequestDigest()), stack)
@@ -56,9 +56,9 @@ def run() -> None:
 @app.command()
 def up() -> None:
     """Start everything in the background."""
-    with _ended_by_signals():
+    with _ended_by_signals() as received:
         try:
-            _start(_stack(), detached=True)
+            _start(_stack(), received, detached=True)
         except KeyboardInterrupt:
             typer.echo("Interrupted; everything is stopped.", err=True)
             raise typer.Exit(1) from None
@@ -140,11 +140,18 @@ def _find_stack() -> Stack:
     return Stack.find()
 
 
-def _start(stack: Stack, *, detached: bool) -> None:
+def _start(stack: Stack, received: Sequence[int], *, detached: bool) -> None:
+    """Start everything. `received`: the signals so far; a KeyboardInterrupt inside a library's callback is lost."""
     if Path(".env").exists():
         _warn_of_misspelt_settings()
     began = time.monotonic()
-    stack.start(detached=detached, on_progress=lambda what: typer.echo(f"{time.monotonic() - began:5.1f} s  {what}"))
+
+    def report(what: str) -> None:
+        if received:
+            raise KeyboardInterrupt
+        typer.echo(f"{time.monotonic() - began:5.1f} s  {what}")
+
+    stack.start(detached=detached, on_progress=report)
     typer.echo(f"\n{stack.welcome()}\n")
 
 
@@ -197,16 +204,18 @@ def _duration(seconds: int) -> str:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Treat a closed terminal and SIGTERM like Ctrl-C."""
+def _ended_by_signals() -> Iterator[list[int]]:
+    """Treat a closed terminal and SIGTERM like Ctrl-C. Yields the signals that were received."""
+    received: list[int] = []
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
         raise KeyboardInterrupt
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in signals}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -33,7 +33,7 @@ def chromium_path() -> str | None:
 
 
 class Browser:
-    """One tab."""
+    """A browser with one tab at a time. Each new tab has a context of its own: nothing of an earlier one is left."""
 
     def __init__(self, path: str) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="vyris-chromium-", ignore_cleanup_errors=True)
@@ -67,8 +67,17 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self.problems: list[str] = []
-        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = ""
+        self._context = ""
+
+    def open_tab(self) -> None:
+        """Open an empty tab, in place of the one before."""
+        if self._context:
+            self._send("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context = self._send("Target.createBrowserContext")["browserContextId"]
+        target = self._send("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.problems.clear()
         for domain in ("Page", "DOM", "Accessibility", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -146,6 +155,14 @@ class Browser:
             pass
 
     def _next(self) -> dict[str, Any]:
+        """The next message, without those of earlier tabs."""
+        while (message := self._read_message()).get("sessionId", self._session) != self._session:
+            pass
+        if message.get("method") == "Log.entryAdded":
+            self.problems.append(message["params"]["entry"]["text"])
+        return message
+
+    def _read_message(self) -> dict[str, Any]:
         until = time.monotonic() + ANSWER_LIMIT_S
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(0.0, until - time.monotonic()))
@@ -155,6 +172,4 @@ class Browser:
             self._buffer += piece
         line, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
-        if message.get("method") == "Log.entryAdded":
-            self.problems.append(message["params"]["entry"]["text"])
         return message

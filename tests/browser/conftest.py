@@ -1,4 +1,4 @@
-"""A browser for each test; without Chromium the tests skip with a reason, or fail where it is required."""
+"""A tab of a browser for each test; without Chromium the tests skip with a reason, or fail where it is required."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from tests.browser.chromium import Browser, chromium_path
 MISSING = "Chromium is not installed (`apt-get install chromium`, or set CHROMIUM)"
 
 
-@pytest.fixture
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for all tests: each start costs some seconds."""
     path = chromium_path()
     if path is None and os.environ.get("VYRIS_BROWSER") != "required":
         pytest.skip(MISSING)
     assert path is not None, MISSING
     with Browser(path) as running:
-        running.call("Runtime.enable")
-        running.size(900, 900)
         yield running
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """An empty tab of 900 by 900 points."""
+    chromium.open_tab()
+    chromium.call("Runtime.enable")
+    chromium.size(900, 900)
+    return chromium
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
 from tests.development_draw import announce_draw
 
 WITHIN_S = 30
+# Every process and the gateway keep the document for a moment.
+SHOWN_BY_ALL_S = 1.0
 _tiers = itertools.count(1)
 MakeDraw = Callable[..., Awaitable[dict[str, str]]]
 ENTRANTS = 1_000
@@ -113,6 +115,7 @@ async def enter_and_wait(
         entry = gone.body["entry"]
         if (await ask("Withdraw", entry_id=entry["id"], user_id="gone")).status == 200:
             await wait_for_state(ask, drop, state)
+            await asyncio.sleep(SHOWN_BY_ALL_S)
             answers = {user: answer.body for user, answer in zip(users, entered, strict=True)}
             return EnteredDraw(drop, answers, entry["leaf_hash"])
     raise AssertionError("entries closed before all had entered")

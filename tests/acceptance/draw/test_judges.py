@@ -15,7 +15,7 @@ from stack.local import Stack
 from tests.acceptance.draw.conftest import ENTRANTS, EnteredDraw
 from tests.acceptance.holds.doors import Answer, grpc_door
 from tests.browser.chromium import Browser
-from tests.browser.conftest import browser  # noqa: F401
+from tests.browser.conftest import browser, chromium  # noqa: F401
 from tests.browser.test_draw_page import paste
 from tests.browser.test_gateway_pages import wait_for
 from tests.development_draw import beacon_of

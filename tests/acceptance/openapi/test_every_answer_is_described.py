@@ -24,7 +24,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 # More examples find more: EXAMPLES=500 for a long run.
-EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "5"))
 LIMIT_S = 140 + 10 * EXAMPLES
 
 
