@@ -10,7 +10,8 @@ gRPC core's completion queue itself while there is work. A thread waits for the 
 
     aio     Envoy ──▶ gRPC core ──▶ grpc.aio ─────▶ AioServer ───▶ AioRpc ───▶ the method
 
-`server.py` and `rpc.py` are what both share: limits of calls, the stop, the context of a method. Like gRPC's own
+`server.py` and `rpc.py` are what both share: limits of calls, the stop, the context of a method; `choice.py` makes the
+one that is set. Like gRPC's own
 synchronous server (`grpc/_server.py`) ours uses `grpc._cython.cygrpc`, which is internal to gRPC and may change with
 any release. So the version is locked, tests/*/grpc_server check each promise with a real client, and `aio`, which uses
 the public interface alone, is there for a release with which ours does not work.

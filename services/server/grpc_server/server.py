@@ -1,18 +1,15 @@
-"""What both servers share: their methods, the limits of their calls, their stop. And the choice between them."""
+"""What both servers share: their methods, the limits of their calls, their stop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 import grpc
 
 from services.server.grpc_server.rpc import Handler
-
-Kind = Literal["core", "aio"]
 
 # A method that ignores its cancellation delays the process's end no longer than this.
 ABANDONED_AFTER_S: Final = 5.0
@@ -102,28 +99,3 @@ class Server:
         self._methods_at_work -= 1
         if not self._methods_at_work:
             self._idle.set()
-
-
-class MakeServer(Protocol):
-    """Makes the servers of a process."""
-
-    def __call__(self, *, options: Sequence[tuple[str, Any]], calls_limit: int) -> Server:
-        """`options`: gRPC core's channel arguments. `calls_limit`: the most calls at once."""
-
-
-@contextmanager
-def servers(kind: Kind) -> Iterator[MakeServer]:
-    """Yield what makes servers of this kind in the running event loop. Stop all of them before the block ends.
-
-    Only what was chosen is imported: `aio` works with a grpcio whose internal module has changed.
-    """
-    if kind == "aio":
-        from services.server.grpc_server.aio import AioServer  # noqa: PLC0415
-
-        yield AioServer
-    else:
-        from services.server.grpc_server.completions import Completions  # noqa: PLC0415
-        from services.server.grpc_server.core_server import CoreServer  # noqa: PLC0415
-
-        with Completions(asyncio.get_running_loop()) as completions:
-            yield partial(CoreServer, completions)

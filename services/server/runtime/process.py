@@ -25,7 +25,8 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.server import failpoints, tracing
-from services.server.grpc_server.server import MakeServer, Server, servers
+from services.server.grpc_server.choice import MakeServer, servers
+from services.server.grpc_server.server import Server
 from services.server.production import refuse_development
 from services.server.runtime import logs, metrics
 from services.server.runtime.background import Loop, running

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.server.grpc_server.server import servers
+from services.server.grpc_server.choice import servers
 from services.server.runtime.background import running
 from services.server.runtime.boundary import method_handlers
 from services.wallet.__main__ import build

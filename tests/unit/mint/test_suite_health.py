@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from services.mint.suite_health import PeersProbe, SuiteHealth
-from services.server.grpc_server.server import servers
+from services.server.grpc_server.choice import servers
 from vyris.errors import Retryable
 
 

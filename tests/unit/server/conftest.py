@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from services.server.grpc_server.server import Kind, MakeServer, servers
+from services.server.grpc_server.choice import Kind, MakeServer, servers
 from tests.unit.server.grpc_server.served import Chosen
 
 

@@ -30,7 +30,7 @@ def test_a_logged_failure_says_where_and_not_what_the_variables_held() -> None:
 # Sends HTTP/2 itself, because gRPC's own client refuses to send such a header.
 HEADER_THAT_IS_NO_TEXT = """
 import asyncio, grpc, sys, h2.config, h2.connection
-from services.server.grpc_server.server import servers
+from services.server.grpc_server.choice import servers
 from services.server.runtime import logs
 logs.configure("info", "test")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 
+from services.server.grpc_server.choice import Kind, servers
 from services.server.grpc_server.rpc import Handler, Rpc
-from services.server.grpc_server.server import Kind, Server, servers
+from services.server.grpc_server.server import Server
 
 SERVICE = "test.Service"
 NEVER_S = 3600.0

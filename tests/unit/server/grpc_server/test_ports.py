@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.server.grpc_server.server import MakeServer
+from services.server.grpc_server.choice import MakeServer
 from tests.stand_ins.authority import Authority
 from tests.unit.server.grpc_server.served import SERVICE, echo, unary
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.server.grpc_server.choice import MakeServer
 from services.server.grpc_server.rpc import Rpc
-from services.server.grpc_server.server import MakeServer
 from tests.unit.server.grpc_server.served import (
     NEVER_S,
     Stay,

@@ -8,8 +8,8 @@ import random
 import grpc
 import pytest
 
+from services.server.grpc_server.choice import Kind
 from services.server.grpc_server.rpc import Rpc
-from services.server.grpc_server.server import Kind
 from services.server.runtime.process import server_options
 from tests.unit.server.grpc_server.raw_caller import framed, raw_caller
 from tests.unit.server.grpc_server.served import (

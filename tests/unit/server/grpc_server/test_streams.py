@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from services.server.grpc_server.choice import MakeServer
 from services.server.grpc_server.rpc import UNEXPECTED, Rpc
-from services.server.grpc_server.server import MakeServer
 from tests.unit.server.grpc_server.served import (
     Served,
     becomes,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 import pytest
 
+from services.server.grpc_server.choice import MakeServer
 from services.server.grpc_server.rpc import Rpc
-from services.server.grpc_server.server import MakeServer
 from services.server.runtime.process import MESSAGE_LIMIT_BYTES, METADATA_LIMIT_BYTES, PING_INTERVAL_MS, server_options
 from tests.unit.server.grpc_server.raw_caller import raw_caller
 from tests.unit.server.grpc_server.served import Stay, echo, served, server_stream, unary
