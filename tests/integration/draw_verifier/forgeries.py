@@ -17,25 +17,25 @@ def add_entry(draw: PublicDraw) -> None:
 
 
 def drop_entry(draw: PublicDraw) -> None:
-    del draw.leaf_list[4321]
+    del draw.leaf_list[1321]
     draw.document["entries"] -= 1
 
 
 def drop_entry_unnoticed(draw: PublicDraw) -> None:
     """Everything is computed again for fewer entries; the signed checkpoint stays as it was."""
     signed = draw.document["checkpoint"]
-    del draw.leaves[4321]
+    del draw.leaves[1321]
     draw.publish()
     draw.document["checkpoint"] = signed
 
 
 def change_entry(draw: PublicDraw) -> None:
-    draw.leaf_list[4321] = f"{int(draw.leaf_list[4321], 16) ^ 1:064x}"
+    draw.leaf_list[1321] = f"{int(draw.leaf_list[1321], 16) ^ 1:064x}"
 
 
 def double_entry(draw: PublicDraw) -> None:
     """A leaf is there twice, and everything is computed and signed for that."""
-    draw.leaves = sorted([*draw.leaves, draw.leaves[4321]])
+    draw.leaves = sorted([*draw.leaves, draw.leaves[1321]])
     draw.publish()
 
 

@@ -24,8 +24,8 @@ def test_the_second_judge_accepts_the_honest_draw(server: DrawServer, honest_dra
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_the_second_judge_refuses(server: DrawServer, honest_draw: PublicDraw, program: Path, name: str) -> None:
-    server.draw = honest_draw.copy()
+def test_the_second_judge_refuses(server: DrawServer, smaller_draw: PublicDraw, program: Path, name: str) -> None:
+    server.draw = smaller_draw.copy()
     FORGERIES[name][0](server.draw)
     verdict = judge.verdict(program, server.url)
     assert verdict["holds"] is False, name

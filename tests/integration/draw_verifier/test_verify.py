@@ -47,9 +47,9 @@ def test_an_honest_draw_of_10_000_entries_holds(server: DrawServer, honest_draw:
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_it_refuses(server: DrawServer, honest_draw: PublicDraw, name: str) -> None:
+def test_it_refuses(server: DrawServer, smaller_draw: PublicDraw, name: str) -> None:
     forge, check = FORGERIES[name]
-    server.draw = honest_draw.copy()
+    server.draw = smaller_draw.copy()
     forge(server.draw)
     done = verify(server)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -64,19 +64,19 @@ def test_few_entries_and_few_numbers(server: DrawServer) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_noted_root_finds_a_list_that_was_made_again(server: DrawServer, honest_draw: PublicDraw) -> None:
-    root = honest_draw.document["entries_root"]
-    server.draw = honest_draw
+def test_a_noted_root_finds_a_list_that_was_made_again(server: DrawServer, smaller_draw: PublicDraw) -> None:
+    root = smaller_draw.document["entries_root"]
+    server.draw = smaller_draw
     assert verify(server, "--root", root).returncode == 0
-    server.draw = honest_draw.copy()
-    del server.draw.leaves[4321]
+    server.draw = smaller_draw.copy()
+    del server.draw.leaves[1321]
     server.draw.publish()  # signed again by the operator
     assert verify(server).returncode == 0
     assert "you noted" in verify(server, "--root", root).stdout
 
 
-def test_before_the_draw_it_checks_what_is_there(server: DrawServer, honest_draw: PublicDraw) -> None:
-    server.draw = honest_draw.copy()
+def test_before_the_draw_it_checks_what_is_there(server: DrawServer, smaller_draw: PublicDraw) -> None:
+    server.draw = smaller_draw.copy()
     for state, checks in (("ENTERING", ["terms"]), ("COMMITTED", ["terms", "leaves", "root", "checkpoint"])):
         server.draw.document["state"] = state
         done = verify(server)
@@ -135,11 +135,11 @@ def test_a_draw_that_was_cancelled_is_checked_as_far_as_it_came(server: DrawServ
     assert passed(verify(server).stdout)[-1] == "checkpoint"
 
 
-def test_an_entry_that_was_left_out_is_found(server: DrawServer, honest_draw: PublicDraw, tmp_path: Path) -> None:
+def test_an_entry_that_was_left_out_is_found(server: DrawServer, smaller_draw: PublicDraw, tmp_path: Path) -> None:
     entry = entry_of(17)
     file = tmp_path / "entry.json"
     file.write_text(json.dumps(entry))
-    server.draw = honest_draw.copy()
+    server.draw = smaller_draw.copy()
     server.draw.leaves.remove(bytes.fromhex(entry["leaf_hash"]))
     server.draw.publish()
     assert verify(server).returncode == 0
