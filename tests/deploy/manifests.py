@@ -36,9 +36,13 @@ def built(overlay: str) -> str:
 
 
 def manifests(overlay: str, *kinds: str) -> list[Manifest]:
-    """The overlay's objects, of these kinds or all."""
-    objects = [item for item in yaml.safe_load_all(built(overlay)) if item]
-    return [item for item in objects if not kinds or item["kind"] in kinds]
+    """The overlay's objects, of these kinds or all. Tests only read them."""
+    return [item for item in _parsed(overlay) if not kinds or item["kind"] in kinds]
+
+
+@cache
+def _parsed(overlay: str) -> list[Manifest]:
+    return [item for item in yaml.safe_load_all(built(overlay)) if item]
 
 
 def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -309,8 +310,11 @@ async def _ready(gateway: Gateway, wait_for: Sequence[str]) -> None:
     raise RuntimeError("Envoy did not see every service healthy: " + (gateway.folder / "envoy.log").read_text())
 
 
-async def raw_exchange(port: int, request: bytes, timeout_s: float = 5) -> bytes:
-    """Send bytes unchanged, and read until the other side closes or stops sending."""
+async def raw_exchange(port: int, request: bytes, timeout_s: float = 5, *, ends: bool = False) -> bytes:
+    """Send bytes unchanged, and read until the other side closes or stops sending.
+
+    `ends`: close our direction after the first whole answer. Otherwise Envoy waits a second before it closes.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = b""
     with contextlib.suppress(TimeoutError, ConnectionError):
@@ -319,5 +323,14 @@ async def raw_exchange(port: int, request: bytes, timeout_s: float = 5) -> bytes
         async with asyncio.timeout(timeout_s):
             while chunk := await reader.read(65536):
                 received += chunk
+                if ends and _is_whole(received):
+                    writer.write_eof()
     writer.close()
     return received
+
+
+def _is_whole(answer: bytes) -> bool:
+    """Whether all bytes of its `content-length` are there."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head)
+    return length is not None and len(body) >= int(length[1])

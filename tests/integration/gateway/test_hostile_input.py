@@ -90,7 +90,7 @@ async def test_a_chunked_body_over_64_kib_is_413(services: Services, gateway: Ga
         b"%x\r\n%s\r\n" % (len(part), part) for part in (body[i : i + 4096] for i in range(0, size, 4096))
     )
     head = b"POST /mint HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    received = await raw_exchange(gateway.settings.gateway_port, head + chunks + b"0\r\n\r\n", 2)
+    received = await raw_exchange(gateway.settings.gateway_port, head + chunks + b"0\r\n\r\n", 2, ends=True)
     assert received.startswith(b"HTTP/1.1 413 ")
     assert b'{"error":"INVALID_REQUEST"' in received
     assert services.calls == []
@@ -135,7 +135,7 @@ REFUSED_BYTES = {
 
 @pytest.mark.parametrize("name", REFUSED_BYTES)
 async def test_bytes_that_are_no_request_never_reach_a_service(services: Services, gateway: Gateway, name: str) -> None:
-    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], 1)
+    received = await raw_exchange(gateway.settings.gateway_port, REFUSED_BYTES[name], ends=True)
     assert services.calls == []
     status = received.split(b" ", 2)[1]
     assert status in {b"404", b"422"}, received
@@ -154,7 +154,7 @@ async def test_http_1_0_is_answered_and_the_connection_closed(services: Services
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "PURGE"])
 async def test_any_other_method_that_http_knows_is_404(services: Services, gateway: Gateway, method: str) -> None:
     request = f"{method} /mint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
-    received = await raw_exchange(gateway.settings.gateway_port, request)
+    received = await raw_exchange(gateway.settings.gateway_port, request, ends=True)
     assert received.startswith(b"HTTP/1.1 404 ")
     assert received.partition(b"\r\n\r\n")[2].startswith(b'{"error":"NOT_FOUND"')
     assert services.calls == []
