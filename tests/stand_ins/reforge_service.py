@@ -103,6 +103,14 @@ class Mailbox:
             self._controller.stop()
             self._controller = None
 
+    def reset(self) -> None:
+        """Forget all mails, and accept every mail again."""
+        self.messages.clear()
+        self.recipients.clear()
+        self.refusal = self.sender_refusal = ""
+        if self._controller is None:
+            self.open()
+
     def to(self, address: str) -> list[EmailMessage]:
         return [message for message in self.messages if message["To"] == address]
 
@@ -148,6 +156,7 @@ class Process:
             **settings,
         }
         self._log = self.log_path.open("wb")
+        self._log_skipped = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "services.reforge"], env=environment, stdout=self._log, stderr=subprocess.STDOUT
         )
@@ -166,7 +175,12 @@ class Process:
                 assert time.monotonic() < until, self.log()
 
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
+        """The output since the start, or since `skip_log`."""
+        return self.log_path.read_bytes()[self._log_skipped :].decode(errors="replace")
+
+    def skip_log(self) -> None:
+        """Leave what is in the log so far out of `log`."""
+        self._log_skipped = self.log_path.stat().st_size
 
     def kill(self) -> None:
         self._process.kill()

@@ -7,7 +7,7 @@ import hmac
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -94,6 +94,15 @@ def test_every_command_is_known_to_change_something_or_not_to() -> None:
 async def running(database_template: Stack, tmp_path: Path):  # type: ignore[no-untyped-def]
     async with fresh_database(database_template.database_url) as url, world(url, tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A database with the drop `genesis 2025`."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO drops (tier, year, capacity) VALUES ('genesis', '2025', 1)")
+    yield connection
+    await connection.close()
 
 
 async def insert_failed_receipt(running: World) -> str:
@@ -226,13 +235,15 @@ async def test_an_operators_login_may_do_all_of_it_and_every_change_leaves_an_en
         assert by_service or entry["database_user"] == login, name
 
 
-async def test_the_name_in_the_environment_can_be_forged_and_the_login_cannot(running: World, redis_url: str) -> None:
+async def test_the_name_in_the_environment_can_be_forged_and_the_login_cannot(
+    database: asyncpg.Connection, database_url: str, redis_url: str
+) -> None:
     login = f"op_{uuid.uuid4().hex[:8]}"
-    async with operator_login(running.database_url, login) as url:
+    async with operator_login(database_url, login) as url:
         environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "LOGNAME": "postgres"}
         [done] = vyris([("drop", "close", "genesis", "2025", "--reason", "a joke")], environment)
     assert done.status == 0, done
-    row = await running.database.fetchrow("SELECT actor, database_user FROM audit_log")
+    row = await database.fetchrow("SELECT actor, database_user FROM audit_log")
     assert tuple(row) == ("postgres", login)
 
 
@@ -254,11 +265,11 @@ async def test_migrations_of_a_database_in_use_are_audited(database_url: str) ->
     await connection.close()
 
 
-async def test_a_drop_that_is_there_already_leaves_no_entry(running: World) -> None:
-    environment = {"DATABASE_URL": running.database_url}
+async def test_a_drop_that_is_there_already_leaves_no_entry(database: asyncpg.Connection, database_url: str) -> None:
+    environment = {"DATABASE_URL": database_url}
     [done] = vyris([("drop", "create", "Genesis ", "\uff12\uff10\uff12\uff15", "--if-missing")], environment)
     assert (done.status, "Found drop genesis 2025" in done.output) == (0, True), done
-    assert await running.database.fetchval("SELECT count(*) FROM audit_log") == 0
+    assert await database.fetchval("SELECT count(*) FROM audit_log") == 0
 
 
 async def test_a_change_without_an_entry_is_rolled_back(database_url: str) -> None:
