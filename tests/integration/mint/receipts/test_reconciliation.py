@@ -65,12 +65,13 @@ async def reconcile(mint: Mint, settings: ReceiptSettings, days: int = 30) -> di
         return {found.environment: found for found in await reconciler.by_command(days, 10_000)}
 
 
-async def mint_receipt(mint: Mint, settings: ReceiptSettings, receipt: str) -> Any:
-    """Mint a receipt of the production environment as the servicer does."""
+async def mint_receipts(mint: Mint, settings: ReceiptSettings, *receipts: str) -> None:
+    """Mint receipts of the production environment as the servicer does."""
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
         verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
-        verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
-        return await mint.engine.mint(mint.drop, MintOrder(verified, USER, None, None), 10)
+        for receipt in receipts:
+            verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
+            await mint.engine.mint(mint.drop, MintOrder(verified, USER, None, None), 10)
 
 
 async def test_notifications_that_never_arrived_are_applied_once(
@@ -78,8 +79,8 @@ async def test_notifications_that_never_arrived_are_applied_once(
 ) -> None:
     mint = await make_mint(capacity=50)
     sold = [store.transaction(USER, transactionId=str(number)) for number in range(25)]
+    await mint_receipts(mint, settings, *sold)
     for receipt in sold:
-        await mint_receipt(mint, settings, receipt)
         api.add("REFUND", store.notification("REFUND", receipt))
     unlisted = store.transaction(USER, transactionId="unlisted", productId="app.vyris.later", type="Consumable")
     api.add("REVOKE", store.notification("REVOKE", unlisted))
@@ -94,7 +95,7 @@ async def test_notifications_that_never_arrived_are_applied_once(
     assert (again.notifications, again.applied) == (27, {})
     listed = settings.model_copy(update={"app_store_products": f"{PRODUCTS},app.vyris.later=later:2025"})
     with pytest.raises(InvalidReceipt, match="refunded"):
-        await mint_receipt(mint, listed, unlisted)
+        await mint_receipts(mint, listed, unlisted)
 
 
 async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_history(
@@ -102,8 +103,7 @@ async def test_what_apple_no_longer_lists_as_a_notification_is_in_its_refund_his
 ) -> None:
     mint = await make_mint(capacity=50)
     kept, refunded = (store.transaction(USER, transactionId=name) for name in ("a/b?c", "gone"))
-    for receipt in (kept, refunded):
-        await mint_receipt(mint, settings, receipt)
+    await mint_receipts(mint, settings, kept, refunded)
     long_ago = now_ms() - 400 * DAY_MS
     api.refunds["gone"] = [
         store.transaction(USER, transactionId="gone", revocationDate=long_ago, revocationReason=0),
@@ -136,7 +136,7 @@ async def test_forged_items_of_a_history_are_counted_and_change_nothing(
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await mint_receipt(mint, settings, receipt)
+    await mint_receipts(mint, settings, receipt)
     stranger = AppStoreSigner()
     forged = stranger.transaction(USER, transactionId="1", revocationDate=1)
     api.add("REFUND", stranger.notification("REFUND", receipt))
@@ -162,7 +162,7 @@ async def test_forged_items_of_a_history_are_counted_and_change_nothing(
         ({"raw": b'{"hasMore": true}'}, "how it goes on"),
         ({"raw": b" " * 5_000_000}, "larger than"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 async def test_an_api_in_trouble_ends_within_bounds_and_says_so(
     make_mint: MintMaker,
@@ -194,7 +194,7 @@ async def test_the_timer_goes_on_where_it_ended_and_one_process_does_it(
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await mint_receipt(mint, settings, receipt)
+    await mint_receipts(mint, settings, receipt)
     api.add("REFUND", store.notification("REFUND", receipt), now_ms() - 100 * DAY_MS)
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
 
@@ -231,7 +231,7 @@ async def test_the_operators_command_applies_what_was_missed_and_is_in_the_audit
 ) -> None:
     mint = await make_mint()
     receipt = store.transaction(USER, transactionId="1")
-    await mint_receipt(mint, settings, receipt)
+    await mint_receipts(mint, settings, receipt)
     api.add("REFUND", store.notification("REFUND", receipt))
     status, out, err = await vyris(database_url, tmp_path, environment, "--json")
     assert status == 0, err
