@@ -42,6 +42,8 @@ def answers_http(port: int, path: str) -> bool:
 
 def serves_grpc(port: int, service: str) -> bool:
     """Whether a loopback gRPC server says SERVING for `service` (grpc.health.v1)."""
+    if not _listens(port):  # A channel costs milliseconds of CPU, just when the services need it for their start.
+        return False
     import grpc  # noqa: PLC0415 - costs the command line a tenth of a second, and only starting needs it
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
@@ -53,6 +55,14 @@ def serves_grpc(port: int, service: str) -> bool:
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), TIME_LIMIT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _says(family: int, address: str | tuple[str, int], sent: bytes, expected: bytes) -> bool:

@@ -18,7 +18,7 @@ READY_LIMIT_S = 90.0
 FINAL_EXITS = frozenset({EXIT_PORT_TAKEN, EXIT_CONFIGURATION})
 # A process that ended this often before it was ready will not become ready.
 ATTEMPTS_LIMIT = 3
-POLL_S = 0.03
+POLL_S = 0.1
 
 Progress = Callable[[str], None]
 
