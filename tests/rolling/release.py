@@ -17,7 +17,7 @@ from tests.chaos.checker import Violation, check
 from tests.chaos.drained import read_drained, wait_until_drained
 from tests.chaos.recorder import Sampler
 from tests.rolling.callers import Callers
-from tests.rolling.suite import CAPACITY, Suite
+from tests.rolling.suite import Suite
 
 SAMPLE_EVERY_S: Final = 1.0
 WARM_UP_S: Final = 2.0
@@ -128,7 +128,7 @@ async def _violations(suite: Suite, drop: Drop, callers: Callers, sampler: Sampl
     history.drained = await read_drained(
         suite.cluster,
         drop,
-        CAPACITY,
+        suite.capacity,
         {operation.subject for operation in history.operations if operation.kind == "mint"},
         unsettled=(),
         serving_after_s=0.0,

@@ -19,6 +19,7 @@ from stack.ports import PortTaker
 from suite import NAMES
 from tests.chaos.cluster import REPOSITORY, Cluster
 from tests.chaos.valkey_cluster import valkey_cluster
+from tests.plain_http import NO_TLS
 
 CAPACITY: Final = 200_000
 # As in deploy/kubernetes/base: Envoy checks every second and needs three checks.
@@ -53,7 +54,8 @@ class Gateway:
         until_s = time.monotonic() + GATEWAY_LIMIT_S
         while time.monotonic() < until_s:
             try:
-                if httpx.get(f"http://127.0.0.1:{self._admin_port}/ready", timeout=2).text.strip() == "LIVE":
+                answer = httpx.get(f"http://127.0.0.1:{self._admin_port}/ready", timeout=2, verify=NO_TLS)
+                if answer.text.strip() == "LIVE":
                     return
             except httpx.HTTPError:
                 pass
@@ -72,8 +74,9 @@ class Gateway:
 class Suite:
     """The running suite, and functions that replace its processes."""
 
-    def __init__(self, stack: Stack, redis_cluster_url: str) -> None:
+    def __init__(self, stack: Stack, redis_cluster_url: str, capacity: int) -> None:
         self.stack = stack
+        self.capacity = capacity
         self.cluster = Cluster(stack, {})
         self.cluster.redis_cluster_url = redis_cluster_url
         self._ports = PortTaker(set())
@@ -106,8 +109,8 @@ class Suite:
 
 
 @asynccontextmanager
-async def production_suite(folder: Path) -> AsyncIterator[Suite]:
-    """Start everything below `folder`; nothing is left afterwards."""
+async def production_suite(folder: Path, capacity: int = CAPACITY) -> AsyncIterator[Suite]:
+    """Start everything below `folder`, with a drop of this capacity; nothing is left afterwards."""
     async with AsyncExitStack() as exits:
         (folder / "valkey").mkdir()
         valkey = await exits.enter_async_context(valkey_cluster(folder / "valkey"))
@@ -118,12 +121,12 @@ async def production_suite(folder: Path) -> AsyncIterator[Suite]:
                 redis_url=valkey.url,
                 environment={
                     "REDIS_CLUSTER": "true",
-                    "DROP_CAPACITY": str(CAPACITY),
+                    "DROP_CAPACITY": str(capacity),
                     "DRAIN_DELAY_MS": str(DRAIN_DELAY_MS),
                 },
             )
         )
         stack.stop_process("gateway")
-        suite = Suite(stack, valkey.url)
+        suite = Suite(stack, valkey.url, capacity)
         exits.callback(suite.close)
         yield suite

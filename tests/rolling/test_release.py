@@ -11,6 +11,7 @@ from tests.rolling.release import one_of_each, release_under_load
 from tests.rolling.suite import production_suite
 
 RATE_PER_S = 60
+CAPACITY = 20_000
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 
@@ -18,7 +19,7 @@ def test_a_release_fails_no_request_and_breaks_no_rule(tmp_path: Path) -> None:
     """Two of each service and of the gateway, one Postgres, a Valkey cluster; one of each is replaced under load."""
 
     async def release() -> None:
-        async with production_suite(tmp_path) as suite:
+        async with production_suite(tmp_path, CAPACITY) as suite:
             outcome = await release_under_load(suite, RATE_PER_S, one_of_each)
             assert not outcome.failures
             assert not outcome.violations
