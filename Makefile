@@ -46,11 +46,22 @@ test: venv ## Run the tests (PYTEST_ARGUMENTS="-k name" chooses)
 	@$(PYTEST) $(PYTEST_ARGUMENTS)
 
 .PHONY: check
-check: venv ## Check format, style, types and the unit tests in less than a minute
+check: venv ## Check format, style, types and the quick unit tests in less than a minute
+	@$(MAKE) --no-print-directory -j --output-sync=target check-style check-types check-units
+
+.PHONY: check-style check-types check-imports check-units
+check-style: venv
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+
+check-types: venv
 	@$(BIN)/mypy
-	@$(PYTEST) -q tests/unit $(PYTEST_ARGUMENTS)
+
+check-imports: venv
+	@$(BIN)/lint-imports
+
+check-units: venv
+	@$(PYTEST) -q tests/unit -m "not slow and not alone" --hypothesis-profile quick $(PYTEST_ARGUMENTS)
 
 .PHONY: test-browser
 test-browser: venv ## Open the pages in a headless Chromium, which has to be installed
@@ -80,11 +91,7 @@ test-neighbours: venv ## Run acceptance tests behind nginx, HAProxy and PgBounce
 	@VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest --through pgbouncer $(THROUGH_POOLER) $(PYTEST_ARGUMENTS)
 
 .PHONY: lint
-lint: venv ## Check style, types, imports and the protos
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+lint: check-style check-types check-imports ## Check style, types, imports and the protos
 	@$(BIN)/python protos/generate.py --lint
 
 .PHONY: protos
@@ -188,10 +195,12 @@ install-packages:
 	@echo "Installing into $(VENV), which takes a minute or two the first time …"
 	@rm -f $(LOCK_STAMP) $(PROJECT_STAMP)
 	@{ $(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } || $(FAILED)
-	@$(PIP) --quiet --require-hashes -r requirements-dev.txt || $(FAILED)
+	@$(PIP) --quiet --no-compile --require-hashes -r requirements-dev.txt || $(FAILED)
 	@# xds-protos brings an older copy of OpenTelemetry's messages to the same place; whichever came last has won.
 	@sed -n '/^opentelemetry-proto==/,/[^\\]$$/p' requirements-dev.txt > $(VENV)/opentelemetry-proto.txt
-	@$(PIP) --quiet --require-hashes --no-deps --force-reinstall -r $(VENV)/opentelemetry-proto.txt || $(FAILED)
+	@$(PIP) --quiet --no-compile --require-hashes --no-deps --force-reinstall -r $(VENV)/opentelemetry-proto.txt || $(FAILED)
+	@# On all cores; pip takes one. Templates that are no Python are skipped.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@cp requirements-dev.txt $(LOCK_STAMP)
 
 .PHONY: install-project

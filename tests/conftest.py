@@ -36,8 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
         choose_grpc_server(kind)
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
     # No deadline: it would only measure how busy the other worker is.
-    hypothesis.settings.register_profile("suite", deadline=None)
-    hypothesis.settings.load_profile("suite")
+    hypothesis.settings.register_profile("suite", deadline=None, max_examples=150)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)
+    hypothesis.settings.load_profile(config.getoption("--hypothesis-profile") or "suite")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from PIL import Image, ImageChops
 
 from services.wallet.opened_pass import open_pass
@@ -30,6 +31,7 @@ def test_the_page_runs_nothing_that_a_pass_brings(press: PassPress, facts: PassF
     assert "<script>" not in preview_html(opened)
 
 
+@pytest.mark.slow
 def test_the_picture_differs_where_the_passes_differ(press: PassPress, facts: PassFacts) -> None:
     def picture(of: PassFacts) -> Image.Image:
         return Image.open(io.BytesIO(preview_png(open_pass(press.press(of, TOKEN))))).convert("RGB")

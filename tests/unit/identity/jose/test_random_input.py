@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.identity.jose import (
@@ -46,7 +46,6 @@ def refusal_of(read: Callable[[], object]) -> str:
     return ""
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text() | change_text(GOOD) | st.builds(lambda h, p: f"{encode(h)}.{encode(p)}.AA", st.binary(), st.binary()))
 @example("..")
 @example(".".join([encode({"alg": "ES256"}), encode({}), encode(bytes(64))]))
@@ -55,7 +54,6 @@ def test_any_text_is_a_token_or_is_refused(text: str) -> None:
     assert refusal_of(lambda: read_token(text, typ=PLAIN_JWT, max_bytes=4_096)).isprintable()
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text() | change_text(PEM) | change_text(json.dumps(JWK)))
 @example('{"kty":"EC","crv":"P-256","x":"","y":""}')
 @example("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")
@@ -64,7 +62,6 @@ def test_any_text_is_a_key_or_is_refused(text: str) -> None:
     assert refusal_of(lambda: public_key_from_text(text)).isprintable()
 
 
-@settings(max_examples=100, deadline=None)
 @given(JSON)
 def test_any_claim_has_a_value_or_is_refused(value: object) -> None:
     for read in (numeric_date, text_claim):

@@ -66,6 +66,7 @@ async def flood_of_forgers(
     await asyncio.gather(*forgers, return_exceptions=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["receipts", "notifications"])
 async def test_buyers_mint_beside_a_flood_with_a_known_chain_and_with_a_new_one(kind: str) -> None:
     store = AppStoreSigner()

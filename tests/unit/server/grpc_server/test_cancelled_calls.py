@@ -98,6 +98,7 @@ async def test_a_caller_who_hangs_up_before_his_message_leaves_nothing() -> None
         assert stay.there == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["answered", "refused", "cancelled"])
 async def test_a_call_is_forgotten_without_the_garbage_collector(way: str) -> None:
     stay = Stay()

@@ -24,7 +24,7 @@ from tests.unit.server.grpc_server.served import (
     unary,
 )
 
-pytestmark = pytest.mark.usefixtures("grpc_server")
+pytestmark = [pytest.mark.usefixtures("grpc_server"), pytest.mark.slow]
 
 MANY = 1000
 # As a service process sets them: gRPC's own bounds refuse calls that wait at random.
