@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from stack.local import Stack
+from tests.plain_http import NO_TLS
 from tests.signers.encounter import Signer
 from tests.signers.mint import proof_headers
 from tests.stand_ins.encounter_service import Members
@@ -22,7 +23,7 @@ from vyris.client import Device
 @pytest.fixture
 async def gateway(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
     """Speaks JSON to the gateway."""
-    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=20, verify=NO_TLS) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
+from tests.plain_http import NO_TLS
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.draw.v1 import draw_pb2
 from vyris.error_wire import from_rpc_error
@@ -51,7 +52,8 @@ Ask = Callable[..., Awaitable[Answer]]
 async def json_door(base_url: str) -> AsyncIterator[Ask]:
     # The default of PUBLIC_BASE_URL, which a proof names.
     named_url = f"http://localhost:{httpx.URL(base_url).port}"
-    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=httpx.Limits(max_connections=64)) as client:
+    limits = httpx.Limits(max_connections=64)
+    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits, verify=NO_TLS) as client:
 
         async def ask(
             rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any

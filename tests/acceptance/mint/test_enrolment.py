@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from stack.local import Stack
+from tests.plain_http import NO_TLS
 from tests.signers.mint import MINT, proof_headers
 from vyris.client import Client, Device
 from vyris.device_proof import Target, http_target
@@ -23,7 +24,7 @@ from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
 @pytest.fixture
 async def gateway(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=20, verify=NO_TLS) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import ParseDict
 
 from stack.local import Stack
+from tests.plain_http import NO_TLS
 from tests.signers.mint import proof_headers
 from tests.stand_ins.reforge_service import METHODS, Device, text_of
 from vyris.device_proof import build_proof, http_target
@@ -30,7 +31,7 @@ class Journey:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.http = httpx.Client(base_url=stack.gateway_url, timeout=15)
+        self.http = httpx.Client(base_url=stack.gateway_url, timeout=15, verify=NO_TLS)
         self.base = f"http://localhost:{httpx.URL(stack.gateway_url).port}"
         self.user_id = f"ada-{uuid.uuid4().hex[:8]}"
         self.email = f"{self.user_id}@mail.example"

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.gateway.peers import Gateway, Services, make_settings, running_gateway, running_services
+from tests.plain_http import NO_TLS
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +33,5 @@ def gateway(_shared: tuple[Services, Gateway]) -> Gateway:
 @pytest.fixture
 async def json_api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of the JSON listener."""
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=10, verify=NO_TLS) as client:
         yield client
