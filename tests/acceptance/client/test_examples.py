@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stack.local import Stack
+from tests.commands import run_vyris
 from vyris.client import AsyncClient, Client, Device
 from vyris.errors import Conflict, NotFound, Unauthorized
 
@@ -40,13 +41,8 @@ def drop_by_draw(stack: Stack) -> None:
 
 
 def create(stack: Stack, tier: str, year: str, *wanted: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "cli.main", "drop", "create", tier, year, "--capacity", "10", "--if-missing", *wanted],
-        env={**os.environ, **stack.service_environment},
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
+    command = ("drop", "create", tier, year, "--capacity", "10", "--if-missing", *wanted)
+    run_vyris(stack.service_environment, *command).check_returncode()
 
 
 @pytest.mark.usefixtures("drop_by_hold", "drop_by_draw")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pytest
 
 from stack.local import Stack
 from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
+from tests.commands import run_vyris
 from tests.development_draw import announce_draw
 
 WITHIN_S = 30
@@ -43,14 +42,7 @@ class EnteredDraw:
 
 def vyris(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run an operator's command against the stack."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env={**os.environ, **stack.service_environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_vyris(stack.service_environment, *arguments)
 
 
 async def wait_for_state(ask: Ask, drop: dict[str, str], state: str) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import uuid
 
 import pytest
 
 from stack.local import Stack
 from tests.acceptance.reforge.journey import Journey
+from tests.commands import run_vyris
 
 
 @pytest.fixture
@@ -21,20 +20,8 @@ def journey(stack: Stack) -> Journey:
 
 
 def vyris(journey: Journey, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "VYRIS_STATE_DIR": str(journey.stack.state.root),
-        "PUBLIC_BASE_URL": journey.base,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    environment = {"VYRIS_STATE_DIR": str(journey.stack.state.root), "PUBLIC_BASE_URL": journey.base}
+    return run_vyris(environment, *arguments, stdin=stdin)
 
 
 def run_command(journey: Journey, *arguments: str, stdin: str = "") -> str:

@@ -6,9 +6,6 @@ Each is a row of the table in docs/threat-model.md. Hours pass in the database, 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 import uuid
 from typing import Any
@@ -23,6 +20,7 @@ from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
 from stack.local import Stack
 from tests.acceptance.reforge.journey import MAIL_LIMIT_S, Journey, new_device
+from tests.commands import run_vyris
 from tests.stand_ins.reforge_service import METHODS, Device, move_back, text_of
 from vyris.reforge.v1 import reforge_pb2
 
@@ -63,9 +61,8 @@ class Theft(Journey):
 
     def set_email(self, email: str) -> None:
         """The operator's command."""
-        environment = {"PATH": os.environ["PATH"], "VYRIS_STATE_DIR": str(self.stack.state.root)}
         command = ["membership", "set-email", self.membership_id, email, "--reason", "case 1, purchase shown"]
-        subprocess.run([sys.executable, "-m", "cli.main", *command], env=environment, check=True, timeout=60)
+        run_vyris({"VYRIS_STATE_DIR": str(self.stack.state.root)}, *command).check_returncode()
 
     def hours_pass(self, hours: float) -> None:
         asyncio.run(self._hours_pass(hours))

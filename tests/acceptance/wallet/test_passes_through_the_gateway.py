@@ -18,6 +18,7 @@ from services.wallet.inspection import judge_signature
 from services.wallet.opened_pass import open_pass
 from services.wallet.pass_tokens import PassTokens, development_key
 from stack.local import Stack
+from tests.commands import run_vyris
 
 PASS_TYPE = "pass.app.vyris.membership"
 ERROR_KEYS = {"error", "message", "retryable"}
@@ -53,6 +54,11 @@ def read_refusal(reply: httpx.Response) -> tuple[int, str]:
 
 
 def vyris(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_vyris(stack.service_environment, *arguments)
+
+
+def vyris_process(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As installed."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("vyris")), *arguments],
         env=dict(stack.service_environment),
@@ -118,7 +124,7 @@ def test_a_wallet_walks_the_whole_web_service(
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert read_refusal(http.get(latest)) == (401, "UNAUTHORIZED")
 
-    revoked = vyris(stack, "membership", "revoke", membership["id"], "--reason", "a test")
+    revoked = vyris_process(stack, "membership", "revoke", membership["id"], "--reason", "a test")
     assert revoked.returncode == 0, revoked.stderr
     deadline = time.monotonic() + 10
     while http.get(listing, params={"passesUpdatedSince": tag}).status_code == 204:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from admin.drops import NewDrop, create_drop
+from tests.commands import run_vyris
 from tests.stand_ins.mint_engine import Mint, MintMaker
 from vyris.errors import DropNotOpen
 
@@ -20,10 +20,8 @@ async def mint(make_mint: MintMaker) -> Mint:
 
 
 def vyris(database_url: str, mint: Mint, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", "drop", arguments[0], mint.drop.tier, mint.drop.year, *arguments[1:]]
-    return subprocess.run(
-        command, env={"DATABASE_URL": database_url}, capture_output=True, text=True, check=False, timeout=60
-    )
+    command, *options = arguments
+    return run_vyris({"DATABASE_URL": database_url}, "drop", command, mint.drop.tier, mint.drop.year, *options)
 
 
 async def test_a_drop_is_closed_at_once_and_opened_again(mint: Mint, database_url: str) -> None:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
+from tests.commands import run_vyris
 from tests.integration.holds.conftest import OpenShop
 
 
 def vyris(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env={"DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_vyris({"DATABASE_URL": database_url}, *arguments)
 
 
 async def test_an_operator_sees_and_releases_a_hold_and_waives_a_limit(open_shop: OpenShop, database_url: str) -> None:
