@@ -70,7 +70,7 @@ async def mint_receipt(mint: Mint, settings: ReceiptSettings, receipt: str) -> A
     async with ready_kinds(settings, production=False, database=mint.database) as kinds:
         verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
         verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
-        return await mint.engine.mint(mint.drop, MintOrder(verified, USER, None, None), 10)
+        return await mint.mint_order(MintOrder(verified, USER, None, None))
 
 
 async def test_notifications_that_never_arrived_are_applied_once(
