@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.draw.settings import DrawSigningSettings
 from services.identity.device_proof import DeviceProofSettings
 from services.mint.receipts.settings import ReceiptSettings
-from services.server.runtime.settings import expanded
+from services.server.runtime.settings import EnvironmentSettings
 
 
 class OperatorSettings(BaseSettings):
@@ -48,28 +47,9 @@ class NewHoldSettings(BaseSettings):
     hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
 
 
-class NewDrawSettings(DrawSigningSettings, DeviceProofSettings):
+class NewDrawSettings(EnvironmentSettings, DrawSigningSettings, DeviceProofSettings):
     """The settings of the mint process that terms are written by."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    vyris_env: Literal["development", "production"] = "development"
-    vyris_state_dir: Path = Path(".vyris")
-
-    @field_validator("vyris_state_dir")
-    @classmethod
-    def _expand_home(cls, value: Path) -> Path:
-        return expanded(value)
-
-    @property
-    def production(self) -> bool:
-        """Whether `VYRIS_ENV` is production."""
-        return self.vyris_env == "production"
-
-
-class ReconcileSettings(ReceiptSettings):
+class ReconcileSettings(EnvironmentSettings, ReceiptSettings):
     """The settings of receipts as the mint process reads them."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
-    vyris_env: Literal["development", "production"] = "development"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLog,
     AccessLogFilter,
+    AndFilter,
     ComparisonFilter,
     OrFilter,
     ResponseFlagFilter,
@@ -32,7 +33,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from gateway.clusters import COLLECTOR_CLUSTER
 from gateway.messages import pack, seconds
-from gateway.settings import GatewaySettings
+from gateway.settings import AccessLogChoice, GatewaySettings
 
 ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME%",
@@ -55,10 +56,11 @@ ACCESS_LOG_FIELDS: Final = {
     "trace_id": "%TRACE_ID%",
 }
 
-# Only one in a hundred shed requests (503) is logged: in overload a line for each would cost a quarter of the
-# throughput. All are counted, in `envoy_cluster_upstream_rq_pending_overflow` and `envoy_cluster_upstream_rq_503`.
+FIRST_FAILURE: Final = 500
+# Of shed requests (503) only the sample is logged: in overload a line for each would cost a quarter of the throughput.
+# All are counted, in `envoy_cluster_upstream_rq_pending_overflow` and `envoy_cluster_upstream_rq_503`.
 SHED: Final = 503
-SHED_SAMPLE: Final = FractionalPercent(numerator=1, denominator=FractionalPercent.HUNDRED)
+SAMPLE: Final = FractionalPercent(numerator=1, denominator=FractionalPercent.HUNDRED)
 # A 503 for one of these reasons is not shed: no healthy service, no connection, a broken connection, no answer in time.
 TROUBLE_FLAGS: Final = ("UH", "UF", "UC", "UR", "URX", "LR", "NC", "UT")
 
@@ -72,31 +74,43 @@ TAGS: Final = (
 
 
 def access_logs(settings: GatewaySettings) -> list[Any]:
-    """One JSON line for each accepted request, and for some of the shed ones."""
+    """One JSON line for each accepted request that GATEWAY_ACCESS_LOG names, and for some of the shed ones."""
     path = settings.gateway_access_log_path
     if path in {"", "-"}:
         return []
     fields = Struct()
     fields.update(ACCESS_LOG_FIELDS)
     log = FileAccessLog(path=path, log_format=SubstitutionFormatString(json_format=fields, omit_empty_values=True))
-    return [AccessLog(name="envoy.access_loggers.file", typed_config=pack(log), filter=_written())]
+    written = _written(settings.gateway_access_log)
+    return [AccessLog(name="envoy.access_loggers.file", typed_config=pack(log), filter=written)]
 
 
-def _written() -> Any:
-    no_shed = StatusCodeFilter(
-        comparison=ComparisonFilter(
-            op=ComparisonFilter.NE, value=RuntimeUInt32(default_value=SHED, runtime_key="vyris.access_log.shed_status")
-        )
-    )
-    sampled = RuntimeFilter(
-        runtime_key="vyris.access_log.shed_sample", percent_sampled=SHED_SAMPLE, use_independent_randomness=True
-    )
+def _written(which: AccessLogChoice) -> Any:
+    answered = [_status(ComparisonFilter.NE, SHED, "shed")]
+    if which != "all":
+        answered.append(_status(ComparisonFilter.GE, FIRST_FAILURE, "failures"))
     any_of = [
-        AccessLogFilter(status_code_filter=no_shed),
+        _all_of(answered),
         AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=TROUBLE_FLAGS)),
-        AccessLogFilter(runtime_filter=sampled),
     ]
+    if which != "errors":
+        any_of.append(
+            AccessLogFilter(
+                runtime_filter=RuntimeFilter(
+                    runtime_key="vyris.access_log.sample", percent_sampled=SAMPLE, use_independent_randomness=True
+                )
+            )
+        )
     return AccessLogFilter(or_filter=OrFilter(filters=any_of))
+
+
+def _all_of(filters: list[Any]) -> Any:
+    return filters[0] if len(filters) == 1 else AccessLogFilter(and_filter=AndFilter(filters=filters))
+
+
+def _status(operator: Any, status: int, name: str) -> Any:
+    value = RuntimeUInt32(default_value=status, runtime_key=f"vyris.access_log.{name}")
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=ComparisonFilter(op=operator, value=value)))
 
 
 def tracing(settings: GatewaySettings) -> Any | None:

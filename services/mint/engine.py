@@ -53,17 +53,16 @@ class MintEngine:
             Loop("audit", run=audit.once, every_s=AUDIT_INTERVAL_S, rest=AUDIT_REST),
         )
 
-    async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer:
+    async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer | VyrisError:
         """Mint a receipt. Return its membership, and whether it was minted before.
 
-        Raises SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable.
+        Or return why there is none: SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable.
         """
-        try:
-            answer = await self._batcher(drop).submit(order.receipt.key, order, deadline_s)
-        except VyrisError as refusal:
-            metrics.MINTS(refusal.reason).inc()
-            raise
-        metrics.MINTS("REPLAYED" if answer[1] else "FULFILLED").inc()
+        answer = await self._batcher(drop).ask(order.receipt.key, order, deadline_s)
+        if isinstance(answer, VyrisError):
+            metrics.MINTS(answer.reason).inc()
+        else:
+            metrics.MINTS("REPLAYED" if answer[1] else "FULFILLED").inc()
         return answer
 
     async def recount(self, drop: Drop) -> None:

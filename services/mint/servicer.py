@@ -17,7 +17,7 @@ from services.mint.receipts.verified import AnothersPurchase, DropName, ReceiptC
 from services.mint.receipts.verifiers import ReceiptVerifiers
 from services.server.runtime.call import Call
 from services.server.runtime.fields import drop_name, known_uuid
-from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed
+from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed, VyrisError
 from vyris.mint.v1 import mint_pb2
 
 
@@ -44,8 +44,8 @@ class MintServicer:
         self._keys = keys
         self._default_drop = default_drop
 
-    async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse:
-        """Mint a receipt. Raises the errors of POST /mint in the contract."""
+    async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse | VyrisError:
+        """Mint a receipt. Returns or raises the errors of POST /mint in the contract."""
         asked = parse_mint_request(request)
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)
@@ -57,7 +57,10 @@ class MintServicer:
         order = MintOrder(receipt, asked.user_id, asked.email, asked.device)
         if drop.is_counted:
             order = await self._add_keys(order, drop, asked, call)
-        membership, replayed = await self._engine.mint(drop, order, call.remaining_s)
+        answer = await self._engine.mint(drop, order, call.remaining_s)
+        if isinstance(answer, VyrisError):
+            return answer
+        membership, replayed = answer
         if membership.drop_id != drop.id:  # a replay of a receipt that minted in another drop
             drop = await self._drops.numbered(membership.drop_id)
         return mint_pb2.MintResponse(status="FULFILLED", membership=_to_message(membership, drop), replayed=replayed)

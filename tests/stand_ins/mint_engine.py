@@ -20,6 +20,7 @@ from services.mint.ledger import MintOrder
 from services.mint.receipts.verified import VerifiedReceipt, receipt_key
 from services.mint.settings import MintSettings
 from services.server.runtime.background import running
+from vyris.errors import VyrisError
 
 _tiers = itertools.count(1)
 
@@ -47,7 +48,14 @@ class Mint:
     drop: Drop
 
     async def mint(self, receipt: str, user: str = "buyer", **changes: Any) -> MintAnswer:
-        return await self.engine.mint(self.drop, order(receipt, user, **changes), 10)
+        return await self.mint_order(order(receipt, user, **changes))
+
+    async def mint_order(self, one: MintOrder) -> MintAnswer:
+        """Mint an order. Raises the engine's refusal."""
+        answer = await self.engine.mint(self.drop, one, 10)
+        if isinstance(answer, VyrisError):
+            raise answer
+        return answer
 
     async def resize(self, capacity: int) -> None:
         await self.database.in_transaction(

@@ -35,8 +35,8 @@ Secret = Annotated[SecretStr, AfterValidator(_check_length)]
 """The type of a setting with a secret; it may be empty."""
 
 
-class ServiceSettings(BaseSettings):
-    """Settings of all four processes."""
+class EnvironmentSettings(BaseSettings):
+    """Whether this is production, and where the local stack keeps its files."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -44,6 +44,21 @@ class ServiceSettings(BaseSettings):
         "development", description="production refuses every development convenience"
     )
     vyris_state_dir: Path = Field(Path(".vyris"), description="where the local stack keeps keys, mail, logs and data")
+
+    @field_validator("vyris_state_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return expanded(value)
+
+    @property
+    def production(self) -> bool:
+        """Whether `VYRIS_ENV` is production."""
+        return self.vyris_env == "production"
+
+
+class ServiceSettings(EnvironmentSettings):
+    """Settings of all four processes."""
+
     listen_host: str = Field("127.0.0.1", description="address that the gRPC and metrics ports listen on")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus metrics over HTTP; 0 switches them off")
     health_port: int = Field(
@@ -86,16 +101,6 @@ class ServiceSettings(BaseSettings):
         None, description="file of faults for tests (see services/server/failpoints); production refuses it"
     )
     drain_limit_ms: int = Field(10_000, ge=100, le=120_000, description="after SIGTERM: time for calls in flight")
-
-    @field_validator("vyris_state_dir")
-    @classmethod
-    def _expand_home(cls, value: Path) -> Path:
-        return expanded(value)
-
-    @property
-    def production(self) -> bool:
-        """Whether `VYRIS_ENV` is production."""
-        return self.vyris_env == "production"
 
 
 class WrongSetting(Exception):

@@ -84,7 +84,7 @@ def test_a_configuration_that_envoy_refuses_is_reported(tmp_path: Path) -> None:
 def test_no_deprecated_or_unfinished_option_is_used(tmp_path: Path) -> None:
     path = tmp_path / "envoy.json"
     everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
-    everything["gateway_access_log_path"] = "/dev/null"
+    everything |= {"gateway_access_log_path": "/dev/null", "gateway_access_log": "sampled"}
     write_configuration(_settings(**everything), path)
     command = [envoy_binary(), "--mode", "validate", "--config-path", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -158,7 +158,7 @@ def test_every_runtime_key_is_known_to_take_effect() -> None:
     others are names that a message asks for, beside the values in force.
     """
     everything = {key: value for variety in VARIETIES.values() for key, value in variety.items()}
-    everything["gateway_access_log_path"] = "/dev/null"
+    everything |= {"gateway_access_log_path": "/dev/null", "gateway_access_log": "sampled"}
     configuration = _generate(**everything)
     [layer] = configuration["layered_runtime"]["layers"]
     assert set(layer["static_layer"]) == {
@@ -166,11 +166,13 @@ def test_every_runtime_key_is_known_to_take_effect() -> None:
         "envoy.resource_limits.listener.grpc.connection_limit",
     }
     assert set(_values_of("runtime_key", configuration)) == {
-        "vyris.access_log.shed_status",
-        "vyris.access_log.shed_sample",
+        "vyris.access_log.shed",
+        "vyris.access_log.failures",
+        "vyris.access_log.sample",
+        "vyris.local_replies.unchanged",
     }
     assert {value["default_value"] for value in _values_of("value", configuration) if isinstance(value, dict)
-            and "runtime_key" in value} == {503}  # fmt: skip
+            and "runtime_key" in value} == {503, 500, 399}  # fmt: skip
 
 
 def test_no_comment_of_the_protos_is_carried_along() -> None:

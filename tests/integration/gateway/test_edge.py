@@ -27,14 +27,18 @@ from tests.integration.gateway.peers import (
     running_gateway,
     sleeping,
 )
-from vyris.errors import SoldOut
+from vyris.errors import Retryable, SoldOut
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
+
+
+def _lines_of(gateway: Gateway, request_id: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in gateway.access_log.read_text().splitlines()]
+    return [line for line in lines if line.get("request_id") == request_id]
 
 
 async def _log_lines(gateway: Gateway, request_id: str) -> list[dict[str, Any]]:
     for _ in range(40):
-        lines = [json.loads(line) for line in gateway.access_log.read_text().splitlines()]
-        found = [line for line in lines if line.get("request_id") == request_id]
+        found = _lines_of(gateway, request_id)
         if found:
             return found
         await asyncio.sleep(0.1)
@@ -62,6 +66,20 @@ async def test_the_access_log_names_the_error(
     await json_api.post("/mint", json={}, headers={"x-request-id": "log-2"})
     (line,) = await _log_lines(gateway, "log-2")
     assert (line["error"], line["status"]) == ("SOLD_OUT", 410)
+
+
+async def test_a_log_of_errors_has_failures_and_no_refusals(services: Services, tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, services, gateway_access_log="errors")
+    async with running_gateway(tmp_path, settings) as gateway, httpx.AsyncClient(base_url=gateway.url) as client:
+        await client.get("/drops/genesis/2025", headers={"x-request-id": "success"})
+        services.on("Mint", raising(SoldOut()))
+        await client.post("/mint", json={}, headers={"x-request-id": "refusal"})
+        services.on("Mint", raising(Retryable("later", http_status=500)))
+        await client.post("/mint", json={}, headers={"x-request-id": "failure"})
+        (line,) = await _log_lines(gateway, "failure")
+        assert line["status"] == 500
+        # Lines are written in their order.
+        assert not [line for name in ("success", "refusal") for line in _lines_of(gateway, name)]
 
 
 async def test_the_statistics_listener_shows_prometheus_and_nothing_else(gateway: Gateway) -> None:

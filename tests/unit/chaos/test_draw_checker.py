@@ -11,7 +11,7 @@ import pytest
 from services.draw import maths
 from services.draw.development_beacon import DevelopmentBeacon
 from services.mint.drops import Drop
-from tests.chaos.draws import CLOSED, ENTERED, Entrant, Night, check_draw
+from tests.chaos.draw_checker import CLOSED, ENTERED, Entrant, Night, check_draw
 from tests.chaos.history import FULFILLED, Operation
 
 CAPACITY, PEOPLE = 3, 8

@@ -38,7 +38,7 @@ def notice(event: str, purchase: str, at_s: float = 0, **changes: Any) -> Notice
 
 
 async def mint_of(mint: Mint, purchase: str, user: str = "buyer") -> Any:
-    return await mint.engine.mint(mint.drop, order(purchase, user), 10)
+    return await mint.mint_order(order(purchase, user))
 
 
 async def apply(mint: Mint, *notices: Notice) -> list[str]:

@@ -33,7 +33,7 @@ def sender(mint: Mint, folder: Path) -> Sent:
         async with ready_kinds(changed, production=False, database=mint.database) as kinds:
             verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
             verified = await verifiers.verify(ReceiptClaim(receipt, user, None))
-            return await mint.engine.mint(mint.drop, MintOrder(verified, user, None, None), 10)
+            return await mint.mint_order(MintOrder(verified, user, None, None))
 
     return send
 

@@ -71,7 +71,7 @@ async def mint_receipts(mint: Mint, settings: ReceiptSettings, *receipts: str) -
         verifiers = ReceiptVerifiers(kinds.verifiers, mint.engine.minted_in)
         for receipt in receipts:
             verified = await verifiers.verify(ReceiptClaim(receipt, USER, None))
-            await mint.engine.mint(mint.drop, MintOrder(verified, USER, None, None), 10)
+            await mint.mint_order(MintOrder(verified, USER, None, None))
 
 
 async def test_notifications_that_never_arrived_are_applied_once(
