@@ -133,6 +133,10 @@ bench-full: venv ## Measure how cost grows, and a soak of half an hour; takes ab
 bench-fair: venv ## Measure refusals, mints and polls of drops that sell by hold, two minutes
 	@$(BIN)/python -m tests.bench --fair
 
+.PHONY: bench-disk
+bench-disk: venv ## Measure what a million receipts leave on the disk, two minutes
+	@$(BIN)/python -m tests.bench.disk
+
 .PHONY: hold-trials
 hold-trials: venv ## Let crowds of thousands take holds over JSON and gRPC, three minutes
 	@$(BIN)/python -m tests.hold_trials

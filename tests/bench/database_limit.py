@@ -63,12 +63,19 @@ def measure(stack: Stack, tier: str) -> list[DatabaseLimit]:
     """Run pgbench for each size of batch on the suite's own schema. Raises MissingTool, RuntimeError."""
     url = stack.database_url
     drop_id = sql.value(url, "SELECT id FROM drops WHERE tier = $1", tier)
+    return [
+        DatabaseLimit(batch, batch * mint_by_pgbench(url, drop_id, batch, transactions))
+        for batch, transactions in TRANSACTIONS.items()
+    ]
+
+
+def mint_by_pgbench(url: str, drop_id: int, batch: int, transactions: int, limit_s: float = LIMIT_S) -> float:
+    """Mint `batch` receipts in each of `transactions` of each client; the transactions a second.
+
+    Raises MissingTool, RuntimeError.
+    """
     sql.fetch(url, CLAIM.format(claim=QUERIES["mint_receipts"]))
     sql.fetch(url, TRANSACTION)
-    return [DatabaseLimit(batch, batch * _transactions_a_second(url, drop_id, batch)) for batch in TRANSACTIONS]
-
-
-def _transactions_a_second(url: str, drop_id: int, batch: int) -> float:
     parts = urlsplit(url)
     folder = parse_qs(parts.query).get("host", [parts.hostname or "127.0.0.1"])[0]
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
@@ -77,14 +84,14 @@ def _transactions_a_second(url: str, drop_id: int, batch: int) -> float:
         finished = subprocess.run(
             [
                 tools.pgbench(), "--no-vacuum", "--protocol", "prepared",
-                "--client", str(CLIENTS), "--jobs", "1", "--transactions", str(TRANSACTIONS[batch]),
+                "--client", str(CLIENTS), "--jobs", "1", "--transactions", str(transactions),
                 "--file", script.name, "--host", folder, "--username", parts.username or "", parts.path.lstrip("/"),
             ],
             env=_environment(parts.password),
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT_S,
+            timeout=limit_s,
         )  # fmt: skip
     found = _TPS.search(finished.stdout)
     if finished.returncode != 0 or found is None:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 import structlog
+from prometheus_client import Gauge
 
 from services.data.storage.connections import Connection, Connections, discard
 from services.data.storage.failures import DatabaseFailed, DatabaseUnavailable, DataRejected
@@ -39,9 +40,13 @@ SILENCES_LIMIT: Final = 2
 # resources, limits, refusals by our own functions; and a statement's time limit.
 HARMLESS_CLASSES: Final = frozenset({"21", "22", "23", "40", "53", "54", "55", "P0"})
 STATEMENT_TIMED_OUT: Final = "57014"
+CLOCK_AHEAD: Final = Gauge(
+    "vyris_clock_ahead_seconds", "How far this process' clock is ahead of Postgres'; off by half the way there and back"
+)
 READ_ONLY: Final = "25006"  # a standby, a primary that was demoted, default_transaction_read_only
 LOOK: Final = """
-SELECT current_setting('transaction_read_only') = 'off' AS is_writable,
+SELECT extract(epoch FROM clock_timestamp())::float8 AS clock_s,
+       current_setting('transaction_read_only') = 'off' AS is_writable,
        to_regclass($1) IS NOT NULL AS is_there,
        has_table_privilege(to_regclass($1), 'INSERT') IS TRUE AS is_granted,
        ARRAY(
@@ -100,6 +105,7 @@ class Database:
         because the next check may reach another server or see other rights.
         """
         names, values = list(self._session), list(self._session.values())
+        asked_at_s = time.time()
         try:
             row = await self._call(lambda connection: connection.fetchrow(LOOK, table, names, values), LOOK_LIMIT_S)
         except DatabaseUnavailable as problem:
@@ -109,6 +115,8 @@ class Database:
             return False
         self._last_problem = ""
         facts: dict[str, Any] = dict(row) if row else {"answer": False}
+        if "clock_s" in facts:
+            CLOCK_AHEAD.set((asked_at_s + time.time()) / 2 - facts.pop("clock_s"))
         not_in_force = facts.pop("not_in_force", [])
         missing = [fact for fact, holds in facts.items() if not holds]
         if missing or not_in_force:
