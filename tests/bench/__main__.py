@@ -5,6 +5,7 @@ python -m tests.bench --full             how cost grows, and the soak, about an 
 python -m tests.bench --report           write docs/performance.md and its plots again from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
 python -m tests.bench --fair             refusals, mints and polls of drops that sell by hold; nothing is written
+python -m tests.bench --night            100,000 people for 999 numbers, sold in each way, about fifteen minutes
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import core, fair, figures, full, machine, quick, report, tools, verdict
+from tests.bench import core, fair, figures, full, machine, night, quick, report, tools, verdict
 from tests.bench.checks import Check
 
 console = Console(width=140, highlight=False)
@@ -29,6 +30,8 @@ def main(
     quick_look: Annotated[str, typer.Option("--quick", help="One workload briefly: mint, replay or sold-out.")] = "",
     full_run: Annotated[bool, typer.Option("--full", help="How cost grows, and the soak.")] = False,
     fair_drops: Annotated[bool, typer.Option("--fair", help="Drops that sell by hold, about two minutes.")] = False,
+    whole_night: Annotated[bool, typer.Option("--night", help="A crowd for 999 numbers, sold in each way.")] = False,
+    people: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of a night.")] = night.ALL_PEOPLE,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
@@ -49,6 +52,8 @@ def main(
             quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds)
         elif fair_drops:
             _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
+        elif whole_night:
+            _night(people, _sections(only, tuple(night.SECTIONS)), [name for name in subjects.split(",") if name])
         elif write_report:
             _report()
         elif full_run:
@@ -75,7 +80,7 @@ def _sections(asked: str, known: tuple[str, ...]) -> tuple[str, ...]:
 def _core(length: core.Length, *, keep: bool) -> None:
     for tool in ("wrk", "node", "npm"):
         tools.find(tool)
-    tools.native_callers()
+    tools.build_with_go(tools.NATIVE_CALLERS)
     where = machine.describe()
     measured = core.run(length, console.print)
     found = figures.CoreFigures(
@@ -129,6 +134,14 @@ def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
     tools.find("wrk")
     measured = fair.run(seconds, rounds, sections, console.print)
     quick.show(measured.summaries)
+    for check in measured.checks.condensed():
+        console.print(f"{check.what}: {check.detail}")
+    _conclude(measured.targets, measured.checks.condensed())
+
+
+def _night(people: int, sections: tuple[str, ...], names: list[str]) -> None:
+    measured = night.run(people, sections, names, console.print)
+    night.show(measured.scenes, console)
     for check in measured.checks.condensed():
         console.print(f"{check.what}: {check.detail}")
     _conclude(measured.targets, measured.checks.condensed())

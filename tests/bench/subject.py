@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from tests.bench.usage import Watched
 
-SUITE, BASELINE, CEILING, PLAIN, AIO = "suite", "baseline", "ceiling", "plain", "aio"
+# The baseline is the Node service: the targets compare with it. The Go service is beside it for an honest look.
+SUITE, BASELINE, GO, CEILING, PLAIN, AIO = "suite", "node", "go", "ceiling", "plain", "aio"
 
 
 @dataclass(frozen=True)

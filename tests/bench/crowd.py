@@ -1,0 +1,101 @@
+"""The crowd of a drop's night: the program in `crowd`, in which each person goes on by what the last answer said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tests.bench import generator, tools
+from tests.bench.drops import YEAR
+from tests.bench.usage import children_cpu_s
+
+# It shares the cores with what is measured: one of them, as wrk with its one thread; its memory is tidied up rarely.
+SPARING = {"GOMAXPROCS": "1", "GOGC": "1000"}
+
+
+@dataclass(frozen=True)
+class People:
+    """How many come, how they come, and what they are like; shares are of 1."""
+
+    count: int
+    connections: int = 64  # requests at once
+    over_s: float = 0.0  # they arrive within it
+    pay_s: float = 3.0  # from a hold to its payment, at most
+    late_s: float = 0.0  # from a hold to a payment that comes late, at least
+    look_after_s: float = 0.0  # nobody looks for the result of a draw before
+    limit_s: float = 600.0  # the crowd ends then
+    late_share: float = 0.0  # of those with a hold
+    leave_share: float = 0.0  # of those with a hold: they never pay
+    replay_share: float = 0.1  # of those who sent a receipt: they send it again
+    eager_share: float = 0.5  # they attempt once even if the status says that nothing is left
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How many people ended alike, and how long they waited from their arrival to the final answer."""
+
+    count: int
+    p50_s: float
+    p99_s: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to one step that are alike."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    last_s: float  # when the last came, since the crowd began
+
+
+@dataclass(frozen=True)
+class CrowdResult:
+    """What the crowd saw."""
+
+    requests: int
+    ended_s: float  # when the last person had a final answer
+    people: dict[str, Waits]  # won, lost, left (held a number and did not pay), failed, undecided
+    answers: dict[str, Answers]  # by step and answer: `mint 410 SOLD_OUT`
+    generator_cpu_s: float
+
+    def ended(self, how: str) -> int:
+        """How many people ended like this."""
+        return self.people[how].count if how in self.people else 0
+
+
+def send(url: str, sale: str, tier: str, run: str, people: People) -> CrowdResult:
+    """Send the crowd to a drop, and wait until each has a final answer. Raises MissingTool; RuntimeError."""
+    command = [
+        str(tools.build_with_go(tools.CROWD)),
+        "-address", urlsplit(url).netloc,
+        "-sale", sale,
+        "-tier", tier,
+        "-year", YEAR,
+        "-run", run,
+        "-people", str(people.count),
+        "-connections", str(people.connections),
+        "-over", f"{people.over_s}s",
+        "-pay", f"{people.pay_s}s",
+        "-late", f"{people.late_s}s",
+        "-look-after", f"{people.look_after_s}s",
+        "-limit", f"{people.limit_s}s",
+        "-late-share", str(people.late_share),
+        "-leave-share", str(people.leave_share),
+        "-replay-share", str(people.replay_share),
+        "-eager-share", str(people.eager_share),
+    ]  # fmt: skip
+    before = children_cpu_s()
+    finished = generator.run(command, seconds=people.limit_s, during=None, environment=SPARING)
+    used = children_cpu_s() - before
+    if finished.exit_status != 0:
+        raise RuntimeError(f"the crowd reported nothing: {finished.errors}")
+    seen = json.loads(finished.output)
+    return CrowdResult(
+        seen["requests"],
+        seen["ended_s"],
+        {how: Waits(**one) for how, one in seen["people"].items()},
+        {name: Answers(**one) for name, one in seen["answers"].items()},
+        used,
+    )

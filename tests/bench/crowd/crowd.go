@@ -1,0 +1,106 @@
+package main
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// idle is how often the crowd looks for people who are due while nobody is.
+const idle = time.Millisecond
+
+// crowd lets each person act when due, as soon as a connection is free.
+type crowd struct {
+	plan   *plan
+	began  time.Time
+	people []*person
+	seen   *seen
+
+	lock    sync.Mutex
+	waiting queue
+	active  int // people who will send more
+}
+
+func gather(p *plan, begins step) *crowd {
+	c := &crowd{plan: p, seen: newSeen(), active: p.people}
+	for number := range p.people {
+		c.people = append(c.people, newPerson(p, number, begins))
+	}
+	c.waiting = append(c.waiting, c.people...)
+	heap.Init(&c.waiting)
+	return c
+}
+
+func (c *crowd) run() report {
+	c.began = time.Now()
+	ready := make(chan *person)
+	var running sync.WaitGroup
+	for range c.plan.connections {
+		running.Go(func() { c.serve(ready) })
+	}
+	c.dispatch(ready)
+	close(ready)
+	running.Wait()
+	return c.report()
+}
+
+// dispatch hands out the people who are due, until all have ended or the time is over.
+func (c *crowd) dispatch(ready chan<- *person) {
+	for {
+		now := time.Since(c.began)
+		c.lock.Lock()
+		if c.active == 0 || now > c.plan.limit {
+			c.lock.Unlock()
+			return
+		}
+		var due *person
+		if len(c.waiting) > 0 && c.waiting[0].due <= now {
+			due = heap.Pop(&c.waiting).(*person)
+		}
+		c.lock.Unlock()
+		if due == nil {
+			time.Sleep(idle)
+			continue
+		}
+		ready <- due
+	}
+}
+
+// serve sends one person's request after the other's over one connection.
+func (c *crowd) serve(ready <-chan *person) {
+	connection := connection{address: c.plan.address}
+	for one := range ready {
+		connection.request = one.write(c.plan, connection.request[:0])
+		sent, step := time.Since(c.began), one.next
+		heard := connection.ask()
+		now := time.Since(c.began)
+		c.lock.Lock()
+		if heard == nil {
+			c.seen.add(step, "no answer", now, now-sent)
+			one.due = now + retryPause
+			heap.Push(&c.waiting, one)
+		} else {
+			c.seen.add(step, heard.outcome(), now, now-sent)
+			if one.hear(c.plan, heard, now) {
+				heap.Push(&c.waiting, one)
+			} else {
+				c.active--
+			}
+		}
+		c.lock.Unlock()
+	}
+}
+
+// queue is a heap of people by when they are due.
+type queue []*person
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(one any)      { *q = append(*q, one.(*person)) }
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	one := (*q)[last]
+	*q = (*q)[:last]
+	return one
+}
