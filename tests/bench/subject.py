@@ -8,6 +8,8 @@ from tests.bench.usage import Watched
 
 # The baseline is the Node service: the targets compare with it. The Go service is beside it for an honest look.
 SUITE, BASELINE, GO, CEILING, PLAIN, AIO = "suite", "node", "go", "ceiling", "plain", "aio"
+# A second stack of the same checkout: what it differs from the suite by is the measurement's own error.
+COPY = "copy"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from stack import postgres
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parents[1]
 BASELINE = BENCH / "node" / "baseline"
+GO_BASELINE = BENCH / "go"
 NATIVE_CALLERS = BENCH / "native_callers"
 CROWD = BENCH / "crowd"
 INSTALL_LIMIT_S = 300
