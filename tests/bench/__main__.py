@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
 
-python -m tests.bench                    the core table, about eight minutes
+python -m tests.bench                    the core table, about half an hour
 python -m tests.bench --full             how cost grows, and the soak, about an hour
 python -m tests.bench --report           write docs/performance.md and its plots again from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
@@ -36,20 +36,28 @@ def main(
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload, at least.")] = 6,
+    most_rounds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="So many at most, until each ratio is certain to 5 %, of the core table or a quick look."
+        ),
+    ] = 12,
     only: Annotated[
         str,
         typer.Option(
             help="Sections of the core table, of a full or a fair run, divided by commas; nothing is written."
         ),
     ] = "",
-    subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain, aio.")] = "",
+    subjects: Annotated[
+        str, typer.Option(help="Of a quick look or a night: suite, node, go, ceiling, plain, aio.")
+    ] = "",
 ) -> None:
     """Measure; without options, the core table."""
     try:
         if quick_look:
             names = [name for name in subjects.split(",") if name]
-            quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds)
+            quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds, most=most_rounds)
         elif fair_drops:
             _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
         elif whole_night:
@@ -60,9 +68,9 @@ def main(
             sections = _sections(only, full.SECTIONS)
             _full(seconds, rounds, soak_minutes, sections, keep=not only)
         elif only:
-            _core(core.Length(seconds, rounds, _sections(only, tuple(core.SECTIONS))), keep=False)
+            _core(core.Length(seconds, rounds, most_rounds, _sections(only, tuple(core.SECTIONS))), keep=False)
         else:
-            _core(core.Length(seconds, rounds), keep=True)
+            _core(core.Length(seconds, rounds, most_rounds), keep=True)
     except (tools.MissingTool, FileNotFoundError) as problem:
         sys.stderr.write(f"{problem}\n")
         raise typer.Exit(1) from None
@@ -84,12 +92,14 @@ def _core(length: core.Length, *, keep: bool) -> None:
     where = machine.describe()
     measured = core.run(length, console.print)
     found = figures.CoreFigures(
-        command=f"python -m tests.bench --seconds {length.seconds} --rounds {length.rounds}",
+        command=f"python -m tests.bench --seconds {length.seconds} --rounds {length.rounds} "
+        f"--most-rounds {length.most_rounds}",
         finished_at=figures.now(),
         machine=where,
         summaries=measured.summaries,
         database=figures.medians(measured.limits),
         checks=measured.checks.condensed(),
+        comparisons=measured.comparisons,
     )
     if keep:
         figures.write(found, figures.CORE)

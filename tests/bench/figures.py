@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.bench.checks import Check
+from tests.bench.comparison import Comparison
 from tests.bench.database_limit import DatabaseLimit
 from tests.bench.full import PlannedClaim
 from tests.bench.growth import Curve
@@ -33,6 +34,7 @@ class CoreFigures:
     summaries: list[Summary]
     database: list[DatabaseLimit]
     checks: list[Check]
+    comparisons: list[Comparison] = field(default_factory=list)
 
     def find(self, workload: str, connections: int, subject: str) -> Summary | None:
         """One line of the table."""
@@ -93,6 +95,7 @@ def read_core(path: Path = CORE) -> CoreFigures | None:
         [Summary(**one) for one in document["summaries"]],
         [DatabaseLimit(**one) for one in document["database"]],
         [Check(**one) for one in document["checks"]],
+        [Comparison(**one) for one in document.get("comparisons", [])],
     )
 
 
