@@ -115,7 +115,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m tools.synchronous_client --check
 
 .PHONY: bench
-bench: venv ## Measure the suite beside a baseline and its own ceiling, about eight minutes
+bench: venv ## Measure the suite beside Node, Go and its own ceiling, about half an hour
 	@$(BIN)/python -m tests.bench
 
 .PHONY: bench-full

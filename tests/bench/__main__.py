@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
+"""`python -m tests.bench`: measures the suite side by side with Node, Go and its own ceiling.
 
 python -m tests.bench                    the core table, about half an hour
 python -m tests.bench --full             how cost grows, and the soak, about an hour
@@ -61,7 +61,8 @@ def main(
         elif fair_drops:
             _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
         elif whole_night:
-            _night(people, _sections(only, tuple(night.SECTIONS)), [name for name in subjects.split(",") if name])
+            names = [name for name in subjects.split(",") if name]
+            _night(people, _sections(only, tuple(night.SECTIONS)), names, keep=not only and not names)
         elif write_report:
             _report()
         elif full_run:
@@ -149,12 +150,25 @@ def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
     _conclude(measured.targets, measured.checks.condensed())
 
 
-def _night(people: int, sections: tuple[str, ...], names: list[str]) -> None:
+def _night(people: int, sections: tuple[str, ...], names: list[str], *, keep: bool) -> None:
+    tools.build_with_go(tools.CROWD)
+    where = machine.describe()
     measured = night.run(people, sections, names, console.print)
     night.show(measured.scenes, console)
-    for check in measured.checks.condensed():
+    found = figures.NightFigures(
+        command=f"python -m tests.bench --night --people {people}",
+        finished_at=figures.now(),
+        machine=where,
+        scenes=measured.scenes,
+        timings=measured.timings,
+        checks=measured.checks.condensed(),
+    )
+    for check in found.checks:
         console.print(f"{check.what}: {check.detail}")
-    _conclude(measured.targets, measured.checks.condensed())
+    if keep:
+        figures.write(found, figures.NIGHT)
+        _report()
+    _conclude(verdict.night_targets(found.timings), found.checks)
 
 
 def _report() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.bench import generator, tools
@@ -12,6 +13,8 @@ from tests.bench.usage import children_cpu_s
 
 # It shares the cores with what is measured: one of them, as wrk with its one thread; its memory is tidied up rarely.
 SPARING = {"GOMAXPROCS": "1", "GOGC": "1000"}
+# How long a number waits for its payment. An offer lasts longer than the pause after which people look at a draw again.
+HOLD_S, OFFER_S = 10, 40
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,46 @@ class CrowdResult:
     answers: dict[str, Answers]  # by step and answer: `mint 410 SOLD_OUT`
     generator_cpu_s: float
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> CrowdResult:
+        """What the crowd's program reports, with its processor time."""
+        people = {how: Waits(**one) for how, one in document["people"].items()}
+        answers = {name: Answers(**one) for name, one in sorted(document["answers"].items())}
+        return cls(**{**document, "people": people, "answers": answers})
+
     def ended(self, how: str) -> int:
         """How many people ended like this."""
         return self.people[how].count if how in self.people else 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A crowd at one subject."""
+
+    sale: str
+    subject: str
+    people: int
+    crowd: CrowdResult
+    cpu_us: dict[str, float]  # by process, a person
+
+    @property
+    def all_cpu_us(self) -> float:
+        """CPU of all processes, a person; the crowd's is not among them."""
+        return sum(self.cpu_us.values())
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Scene:
+        """The scene that `dataclasses.asdict` wrote."""
+        return cls(**{**document, "crowd": CrowdResult.from_json(document["crowd"])})
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long something took, and how long it may take."""
+
+    what: str
+    took_s: float
+    within_s: float
 
 
 def send(url: str, sale: str, tier: str, run: str, people: People) -> CrowdResult:
@@ -91,11 +131,4 @@ def send(url: str, sale: str, tier: str, run: str, people: People) -> CrowdResul
     used = children_cpu_s() - before
     if finished.exit_status != 0:
         raise RuntimeError(f"the crowd reported nothing: {finished.errors}")
-    seen = json.loads(finished.output)
-    return CrowdResult(
-        seen["requests"],
-        seen["ended_s"],
-        {how: Waits(**one) for how, one in seen["people"].items()},
-        {name: Answers(**one) for name, one in seen["answers"].items()},
-        used,
-    )
+    return CrowdResult.from_json({**json.loads(finished.output), "generator_cpu_s": used})

@@ -141,7 +141,7 @@ func (d *drop) mintBatch(ctx context.Context, batch []*waiting) error {
 		hashes[i], users[i] = one.hash[:], one.user
 	}
 	statements := &pgx.Batch{}
-	statements.Queue(enterReceipts, hashes, users).Exec(nil)
+	statements.Queue(enterReceipts, hashes, users)
 	if time.Now().UnixNano() > d.soldOutUntil.Load() {
 		statements.Queue(claimSlots, d.id, hashes, users).Query(func(rows pgx.Rows) error {
 			return d.readMinted(rows, byHash)
