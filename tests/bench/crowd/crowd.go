@@ -17,6 +17,7 @@ type crowd struct {
 	seen   *seen
 
 	lock    sync.Mutex
+	paying  queue // goes first: in a real night nobody's payment waits behind the polls of others
 	waiting queue
 	active  int // people who will send more
 }
@@ -24,10 +25,10 @@ type crowd struct {
 func gather(p *plan, begins step) *crowd {
 	c := &crowd{plan: p, seen: newSeen(), active: p.people}
 	for number := range p.people {
-		c.people = append(c.people, newPerson(p, number, begins))
+		one := newPerson(p, number, begins)
+		c.people = append(c.people, one)
+		c.wait(one)
 	}
-	c.waiting = append(c.waiting, c.people...)
-	heap.Init(&c.waiting)
 	return c
 }
 
@@ -53,10 +54,7 @@ func (c *crowd) dispatch(ready chan<- *person) {
 			c.lock.Unlock()
 			return
 		}
-		var due *person
-		if len(c.waiting) > 0 && c.waiting[0].due <= now {
-			due = heap.Pop(&c.waiting).(*person)
-		}
+		due := c.firstDue(now)
 		c.lock.Unlock()
 		if due == nil {
 			time.Sleep(idle)
@@ -64,6 +62,23 @@ func (c *crowd) dispatch(ready chan<- *person) {
 		}
 		ready <- due
 	}
+}
+
+func (c *crowd) wait(one *person) {
+	if one.next == mint {
+		heap.Push(&c.paying, one)
+	} else {
+		heap.Push(&c.waiting, one)
+	}
+}
+
+func (c *crowd) firstDue(now time.Duration) *person {
+	for _, queue := range []*queue{&c.paying, &c.waiting} {
+		if queue.Len() > 0 && (*queue)[0].due <= now {
+			return heap.Pop(queue).(*person)
+		}
+	}
+	return nil
 }
 
 // serve sends one person's request after the other's over one connection.
@@ -78,11 +93,11 @@ func (c *crowd) serve(ready <-chan *person) {
 		if heard == nil {
 			c.seen.add(step, "no answer", now, now-sent)
 			one.due = now + retryPause
-			heap.Push(&c.waiting, one)
+			c.wait(one)
 		} else {
 			c.seen.add(step, heard.outcome(), now, now-sent)
 			if one.hear(c.plan, heard, now) {
-				heap.Push(&c.waiting, one)
+				c.wait(one)
 			} else {
 				c.active--
 			}
