@@ -32,6 +32,7 @@ def main(
     fair_drops: Annotated[bool, typer.Option("--fair", help="Drops that sell by hold, about two minutes.")] = False,
     whole_night: Annotated[bool, typer.Option("--night", help="A crowd for 999 numbers, sold in each way.")] = False,
     people: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of a night.")] = night.ALL_PEOPLE,
+    over: Annotated[float, typer.Option(min=0, help="Seconds within which the people of a night arrive.")] = 0,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
@@ -62,7 +63,7 @@ def main(
             _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
         elif whole_night:
             names = [name for name in subjects.split(",") if name]
-            _night(people, _sections(only, tuple(night.SECTIONS)), names, keep=not only and not names)
+            _night(people, over, _sections(only, tuple(night.SECTIONS)), names, keep=not only and not names)
         elif write_report:
             _report()
         elif full_run:
@@ -150,13 +151,13 @@ def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
     _conclude(measured.targets, measured.checks.condensed())
 
 
-def _night(people: int, sections: tuple[str, ...], names: list[str], *, keep: bool) -> None:
+def _night(people: int, over_s: float, sections: tuple[str, ...], names: list[str], *, keep: bool) -> None:
     tools.build_with_go(tools.CROWD)
     where = machine.describe()
-    measured = night.run(people, sections, names, console.print)
+    measured = night.run(people, over_s, sections, names, console.print)
     night.show(measured.scenes, console)
     found = figures.NightFigures(
-        command=f"python -m tests.bench --night --people {people}",
+        command=f"python -m tests.bench --night --people {people} --over {over_s:g}",
         finished_at=figures.now(),
         machine=where,
         scenes=measured.scenes,

@@ -53,6 +53,7 @@ class Night:
     people: int
     numbers: int
     on_progress: Progress
+    over_s: float = 0.0  # people arrive within it
     checks: Checks = field(default_factory=Checks)
     scenes: list[Scene] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
@@ -62,24 +63,31 @@ class Night:
         drop = BenchDrop("night-direct", self.numbers)
         self.arena.create_drop(drop)
         for subject in self.arena.subjects.values():
-            minted = self._play("direct", subject, drop.tier, People(self.people))
+            minted = self._play("direct", subject, drop.tier, People(self.people, over_s=self.over_s))
             self._all_sold(subject, "direct", minted)
 
     def hold(self) -> None:
         """The sale by hold."""
         suite = self.arena.subjects[SUITE]
         hold_drops.create_hold_drop(self.arena.stack.database_url, "night-hold", self.numbers, HOLD_S)
-        people = People(self.people, late_s=HOLD_S + GRACE_S + TAKEN_BACK_S, late_share=LATE, leave_share=LEAVE)
+        people = People(
+            self.people,
+            over_s=self.over_s,
+            late_s=HOLD_S + GRACE_S + TAKEN_BACK_S,
+            late_share=LATE,
+            leave_share=LEAVE,
+        )
         self._all_sold(suite, "hold", self._play("hold", suite, "night-hold", people))
 
     def draw(self) -> None:
         """The draw."""
         suite = self.arena.subjects[SUITE]
         # Twice the time that is asked. On a machine that is busier than that, those who came in time are drawn.
-        open_s = 15 + 2 * ENTER_WITHIN_S * self.people / ALL_PEOPLE
+        open_s = 15 + self.over_s + 2 * ENTER_WITHIN_S * self.people / ALL_PEOPLE
         asyncio.run(self._announce(open_s))
         people = People(
             self.people,
+            over_s=self.over_s,
             late_s=OFFER_S + GRACE_S + TAKEN_BACK_S,
             look_after_s=open_s + ROUND_AFTER_S,
             late_share=LATE,
@@ -98,7 +106,7 @@ class Night:
         self.checks.note(
             "draw: no number is minted twice", passed=minted <= self.numbers, detail=f"{minted} of {self.numbers}"
         )
-        within_s = ENTER_WITHIN_S * self.people / ALL_PEOPLE
+        within_s = self.over_s + ENTER_WITHIN_S * self.people / ALL_PEOPLE
         self.timings.append(Timing(f"{self.people:,} people enter through the gateway", entries.last_s, within_s))
 
     async def _announce(self, open_s: float) -> None:
@@ -190,11 +198,11 @@ def _wait_until(moment: str) -> None:
 SECTIONS: dict[str, Callable[[Night], None]] = {"direct": Night.direct, "hold": Night.hold, "draw": Night.draw}
 
 
-def run(people: int, sections: tuple[str, ...], names: list[str], on_progress: Progress) -> Night:
+def run(people: int, over_s: float, sections: tuple[str, ...], names: list[str], on_progress: Progress) -> Night:
     """Start suite and baselines, play the night, stop everything. Raises MissingTool."""
     wanted = names or ([SUITE, BASELINE, GO] if "direct" in sections else [SUITE])
     with arena.running(wanted, {"HOLD_GRACE_S": str(GRACE_S)}) as running:
-        night = Night(running, people, NUMBERS, on_progress)
+        night = Night(running, people, NUMBERS, on_progress, over_s)
         for name in sections:
             SECTIONS[name](night)
         return night

@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// idle is how often the crowd looks for people who are due while nobody is.
-const idle = time.Millisecond
+const (
+	// look is how often the crowd looks for people who are due while answers are on their way.
+	look = time.Millisecond
+	// longest is how long it sleeps while none is.
+	longest = 100 * time.Millisecond
+)
 
 // crowd lets each person act when due, as soon as a connection is free.
 type crowd struct {
@@ -20,6 +24,7 @@ type crowd struct {
 	paying  queue // goes first: in a real night nobody's payment waits behind the polls of others
 	waiting queue
 	active  int // people who will send more
+	asking  int // people who wait for an answer
 }
 
 func gather(p *plan, begins step) *crowd {
@@ -54,10 +59,10 @@ func (c *crowd) dispatch(ready chan<- *person) {
 			c.lock.Unlock()
 			return
 		}
-		due := c.firstDue(now)
+		due, pause := c.firstDue(now)
 		c.lock.Unlock()
 		if due == nil {
-			time.Sleep(idle)
+			time.Sleep(pause)
 			continue
 		}
 		ready <- due
@@ -72,13 +77,23 @@ func (c *crowd) wait(one *person) {
 	}
 }
 
-func (c *crowd) firstDue(now time.Duration) *person {
+// firstDue takes out the first who is due; else it says how long to sleep.
+func (c *crowd) firstDue(now time.Duration) (*person, time.Duration) {
+	pause := longest
 	for _, queue := range []*queue{&c.paying, &c.waiting} {
-		if queue.Len() > 0 && (*queue)[0].due <= now {
-			return heap.Pop(queue).(*person)
+		if queue.Len() == 0 {
+			continue
 		}
+		if (*queue)[0].due <= now {
+			c.asking++
+			return heap.Pop(queue).(*person), 0
+		}
+		pause = min(pause, (*queue)[0].due-now)
 	}
-	return nil
+	if c.asking > 0 {
+		pause = look
+	}
+	return nil, pause
 }
 
 // serve sends one person's request after the other's over one connection.
@@ -90,6 +105,7 @@ func (c *crowd) serve(ready <-chan *person) {
 		heard := connection.ask()
 		now := time.Since(c.began)
 		c.lock.Lock()
+		c.asking--
 		if heard == nil {
 			c.seen.add(step, "no answer", now, now-sent)
 			one.due = now + retryPause
