@@ -18,7 +18,7 @@ from tests.bench.rounds import WARM_UP_S, Contender, Progress, comparisons, inte
 from tests.bench.subject import BASELINE, CEILING, GO, PLAIN, SUITE, Subject
 
 TIER, SOLD_OUT_TIER, PGBENCH_TIER = "bench", "bench-sold-out", "bench-database"
-# Twice what a machine of today mints in such a run.
+# Twice what the suite mints on a machine of today. Go, which is faster, has fewer of the measurements.
 MINTS_A_SECOND = 8_000
 MINT_CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS = 64

@@ -10,7 +10,8 @@ from tests.bench.drops import BenchDrop
 from tests.bench.measurement import Summary, measure
 from tests.bench.subject import AIO, BASELINE, CEILING, COPY, GO, SUITE, Subject
 
-CAPACITY = 400_000
+# More than any subject of today.
+MINTS_A_SECOND = 12_000
 TIER = "bench"
 SEED_S = 2
 
@@ -20,7 +21,8 @@ console = Console(width=140)
 def run(workload: str, names: list[str], *, connections: int, seconds: int, count: int, most: int) -> list[Summary]:
     """Measure `mint`, `replay` or `sold-out` and print what it costs. Raises MissingTool."""
     with arena.running(names or [SUITE, BASELINE, CEILING]) as running:
-        running.create_drop(BenchDrop(TIER, 0 if workload == "sold-out" else CAPACITY))
+        capacity = (SEED_S + max(count, most) * (seconds + rounds.WARM_UP_S)) * MINTS_A_SECOND
+        running.create_drop(BenchDrop(TIER, 0 if workload == "sold-out" else capacity))
         seen = rounds.interleaved(
             [_contender(workload, subject, connections) for subject in running.subjects.values()],
             connections=connections,
