@@ -37,7 +37,7 @@ def main(
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload, at least.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload, at least.")] = 3,
     most_rounds: Annotated[
         int,
         typer.Option(

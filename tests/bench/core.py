@@ -36,7 +36,7 @@ class Length:
     """How long to measure, and what."""
 
     seconds: int = 3
-    rounds: int = 6
+    rounds: int = 3
     # So many, until the ratios are certain to 5 %.
     most_rounds: int = 12
     sections: tuple[str, ...] = (

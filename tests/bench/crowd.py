@@ -74,6 +74,10 @@ class CrowdResult:
         """How many people ended like this."""
         return self.people[how].count if how in self.people else 0
 
+    def waits(self, how: str) -> str:
+        """p50 and p99 of their waits in seconds; a dash where nobody ended like this."""
+        return f"{self.people[how].p50_s:.2f}, {self.people[how].p99_s:.2f}" if how in self.people else "-"
+
 
 @dataclass(frozen=True)
 class Scene:

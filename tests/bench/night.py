@@ -26,7 +26,7 @@ from services.draw import maths
 from tests.bench import arena, crowd, hold_drops, sql
 from tests.bench.arena import Arena
 from tests.bench.checks import RUN_COUNTS, Checks
-from tests.bench.crowd import HOLD_S, OFFER_S, CrowdResult, People, Scene, Timing
+from tests.bench.crowd import HOLD_S, OFFER_S, People, Scene, Timing
 from tests.bench.drops import YEAR, BenchDrop
 from tests.bench.report import parts
 from tests.bench.rounds import Progress, new_run
@@ -230,8 +230,10 @@ def show(scenes: list[Scene], console: Console) -> None:
             f"{one.all_cpu_us:.0f}",
             parts(one.cpu_us),
             f"{one.crowd.generator_cpu_s * 1e6 / one.people:.0f}",
-            *_waits(one.crowd, "won"),
-            *_waits(one.crowd, "lost"),
+            str(one.crowd.ended("won")),
+            one.crowd.waits("won"),
+            str(one.crowd.ended("lost")),
+            one.crowd.waits("lost"),
         )
     console.print(table)
     for one in scenes:
@@ -239,10 +241,3 @@ def show(scenes: list[Scene], console: Console) -> None:
         for name, seen in one.crowd.answers.items():
             answers.add_row(name, str(seen.count), f"{seen.p50_ms:.1f}", f"{seen.p99_ms:.1f}", f"{seen.last_s:.1f}")
         console.print(answers)
-
-
-def _waits(seen: CrowdResult, how: str) -> tuple[str, str]:
-    if how not in seen.people:
-        return "0", "-"
-    one = seen.people[how]
-    return str(one.count), f"{one.p50_s:.2f}, {one.p99_s:.2f}"
