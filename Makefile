@@ -122,7 +122,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m tools.synchronous_client --check
 
 .PHONY: bench
-bench: venv ## Measure the suite beside a baseline and its own ceiling, about eight minutes
+bench: venv ## Measure the suite beside Node, Go and its own ceiling, about half an hour
 	@$(BIN)/python -m tests.bench
 
 .PHONY: bench-full
@@ -150,8 +150,12 @@ quiet-streams: venv ## Hold streams on which nothing happens, directly and throu
 	@$(BIN)/python -m tests.quiet_streams
 
 .PHONY: draw-night
-draw-night: venv ## Draw among 100,000 entries through the gateway and measure it, three minutes
-	@$(BIN)/python -m tests.bench.draw_night
+draw-night: venv ## Draw among 100,000 entries through the gateway and measure it, six minutes
+	@$(BIN)/python -m tests.bench --night --only draw
+
+.PHONY: bench-night
+bench-night: venv ## Let 100,000 people come for 999 numbers, sold directly, by hold and by draw, fifteen minutes
+	@$(BIN)/python -m tests.bench --night
 
 .PHONY: chaos
 chaos: venv ## Break things under load and check that nothing is lost

@@ -33,10 +33,12 @@ async def announce_draw(
     round_after_s: float = 3.0,
     offer_s: int = 86_400,
     limits: tuple[str, ...] = (),
+    sale: timedelta = SALE,
 ) -> int:
     """Announce a draw as `vyris drop create` does; the drop's id.
 
     Entries open `open_after_s` from now and close after `open_s`. The round is due `round_after_s` after the close.
+    The sale ends `sale` after the close.
     """
     signer = read_signer(None, stack.state.root, "https://vyris.example", production=False)
     assert signer is not None
@@ -46,7 +48,7 @@ async def announce_draw(
     drop = NewDrop(
         *name,
         capacity,
-        closes_at=closes + SALE,
+        closes_at=closes + sale,
         sale="draw",
         limits=limits,
         hold_ttl_s=offer_s,

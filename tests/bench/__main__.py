@@ -1,10 +1,11 @@
-"""`python -m tests.bench`: measures the suite side by side with a baseline and its own ceiling.
+"""`python -m tests.bench`: measures the suite side by side with Node, Go and its own ceiling.
 
-python -m tests.bench                    the core table, about eight minutes
+python -m tests.bench                    the core table, about half an hour
 python -m tests.bench --full             how cost grows, and the soak, about an hour
 python -m tests.bench --report           write docs/performance.md and its plots again from the figures
 python -m tests.bench --quick mint       one workload briefly, nothing is written
 python -m tests.bench --fair             refusals, mints and polls of drops that sell by hold; nothing is written
+python -m tests.bench --night            100,000 people for 999 numbers, sold in each way, about fifteen minutes
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import core, fair, figures, full, machine, quick, report, tools, verdict
+from tests.bench import core, fair, figures, full, machine, night, quick, report, tools, verdict
 from tests.bench.checks import Check
 
 console = Console(width=140, highlight=False)
@@ -29,35 +30,49 @@ def main(
     quick_look: Annotated[str, typer.Option("--quick", help="One workload briefly: mint, replay or sold-out.")] = "",
     full_run: Annotated[bool, typer.Option("--full", help="How cost grows, and the soak.")] = False,
     fair_drops: Annotated[bool, typer.Option("--fair", help="Drops that sell by hold, about two minutes.")] = False,
+    whole_night: Annotated[bool, typer.Option("--night", help="A crowd for 999 numbers, sold in each way.")] = False,
+    people: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of a night.")] = night.ALL_PEOPLE,
+    over: Annotated[float, typer.Option(min=0, help="Seconds within which the people of a night arrive.")] = 0,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Of a full run.")] = 30,
     write_report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
     connections: Annotated[int, typer.Option(min=1, max=1024, help="Of a quick look.")] = 64,
     seconds: Annotated[int, typer.Option(min=1, help="How long one measurement takes.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds of each workload, at least.")] = 3,
+    most_rounds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="So many at most, until each ratio is certain to 5 %, of the core table or a quick look."
+        ),
+    ] = 12,
     only: Annotated[
         str,
         typer.Option(
             help="Sections of the core table, of a full or a fair run, divided by commas; nothing is written."
         ),
     ] = "",
-    subjects: Annotated[str, typer.Option(help="Of a quick look: suite, baseline, ceiling, plain, aio.")] = "",
+    subjects: Annotated[
+        str, typer.Option(help="Of a quick look or a night: suite, node, go, ceiling, plain, aio.")
+    ] = "",
 ) -> None:
     """Measure; without options, the core table."""
     try:
         if quick_look:
             names = [name for name in subjects.split(",") if name]
-            quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds)
+            quick.run(quick_look, names, connections=connections, seconds=seconds, count=rounds, most=most_rounds)
         elif fair_drops:
             _fair(seconds, rounds, _sections(only, tuple(fair.SECTIONS)))
+        elif whole_night:
+            names = [name for name in subjects.split(",") if name]
+            _night(people, over, _sections(only, tuple(night.SECTIONS)), names, keep=not only and not names)
         elif write_report:
             _report()
         elif full_run:
             sections = _sections(only, full.SECTIONS)
             _full(seconds, rounds, soak_minutes, sections, keep=not only)
         elif only:
-            _core(core.Length(seconds, rounds, _sections(only, tuple(core.SECTIONS))), keep=False)
+            _core(core.Length(seconds, rounds, most_rounds, _sections(only, tuple(core.SECTIONS))), keep=False)
         else:
-            _core(core.Length(seconds, rounds), keep=True)
+            _core(core.Length(seconds, rounds, most_rounds), keep=True)
     except (tools.MissingTool, FileNotFoundError) as problem:
         sys.stderr.write(f"{problem}\n")
         raise typer.Exit(1) from None
@@ -75,16 +90,18 @@ def _sections(asked: str, known: tuple[str, ...]) -> tuple[str, ...]:
 def _core(length: core.Length, *, keep: bool) -> None:
     for tool in ("wrk", "node", "npm"):
         tools.find(tool)
-    tools.native_callers()
+    tools.build_with_go(tools.NATIVE_CALLERS)
     where = machine.describe()
     measured = core.run(length, console.print)
     found = figures.CoreFigures(
-        command=f"python -m tests.bench --seconds {length.seconds} --rounds {length.rounds}",
+        command=f"python -m tests.bench --seconds {length.seconds} --rounds {length.rounds} "
+        f"--most-rounds {length.most_rounds}",
         finished_at=figures.now(),
         machine=where,
         summaries=measured.summaries,
         database=figures.medians(measured.limits),
         checks=measured.checks.condensed(),
+        comparisons=measured.comparisons,
     )
     if keep:
         figures.write(found, figures.CORE)
@@ -132,6 +149,27 @@ def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
     for check in measured.checks.condensed():
         console.print(f"{check.what}: {check.detail}")
     _conclude(measured.targets, measured.checks.condensed())
+
+
+def _night(people: int, over_s: float, sections: tuple[str, ...], names: list[str], *, keep: bool) -> None:
+    tools.build_with_go(tools.CROWD)
+    where = machine.describe()
+    measured = night.run(people, over_s, sections, names, console.print)
+    night.show(measured.scenes, console)
+    found = figures.NightFigures(
+        command=f"python -m tests.bench --night --people {people} --over {over_s:g}",
+        finished_at=figures.now(),
+        machine=where,
+        scenes=measured.scenes,
+        timings=measured.timings,
+        checks=measured.checks.condensed(),
+    )
+    for check in found.checks:
+        console.print(f"{check.what}: {check.detail}")
+    if keep:
+        figures.write(found, figures.NIGHT)
+        _report()
+    _conclude(verdict.night_targets(found.timings), found.checks)
 
 
 def _report() -> None:

@@ -30,11 +30,12 @@ from tests.bench import tools
 from tests.bench.background import background
 from tests.bench.drops import BenchDrop, create_for_baseline, create_suite_drop
 from tests.bench.empty_rpc import plain_envoy
-from tests.bench.subject import AIO, BASELINE, CEILING, PLAIN, SUITE, Subject
+from tests.bench.subject import AIO, BASELINE, CEILING, COPY, GO, PLAIN, SUITE, Subject
 from tests.bench.usage import Watched, is_service
 from tests.fresh_database import with_database
 
-BASELINE_DATABASE = "baseline"
+# Each baseline has a database of its own, named after it; all have one schema.
+BASELINES = (BASELINE, GO)
 MINT_SERVICE = "vyris.mint.v1.MintService"
 
 
@@ -50,9 +51,16 @@ class Arena:
         """Create the drop for every subject that has a database, or for one alone."""
         if SUITE in self.subjects and only in {"", SUITE}:
             create_suite_drop(self.stack, drop)
-        if BASELINE in self.subjects and only in {"", BASELINE}:
-            url = with_database(self.stack.database_url, BASELINE_DATABASE)
-            asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
+        for name in BASELINES:
+            if name in self.subjects and only in {"", name}:
+                url = with_database(self.stack.database_url, name)
+                asyncio.run(create_for_baseline(url, self.stack.redis_url, drop))
+
+    @contextmanager
+    def copy_of_suite(self) -> Iterator[Subject]:
+        """The suite once more, only until the block ends: it takes memory and some processor time."""
+        with ExitStack() as parts:
+            yield _copy(self.stack, self.folder, parts)
 
     def refreshed_suite(self) -> Subject:
         """The suite with the processes that run now: some may have been started again."""
@@ -70,7 +78,7 @@ def running(names: list[str], environment: dict[str, str] | None = None) -> Iter
         # The wheel's Valkey is ours alone: what an earlier run counted is gone.
         with redis.from_url(stack.redis_url) as client:
             client.ping()
-        make = {BASELINE: _baseline, CEILING: _ceiling, PLAIN: _plain, AIO: _aio}
+        make = {BASELINE: _baseline, GO: go_baseline, CEILING: _ceiling, PLAIN: _plain, AIO: _aio, COPY: _copy}
         subjects = {
             name: _suite(stack) if name == SUITE else make[name](stack, folder, running_parts) for name in names
         }
@@ -115,17 +123,13 @@ def _suite(stack: Stack) -> Subject:
 
 def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
     tools.install_baseline()
-    url = with_database(stack.database_url, BASELINE_DATABASE)
-    asyncio.run(_create_baseline_schema(stack.database_url, url))
     port = PortTaker(set()).free_port()
-    server, socket = urlsplit(url), urlsplit(stack.redis_url)
+    url, connection = _baseline_database(stack, BASELINE)
     environment = {
+        **connection,
         "PORT": str(port),
         "NODE_ENV": "production",
-        "PGDATABASE": BASELINE_DATABASE,
-        "PGUSER": server.username or "",
-        "PGHOST": parse_qs(server.query)["host"][0],
-        "REDIS_SOCKET": socket.path,
+        "REDIS_SOCKET": urlsplit(stack.redis_url).path,
         "ENCOUNTER_JWT_PUBLIC_KEY_FILE": str(stack.state.keys / "encounter_public.pem"),
         "PASS_FOLDER": str(_unpacked_pass(stack, folder)),
         "KEYS_FOLDER": str(stack.state.keys),
@@ -144,6 +148,26 @@ def _baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
     )
 
 
+def go_baseline(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    """The Go service, on a database of its own on this Postgres. Raises MissingTool without Go."""
+    program = tools.build_with_go(tools.GO_BASELINE)
+    port = PortTaker(set()).free_port()
+    url, connection = _baseline_database(stack, GO)
+    environment = {**connection, "PORT": str(port)}
+    pid = parts.enter_context(
+        background([str(program)], environment, folder, "go.log", lambda: answers_http(port, "/health"))
+    )
+    return Subject(GO, f"http://127.0.0.1:{port}", [Watched("go", pid), *storage_processes(stack)], database_url=url)
+
+
+def _baseline_database(stack: Stack, name: str) -> tuple[str, dict[str, str]]:
+    """Create a baseline's database; its URL, and what libpq's variables say of it."""
+    url = with_database(stack.database_url, name)
+    asyncio.run(_create_baseline_schema(stack.database_url, url, name))
+    server = urlsplit(url)
+    return url, {"PGDATABASE": name, "PGUSER": server.username or "", "PGHOST": parse_qs(server.query)["host"][0]}
+
+
 def _unpacked_pass(stack: Stack, folder: Path) -> Path:
     """A pass of the suite's own, from which the baseline takes text and images."""
     owner = {"user_id": "pattern"}
@@ -158,10 +182,10 @@ def _unpacked_pass(stack: Stack, folder: Path) -> Path:
     return target
 
 
-async def _create_baseline_schema(server_url: str, url: str) -> None:
+async def _create_baseline_schema(server_url: str, url: str, name: str) -> None:
     connection = await asyncpg.connect(server_url)
     try:
-        await connection.execute(f"CREATE DATABASE {BASELINE_DATABASE}")
+        await connection.execute(f"CREATE DATABASE {name}")
     finally:
         await connection.close()
     connection = await asyncpg.connect(url)
@@ -190,15 +214,30 @@ def _ceiling(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
 
 
 def _aio(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
-    """The suite once more, on the same databases, with `GRPC_SERVER=aio`."""
+    """The suite once more, with `GRPC_SERVER=aio`."""
+    return _second_stack(AIO, stack, folder, parts, {"GRPC_SERVER": "aio"})
+
+
+def _copy(stack: Stack, folder: Path, parts: ExitStack) -> Subject:
+    """The suite once more, without any difference."""
+    return _second_stack(COPY, stack, folder, parts, {})
+
+
+def _second_stack(name: str, stack: Stack, folder: Path, parts: ExitStack, environment: dict[str, str]) -> Subject:
+    """The same checkout on the same databases."""
     ports = PortTaker(set(stack.settings.fixed_ports().values()))
     changed: dict[str, object] = {f"{name}_port": ports.free_port() for name in (*NAMES, "gateway", "gateway_grpc")}
-    changed |= {"database_url": stack.database_url, "redis_url": stack.redis_url, "vyris_state_dir": folder / "aio"}
+    changed |= {"database_url": stack.database_url, "redis_url": stack.redis_url, "vyris_state_dir": folder / name}
     system = {name: os.environ[name] for name in SYSTEM_VARIABLES if name in os.environ}
     settings = stack.settings.model_copy(update=changed)
-    other = parts.enter_context(Stack(settings, {**system, "GRPC_SERVER": "aio"}, directory=folder))
-    processes = stack_processes(other, storage=stack)
-    return Subject(AIO, other.gateway_url, processes, grpc_target=other.gateway_grpc_target)
+    other = parts.enter_context(Stack(settings, {**system, **environment}, directory=folder))
+    return Subject(
+        name,
+        other.gateway_url,
+        stack_processes(other, storage=stack),
+        database_url=stack.database_url,
+        grpc_target=other.gateway_grpc_target,
+    )
 
 
 def _plain(stack: Stack, folder: Path, parts: ExitStack) -> Subject:

@@ -1,6 +1,6 @@
 """What must be true of a run for its figures to count.
 
-The suite and the baseline name these columns alike, so one statement asks both.
+The suite and the baselines name these columns alike, so one statement asks both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.mint.revocation import revoke
 from tests.bench import sql
 from tests.bench.drops import YEAR
 from tests.bench.measurement import Measurement
-from tests.bench.subject import BASELINE, SUITE, Subject
+from tests.bench.subject import BASELINE, COPY, GO, SUITE, Subject
 
 # What was under way when the load generator hung up is finished by then.
 SETTLE_S = 0.7
@@ -152,10 +152,10 @@ class RevokedDuringRun:
 
 
 def sql_revoke(subject: Subject, membership_id: UUID) -> None:
-    """Revoke as the operator's command does; in the baseline's schema it is one column."""
-    if subject.name == BASELINE:
+    """Revoke as the operator's command does; in the baselines' schema it is one column."""
+    if subject.name in {BASELINE, GO}:
         sql.fetch(subject.database_url, "UPDATE memberships SET revoked_at = now() WHERE id = $1", membership_id)
-    elif subject.name == SUITE:
+    elif subject.name in {SUITE, COPY}:
         sql.in_transaction(subject.database_url, _revocation_of(membership_id))
 
 

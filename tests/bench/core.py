@@ -1,4 +1,4 @@
-"""The core table: every workload, suite, baseline and ceiling side by side, in about eight minutes."""
+"""The core table: every workload, suite, baseline and ceiling side by side, in about half an hour."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from tests.bench import arena, database_limit, encounter_tokens, loads, passes
 from tests.bench.arena import Arena
 from tests.bench.checks import Checks, RevokedDuringRun
+from tests.bench.comparison import Comparison
 from tests.bench.drops import BenchDrop
 from tests.bench.loads import Load
 from tests.bench.measurement import Measurement, Summary, measure
-from tests.bench.rounds import WARM_UP_S, Contender, Progress, interleaved, new_run, summaries
-from tests.bench.subject import BASELINE, CEILING, PLAIN, SUITE, Subject
+from tests.bench.rounds import WARM_UP_S, Contender, Progress, comparisons, interleaved, new_run, summaries
+from tests.bench.subject import BASELINE, CEILING, GO, PLAIN, SUITE, Subject
 
 TIER, SOLD_OUT_TIER, PGBENCH_TIER = "bench", "bench-sold-out", "bench-database"
-# Twice what a machine of today mints in such a run.
+# Twice what the suite mints on a machine of today. Go, which is faster, has fewer of the measurements.
 MINTS_A_SECOND = 8_000
 MINT_CONNECTIONS = (1, 16, 64, 256)
 CONNECTIONS = 64
@@ -36,7 +37,18 @@ class Length:
 
     seconds: int = 3
     rounds: int = 3
-    sections: tuple[str, ...] = ("mint", "native", "replay", "sold-out", "encounter", "issue-pass", "drop-day")
+    # So many, until the ratios are certain to 5 %.
+    most_rounds: int = 12
+    sections: tuple[str, ...] = (
+        "mint",
+        "control",
+        "native",
+        "replay",
+        "sold-out",
+        "encounter",
+        "issue-pass",
+        "drop-day",
+    )
 
 
 @dataclass
@@ -48,13 +60,14 @@ class Core:
     on_progress: Progress
     checks: Checks = field(default_factory=Checks)
     seen: list[Measurement] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     limits: list[database_limit.DatabaseLimit] = field(default_factory=list)
     # By subject: the run whose receipts are replayed, and how many of them.
     seeded: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Measure everything."""
-        measurements = self.length.rounds * (len(MINT_CONNECTIONS) + 2)
+        measurements = self.length.most_rounds * (len(MINT_CONNECTIONS) + 4)
         self.arena.create_drop(BenchDrop(TIER, measurements * (self.length.seconds + WARM_UP_S) * MINTS_A_SECOND))
         self.arena.create_drop(BenchDrop(SOLD_OUT_TIER, 0))
         pgbench_slots = len(MINT_CONNECTIONS) * database_limit.receipts_needed()
@@ -75,16 +88,23 @@ class Core:
         """Mints at 1 to 256 connections, and what Postgres alone does in between."""
         for connections in MINT_CONNECTIONS:
             plain = [PLAIN] if connections == CONNECTIONS else []
-            self._mints([SUITE, BASELINE, CEILING, *plain], connections)
+            self._mints([SUITE, BASELINE, GO, CEILING, *plain], connections)
             self._database()
+
+    def control(self) -> None:
+        """Two stacks of this checkout: what they differ by is the error of all ratios."""
+        with self.arena.copy_of_suite() as copy:
+            suite = self._named(SUITE)[0]
+            loads_of = partial(loads.mints, tier=TIER, workload="mint, control")
+            self._measure([Contender(one, loads_of, partial(self.checks.mints, one)) for one in (suite, copy)])
 
     def replay(self) -> None:
         """Receipts that were fulfilled before."""
-        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+        self._measure([self._replays(subject) for subject in self._named(SUITE, BASELINE, GO, CEILING)])
 
     def sold_out(self) -> None:
         """New receipts for a drop that is sold out."""
-        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, CEILING)])
+        self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, GO, CEILING)])
 
     def encounter(self) -> None:
         """Encounter tokens, each new."""
@@ -105,13 +125,16 @@ class Core:
         return [self.arena.subjects[name] for name in names if name in self.arena.subjects]
 
     def _measure(self, contenders: list[Contender], connections: int = CONNECTIONS) -> None:
-        self.seen += interleaved(
+        seen = interleaved(
             contenders,
             connections=connections,
             seconds=self.length.seconds,
             rounds=self.length.rounds,
+            most_rounds=self.length.most_rounds,
             on_progress=self.on_progress,
         )
+        self.seen += seen
+        self.comparisons += comparisons(seen, len(contenders))
 
     def _seed(self, subject: Subject) -> None:
         """Mint what replays ask for, warm everything up, and revoke one receipt beside the load."""
@@ -190,6 +213,7 @@ class Core:
 
 SECTIONS: dict[str, Callable[[Core], None]] = {
     "mint": Core.mint,
+    "control": Core.control,
     "native": Core.native,
     "replay": Core.replay,
     "sold-out": Core.sold_out,
@@ -201,7 +225,7 @@ SECTIONS: dict[str, Callable[[Core], None]] = {
 
 def run(length: Length, on_progress: Progress) -> Core:
     """Start everything, measure, stop everything. Raises MissingTool."""
-    with arena.running([SUITE, BASELINE, CEILING, PLAIN]) as running:
+    with arena.running([SUITE, BASELINE, GO, CEILING, PLAIN]) as running:
         core = Core(running, length, on_progress)
         core.run()
         return core

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.bench.checks import Check
+from tests.bench.comparison import Comparison
+from tests.bench.crowd import Scene, Timing
 from tests.bench.database_limit import DatabaseLimit
 from tests.bench.full import PlannedClaim
 from tests.bench.growth import Curve
@@ -20,7 +22,7 @@ from tests.bench.soak import Sample
 from tests.bench.tools import REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "performance"
-CORE, FULL = FOLDER / "core.json", FOLDER / "full.json"
+CORE, FULL, NIGHT = FOLDER / "core.json", FOLDER / "full.json", FOLDER / "night.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CoreFigures:
     summaries: list[Summary]
     database: list[DatabaseLimit]
     checks: list[Check]
+    comparisons: list[Comparison] = field(default_factory=list)
 
     def find(self, workload: str, connections: int, subject: str) -> Summary | None:
         """One line of the table."""
@@ -62,6 +65,18 @@ class FullFigures:
         return None
 
 
+@dataclass(frozen=True)
+class NightFigures:
+    """A drop's night."""
+
+    command: str
+    finished_at: str
+    machine: Machine
+    scenes: list[Scene]
+    timings: list[Timing]
+    checks: list[Check]
+
+
 def now() -> str:
     """This moment, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -75,7 +90,7 @@ def medians(limits: list[DatabaseLimit]) -> list[DatabaseLimit]:
     ]
 
 
-def write(figures: CoreFigures | FullFigures, path: Path) -> None:
+def write(figures: CoreFigures | FullFigures | NightFigures, path: Path) -> None:
     """Write figures, rounded to what they mean."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_rounded(dataclasses.asdict(figures)), indent=1) + "\n", encoding="utf-8")
@@ -93,6 +108,7 @@ def read_core(path: Path = CORE) -> CoreFigures | None:
         [Summary(**one) for one in document["summaries"]],
         [DatabaseLimit(**one) for one in document["database"]],
         [Check(**one) for one in document["checks"]],
+        [Comparison(**one) for one in document.get("comparisons", [])],
     )
 
 
@@ -108,6 +124,21 @@ def read_full(path: Path = FULL) -> FullFigures | None:
         [Curve.from_json(one) for one in document["curves"]],
         [PlannedClaim(**one) for one in document["claims"]],
         [Sample(**one) for one in document["soak"]],
+        [Check(**one) for one in document["checks"]],
+    )
+
+
+def read_night(path: Path = NIGHT) -> NightFigures | None:
+    """What the last night measured."""
+    if not path.exists():
+        return None
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return NightFigures(
+        document["command"],
+        document["finished_at"],
+        Machine(**document["machine"]),
+        [Scene.from_json(one) for one in document["scenes"]],
+        [Timing(**one) for one in document["timings"]],
         [Check(**one) for one in document["checks"]],
     )
 

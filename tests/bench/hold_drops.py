@@ -32,14 +32,16 @@ WHERE drop_id = $1 AND writer = 0
 """
 
 
-def create_hold_drop(database_url: str, tier: str, capacity: int) -> int:
+def create_hold_drop(database_url: str, tier: str, capacity: int, hold_ttl_s: int = 600) -> int:
     """Create a drop that sells by hold; its id."""
 
     async def run() -> int:
         connection = await asyncpg.connect(database_url)
         try:
             async with connection.transaction():
-                drop_id = await create_drop(connection, NewDrop(tier, YEAR, capacity, sale="hold"))
+                drop_id = await create_drop(
+                    connection, NewDrop(tier, YEAR, capacity, sale="hold", hold_ttl_s=hold_ttl_s)
+                )
             await connection.execute("VACUUM ANALYZE slots")
         finally:
             await connection.close()

@@ -33,6 +33,7 @@ def describe() -> Machine:
     versions = {name: metadata.version(name) for name in PACKAGES}
     versions["python"] = platform.python_version()
     versions["node"] = _output_of(shutil.which("node"), "--version").lstrip("v")
+    versions["go"] = _output_of(shutil.which("go"), "env", "GOVERSION").removeprefix("go")
     versions["postgres"] = _output_of(str(postgres.binaries() / "postgres"), "--version").split()[-1]
     return Machine(
         processor=_processor(),
@@ -53,8 +54,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _output_of(program: str | None, argument: str) -> str:
+def _output_of(program: str | None, *arguments: str) -> str:
     if program is None:
         return "-"
-    finished = subprocess.run([program, argument], capture_output=True, text=True, check=False)
+    finished = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     return finished.stdout.strip() or "-"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from tests.bench.load_result import LoadResult
 from tests.bench.loads import Load
 from tests.bench.subject import Subject
-from tests.bench.usage import cpu_by_name, memory_by_name
+from tests.bench.usage import children_cpu_s, cpu_by_name, memory_by_name
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ def measure(
     subject: Subject, load: Load, *, connections: int, seconds: float, during: Callable[[], None] | None = None
 ) -> Measurement:
     """Load the subject and read its processes' clocks before and after; `during` is called half way."""
-    before, generator_before = cpu_by_name(subject.processes), _children_cpu_s()
+    before, generator_before = cpu_by_name(subject.processes), children_cpu_s()
     result = load.send(subject, connections=connections, seconds=seconds, during=during)
-    after, generator_after = cpu_by_name(subject.processes), _children_cpu_s()
+    after, generator_after = cpu_by_name(subject.processes), children_cpu_s()
     per_answer = 1e6 / max(result.answers, 1)
     return Measurement(
         subject.name,
@@ -48,12 +47,6 @@ def measure(
         memory_by_name(subject.processes),
         (generator_after - generator_before) * per_answer,
     )
-
-
-def _children_cpu_s() -> float:
-    """CPU seconds of our children that have ended; between two looks only a load generator has."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def run(
 
     Raises MissingTool; RuntimeError where the callers report nothing.
     """
-    program = tools.native_callers()
+    program = tools.build_with_go(tools.NATIVE_CALLERS)
     with tempfile.NamedTemporaryFile(prefix="vyris-requests-", suffix=".binpb") as requests:
         for request in _requests(run_name, tier, year, int(seconds * REQUESTS_A_SECOND)):
             proto.serialize_length_prefixed(request, requests)

@@ -8,24 +8,27 @@ from rich.table import Table
 from tests.bench import arena, loads, rounds
 from tests.bench.drops import BenchDrop
 from tests.bench.measurement import Summary, measure
-from tests.bench.subject import AIO, BASELINE, CEILING, SUITE, Subject
+from tests.bench.subject import AIO, BASELINE, CEILING, COPY, GO, SUITE, Subject
 
-CAPACITY = 400_000
+# More than any subject of today.
+MINTS_A_SECOND = 12_000
 TIER = "bench"
 SEED_S = 2
 
 console = Console(width=140)
 
 
-def run(workload: str, names: list[str], *, connections: int, seconds: int, count: int) -> list[Summary]:
+def run(workload: str, names: list[str], *, connections: int, seconds: int, count: int, most: int) -> list[Summary]:
     """Measure `mint`, `replay` or `sold-out` and print what it costs. Raises MissingTool."""
     with arena.running(names or [SUITE, BASELINE, CEILING]) as running:
-        running.create_drop(BenchDrop(TIER, 0 if workload == "sold-out" else CAPACITY))
+        capacity = (SEED_S + max(count, most) * (seconds + rounds.WARM_UP_S)) * MINTS_A_SECOND
+        running.create_drop(BenchDrop(TIER, 0 if workload == "sold-out" else capacity))
         seen = rounds.interleaved(
             [_contender(workload, subject, connections) for subject in running.subjects.values()],
             connections=connections,
             seconds=seconds,
             rounds=count,
+            most_rounds=most,
             on_progress=console.print,
         )
     found = rounds.summaries(seen)
@@ -67,7 +70,7 @@ def show(found: list[Summary]) -> None:
         return
     by_name = {one.subject: one for one in found}
     suite = by_name.get(SUITE)
-    for other in (BASELINE, CEILING, AIO):
+    for other in (BASELINE, GO, CEILING, AIO, COPY):
         if suite and other in by_name:
             peer = by_name[other]
             console.print(

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 
 from tests.bench import figures, plots, verdict
+from tests.bench.crowd import HOLD_S, OFFER_S
 from tests.bench.machine import Machine
 from tests.bench.tools import REPOSITORY
 
@@ -17,8 +18,8 @@ LARGE = 10
 
 def write() -> list[Path]:
     """Write the page and the plots; return their paths. Raises FileNotFoundError if nothing was measured yet."""
-    core, full = figures.read_core(), figures.read_full()
-    if core is None and full is None:
+    core, full, night = figures.read_core(), figures.read_full(), figures.read_night()
+    if core is None and full is None and night is None:
         raise FileNotFoundError("there are no figures yet: `make bench` makes them")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
     environment.filters["figure"] = lambda value: f"{value:.0f}" if value >= LARGE else f"{value:.2f}"
@@ -26,6 +27,10 @@ def write() -> list[Path]:
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         core=core,
         full=full,
+        night=night,
+        hold_s=HOLD_S,
+        offer_s=OFFER_S,
+        night_targets=verdict.night_targets(night.timings) if night else [],
         machine=_machine,
         targets=verdict.targets(core) if core else [],
         growth_targets=verdict.growth_targets(full) if full else [],

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tests.bench.comparison import Comparison, compare
 from tests.bench.loads import Load
 from tests.bench.measurement import Measurement, Summary, measure, summary
 from tests.bench.subject import Subject
@@ -34,12 +35,19 @@ def interleaved(
     connections: int,
     seconds: float,
     rounds: int,
+    most_rounds: int = 0,
     warm_up_s: float = WARM_UP_S,
     on_progress: Progress = lambda _: None,
 ) -> list[Measurement]:
-    """Run all rounds of all contenders; return the measurements in the order of the rounds."""
-    seen = []
-    for number in range(rounds):
+    """Run rounds of all contenders; return the measurements in the order of the rounds.
+
+    There are at least `rounds`, and up to `most_rounds` until the ratio of the first contender to each other one lies
+    in a narrow interval.
+    """
+    seen: list[Measurement] = []
+    for number in range(max(rounds, most_rounds)):
+        if number >= rounds and all(one.is_narrow for one in comparisons(seen, len(contenders))):
+            break
         for one in contenders:
             if warm_up_s:
                 measure(one.subject, one.load_for(new_run()), connections=connections, seconds=warm_up_s)
@@ -49,7 +57,14 @@ def interleaved(
                 one.check(run, measured)
             seen.append(measured)
             on_progress(_line(number + 1, measured))
+    for comparison in comparisons(seen, len(contenders)):
+        on_progress(str(comparison))
     return seen
+
+
+def comparisons(seen: Sequence[Measurement], contenders: int) -> list[Comparison]:
+    """The first of so many contenders compared with each other one, from measurements in the order of the rounds."""
+    return [compare(seen[::contenders], seen[number::contenders]) for number in range(1, contenders)]
 
 
 def _line(number: int, measured: Measurement) -> str:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from tests.bench.usage import Watched
 
-SUITE, BASELINE, CEILING, PLAIN, AIO = "suite", "baseline", "ceiling", "plain", "aio"
+# The baseline is the Node service: the targets compare with it. The Go service is beside it for an honest look.
+SUITE, BASELINE, GO, CEILING, PLAIN, AIO = "suite", "node", "go", "ceiling", "plain", "aio"
+# A second stack of the same checkout: what it differs from the suite by is the measurement's own error.
+COPY = "copy"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from stack import postgres
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parents[1]
 BASELINE = BENCH / "node" / "baseline"
+GO_BASELINE = BENCH / "go"
 NATIVE_CALLERS = BENCH / "native_callers"
+CROWD = BENCH / "crowd"
 INSTALL_LIMIT_S = 300
 
 HOW_TO_GET = {
@@ -63,19 +65,19 @@ def install_baseline() -> None:
 
 
 @cache
-def native_callers() -> Path:
-    """Build the native callers' program with Go, from its lock file. Raises MissingTool."""
-    program = NATIVE_CALLERS / "build" / "native_callers"
+def build_with_go(folder: Path) -> Path:
+    """Build the Go program in a folder, from its lock file; the program. Raises MissingTool."""
+    program = folder / "build" / folder.name
     finished = subprocess.run(
         [find("go"), "build", "-o", str(program), "."],
-        cwd=NATIVE_CALLERS,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=INSTALL_LIMIT_S,
     )
     if finished.returncode != 0:
-        raise MissingTool(f"Go could not build the native callers in {NATIVE_CALLERS}: {_last_word(finished)}")
+        raise MissingTool(f"Go could not build {folder}: {_last_word(finished)}")
     return program
 
 

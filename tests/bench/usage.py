@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass
 
 import psutil
@@ -73,3 +74,9 @@ def memory_by_name(watched: list[Watched]) -> dict[str, float]:
     for one in watched:
         used[one.name] = used.get(one.name, 0.0) + one.memory_mib()
     return used
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of our children that have ended; between two looks only a load generator has."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

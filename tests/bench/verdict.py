@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.checks import Check
+from tests.bench.crowd import Timing
 from tests.bench.figures import CoreFigures, FullFigures
 from tests.bench.loads import BESIDE_NATIVE, NATIVE
 from tests.bench.measurement import Summary
@@ -97,6 +98,11 @@ def growth_targets(full: FullFigures) -> list[Target]:
         largest = max(_largest_service(sample.memory_mib) for sample in full.soak)
         lines.append(Target("memory of the largest service over the soak", largest, 150, 100, "MB", True))
     return lines
+
+
+def night_targets(timings: list[Timing]) -> list[Target]:
+    """How long the steps of a night took."""
+    return [Target(one.what, one.took_s, one.within_s, one.within_s / 2, "s", True) for one in timings]
 
 
 def _added_cpu(core: CoreFigures) -> Target | None:

@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { countKey } from "./bouncer.js";
 import { inTransaction, statement } from "./database.js";
-import { Refusal, invalidReceipt, notFound, receiptUsed, retryable, soldOut } from "./refusals.js";
+import { Refusal, invalidReceipt, receiptUsed, retryable, soldOut } from "./refusals.js";
 
 // Enters the receipt, or locks the row that is there.
 const enterReceipt = statement("enter_receipt", `
@@ -44,8 +44,6 @@ const readMembership = statement("read_membership", `
   FROM receipt_ledger l JOIN memberships m ON m.id = l.membership_id JOIN drops d ON d.id = m.drop_id
   WHERE l.receipt_hash = $1 AND l.state = 'FULFILLED'`);
 
-const findDrop = statement("find_drop", "SELECT id, tier, year FROM drops WHERE tier = $1 AND year = $2");
-
 const DEFAULT_DROP = { tier: process.env.DROP_TIER ?? "genesis", year: process.env.DROP_YEAR ?? "2025" };
 
 export const mintSchema = {
@@ -79,19 +77,7 @@ export const mintSchema = {
   },
 };
 
-export function mintHandler(pool, bouncer) {
-  const drops = new Map();
-
-  async function dropNamed(tier, year) {
-    const name = `${tier}/${year}`;
-    if (!drops.has(name)) {
-      const { rows } = await pool.query(findDrop([tier, year]));
-      if (rows.length === 0) throw notFound("There is no such drop");
-      drops.set(name, rows[0]);
-    }
-    return drops.get(name);
-  }
-
+export function mintHandler(pool, bouncer, dropNamed) {
   async function replay(client, hash, userId) {
     const { rows } = await client.query(readMembership([hash]));
     if (rows.length === 0) return null;

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import Fastify from "fastify";
 import { openBouncer } from "./bouncer.js";
 import { openPool } from "./database.js";
+import { openDrops, statusHandler } from "./drops.js";
 import { encounterHandler, encounterSchema } from "./encounters.js";
 import { mintHandler, mintSchema } from "./mint.js";
 import { passHandler, passSchema } from "./passes.js";
@@ -22,7 +23,9 @@ server.setErrorHandler((error, request, reply) => {
   return reply.code(500).send({ error: "RETRYABLE", message: "The request could not be finished", retryable: true });
 });
 
-server.post("/mint", { schema: mintSchema }, mintHandler(pool, bouncer));
+const dropNamed = openDrops(pool);
+server.post("/mint", { schema: mintSchema }, mintHandler(pool, bouncer, dropNamed));
+server.get("/drops/:tier/:year", statusHandler(pool, dropNamed));
 if (process.env.ENCOUNTER_JWT_PUBLIC_KEY_FILE) {
   const key = readFileSync(process.env.ENCOUNTER_JWT_PUBLIC_KEY_FILE, "utf8");
   server.post("/encounters/verify", { schema: encounterSchema }, encounterHandler(pool, key));

@@ -1,0 +1,3 @@
+module vyris/crowd
+
+go 1.26.0
