@@ -5,7 +5,7 @@ hold    who takes a hold first; some pay too late, some never, and their numbers
 draw    all enter, the numbers are drawn by the development beacon, and those who are drawn pay
 
 People poll the drop, attempt, wait as long as `Retry-After` says, pay, and send their receipt again. The program that
-sends all this shares the cores with what is measured; its processor time is told beside the rest.
+sends all this shares the cores with what is measured; its processor time is shown beside the rest.
 """
 
 from __future__ import annotations
