@@ -102,7 +102,7 @@ KUBE_APISERVER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vyris/kube-apiserver
 test-kubernetes: venv ## Apply the manifests to a real API server; the first time, nine minutes to build it
 	@command -v etcd >/dev/null || { echo "etcd is not installed: apt-get install --no-install-recommends etcd-server"; exit 1; }
 	@command -v go >/dev/null || { echo "Go is not installed: install Go 1.24 or newer, then try again."; exit 1; }
-	@cd tests/kubernetes/apiserver && go build -trimpath -ldflags "-s -w" -o $(KUBE_APISERVER) .
+	@cd tests/kubernetes/apiserver && go build -buildvcs=false -trimpath -ldflags "-s -w" -o $(KUBE_APISERVER) .
 	@KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/kubernetes $(PYTEST_ARGUMENTS)
 
 .PHONY: lint
