@@ -90,6 +90,32 @@ test-neighbours: venv ## Run acceptance tests behind nginx, HAProxy and PgBounce
 		VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest --through $$each $(THROUGH_GATEWAY) $(PYTEST_ARGUMENTS) || exit 1; done
 	@VYRIS_NEIGHBOURS=required $(BIN)/python -m pytest --through pgbouncer $(THROUGH_POOLER) $(PYTEST_ARGUMENTS)
 
+.PHONY: images
+images: venv ## Build both images with buildah, as root, without a registry, and their bills of materials; three minutes
+	@deploy/images/build
+	@mkdir -p build
+	@for image in services gateway; do \
+		$(BIN)/python -m deploy.bill_of_materials localhost/vyris-$$image build/vyris-$$image.cdx.json || exit 1; done
+
+.PHONY: test-images
+test-images: venv ## Run acceptance tests against both images, read-only and without rights; four minutes
+	@command -v podman >/dev/null && command -v runc >/dev/null || \
+		{ echo "podman and runc are not installed: apt-get install --no-install-recommends podman runc"; exit 1; }
+	@podman image exists localhost/vyris-services && podman image exists localhost/vyris-gateway || \
+		{ echo "The images are not built: make images"; exit 1; }
+	@$(BIN)/python -m pytest --through images tests/images tests/acceptance/mint/test_contract.py tests/acceptance/mint/test_enrolment.py \
+		tests/acceptance/mint/test_selling_out.py::test_3000_receipts_mint_exactly_500_memberships tests/acceptance/encounter \
+		tests/acceptance/reforge/test_journey.py tests/acceptance/wallet/test_passes_through_the_gateway.py $(PYTEST_ARGUMENTS)
+
+# An API server, from its published Go module: far bigger than the project, so it is kept outside of the checkout.
+KUBE_APISERVER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vyris/kube-apiserver
+.PHONY: test-kubernetes
+test-kubernetes: venv ## Apply the manifests to a real API server; the first time, nine minutes to build it
+	@command -v etcd >/dev/null || { echo "etcd is not installed: apt-get install --no-install-recommends etcd-server"; exit 1; }
+	@command -v go >/dev/null || { echo "Go is not installed: install Go 1.24 or newer, then try again."; exit 1; }
+	@cd tests/kubernetes/apiserver && go build -buildvcs=false -trimpath -ldflags "-s -w" -o $(KUBE_APISERVER) .
+	@KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/kubernetes $(PYTEST_ARGUMENTS)
+
 .PHONY: lint
 lint: check-style check-types check-imports ## Check style, types, imports and the protos
 	@$(BIN)/python protos/generate.py --lint
@@ -163,8 +189,8 @@ chaos: venv ## Break things under load and check that nothing is lost
 
 .PHONY: audit
 audit: venv ## Ask for known holes in the locked packages (needs the network)
-	@$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off -r requirements.txt
-	@$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off -r deploy/images/gateway-requirements.txt
+	@$(BIN)/pip-audit --require-hashes --disable-pip --strict --progress-spinner off -r requirements.txt
+	@$(BIN)/pip-audit --require-hashes --disable-pip --strict --progress-spinner off -r deploy/images/gateway-requirements.txt
 
 # Far bigger than the project, and bound to other versions of its packages.
 SCANNER := .venv-checkov

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_an_image_runs_as_nobody_and_installs_only_what_is_locked(recipe: Path) 
     for source in re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE):
         assert (REPOSITORY / source).exists()
         assert f"!{source}" in ignored
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_base_has_the_oldest_python_that_the_project_runs_on(recipe: Path) -> None:
+    """The tests run on it too, and `make test-images` compares its Python with that of the tests."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert f"PYTHON_IMAGE=python:{project['tool']['mypy']['python_version']}-slim" in recipe.read_text()
+    assert project["project"]["requires-python"] == f">={project['tool']['mypy']['python_version']}"
 
 
 def test_the_gateways_packages_are_those_that_were_tested() -> None:

@@ -1,4 +1,4 @@
-"""`pytest --through nginx|haproxy|pgbouncer`: what stands before the gateway, or between the services and Postgres."""
+"""`pytest --through nginx|haproxy|pgbouncer|images`: what stands before the gateway or Postgres, or runs the suite."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Any, Final
 import pytest
 
 from stack.local import Stack
+from tests.images.containers import Containers, in_containers
 from tests.neighbours.balancers import NAMES, Doors, plain_balancer
 from tests.neighbours.poolers import pooler, put_behind
 from tests.ports import free_port
 from tests.shell import chosen_settings
 
 POOLER: Final = "pgbouncer"
+IMAGES: Final = "images"
+CONTAINERS: Final = pytest.StashKey[Containers]()
 
 
 def add_option(parser: pytest.Parser) -> None:
     """Add `--through`."""
-    parser.addoption("--through", choices=[*NAMES, POOLER], help="what stands before the gateway or Postgres")
+    parser.addoption("--through", choices=[*NAMES, POOLER, IMAGES], help="what stands between or runs the suite")
 
 
 @contextlib.contextmanager
@@ -41,6 +44,10 @@ def running_stack(
     ):
         if passed is None:
             yield running
+            return
+        if passed == IMAGES:
+            with in_containers(running) as config.stash[CONTAINERS]:
+                yield running
             return
         with pooler(running, Path(folder)) as url:
             put_behind(url, running)
