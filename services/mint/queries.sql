@@ -136,10 +136,6 @@ WITH asked AS (
   SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                        $12::uuid[]) WITH ORDINALITY
     AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id, hold_named, ask)
-), keys AS (
-  SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS is_known, p.held_by IS NOT NULL AS is_counted
-  FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
-    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
 ), selling AS (
   SELECT {early_or_late}, sale,
          EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0) AS any_free,
@@ -157,6 +153,12 @@ WITH asked AS (
             AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
     AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
   ORDER BY h.id, ask
+), keys AS (
+  -- The key of a user with a hold is known, and counts for the hold: it is not looked up.
+  SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS is_known, p.held_by IS NOT NULL AS is_counted
+  FROM (SELECT * FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
+        WHERE kind <> 'user' OR ask <> ALL (ARRAY(SELECT ask FROM own))) AS key
+    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
 ), verdict AS (
   SELECT asked.*, hold_id, early,
          CASE WHEN hold_id IS NOT NULL THEN NULL
@@ -194,10 +196,10 @@ WITH asked AS (
     AND (receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
          OR receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
 ), held AS (
-  SELECT id AS hold_id, sequence_num FROM holds
-  WHERE id = ANY (ARRAY(SELECT hold_id FROM ready)) AND state = 'HELD'
-  ORDER BY id
-  FOR UPDATE SKIP LOCKED
+  SELECT ask, h.sequence_num FROM ready JOIN holds h ON h.id = ready.hold_id
+  WHERE h.state = 'HELD'
+  ORDER BY h.id
+  FOR UPDATE OF h SKIP LOCKED
 ), seeking AS (
   -- If receipts in one batch share a key, the first goes on; the others wait for the next batch.
   SELECT ask, row_number() OVER (ORDER BY ask) AS place FROM ready
@@ -213,7 +215,7 @@ WITH asked AS (
 ), chosen AS (
   SELECT ask, slot, sort_order, sequence_num FROM seeking JOIN claimed USING (place)
   UNION ALL
-  SELECT ask, NULL, NULL, sequence_num FROM ready JOIN held USING (hold_id)
+  SELECT ask, NULL, NULL, sequence_num FROM held
 ), spare AS (
   -- Known keys that count for no hold or membership now. Reads the newest state of a row, which may be newer than in `keys`.
   SELECT p.kind, p.digest

@@ -15,8 +15,9 @@ from services.mint import cycle
 from services.mint.bouncer import Bouncer
 from services.mint.cycle import MintCycle
 from services.mint.ledger import Ledger, MintOrder, MintRow, Outcome
+from services.mint.statements import QUERIES
 from services.mint.stock import Stock
-from tests.chaos.broken.statements import replace_in
+from tests.chaos.broken.statements import replace_pieces
 from vyris.errors import InvalidReceipt, ReceiptUsed
 
 COMMIT_LATER_S = 0.15
@@ -24,7 +25,8 @@ COMMIT_LATER_S = 0.15
 
 def no_row_lock() -> None:
     """Two processes fulfil one receipt."""
-    replace_in(
+    replace_pieces(
+        QUERIES,
         "mint_receipts",
         ("  ORDER BY receipt_key\n  FOR UPDATE SKIP LOCKED\n", "  ORDER BY receipt_key\n"),
     )
@@ -151,7 +153,7 @@ def new_serial_on_replay() -> None:
 
 def tally_after_commit() -> None:
     """A second transaction keeps the count."""
-    replace_in("mint_receipts", ("AND writer = $13 AND EXISTS", "AND writer = $13 AND false AND EXISTS"))
+    replace_pieces(QUERIES, "mint_receipts", ("AND writer = $13 AND EXISTS", "AND writer = $13 AND false AND EXISTS"))
     mint = Ledger.mint
 
     async def mint_then_count(self: Ledger, drop_id: int, orders: Sequence[MintOrder], **asked: Any) -> Any:

@@ -14,7 +14,7 @@ from services.draw.chains import Chain
 from services.draw.development_beacon import DevelopmentBeacon
 from services.draw.statements import QUERIES
 from services.server import failpoints
-from tests.chaos.broken.holds import replace_pieces
+from tests.chaos.broken.statements import replace_pieces
 from tests.chaos.cluster import MINTS
 from tests.chaos.faults import Scene
 

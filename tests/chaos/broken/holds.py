@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from services.data.storage.queries import Queries
 from services.holds.statements import QUERIES as HOLD_QUERIES
 from services.limits.statements import QUERIES as LIMIT_QUERIES
 from services.mint.statements import QUERIES as MINT_QUERIES
 from services.supply.statements import QUERIES as SUPPLY_QUERIES
-
-
-def replace_pieces(queries: Queries, name: str, *pieces: tuple[str, str]) -> None:
-    """Replace pieces of a statement; each must be there, or the variant would be sound."""
-    statement = queries[name]
-    for right, wrong in pieces:
-        if right not in statement:
-            raise AssertionError(f"{name} does not hold {right!r}")
-        statement = statement.replace(right, wrong)
-    queries._statements[name] = statement
+from tests.chaos.broken.statements import replace_pieces
 
 
 def lapse_without_the_lock() -> None:
@@ -25,9 +15,8 @@ def lapse_without_the_lock() -> None:
     replace_pieces(
         MINT_QUERIES,
         "mint_counted_receipts",
-        ("  WHERE id = ANY (ARRAY(SELECT hold_id FROM ready)) AND state = 'HELD'\n  ORDER BY id\n"
-         "  FOR UPDATE SKIP LOCKED\n", "  WHERE id = ANY (ARRAY(SELECT hold_id FROM ready))\n"),
-    )  # fmt: skip
+        ("  WHERE h.state = 'HELD'\n  ORDER BY h.id\n  FOR UPDATE OF h SKIP LOCKED\n", ""),
+    )
 
 
 def hold_stays_held() -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from services.data.storage.queries import Queries
 from services.mint.statements import QUERIES
 
 
-def replace_in(query: str, *pieces: tuple[str, str]) -> None:
+def replace_pieces(queries: Queries, name: str, *pieces: tuple[str, str]) -> None:
     """Replace pieces of a statement; each must be there, or the variant would be sound."""
-    statement = QUERIES[query]
+    statement = queries[name]
     for right, wrong in pieces:
         if right not in statement:
-            raise AssertionError(f"{query} does not hold {right!r}")
+            raise AssertionError(f"{name} does not hold {right!r}")
         statement = statement.replace(right, wrong)
-    QUERIES._statements[query] = statement
+    queries._statements[name] = statement
 
 
 def asked_is_entered() -> None:
     """Two processes enter one receipt, and both mint."""
-    replace_in(
+    replace_pieces(
+        QUERIES,
         "mint_receipts",
         (
             "\n    AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered "
@@ -29,7 +31,8 @@ def asked_is_entered() -> None:
 
 def reaper_reaps_the_living() -> None:
     """Fulfilled receipts become FAILED."""
-    replace_in(
+    replace_pieces(
+        QUERIES,
         "reap_abandoned",
         ("state = 'PENDING' AND updated_at < now() - make_interval(secs => $3)", "$3::float8 > 0"),
         ("created_at < $2", "created_at < greatest($2::timestamptz, now())"),
@@ -38,7 +41,8 @@ def reaper_reaps_the_living() -> None:
 
 def locked_is_sold_out() -> None:
     """What another transaction may yet give back counts as gone."""
-    replace_in(
+    replace_pieces(
+        QUERIES,
         "mint_receipts",
         (
             "NOT EXISTS (SELECT FROM slots WHERE drop_id = $1 AND sort_order >= 0)",
@@ -49,7 +53,8 @@ def locked_is_sold_out() -> None:
 
 def refused_receipts_forgotten() -> None:
     """Nobody will refund what is not written down."""
-    replace_in(
+    replace_pieces(
+        QUERIES,
         "mint_receipts",
         (
             "WHERE receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))\n  ORDER BY",
