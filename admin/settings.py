@@ -47,9 +47,10 @@ class NewHoldSettings(BaseSettings):
     hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
 
 
-class NewDrawSettings(EnvironmentSettings, DrawSigningSettings, DeviceProofSettings):
+# The last base comes with the configuration that counts, and so with `.env`.
+class NewDrawSettings(DrawSigningSettings, DeviceProofSettings, EnvironmentSettings):
     """The settings of the mint process that terms are written by."""
 
 
-class ReconcileSettings(EnvironmentSettings, ReceiptSettings):
+class ReconcileSettings(ReceiptSettings, EnvironmentSettings):
     """The settings of receipts as the mint process reads them."""
