@@ -14,7 +14,7 @@ from tests.chaos.campaign import Results, campaign_stack, run_seeds
 from tests.chaos.draws import run_draws
 from tests.chaos.table import title
 
-SLICE_S = 15.0
+SLICE_S = 8.0
 FIRST_SEED = 1_000
 RUNS = range(FIRST_SEED, FIRST_SEED + 100)
 CAPACITY_LIMIT = 300
