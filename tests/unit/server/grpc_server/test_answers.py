@@ -194,7 +194,7 @@ def no_bytes(message: object) -> str:
 @pytest.mark.parametrize("how", [{"read": breaks}, {"written": breaks}, {"written": no_bytes}])
 async def test_a_message_that_cannot_be_read_or_written_is_an_unexpected_failure(how: dict[str, Any]) -> None:
     async with served(Broken=unary(echo, **how), Echo=unary(echo)) as running:
-        error = await running.refused("Broken", timeout=1)
+        error = await running.refused("Broken", timeout=5)
         assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, UNEXPECTED)
         assert await running.call("Echo", b"still") == b"still"
 
@@ -227,7 +227,7 @@ async def abort_with_a_capital(request: bytes, rpc: Rpc) -> bytes:
 )
 async def test_what_cannot_be_sent_does_not_leave_the_caller_waiting(method: Method) -> None:
     async with served(Broken=unary(method)) as running:
-        error = await running.refused("Broken", timeout=1)
+        error = await running.refused("Broken", timeout=5)
         assert error.code() in {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND}
 
 
