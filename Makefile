@@ -110,7 +110,7 @@ test-images: venv ## Run acceptance tests against both images, read-only and wit
 # An API server, from its published Go module: far bigger than the project, so it is kept outside of the checkout.
 KUBE_APISERVER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vyris/kube-apiserver
 .PHONY: test-kubernetes
-test-kubernetes: venv ## Apply the manifests to a real API server; the first time, nine minutes to build it
+test-kubernetes: venv ## Apply the manifests to a real API server; the first time, many minutes to build it
 	@command -v etcd >/dev/null || { echo "etcd is not installed: apt-get install --no-install-recommends etcd-server"; exit 1; }
 	@command -v go >/dev/null || { echo "Go is not installed: install Go 1.24 or newer, then try again."; exit 1; }
 	@cd tests/kubernetes/apiserver && go build -buildvcs=false -trimpath -ldflags "-s -w" -o $(KUBE_APISERVER) .
@@ -148,7 +148,7 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m tools.synchronous_client --check
 
 .PHONY: bench
-bench: venv ## Measure the suite beside Node, Go and its own ceiling, about half an hour
+bench: venv ## Measure the suite beside Node, Go and its own ceiling, half an hour or more
 	@$(BIN)/python -m tests.bench
 
 .PHONY: bench-full

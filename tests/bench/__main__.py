@@ -111,6 +111,11 @@ def _core(length: core.Length, *, keep: bool) -> None:
     _conclude(verdict.targets(found), [*verdict.worthiness(found), *found.checks])
 
 
+def _show_checks(checks: list[Check]) -> None:
+    for check in checks:
+        console.print(f"{check.what}: {check.detail}")
+
+
 def _conclude(targets: list[verdict.Target], checks: list[Check]) -> None:
     for line in targets:
         console.print(f"{line.what}: {line.figure:.2f} {line.unit} (must {line.must}, aim {line.aim}): {line.verdict}")
@@ -146,8 +151,7 @@ def _fair(seconds: int, rounds: int, sections: tuple[str, ...]) -> None:
     tools.find("wrk")
     measured = fair.run(seconds, rounds, sections, console.print)
     quick.show(measured.summaries)
-    for check in measured.checks.condensed():
-        console.print(f"{check.what}: {check.detail}")
+    _show_checks(measured.checks.condensed())
     _conclude(measured.targets, measured.checks.condensed())
 
 
@@ -164,8 +168,7 @@ def _night(people: int, over_s: float, sections: tuple[str, ...], names: list[st
         timings=measured.timings,
         checks=measured.checks.condensed(),
     )
-    for check in found.checks:
-        console.print(f"{check.what}: {check.detail}")
+    _show_checks(found.checks)
     if keep:
         figures.write(found, figures.NIGHT)
         _report()

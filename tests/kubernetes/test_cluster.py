@@ -21,7 +21,7 @@ everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     apiserver = os.environ.get("KUBE_APISERVER")
     if not apiserver:
-        pytest.skip("KUBE_APISERVER names no program: `make test-kubernetes` builds it, nine minutes the first time")
+        pytest.skip("KUBE_APISERVER names no program: `make test-kubernetes` builds it, many minutes the first time")
     with running_cluster(apiserver, tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
