@@ -54,6 +54,7 @@ class DrawEngine:
         self._turns = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._batchers: dict[int, Batcher[str, EntryOrder, TakenEntry]] = {}
         self._terms: dict[int, Terms] = {}
+        self._signers: dict[int, DrawSigner] = {}
         worker = DrawWorker(database, beacons, signer)
         forgetting = ForgettingEntrants(database, settings.entry_retention_d)
         self.background = (
@@ -85,13 +86,17 @@ class DrawEngine:
 
     def _able_signer(self, drop: Drop, terms: Terms) -> DrawSigner:
         """The signer of the promise. Raises Retryable if this process could not take the draw to its end."""
+        able = self._signers.get(drop.id)
+        if able is not None:
+            return able
         try:
             self._beacons.chain(terms)
-            return able_signer(self._signer, terms)
+            able = self._signers[drop.id] = able_signer(self._signer, terms)
         except Stuck as stuck:
             metrics.STUCK.labels(drop.tier, drop.year, stuck.why).set(1)
             message = "Entries cannot be promised right now; send the same request again"
             raise Retryable(message, http_status=503) from stuck
+        return able
 
     async def terms(self, drop: Drop) -> Terms:
         """The terms of a draw, which never change. Raises NotFound, Retryable."""

@@ -28,6 +28,7 @@ PROMISE_TYPE: Final = "vyris-promise+jwt"
 PROMISE_VERSION: Final = "vyris-promise-v1"
 KEY_LIMIT_BYTES: Final = 4_096
 DEVELOPMENT_NAME: Final = "draw_signing.pem"
+_JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class DrawSigner:
@@ -112,7 +113,7 @@ def _read_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _encoded(members: Mapping[str, Any]) -> str:
-    return _base64url(json.dumps(members, sort_keys=True, separators=(",", ":")).encode())
+    return _base64url(_JSON.encode(members).encode())
 
 
 def _base64url(raw: bytes) -> str:
