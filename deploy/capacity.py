@@ -26,6 +26,19 @@ LONGEST_PAUSE_S: Final = 32.0
 DAY_S: Final = 86_400.0
 # Less than one buyer is left.
 NOBODY: Final = 0.5
+# The share of shared cores that are busy with a crowd, because requests pass the processes in bursts. It is the one
+# number of the rule below that is fitted to measured runs (docs/performance.md).
+BUSY: Final = 0.79
+CROWD: Final = 64
+"""So many callers at once are a crowd."""
+
+
+def shared_rate(cpu_us: float, cores: int) -> float:
+    """Requests a second of a crowd on `cores` that it shares with all processes.
+
+    `cpu_us`: CPU of one request, the caller's included.
+    """
+    return cores * BUSY * 1e6 / cpu_us
 
 
 @dataclass(frozen=True)

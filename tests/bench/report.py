@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from deploy.capacity import BUSY, CROWD, shared_rate
 from tests.bench import figures, plots, verdict
 from tests.bench.crowd import HOLD_S, OFFER_S
 from tests.bench.machine import Machine
@@ -28,6 +29,9 @@ def write() -> list[Path]:
         core=core,
         full=full,
         night=night,
+        busy=BUSY,
+        crowd=CROWD,
+        shared_rate=shared_rate,
         hold_s=HOLD_S,
         offer_s=OFFER_S,
         night_targets=verdict.night_targets(night.timings) if night else [],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from deploy.capacity import GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, simulate, table
+from deploy.capacity import CROWD, GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, shared_rate, simulate, table
 from tests.deploy.manifests import REPOSITORY
 
 
@@ -14,8 +15,20 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
     assert table() in (REPOSITORY / "docs" / "capacity.md").read_text()
 
 
-def test_planned_rates_are_at_most_two_thirds_of_measured_rates() -> None:
-    measured = json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
+@pytest.fixture(scope="module")
+def measured() -> Any:
+    return json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
+
+
+def test_the_model_gives_the_rate_of_each_measured_crowd(measured: Any) -> None:
+    runs = [run for run in measured["summaries"] if run["connections"] >= CROWD]
+    assert {run["workload"] for run in runs} >= {"mint", "replay", "sold out", "encounter verify"}
+    for run in runs:
+        cpu_us = sum(run["cpu_us"].values()) + run["generator_cpu_us"]
+        assert shared_rate(cpu_us, measured["machine"]["cores"]) == pytest.approx(run["rate"], rel=0.15), run
+
+
+def test_planned_rates_are_at_most_two_thirds_of_measured_rates(measured: Any) -> None:
     assert measured["database"][-1]["mints_per_s"] * 2 / 3 >= POSTGRES_PRIMARY
     crowds = [
         run["cpu_us"]
