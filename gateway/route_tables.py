@@ -156,8 +156,8 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
     shared, others = [route for route in routes if route.shared], [route for route in routes if not route.shared]
     table += [_json_route(route, settings, with_query=True) for route in others if route.query_parameters]
     table += [_static_route(page) for page in pages if page.accept]
-    # Polls are the most frequent of all requests, and routes are tried in their order. They come before the query guard,
-    # because their script removes unlisted parameters itself: the guard would route them past the cache.
+    # Polls are the most frequent of all requests, and routes are tried in their order. They come before the query
+    # guard: their script removes unlisted parameters itself, and the guard would route them past the cache.
     table += [_json_route(route, settings) for route in shared]
     table += [_static_route(page) for page in pages if not page.accept]
     table.append(_query_guard())
