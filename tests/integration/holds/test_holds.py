@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from admin.people import erase_person
 from admin.refunds import RefundDesk
 from services.data.audit_log import Actor
 from services.holds.cycle import TakenHold
@@ -285,6 +286,22 @@ async def test_a_refund_beside_the_lapse_of_the_offer_ends_it_once(open_shop: Op
     reversal = notice("REFUND_REVERSED", "late", 1, receipt_key=refund.receipt_key)
     assert await Refunds(shop.database).apply(reversal) == "RESTORED"
     assert (await shop.pay("late", "ada"))[1] is False
+    await shop.check_sum()
+
+
+async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)  # it never closes
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    actor = Actor("test", "by request")
+    await erase_person(shop.database, "ada", actor)
+    assert [row["reason"] for row in await RefundDesk(shop.database, actor).due()] == ["ERASED"]
+    await shop.holds.release(ben.id)
+    assert not (await shop.take("cem")).replayed
     await shop.check_sum()
 
 
