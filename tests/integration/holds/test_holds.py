@@ -289,6 +289,24 @@ async def test_a_refund_beside_the_lapse_of_the_offer_ends_it_once(open_shop: Op
     await shop.check_sum()
 
 
+@pytest.mark.parametrize("sale", ["hold", "direct"])
+async def test_a_restored_membership_counts_its_user_again(open_shop: OpenShop, sale: str) -> None:
+    shop = await open_shop(capacity=3, sale=sale, limits=("user",), refund_frees_number=True)
+    membership, _ = await shop.pay("first", "ada")
+    key = await shop.value("SELECT receipt_key FROM receipt_ledger")
+    refunds = Refunds(shop.database)
+    assert await refunds.apply(notice("REFUND", "first", receipt_key=key)) == "REVOKED"
+    assert await refunds.apply(notice("REFUND_REVERSED", "first", 1, receipt_key=key)) == "RESTORED"
+    with pytest.raises(LimitReached):
+        await shop.pay("second", "ada")
+    if sale == "hold":
+        with pytest.raises(LimitReached):
+            await shop.take("ada")
+    assert await shop.pay("first", "ada") == (membership, True)
+    assert (await shop.pay("ben's", "ben"))[1] is False
+    await shop.check_sum()
+
+
 async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1)  # it never closes
     await shop.take("ada")
