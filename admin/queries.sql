@@ -274,9 +274,13 @@ UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason 
 WHERE user_id = $1;
 
 -- name: unname_holds
--- Ended holds and places in line belong to nobody any more; a live one lapses by itself. $1 user
+-- Ended holds and places in line belong to nobody any more; a live one lapses by itself. A payment that waited in line
+-- can be refunded at once: no number comes for it. $1 user
 WITH unlined AS (
-  DELETE FROM late_payments WHERE user_id = $1
+  DELETE FROM late_payments WHERE user_id = $1 RETURNING receipt_key
+), refundable AS (
+  UPDATE receipt_ledger SET reason = 'ERASED', updated_at = now()
+  WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM unlined)) AND state = 'FAILED' AND reason = 'HOLD_EXPIRED'
 )
 UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
 

@@ -62,4 +62,5 @@ def _read(path: Path) -> EmailMessage:
 
 def _text(message: EmailMessage) -> str:
     body = message.get_body(("plain", "html"))
-    return str(body.get_content()) if body is not None else ""
+    # In a mail, lines end with CR LF.
+    return str(body.get_content()).replace("\r\n", "\n") if body is not None else ""

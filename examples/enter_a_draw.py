@@ -1,8 +1,6 @@
 """A draw, from the entry to the result, which the entrant computes.
 
-The drop must sell by a draw that takes entries, for example on the local stack:
-`vyris drop create lot 2026 --capacity 10 --sale draw --development-beacon --challenge 1 --entries-close <in a minute>
---closes-at <in a week>`.
+The drop must sell by a draw that takes entries. The README's first ten minutes create one (the part on draws).
 """
 
 import os
@@ -13,7 +11,7 @@ from vyris.client import Client
 from vyris.errors import DropNotOpen, NotFound, Retryable
 
 TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
-DROP = ("lot", "2026")
+DROP = ("lot", "2027")
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
         try:
             entered = vyris.enter(*DROP, entrant)
         except (DropNotOpen, NotFound) as refusal:
-            sys.exit(f"{DROP[0]} {DROP[1]}: {refusal.message}")
+            sys.exit(f"{' '.join(DROP)}: {refusal.message}; the README's part on draws creates one that takes entries")
         print(f"entered: leaf {entered.entry.leaf_hash[:16]}…; the promise has {len(entered.promise)} characters")
         draw = vyris.get_draw(*DROP)
         beacon = draw.document.beacon

@@ -64,7 +64,7 @@ def answer_script_name(route: HttpRoute) -> str:
     """The name of the script that shapes the answers of `route`, and removes a body if the route takes none."""
     name = f"{_answer_file(route)}_{route.success_status}"
     if route.shared:
-        return f"{name}_shared"
+        return "_".join((name, "shared", *route.query_parameters))
     return name if route.takes_body else f"{name}_bodiless"
 
 
@@ -82,10 +82,10 @@ def answer_scripts(routes: Iterable[HttpRoute]) -> dict[str, str]:
     scripts = {"answer_200": _script(200, "answer")}
     for route in routes:
         script = _script(route.success_status, _answer_file(route))
-        if not route.takes_body:
-            script += f"\n{lua_file('bodiless')}"
         if route.shared:
-            script += f"\n{lua_file('shared')}"
+            script += f"\n{query_script(route.query_parameters)}\n{lua_file('shared')}"
+        elif not route.takes_body:
+            script += f"\n{lua_file('bodiless')}"
         scripts[answer_script_name(route)] = script
     return scripts
 

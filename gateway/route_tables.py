@@ -108,7 +108,7 @@ def json_scripts(routes: list[HttpRoute]) -> dict[str, str]:
     """All scripts of the JSON listener's routes."""
     scripts = filters.answer_scripts(routes)
     for route in routes:
-        if route.query_parameters:
+        if route.query_parameters and not route.shared:
             answers = scripts[filters.answer_script_name(route)]
             scripts[query_script_name(route)] = answers + filters.query_script(route.query_parameters)
     return scripts
@@ -153,14 +153,15 @@ def json_routes(settings: GatewaySettings, routes: list[HttpRoute], pages: list[
         filters.switched_off(filters.LUA, filters.TRANSCODER, filters.HEADER_MUTATION),
     )
     table = [refuse_grpc, *cors.preflight_routes(settings, routes, answers_itself)]
-    table += [_json_route(route, settings, with_query=True) for route in routes if route.query_parameters]
+    shared, others = [route for route in routes if route.shared], [route for route in routes if not route.shared]
+    table += [_json_route(route, settings, with_query=True) for route in others if route.query_parameters]
     table += [_static_route(page) for page in pages if page.accept]
-    # Polls are the most frequent of all requests, and routes are tried in their order. Their queries matched above.
-    polled = [route for route in routes if route.shared and route.query_parameters]
-    table += [_json_route(route, settings) for route in polled]
+    # Polls are the most frequent of all requests, and routes are tried in their order. They come before the query
+    # guard: their script removes unlisted parameters itself, and the guard would route them past the cache.
+    table += [_json_route(route, settings) for route in shared]
     table += [_static_route(page) for page in pages if not page.accept]
     table.append(_query_guard())
-    table += [_json_route(route, settings) for route in routes if route not in polled]
+    table += [_json_route(route, settings) for route in others]
     host = VirtualHost(
         name="json",
         domains=["*"],

@@ -2,11 +2,12 @@
 -- before they are logged, traced or transcoded. Then the request is routed again.
 -- Comes after bodiless.lua, and replaces its function.
 
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
+-- Returns the path with its listed parameters, which is now the request's.
+local function keep_listed(headers)
+  local whole = headers:get(":path")
+  local path, query = whole:match("^([^?]*)%?(.*)$")
   if path == nil then
-    return drop_body(handle)
+    return whole
   end
   local kept = {}
   for parameter in query:gmatch("[^&]+") do
@@ -17,6 +18,13 @@ function envoy_on_request(handle)
   if #kept > 0 then
     path = path .. "?" .. table.concat(kept, "&")
   end
-  headers:replace(":path", path)
+  if path ~= whole then
+    headers:replace(":path", path)
+  end
+  return path
+end
+
+function envoy_on_request(handle)
+  keep_listed(handle:headers())
   drop_body(handle)
 end

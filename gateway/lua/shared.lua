@@ -1,5 +1,6 @@
 -- Routes with the same answer for all callers: it is cached for a moment, so that a crowd costs the service a few calls a
--- second. Each worker of Envoy has its own cache. Comes after answer.lua and bodiless.lua, and calls their functions.
+-- second. Each worker of Envoy has its own cache. Parameters that the route does not take are removed first, so that
+-- `?_=17` does not lead past the cache. Comes after answer.lua, bodiless.lua and query.lua, and calls their functions.
 
 -- The service's answer is 0.5 s old at most, and a change is visible within a second.
 local KEPT_MS = 350
@@ -11,7 +12,7 @@ local TAG_LIMIT = 1024
 local CACHE_CONTROL = "public, max-age=1, stale-while-revalidate=5"
 local MEMORY = "vyris.shared"
 
-local shape_answer, take_request = envoy_on_response, envoy_on_request
+local shape_answer = envoy_on_response
 local kept, kept_count = {}, 0
 
 -- The tag is the service's own, or the body itself in characters that a tag may have, so equal tags mean equal answers.
@@ -45,7 +46,7 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local path, tags = headers:get(":path"), headers:get("if-none-match")
+  local path, tags = keep_listed(headers), headers:get("if-none-match")
   local answer = kept[path]
   if answer ~= nil and may_be_given(answer, handle:timestamp()) then
     if is_known(tags, answer.etag) then
@@ -58,7 +59,7 @@ function envoy_on_request(handle)
   local memory = handle:streamInfo():dynamicMetadata()
   memory:set(MEMORY, "path", path)
   memory:set(MEMORY, "tags", tags or "")
-  take_request(handle)
+  drop_body(handle)
 end
 
 function envoy_on_response(handle)

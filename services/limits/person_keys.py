@@ -13,6 +13,7 @@ from services.data.storage.database import Database
 from services.limits.statements import QUERIES
 
 SECRETS_LIMIT: Final = 1_000
+USER: Final = "user"
 
 # Column by column, for `unnest`: whose key it is (the place among those who ask, from 1), its kind, its digest.
 KeyColumns = tuple[list[int], list[str], list[bytes]]
@@ -72,3 +73,14 @@ async def release_keys(connection: Connection, holders: Sequence[UUID]) -> None:
     """Count the keys of these holds or memberships no longer, in the caller's transaction."""
     if holders:
         await connection.execute(QUERIES["release_keys"], holders)
+
+
+async def count_member(connection: Connection, membership_id: UUID) -> None:
+    """Count the user of a restored membership again, in the caller's transaction.
+
+    Only the user: the other keys that the membership had are not stored with it, so they stay released.
+    """
+    row = await connection.fetchrow(QUERIES["find_member"], membership_id)
+    if row is not None:
+        digest = key_digest(row["secret"], USER, row["user_id"])
+        await connection.execute(QUERIES["count_key"], row["drop_id"], USER, digest, membership_id)

@@ -6,6 +6,15 @@ SELECT secret FROM drop_secrets WHERE drop_id = $1;
 -- The keys of holds or memberships whose number came back count no longer. $1 holds or memberships
 UPDATE person_keys SET held_by = NULL WHERE held_by = ANY ($1::uuid[]);
 
+-- name: find_member
+-- A membership's drop and user, and the drop's secret; no row if the drop counts no keys. $1 membership
+SELECT m.drop_id, m.user_id, s.secret FROM memberships m JOIN drop_secrets s ON s.drop_id = m.drop_id WHERE m.id = $1;
+
+-- name: count_key
+-- A key counts for a membership, unless it counts for something else. $1 drop, $2 kind, $3 digest, $4 membership
+INSERT INTO person_keys AS p (drop_id, kind, digest, held_by) VALUES ($1, $2, $3, $4)
+ON CONFLICT (drop_id, kind, digest) DO UPDATE SET held_by = EXCLUDED.held_by WHERE p.held_by IS NULL;
+
 -- name: find_expired_secrets
 -- Drops that closed so long ago that nothing need be counted any more. $1 days, $2 at most so many
 SELECT s.drop_id FROM drop_secrets s JOIN drops d ON d.id = s.drop_id

@@ -12,7 +12,7 @@ import asyncpg
 
 from services.data import audit_log
 from services.data.storage.connections import Connection
-from services.limits import release_keys
+from services.limits import count_member, release_keys
 from services.mint.drops import OPERATOR_WRITER
 from services.mint.statements import QUERIES
 from services.supply import put_back
@@ -53,6 +53,7 @@ async def restore(connection: Connection, membership_id: UUID, *, reason: str, a
         if taken_back is None:
             return False
         await connection.execute(QUERIES["add_to_tally"], membership["drop_id"], 1, OPERATOR_WRITER)
+        await count_member(connection, membership_id)
     await connection.execute(QUERIES["restore_membership"], membership_id)
     await connection.execute(QUERIES["append_event"], membership_id, "restored")
     await _audit(connection, membership_id, membership, actor=actor, action="membership.restore", reason=reason)

@@ -5,6 +5,9 @@
                       unless its number has a new owner or left the drop: then nothing changes, and the
                       operator decides
 
+A late receipt that a number is held for loses that hold: no other receipt could use it. If the refund is reversed, the
+receipt is one whose offer has ended, so it mints if a number is free, joins the line again, or is refundable.
+
 The ledger row is locked (or inserted) first, as in the mint cycle. A mint in flight either commits before, and its
 membership is revoked, or it finds the receipt REFUNDED.
 """
@@ -20,12 +23,17 @@ import structlog
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
 from services.data.storage.locks import MINT_PURCHASE, wait_for_key
+from services.limits import release_keys
 from services.mint import metrics
 from services.mint.refunds.notice import Notice
 from services.mint.refunds.statements import QUERIES
 from services.mint.revocation import restore, revoke
+from services.supply import put_back
 
 REVERSED: Final = "REFUND_REVERSED"
+# Reasons of late receipts (services/supply, services/holds): a number is held for it; that hold has ended.
+OFFERED: Final = "HOLD_OFFERED"
+OFFER_ENDED: Final = "OFFER_LAPSED"
 
 Outcome = Literal["REVOKED", "REMEMBERED", "RESTORED", "NOT_RESTORED", "UNCHANGED", "SUPERSEDED"]
 # Earlier versions recorded refunds of products that no drop sold as IGNORED, without effect. How many to apply a round.
@@ -141,9 +149,13 @@ async def _refund(connection: Connection, notice: Notice, before: _Before) -> tu
     if receipt["state"] == "REFUNDED":
         # A reversal could not restore it (its earlier state is kept), or the operator has refunded it.
         return "UNCHANGED", before if before.membership_id else _Before("REFUNDED", receipt["reason"], None)
+    reason = receipt["reason"]
+    if reason == OFFERED:
+        await _end_offer(connection, key)
+        reason = OFFER_ENDED
     await connection.execute(QUERIES["set_receipt_state"], key, "REFUNDED", notice.event)
     membership = await connection.fetchrow(QUERIES["find_receipt_membership"], key)
-    replaced = _Before(receipt["state"], receipt["reason"], None)
+    replaced = _Before(receipt["state"], reason, None)
     if membership is None or not await revoke(
         connection,
         membership["id"],
@@ -153,6 +165,14 @@ async def _refund(connection: Connection, notice: Notice, before: _Before) -> tu
     ):
         return "REMEMBERED", replaced
     return "REVOKED", _Before(replaced.state, replaced.reason, membership["id"])
+
+
+async def _end_offer(connection: Connection, key: bytes) -> None:
+    """Give the number that is held for a late receipt to the next in line, or to the sale."""
+    hold = await connection.fetchrow(QUERIES["end_offer"], key)
+    if hold is not None:
+        await release_keys(connection, [hold["id"]])
+        await put_back(connection, hold["drop_id"], [hold["sequence_num"]], were_held=True)
 
 
 async def _reverse(connection: Connection, notice: Notice, before: _Before) -> Outcome:

@@ -43,6 +43,13 @@ RETURNING receipt_key;
 -- Waits for a mint that fulfils the receipt now; then no mint can, until our transaction ends. $1 key
 SELECT state::text AS state, reason FROM receipt_ledger WHERE receipt_key = $1 FOR UPDATE;
 
+-- name: end_offer
+-- Ends the hold that was made for a late receipt. No row if it has ended, or if another transaction works on it: that
+-- one ends it or leaves it to its time. To wait here would be a deadlock with a lapse, which locks the hold first. $1 key
+UPDATE holds SET state = 'RELEASED', ended_at = now() WHERE id = (
+  SELECT id FROM holds WHERE state = 'HELD' AND receipt_key = $1 FOR UPDATE SKIP LOCKED)
+RETURNING id, drop_id, sequence_num;
+
 -- name: set_receipt_state
 -- $1 key, $2 state, $3 reason
 UPDATE receipt_ledger SET state = $2::receipt_state, reason = $3, updated_at = now() WHERE receipt_key = $1;

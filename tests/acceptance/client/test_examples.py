@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -37,12 +38,24 @@ def drop_by_draw(stack: Stack) -> None:
     """The drop that another example names."""
     closes, ends = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%S}" for days in (1, 8))
     times = ("--entries-close", closes, "--closes-at", ends)
-    create(stack, "lot", "2026", "--sale", "draw", "--development-beacon", *times)
+    create(stack, "lot", "2027", "--sale", "draw", "--development-beacon", *times)
 
 
 def create(stack: Stack, tier: str, year: str, *wanted: str) -> None:
     command = ("drop", "create", tier, year, "--capacity", "10", "--if-missing", *wanted)
     run_vyris(stack.service_environment, *command).check_returncode()
+
+
+def test_the_list_of_examples_names_each_of_them() -> None:
+    listed = re.findall(r"^\| `(\w+\.py)` \|", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_the_drops_of_the_examples_are_those_of_the_first_ten_minutes() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        for tier, year in re.findall(r'^DROP = \("(\w+)", "(\d+)"\)', path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert f"vyris drop create {tier} {year} " in readme, path.name
 
 
 @pytest.mark.usefixtures("drop_by_hold", "drop_by_draw")

@@ -74,6 +74,17 @@ def test_the_first_encounter_and_its_replay(output: str) -> None:
     assert any(answer.get("error") == "CONFLICT" for answer in answers(output))
 
 
+def test_the_mail_is_shown_as_a_person_reads_it(output: str) -> None:
+    assert "Someone, hopefully you, asked to move your membership to a new device:\n\n" in output
+
+
+def test_what_the_commands_leave_is_not_committed(output: str) -> None:
+    ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+    written = re.findall(r"(?:tee|-o) ([a-z.-]+)", "\n".join(blocks_of_first_ten_minutes()))
+    assert len(written) >= 4
+    assert [name for name in written if f"/{name}" not in ignored] == []
+
+
 def test_the_membership_moves_to_the_new_phone(output: str) -> None:
     shown = answers(output)
     assert any(answer.get("status") == "PENDING" for answer in shown)

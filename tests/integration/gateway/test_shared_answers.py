@@ -26,6 +26,12 @@ async def client(stack: Stack) -> httpx.AsyncClient:
         yield opened
 
 
+async def get_drop_calls(stack: Stack, client: httpx.AsyncClient) -> float:
+    """How many calls of GetDrop the services have answered."""
+    texts = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
+    return sum(float(count) for text in texts for count in GET_DROP_CALLS.findall(text.text))
+
+
 async def test_caches_may_keep_it_for_a_second_and_ask_whether_it_changed(client: httpx.AsyncClient, make_drop) -> None:
     drop = await make_drop(3)
     path = f"/drops/{drop['tier']}/{drop['year']}"
@@ -78,18 +84,38 @@ async def test_a_crowd_costs_postgres_no_statement_each(stack: Stack, client: ht
     await connection.close()
 
 
+async def test_a_query_does_not_lead_past_the_cache(stack: Stack, client: httpx.AsyncClient, make_drop) -> None:
+    drop = await make_drop(3)
+    path = f"/drops/{drop['tier']}/{drop['year']}"
+    etag = (await client.get(path)).headers["etag"]
+    before = await get_drop_calls(stack, client)
+    since_s = time.monotonic()
+    for number in range(200):
+        answer = await client.get(f"{path}?_={number}&tier=other")
+        assert (answer.status_code, answer.headers["etag"]) == (200, etag)
+        assert answer.headers["cache-control"] == CACHE_CONTROL
+    assert await get_drop_calls(stack, client) - before <= WORKERS_LIMIT * (2 + 6 * (time.monotonic() - since_s))
+    for query in ("?_=1", "?environment=production"):
+        for _ in range(3):
+            same = await client.get(path + query, headers={"if-none-match": etag})
+            assert (same.status_code, same.content, same.headers["cache-control"]) == (304, b"", CACHE_CONTROL)
+
+
+async def test_supplies_of_one_drop_are_cached_apart(client: httpx.AsyncClient, make_drop) -> None:
+    drop = await make_drop(3)
+    path = f"/drops/{drop['tier']}/{drop['year']}"
+    for _ in range(3):
+        assert (await client.get(path)).status_code == 200
+        assert (await client.get(f"{path}?environment=sandbox")).status_code == 404
+
+
 async def test_a_refresh_costs_the_service_one_request_and_the_crowd_gets_the_last_answer(
     stack: Stack, client: httpx.AsyncClient, make_drop
 ) -> None:
     drop = await make_drop(3)
     path = f"/drops/{drop['tier']}/{drop['year']}"
-
-    async def calls() -> float:
-        texts = [await client.get(f"http://127.0.0.1:{stack.listens[f'{mint}_metrics']}/metrics") for mint in MINTS]
-        return sum(float(count) for text in texts for count in GET_DROP_CALLS.findall(text.text))
-
     await client.get(path)
-    before, until_s = await calls(), time.monotonic() + 1.6
+    before, until_s = await get_drop_calls(stack, client), time.monotonic() + 1.6
     polls = 0
 
     async def poll() -> None:
@@ -100,5 +126,5 @@ async def test_a_refresh_costs_the_service_one_request_and_the_crowd_gets_the_la
 
     await asyncio.gather(*(poll() for _ in range(CROWD)))
     # At first all may ask the service; then each worker of the gateway asks it three times a second.
-    assert await calls() - before <= CROWD + 6 * WORKERS_LIMIT
+    assert await get_drop_calls(stack, client) - before <= CROWD + 6 * WORKERS_LIMIT
     assert polls > 200

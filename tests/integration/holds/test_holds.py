@@ -10,14 +10,27 @@ from uuid import UUID
 
 import pytest
 
+from admin.people import erase_person
 from admin.refunds import RefundDesk
 from services.data.audit_log import Actor
 from services.holds.cycle import TakenHold
 from services.mint.cycle import MintAnswer
+from services.mint.refunds.application import Refunds
+from services.mint.refunds.notice import Notice
 from services.mint.revocation import revoke
 from services.mint.statements import QUERIES
 from tests.integration.holds.conftest import OpenShop, Shop
-from vyris.errors import DropNotOpen, HeldOut, HoldExpired, LimitReached, ReceiptUsed, SoldOut, VyrisError
+from tests.integration.mint.receipts.notices import notice
+from vyris.errors import (
+    DropNotOpen,
+    HeldOut,
+    HoldExpired,
+    InvalidReceipt,
+    LimitReached,
+    ReceiptUsed,
+    SoldOut,
+    VyrisError,
+)
 
 
 async def outcomes(*calls: Any) -> list[Any]:
@@ -212,6 +225,101 @@ async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop:
     assert await shop.value("SELECT user_id FROM holds WHERE state = 'HELD'") == "ben"
     assert [row["user_id"] for row in await desk.export()] == ["ada"]
     assert (await shop.pay("late ben", "ben"))[1] is False
+    await shop.check_sum()
+
+
+async def offer_to_refund(open_shop: OpenShop) -> tuple[Shop, Notice]:
+    """A drop of one number, which is held for ada's late payment; and the notice that this payment is refunded."""
+    shop = await open_shop(capacity=1)
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    await shop.holds.release(ben.id)
+    key = await shop.value("SELECT receipt_key FROM receipt_ledger")
+    assert await shop.value("SELECT receipt_key FROM holds WHERE state = 'HELD'") == key
+    return shop, notice("REFUND", "late", receipt_key=key)
+
+
+async def test_a_refund_ends_the_offer_to_its_receipt(open_shop: OpenShop) -> None:
+    shop, refund = await offer_to_refund(open_shop)
+    assert await Refunds(shop.database).apply(refund) == "REMEMBERED"
+    await shop.check_sum()
+    assert not (await shop.take("cem")).replayed  # the number is not kept for a payment that can never mint
+    assert await shop.value("SELECT count(*) FROM person_keys WHERE held_by IS NOT NULL") == 1
+    with pytest.raises(InvalidReceipt):
+        await shop.pay("late", "ada")
+    await shop.check_sum()
+
+
+@pytest.mark.parametrize("is_sold", [False, True])
+async def test_a_reversed_refund_of_an_offered_receipt_mints_or_is_refundable(
+    open_shop: OpenShop, is_sold: bool
+) -> None:
+    shop, refund = await offer_to_refund(open_shop)
+    refunds = Refunds(shop.database)
+    await refunds.apply(refund)
+    if is_sold:
+        await shop.pay("cem's", "cem")
+    reversal = notice("REFUND_REVERSED", "late", 1, receipt_key=refund.receipt_key)
+    assert await refunds.apply(reversal) == "RESTORED"
+    desk = RefundDesk(shop.database, Actor("test", "by command"))
+    assert [row["user_id"] for row in await desk.due()] == ["ada"]
+    if is_sold:
+        with pytest.raises(HoldExpired):  # first in line again
+            await shop.pay("late", "ada")
+    else:
+        assert (await shop.pay("late", "ada"))[1] is False
+    await shop.check_sum()
+
+
+async def test_a_refund_beside_the_lapse_of_the_offer_ends_it_once(open_shop: OpenShop) -> None:
+    shop, refund = await offer_to_refund(open_shop)
+    await shop.expire()
+    outcome, _ = await asyncio.gather(Refunds(shop.database).apply(refund), shop.lapse())
+    assert outcome == "REMEMBERED"
+    await shop.lapse()
+    assert await shop.value("SELECT count(*) FROM holds WHERE state = 'HELD'") == 0
+    await shop.check_sum()
+    reversal = notice("REFUND_REVERSED", "late", 1, receipt_key=refund.receipt_key)
+    assert await Refunds(shop.database).apply(reversal) == "RESTORED"
+    assert (await shop.pay("late", "ada"))[1] is False
+    await shop.check_sum()
+
+
+@pytest.mark.parametrize("sale", ["hold", "direct"])
+async def test_a_restored_membership_counts_its_user_again(open_shop: OpenShop, sale: str) -> None:
+    shop = await open_shop(capacity=3, sale=sale, limits=("user",), refund_frees_number=True)
+    membership, _ = await shop.pay("first", "ada")
+    key = await shop.value("SELECT receipt_key FROM receipt_ledger")
+    refunds = Refunds(shop.database)
+    assert await refunds.apply(notice("REFUND", "first", receipt_key=key)) == "REVOKED"
+    assert await refunds.apply(notice("REFUND_REVERSED", "first", 1, receipt_key=key)) == "RESTORED"
+    with pytest.raises(LimitReached):
+        await shop.pay("second", "ada")
+    if sale == "hold":
+        with pytest.raises(LimitReached):
+            await shop.take("ada")
+    assert await shop.pay("first", "ada") == (membership, True)
+    assert (await shop.pay("ben's", "ben"))[1] is False
+    await shop.check_sum()
+
+
+async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)  # it never closes
+    await shop.take("ada")
+    await shop.expire()
+    await shop.lapse()
+    ben = await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    actor = Actor("test", "by request")
+    await erase_person(shop.database, "ada", actor)
+    assert [row["reason"] for row in await RefundDesk(shop.database, actor).due()] == ["ERASED"]
+    await shop.holds.release(ben.id)
+    assert not (await shop.take("cem")).replayed
     await shop.check_sum()
 
 
