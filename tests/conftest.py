@@ -20,7 +20,7 @@ from stack.local import DATABASES, Stack
 from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
 from tests.neighbours import through
-from tests.shell import REPOSITORY, choose_grpc_server, clear_settings
+from tests.shell import REPOSITORY, choose_grpc_server, clear_settings, keep_bytecode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Runs before the tests' modules are imported, because some of them read settings then."""
     clear_settings()
+    keep_bytecode()
     if kind := config.getoption("--grpc-server"):
         choose_grpc_server(kind)
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
