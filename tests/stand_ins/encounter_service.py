@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.forked import Forked
 from tests.ports import free_port
 from tests.signers.encounter import Signer
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
@@ -91,24 +90,13 @@ def running(*environments: dict[str, str], folder: Path, wait: bool = True) -> I
     """Run one encounter process for each environment; yield their targets, by default when they can serve."""
     with ExitStack() as started:
         for settings in environments:
-            log = started.enter_context((folder / f"encounter-{settings['ENCOUNTER_PORT']}.log").open("wb"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "services.encounter"], env=settings, cwd=folder, stdout=log, stderr=log
-            )
-            started.callback(_stop, process)
+            log = folder / f"encounter-{settings['ENCOUNTER_PORT']}.log"
+            process = Forked("encounter", settings, folder=folder, log=log)
+            started.callback(process.stop)
         targets = [f"127.0.0.1:{settings['ENCOUNTER_PORT']}" for settings in environments]
         for target in targets if wait else ():
             _wait_ready(target)
         yield targets
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _wait_ready(target: str) -> None:

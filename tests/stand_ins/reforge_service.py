@@ -9,9 +9,6 @@ import email
 import email.policy
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -35,6 +32,7 @@ from services.data.storage.settings import PostgresSettings
 from services.identity.jose import public_key_from_text
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
+from tests.forked import Forked
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -134,7 +132,7 @@ def token_in(message: EmailMessage, page: str = "confirm") -> str:
 
 
 class Process:
-    """`python -m services.reforge`, with its output kept."""
+    """A reforge process, with its output kept."""
 
     def __init__(self, database_url: str, smtp_port: int, folder: Path, **settings: str) -> None:
         self.port = free_port()
@@ -155,11 +153,9 @@ class Process:
             "LOG_LEVEL": "debug",
             **settings,
         }
-        self._log = self.log_path.open("wb")
+        self.log_path.touch()
         self._log_skipped = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.reforge"], env=environment, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        self._process = Forked("reforge", environment, folder=folder, log=self.log_path)
 
     async def ready(self) -> None:
         until = time.monotonic() + START_LIMIT_S
@@ -184,16 +180,9 @@ class Process:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
-        self._log.close()
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._log.close()
+        self._process.stop()
 
 
 @dataclass
