@@ -20,6 +20,7 @@ from stack.local import DATABASES, Stack
 from tests.alone import turn
 from tests.fresh_database import create_template, fresh_database
 from tests.neighbours import through
+from tests.quick_folder import quick_folder
 from tests.shell import REPOSITORY, choose_grpc_server, clear_settings, keep_bytecode
 
 
@@ -72,8 +73,8 @@ def _log_as_by_default() -> None:
 def databases() -> Iterator[Stack]:
     """Postgres and Valkey, without services."""
     with (
-        tempfile.TemporaryDirectory(prefix="vyris-databases-") as folder,
-        Stack.isolated(Path(folder) / "state", only=DATABASES) as running,
+        quick_folder("vyris-databases-") as folder,
+        Stack.isolated(folder / "state", only=DATABASES) as running,
     ):
         yield running
 
