@@ -31,6 +31,11 @@ def chromium_path() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def name_of(node: dict[str, Any]) -> str:
+    """What a screen reader calls a node."""
+    return str(node.get("name", {}).get("value", ""))
+
+
 class Browser:
     """A browser with one tab at a time. Each new tab has a context of its own: nothing of an earlier one is left."""
 
@@ -121,8 +126,8 @@ class Browser:
         tree = self.call("Accessibility.getFullAXTree")["nodes"]
         return [node for node in tree if not node.get("ignored") and node.get("role", {}).get("value") in roles]
 
-    def names(self, *roles: str) -> list[str]:
-        return [str(node.get("name", {}).get("value", "")) for node in self.nodes(*roles)]
+    def names(self, role: str) -> list[str]:
+        return [name_of(node) for node in self.nodes(role)]
 
     def text(self) -> str:
         return " ".join(self.names("StaticText"))
