@@ -1,7 +1,7 @@
-"""Service processes for tests, forked from one that has imported all services: an import takes two seconds of CPU.
+"""Processes for tests, forked from one that has imported all services and commands: an import takes seconds of CPU.
 
-Each runs what `python -m services.<name>` runs, with exactly the environment that it is given. The processes of a local
-stack (`stack.local`), and so those of most acceptance tests, are interpreters of their own.
+Each runs what `python -m services.<name>` or `vyris …` runs, with exactly the environment that it is given. The
+processes of a local stack (`stack.local`), and so those of most acceptance tests, are interpreters of their own.
 """
 
 from __future__ import annotations
@@ -11,23 +11,31 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cli.main import COMMANDS, GROUPS
+from stack.probes import serves_grpc
 from suite import NAMES
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([f"services.{name}.__main__" for name in NAMES])
+_CONTEXT.set_forkserver_preload(
+    [*(f"services.{name}.__main__" for name in NAMES), *GROUPS.values(), *COMMANDS.values(), "typer.testing"]
+)
 
 
 class Forked:
-    """A process of a service. It ends with the tests at the latest."""
+    """A process. It ends with the tests at the latest."""
 
-    def __init__(self, service: str, environment: Mapping[str, str], *, folder: Path, log: Path) -> None:
-        """Start it in `folder`; its output is added to `log`."""
-        self._process = _CONTEXT.Process(target=_become, args=(service, dict(environment), folder, log), daemon=True)
+    def __init__(
+        self, run: Callable[..., None], *arguments: object, environment: Mapping[str, str], folder: Path, log: Path
+    ) -> None:
+        """Start `run(*arguments)` in `folder`; its output is added to `log`."""
+        become = (run, arguments, dict(environment), folder, log)
+        self._process = _CONTEXT.Process(target=_become, args=become, daemon=True)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -62,6 +70,23 @@ class Forked:
             os.kill(self._process.pid, number)
 
 
+def fork_service(service: str, environment: Mapping[str, str], *, folder: Path, log: Path) -> Forked:
+    """Start a service in `folder`; its output is added to `log`."""
+    return Forked(_run_service, service, environment=environment, folder=folder, log=log)
+
+
+def wait_until_it_serves(full_name: str, port: int, limit_s: float = 20) -> None:
+    """Wait until health says that a service serves. Raises TimeoutError.
+
+    A channel that connects too early waits for up to five seconds before it tries again, so each look has its own.
+    """
+    until_s = time.monotonic() + limit_s
+    while not serves_grpc(port, full_name):
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"{full_name} does not serve on port {port}")
+        time.sleep(0.03)
+
+
 @dataclass(frozen=True)
 class Ended:
     """The result of a process."""
@@ -73,14 +98,16 @@ class Ended:
 def run_to_end(service: str, environment: Mapping[str, str], *, folder: Path) -> Ended:
     """Run a service that is expected to end by itself. Raises TimeoutError."""
     log = folder / f"{service}-output.txt"
-    process = Forked(service, environment, folder=folder, log=log)
+    process = fork_service(service, environment, folder=folder, log=log)
     try:
         return Ended(process.wait(30), log.read_text(encoding="utf-8"))
     finally:
         process.kill()
 
 
-def _become(service: str, environment: dict[str, str], folder: Path, log: Path) -> None:
+def _become(
+    run: Callable[..., None], arguments: tuple[object, ...], environment: dict[str, str], folder: Path, log: Path
+) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -89,6 +116,10 @@ def _become(service: str, environment: dict[str, str], folder: Path, log: Path) 
     os.dup2(output, 2)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, closefd=False)
+    run(*arguments)
+
+
+def _run_service(service: str) -> None:
     sys.argv = [service]
     # Else runpy warns that the module was imported already.
     sys.modules.pop(f"services.{service}.__main__", None)

@@ -26,7 +26,7 @@ from tests.deploy.manifests import (
     tool,
     variables,
 )
-from tests.forked import Forked
+from tests.forked import fork_service
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 # The oldest version that providers still run, and the newest.
@@ -251,7 +251,7 @@ def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: 
     log = tmp_path / "log"
     log.touch()
     environment = {"PATH": os.environ["PATH"], **secrets, **variables_of_pod, **ours}
-    started = Forked(service, environment, folder=tmp_path, log=log)
+    started = fork_service(service, environment, folder=tmp_path, log=log)
     try:
         for _ in range(200):
             if started.poll() is not None or '"serving"' in log.read_text():

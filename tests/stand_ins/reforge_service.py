@@ -32,7 +32,7 @@ from services.data.storage.settings import PostgresSettings
 from services.identity.jose import public_key_from_text
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
-from tests.forked import Forked
+from tests.forked import fork_service, wait_until_it_serves
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -40,7 +40,6 @@ from vyris.errors import VyrisError
 from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 
 METHODS = reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
-START_LIMIT_S = 20.0
 
 
 @dataclass
@@ -155,20 +154,10 @@ class Process:
         }
         self.log_path.touch()
         self._log_skipped = 0
-        self._process = Forked("reforge", environment, folder=folder, log=self.log_path)
+        self._process = fork_service("reforge", environment, folder=folder, log=self.log_path)
 
     async def ready(self) -> None:
-        until = time.monotonic() + START_LIMIT_S
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            stub = reforge_pb2_grpc.ReforgeServiceStub(channel)
-            while True:
-                try:
-                    await stub.GetReforge(reforge_pb2.GetReforgeRequest(reforge_id="x"), timeout=1)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is grpc.StatusCode.NOT_FOUND:
-                        return
-                assert self._process.poll() is None, self.log()
-                assert time.monotonic() < until, self.log()
+        await asyncio.to_thread(wait_until_it_serves, "vyris.reforge.v1.ReforgeService", self.port)
 
     def log(self) -> str:
         """The output since the start, or since `skip_log`."""

@@ -20,7 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from suite import NAMES
-from tests.forked import Forked
+from tests.forked import Forked, fork_service
 from tests.ports import free_port
 from tests.shell import chosen_settings
 from tests.stand_ins.authority import Authority
@@ -115,7 +115,7 @@ def running(
         "HEALTH_PORT": str(health_port),
         **settings,
     }
-    process = Forked(service, environment, folder=folder, log=folder / f"{service}.log")
+    process = fork_service(service, environment, folder=folder, log=folder / f"{service}.log")
     try:
         yield Running(service, port, health_port, process, trust)
     finally:

@@ -14,7 +14,7 @@ import httpx
 from services.server import tracing
 from stack.ports import PortTaker
 from tests.commands import run_vyris
-from tests.forked import Forked
+from tests.forked import fork_service, wait_until_it_serves
 from tests.stand_ins.trace_collector import Collector
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
@@ -38,13 +38,14 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
     }
     made = await asyncio.to_thread(run_vyris, environment, "drop", "create", "--if-missing")
     assert made.returncode == 0, made.stderr
-    process = Forked("mint", environment, folder=tmp_path, log=tmp_path / "log")
+    process = fork_service("mint", environment, folder=tmp_path, log=tmp_path / "log")
     try:
+        await asyncio.to_thread(wait_until_it_serves, "vyris.mint.v1.MintService", port)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = mint_pb2_grpc.MintServiceStub(channel)
             request = mint_pb2.MintRequest(receipt_data="secret receipt", user_id="secret user")
             metadata = [("traceparent", f"00-{TRACE_ID}-{PARENT}-01"), ("authorization", "Bearer secret token")]
-            answer = await stub.Mint(request, metadata=metadata, timeout=60, wait_for_ready=True)
+            answer = await stub.Mint(request, metadata=metadata, timeout=60)
             assert answer.status == "FULFILLED"
             not_sampled = [("traceparent", f"00-{'1' * 32}-{PARENT}-00")]
             await stub.Mint(request, metadata=not_sampled, timeout=60)
