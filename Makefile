@@ -147,6 +147,10 @@ verify: venv ## Check that generated files are what their generators make
 	@$(BIN)/python -m deploy.observability.dashboard --check
 	@$(BIN)/python -m tools.synchronous_client --check
 
+.PHONY: fuzz-document
+fuzz-document: venv ## Send each operation 100 requests by chance, and check that the document describes the answers
+	@EXAMPLES=100 $(BIN)/python -m pytest tests/acceptance/openapi/test_every_answer_is_described.py $(PYTEST_ARGUMENTS)
+
 .PHONY: bench
 bench: venv ## Measure the suite beside Node, Go and its own ceiling, half an hour or more
 	@$(BIN)/python -m tests.bench

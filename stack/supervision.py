@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from services.server.runtime.settings import EXIT_CONFIGURATION
 from stack import launch
 from stack.processes import ProcessSpec, Tier
 from stack.refusal import StackRefused
@@ -216,11 +217,13 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
     def _program(self, spec: ProcessSpec) -> str:
         command = " ".join(_escape(word) for word in launch.command(Path("run", f"{spec.name}.launch.json")))
+        # After any exit but that of a wrong setting, which another start would only repeat.
         return f"""\
 [program:{spec.name}]
 command = {command}
 autostart = false
-autorestart = true
+autorestart = unexpected
+exitcodes = {EXIT_CONFIGURATION}
 startsecs = 1
 startretries = {START_RETRIES}
 stopsignal = {spec.stop_signal.name.removeprefix("SIG")}

@@ -1,7 +1,8 @@
-"""Turns for tests in several processes: a test marked `alone` waits until no other test runs.
+"""Turns for tests in several processes: while a test marked `alone` runs, no other test runs.
 
-Other tests share the machine. Each takes its turn first, so that a waiting `alone` test is the next one; otherwise the
-other workers would start one test after the other before it.
+All tests share the machine. A test that is to be alone gives its share up after its set-up, which may take long and
+needs no quiet. Then it takes its turn before it waits, so that no other test begins before it; otherwise the other
+workers would start one test after the other.
 """
 
 from __future__ import annotations
@@ -13,14 +14,41 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class Machine:
+    """What the workers of one run share, held for a test."""
+
+    def __init__(self, run: str, machine: int) -> None:
+        self._run = run
+        self._machine = machine
+
+    def share(self) -> None:
+        """Wait for those who are alone or were to be alone before us."""
+        self._take(fcntl.LOCK_SH)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the machine for the block; it is shared before and afterwards."""
+        # Who keeps a share while waiting for a turn would keep out the one who has it.
+        fcntl.flock(self._machine, fcntl.LOCK_UN)
+        self._take(fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._machine, fcntl.LOCK_SH)
+
+    def _take(self, how: int) -> None:
+        with _lock(f"{self._run}.turn") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(self._machine, how)
+
+
 @contextmanager
-def turn(run: str, *, alone: bool) -> Iterator[None]:
-    """Hold the machine during a test; `run` names the run whose workers share it."""
-    with _lock(f"{run}.machine") as machine:
-        with _lock(f"{run}.turn") as queue:
-            fcntl.flock(queue, fcntl.LOCK_EX)
-            fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
+def shared_machine(run: str) -> Iterator[Machine]:
+    """Hold a share of the machine during a test; `run` names the run whose workers share it."""
+    with _lock(f"{run}.machine") as file:
+        machine = Machine(run, file)
+        machine.share()
+        yield machine
 
 
 @contextmanager

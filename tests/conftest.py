@@ -17,10 +17,13 @@ import structlog
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from stack.local import DATABASES, Stack
-from tests.alone import turn
+from tests.alone import Machine, shared_machine
 from tests.fresh_database import create_template, fresh_database
 from tests.neighbours import through
-from tests.shell import REPOSITORY, choose_grpc_server, clear_settings
+from tests.quick_folder import quick_folder
+from tests.shell import REPOSITORY, choose_grpc_server, clear_settings, keep_bytecode
+
+MACHINE = pytest.StashKey[Machine]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Runs before the tests' modules are imported, because some of them read settings then."""
     clear_settings()
+    keep_bytecode()
     if kind := config.getoption("--grpc-server"):
         choose_grpc_server(kind)
     set_hypothesis_home_dir(REPOSITORY / ".hypothesis")
@@ -43,11 +47,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Wait for the machine before the time limit of the test begins."""
+    """Wait for a share of the machine before the time limit of the test begins."""
     worker = getattr(item.config, "workerinput", None)
     if worker is None:
         return (yield)
-    with turn(worker["testrunuid"], alone=item.get_closest_marker("alone") is not None):
+    with shared_machine(worker["testrunuid"]) as machine:
+        item.stash[MACHINE] = machine
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Have the machine for a test that is alone; its fixtures are made and ended beside other tests."""
+    machine = item.stash.get(MACHINE, None)
+    if machine is None or item.get_closest_marker("alone") is None:
+        return (yield)
+    with machine.alone():
         return (yield)
 
 
@@ -71,8 +86,8 @@ def _log_as_by_default() -> None:
 def databases() -> Iterator[Stack]:
     """Postgres and Valkey, without services."""
     with (
-        tempfile.TemporaryDirectory(prefix="vyris-databases-") as folder,
-        Stack.isolated(Path(folder) / "state", only=DATABASES) as running,
+        quick_folder("vyris-databases-") as folder,
+        Stack.isolated(folder / "state", only=DATABASES) as running,
     ):
         yield running
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -23,6 +24,15 @@ def clear_settings() -> None:
     names = setting_names()
     for name in [name for name in os.environ if name in names or name.startswith("OTEL_")]:
         del os.environ[name]
+
+
+def keep_bytecode() -> None:
+    """Write bytecode in spite of `PYTHONDONTWRITEBYTECODE`, which images of containers set.
+
+    A run starts hundreds of interpreters, each of which would compile all modules; pytest would rewrite every test.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        sys.dont_write_bytecode = False
 
 
 def choose_grpc_server(kind: str) -> None:

@@ -44,12 +44,17 @@ async def make_drop(connection: asyncpg.Connection[Any], tier: str, capacity: in
     drop_id: int = await connection.fetchval(DROP, tier, YEAR, capacity)
     await connection.execute(ADMIN_QUERIES["create_tallies"], drop_id, TALLY_WRITERS)
     await connection.execute(SLOTS, drop_id, capacity)
+    await prepare(connection)
+    return drop_id
+
+
+async def prepare(connection: asyncpg.Connection[Any]) -> None:
+    """Make the statistics of all drops fresh, and prepare the statement on this connection."""
     await connection.execute("VACUUM ANALYZE slots")
     await connection.execute(
         "SET enable_seqscan = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan"
     )
     await connection.execute(f"PREPARE mint ({PARAMETER_TYPES}) AS {QUERIES['mint_receipts']}")
-    return drop_id
 
 
 async def claim(connection: asyncpg.Connection[Any], drop_id: int, receipts: int) -> ClaimCost:

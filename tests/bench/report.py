@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from deploy.capacity import BUSY, CROWD, shared_rate
-from tests.bench import figures, plots, verdict
+from tests.bench import figures, verdict
 from tests.bench.crowd import HOLD_S, OFFER_S
 from tests.bench.machine import Machine
 from tests.bench.tools import REPOSITORY
@@ -19,6 +19,9 @@ LARGE = 10
 
 def write() -> list[Path]:
     """Write the page and the plots; return their paths. Raises FileNotFoundError if nothing was measured yet."""
+    # A second to import, in each process of the tests.
+    from tests.bench import plots
+
     core, full, night = figures.read_core(), figures.read_full(), figures.read_night()
     if core is None and full is None and night is None:
         raise FileNotFoundError("there are no figures yet: `make bench` makes them")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +29,11 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 def chromium_path() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def name_of(node: dict[str, Any]) -> str:
+    """What a screen reader calls a node."""
+    return str(node.get("name", {}).get("value", ""))
 
 
 class Browser:
@@ -105,24 +109,25 @@ class Browser:
         self._until("Page.loadEventFired")
 
     def scheme(self, name: str) -> None:
-        """`light` or `dark`."""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+        """`light` or `dark`. Nothing moves, so that a colour is final at once."""
+        chosen = {"prefers-color-scheme": name, "prefers-reduced-motion": "reduce"}
+        features = [{"name": feature, "value": value} for feature, value in chosen.items()]
+        self.call("Emulation.setEmulatedMedia", features=features)
 
     def size(self, width: int, height: int) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=False)
 
-    def screenshot(self, path: Path) -> bytes:
-        image = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-        path.write_bytes(image)
-        return image
+    def screenshot(self) -> bytes:
+        """The visible part of the page as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
-    def nodes(self, role: str) -> list[dict[str, Any]]:
-        """The visible nodes of a role, as a screen reader finds them."""
+    def nodes(self, *roles: str) -> list[dict[str, Any]]:
+        """The visible nodes of these roles, as a screen reader finds them."""
         tree = self.call("Accessibility.getFullAXTree")["nodes"]
-        return [node for node in tree if not node.get("ignored") and node.get("role", {}).get("value") == role]
+        return [node for node in tree if not node.get("ignored") and node.get("role", {}).get("value") in roles]
 
     def names(self, role: str) -> list[str]:
-        return [str(node.get("name", {}).get("value", "")) for node in self.nodes(role)]
+        return [name_of(node) for node in self.nodes(role)]
 
     def text(self) -> str:
         return " ".join(self.names("StaticText"))

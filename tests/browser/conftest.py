@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +34,14 @@ def browser(chromium: Browser) -> Browser:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """The folder for screenshots of the pages; VYRIS_SCREENSHOTS keeps them."""
-    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def keep_picture(browser: Browser) -> Callable[[str], None]:
+    """Keep a screenshot of the page under a name, if VYRIS_SCREENSHOTS names a folder: people alone look at it."""
+    kept = os.environ.get("VYRIS_SCREENSHOTS")
+
+    def keep(name: str) -> None:
+        if kept:
+            folder = Path(kept)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.png").write_bytes(browser.screenshot())
+
+    return keep

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,10 +14,9 @@ from services.wallet.package import PassPress
 from services.wallet.pass_json import PassFacts, PassIssuer
 from services.wallet.preview.html import preview_html
 from tests.browser.chromium import Browser
+from tests.browser.test_gateway_pages import assert_readable, evaluate, looks
 
-CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 FETCHED = "performance.getEntriesByType('resource').filter((entry) => !entry.name.startsWith('data:')).length"
-SIZES = {"desktop": (1280, 900), "phone": (390, 844), "narrow": (320, 640)}
 PASS_TYPE, TEAM = "pass.app.vyris.membership", "VYRISDEV01"
 
 
@@ -41,25 +38,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
 def test_the_preview_can_be_read_and_needs_nothing_else(
-    browser: Browser, page: Path, tmp_path: Path, scheme: str, size: str
+    browser: Browser, page: Path, keep_picture: Callable[[str], None]
 ) -> None:
-    browser.scheme(scheme)
-    browser.size(*SIZES[size])
     browser.open(page.as_uri())
-    folder = Path(os.environ.get("VYRIS_SCREENSHOTS") or tmp_path)
-    browser.screenshot(folder / f"pass-{scheme}-{size}.png")
-    seen = json.loads(evaluate(browser, CONTRAST))
-    assert seen["looked"] > 12
-    assert seen["found"] == []
-    assert evaluate(browser, "document.documentElement.scrollWidth") <= SIZES[size][0]
+    for look in looks(browser):
+        keep_picture(f"pass-{look}")
+        assert_readable(browser, look, more_than=12)
     assert evaluate(browser, FETCHED) == 0
     assert browser.problems == []
-
-
-def evaluate(browser: Browser, expression: str) -> Any:
-    answer = browser.call("Runtime.evaluate", expression=expression, returnByValue=True)
-    assert "exceptionDetails" not in answer, answer
-    return answer["result"].get("value")

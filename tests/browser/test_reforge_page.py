@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -28,7 +28,9 @@ def brightness(png: bytes) -> float:
     return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
 
 
-def test_the_page_is_read_and_confirmed_without_javascript(browser: Browser, journey: Journey, pictures: Path) -> None:
+def test_the_page_is_read_and_confirmed_without_javascript(
+    browser: Browser, journey: Journey, keep_picture: Callable[[str], None]
+) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     link = journey.base + journey.link("confirm")
     for _ in range(2):  # as a mail scanner does
@@ -40,36 +42,43 @@ def test_the_page_is_read_and_confirmed_without_javascript(browser: Browser, jou
     assert len(browser.nodes("main")) == 1
     browser.press("button", "Yes, move it")
     assert browser.names("heading") == ["Your membership has moved"]
-    browser.screenshot(pictures / "confirmed.png")
+    keep_picture("confirmed")
     browser.open(link)
     assert browser.names("heading") == ["This link no longer works"]
-    browser.screenshot(pictures / "used.png")
+    keep_picture("used")
 
 
-def test_light_and_dark_follow_the_reader(browser: Browser, journey: Journey, pictures: Path) -> None:
+def test_light_and_dark_follow_the_reader(
+    browser: Browser, journey: Journey, keep_picture: Callable[[str], None]
+) -> None:
     link = journey.base + journey.link("confirm")
     shades = {}
     for scheme in ("light", "dark"):
         browser.scheme(scheme)
         browser.open(link)
-        shades[scheme] = brightness(browser.screenshot(pictures / f"confirm-{scheme}.png"))
+        keep_picture(f"confirm-{scheme}")
+        shades[scheme] = brightness(browser.screenshot())
     assert shades["light"] > 200
     assert shades["dark"] < 60
 
 
-def test_a_narrow_screen_needs_no_sideways_scrolling(browser: Browser, journey: Journey, pictures: Path) -> None:
+def test_a_narrow_screen_needs_no_sideways_scrolling(
+    browser: Browser, journey: Journey, keep_picture: Callable[[str], None]
+) -> None:
     browser.size(320, 700)
     browser.open(journey.base + journey.link("confirm"))
     size = browser.call("Page.getLayoutMetrics")["cssContentSize"]
     assert size["width"] <= 320
-    browser.screenshot(pictures / "confirm-narrow.png")
+    keep_picture("confirm-narrow")
 
 
-def test_the_owner_can_refuse_from_the_page(browser: Browser, journey: Journey, pictures: Path) -> None:
+def test_the_owner_can_refuse_from_the_page(
+    browser: Browser, journey: Journey, keep_picture: Callable[[str], None]
+) -> None:
     browser.open(journey.base + journey.link("confirm"))
     browser.press("link", "This was not me")
     assert browser.names("heading") == ["Was this not you?"]
-    browser.screenshot(pictures / "refuse.png")
+    keep_picture("refuse")
     browser.press("button", "Refuse the move")
     assert browser.names("heading") == ["Refused. Nothing has changed"]
 

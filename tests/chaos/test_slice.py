@@ -19,7 +19,7 @@ FIRST_SEED = 1_000
 RUNS = range(FIRST_SEED, FIRST_SEED + 100)
 CAPACITY_LIMIT = 300
 
-pytestmark = [pytest.mark.chaos, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def faulty_stack() -> Iterator[Stack]:
         yield stack
 
 
+@pytest.mark.alone  # It judges how soon the suite serves again.
 def test_nothing_is_lost_in_a_few_seeded_runs(faulty_stack: Stack, tmp_path: Path) -> None:
     until_s = time.monotonic() + SLICE_S
     seeds = (seed for seed in RUNS if time.monotonic() < until_s)

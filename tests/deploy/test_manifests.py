@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.deploy.manifests import (
     tool,
     variables,
 )
+from tests.forked import fork_service
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 # The oldest version that providers still run, and the newest.
@@ -249,20 +249,14 @@ def test_a_service_starts_with_what_production_gives_it(service: str, tmp_path: 
     }
     variables_of_pod = {name: secrets.get(name, "") if value is None else value for name, value in given.items()}
     log = tmp_path / "log"
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"],
-            env={"PATH": os.environ["PATH"], **secrets, **variables_of_pod, **ours},
-            cwd=tmp_path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            for _ in range(200):
-                if started.poll() is not None or '"serving"' in log.read_text():
-                    break
-                time.sleep(0.1)
-            assert '"serving"' in log.read_text(), log.read_text()
-        finally:
-            started.kill()
-            started.wait()
+    log.touch()
+    environment = {"PATH": os.environ["PATH"], **secrets, **variables_of_pod, **ours}
+    started = fork_service(service, environment, folder=tmp_path, log=log)
+    try:
+        for _ in range(200):
+            if started.poll() is not None or '"serving"' in log.read_text():
+                break
+            time.sleep(0.1)
+        assert '"serving"' in log.read_text(), log.read_text()
+    finally:
+        started.kill()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 ANSWER_LIMIT_S: Final = 15.0
@@ -21,10 +22,11 @@ class ConnectionBroke(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and body."""
+    """Status, body, and headers by their names in small letters."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
     def json(self) -> Any:
         """The body, read."""
@@ -40,8 +42,9 @@ class _Connection:
 class JsonDoor:
     """One connection for each request in flight; idle ones are reused."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, limit_s: float = ANSWER_LIMIT_S) -> None:
         self._port = port
+        self._limit_s = limit_s
         self._idle: list[_Connection] = []
 
     async def __aenter__(self) -> Self:
@@ -55,14 +58,17 @@ class JsonDoor:
         for connection in self._idle:
             connection.writer.close()
 
-    async def send(self, path: str, body: dict[str, Any] | None) -> Answer:
+    async def send(
+        self, path: str, body: dict[str, Any] | None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Answer:
         """POST a body, or GET without one. Raises ConnectionBroke."""
         content = b"" if body is None else json.dumps(body).encode()
         head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nhost: 127.0.0.1:{self._port}\r\n"
         if body is not None:
             head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         try:
-            async with asyncio.timeout(ANSWER_LIMIT_S):
+            async with asyncio.timeout(self._limit_s):
                 return await self._exchange(f"{head}\r\n".encode() + content)
         except (OSError, EOFError, TimeoutError) as failure:
             raise ConnectionBroke(type(failure).__name__) from None
@@ -73,7 +79,7 @@ class JsonDoor:
             connection.writer.write(request)
             status, headers = _head(await connection.reader.readuntil(b"\r\n\r\n"))
             length = 0 if status in NO_BODY else int(headers["content-length"])
-            answer = Answer(status, await connection.reader.readexactly(length))
+            answer = Answer(status, await connection.reader.readexactly(length), headers)
         except BaseException:
             connection.writer.transport.abort()
             raise

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.rolling.release import one_of_each, release_under_load
-from tests.rolling.suite import production_suite
+from tests.rolling.suite import Suite, production_suite
 
 RATE_PER_S = 60
 CAPACITY = 20_000
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.timeout(240)]
 
 
-def test_a_release_fails_no_request_and_breaks_no_rule(tmp_path: Path) -> None:
-    """Two of each service and of the gateway, one Postgres, a Valkey cluster; one of each is replaced under load."""
+@pytest.fixture
+async def suite(tmp_path: Path) -> AsyncIterator[Suite]:
+    """Two of each service and of the gateway, one Postgres, a Valkey cluster."""
+    async with production_suite(tmp_path, CAPACITY) as running:
+        yield running
 
-    async def release() -> None:
-        async with production_suite(tmp_path, CAPACITY) as suite:
-            outcome = await release_under_load(suite, RATE_PER_S, one_of_each)
-            assert not outcome.failures
-            assert not outcome.violations
-            assert set(outcome.replaced) == {"mint", "encounter", "wallet", "reforge", "gateway 1"}
-            assert {"mint", "encounter", "pass", "drop", "reforge", "confirm"} <= outcome.answered.keys()
-            assert outcome.answered["mint"] > 200
 
-    asyncio.run(release())
+async def test_a_release_fails_no_request_and_breaks_no_rule(suite: Suite) -> None:
+    """One of each is replaced under load."""
+    outcome = await release_under_load(suite, RATE_PER_S, one_of_each)
+    assert not outcome.failures
+    assert not outcome.violations
+    assert set(outcome.replaced) == {"mint", "encounter", "wallet", "reforge", "gateway 1"}
+    assert {"mint", "encounter", "pass", "drop", "reforge", "confirm"} <= outcome.answered.keys()
+    assert outcome.answered["mint"] > 200

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +13,7 @@ import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.forked import fork_service, wait_until_it_serves
 from tests.ports import free_port
 from tests.signers.encounter import Signer
 from vyris.device_keys import canonical_jwk, public_jwk, thumbprint
@@ -25,7 +23,6 @@ from vyris.error_wire import from_rpc_error
 
 SERVICE = "vyris.encounter.v1.EncounterService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
-START_LIMIT_S = 20
 BASE_URL = "https://club.example"
 
 
@@ -91,40 +88,13 @@ def running(*environments: dict[str, str], folder: Path, wait: bool = True) -> I
     """Run one encounter process for each environment; yield their targets, by default when they can serve."""
     with ExitStack() as started:
         for settings in environments:
-            log = started.enter_context((folder / f"encounter-{settings['ENCOUNTER_PORT']}.log").open("wb"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "services.encounter"], env=settings, cwd=folder, stdout=log, stderr=log
-            )
-            started.callback(_stop, process)
+            log = folder / f"encounter-{settings['ENCOUNTER_PORT']}.log"
+            process = fork_service("encounter", settings, folder=folder, log=log)
+            started.callback(process.stop)
         targets = [f"127.0.0.1:{settings['ENCOUNTER_PORT']}" for settings in environments]
         for target in targets if wait else ():
-            _wait_ready(target)
+            wait_until_it_serves(SERVICE, int(target.rpartition(":")[2]))
         yield targets
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _wait_ready(target: str) -> None:
-    until_s = time.monotonic() + START_LIMIT_S
-    with grpc.insecure_channel(target, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        while time.monotonic() < until_s:
-            try:
-                answer = health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=1)
-            except grpc.RpcError:
-                time.sleep(0.05)
-                continue
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
-            time.sleep(0.05)
-    raise AssertionError(f"the encounter process at {target} did not become ready")
 
 
 class Client:

@@ -9,9 +9,6 @@ import email
 import email.policy
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -35,6 +32,7 @@ from services.data.storage.settings import PostgresSettings
 from services.identity.jose import public_key_from_text
 from services.reforge.delays import Delays
 from services.reforge.housekeeping import Housekeeping
+from tests.forked import fork_service, wait_until_it_serves
 from tests.ports import free_port
 from vyris.device_proof import METADATA_KEY, Target, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -42,7 +40,6 @@ from vyris.errors import VyrisError
 from vyris.reforge.v1 import reforge_pb2, reforge_pb2_grpc
 
 METHODS = reforge_pb2.DESCRIPTOR.services_by_name["ReforgeService"].methods_by_name
-START_LIMIT_S = 20.0
 
 
 @dataclass
@@ -134,7 +131,7 @@ def token_in(message: EmailMessage, page: str = "confirm") -> str:
 
 
 class Process:
-    """`python -m services.reforge`, with its output kept."""
+    """A reforge process, with its output kept."""
 
     def __init__(self, database_url: str, smtp_port: int, folder: Path, **settings: str) -> None:
         self.port = free_port()
@@ -155,24 +152,12 @@ class Process:
             "LOG_LEVEL": "debug",
             **settings,
         }
-        self._log = self.log_path.open("wb")
+        self.log_path.touch()
         self._log_skipped = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.reforge"], env=environment, stdout=self._log, stderr=subprocess.STDOUT
-        )
+        self._process = fork_service("reforge", environment, folder=folder, log=self.log_path)
 
     async def ready(self) -> None:
-        until = time.monotonic() + START_LIMIT_S
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            stub = reforge_pb2_grpc.ReforgeServiceStub(channel)
-            while True:
-                try:
-                    await stub.GetReforge(reforge_pb2.GetReforgeRequest(reforge_id="x"), timeout=1)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is grpc.StatusCode.NOT_FOUND:
-                        return
-                assert self._process.poll() is None, self.log()
-                assert time.monotonic() < until, self.log()
+        await asyncio.to_thread(wait_until_it_serves, "vyris.reforge.v1.ReforgeService", self.port)
 
     def log(self) -> str:
         """The output since the start, or since `skip_log`."""
@@ -184,16 +169,9 @@ class Process:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
-        self._log.close()
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._log.close()
+        self._process.stop()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
@@ -14,13 +15,21 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from services.mint.receipts.verified import DropName
-from services.mint.refunds.apple_history import ApiKey
 from services.server.runtime.fields import drop_name
 from services.server.runtime.settings import WrongSetting, expanded
 from vyris.errors import InvalidRequest
 
 ROOT_FILE_LIMIT_BYTES: Final = 65_536
 _PEM: Final = "-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An in-app purchase key of App Store Connect. `pem` is its private half."""
+
+    pem: bytes
+    key_id: str
+    issuer_id: str
 
 
 class ReceiptSettings(BaseSettings):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ from appstoreserverlibrary.models.Environment import Environment as StoreEnviron
 from appstoreserverlibrary.models.NotificationHistoryRequest import NotificationHistoryRequest
 from appstoreserverlibrary.models.NotificationTypeV2 import NotificationTypeV2
 
+from services.mint.receipts.settings import ApiKey
 from services.mint.receipts.verified import Environment
 from services.mint.refunds.notice import Event
 
@@ -38,15 +38,6 @@ OTHER_FORM: Final = "Apple's answer does not have the documented form"
 
 class HistoryUnreadable(Exception):
     """Apple's history could not be read; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An in-app purchase key of App Store Connect. `pem` is its private half."""
-
-    pem: bytes
-    key_id: str
-    issuer_id: str
 
 
 class _Client(AsyncAppStoreServerAPIClient):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -93,8 +94,14 @@ def test_the_second_judge_accepts_the_draw(stack: Stack, drawn: EnteredDraw, tmp
 
 
 async def answers_of_the_service(stack: Stack, drawn: EnteredDraw) -> list[Answer]:
+    at_once = asyncio.Semaphore(32)
     async with grpc_door(stack.gateway_grpc_target) as ask:
-        return [await ask("GetEntry", entry_id=answer["entry"]["id"]) for answer in drawn.answers.values()]
+
+        async def answer_for(entry_id: str) -> Answer:
+            async with at_once:
+                return await ask("GetEntry", entry_id=entry_id)
+
+        return await asyncio.gather(*(answer_for(answer["entry"]["id"]) for answer in drawn.answers.values()))
 
 
 async def test_page_and_client_compute_what_the_service_answers_for_1_000_entries(

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from suite import NAMES
+from tests.forked import Forked, fork_service
 from tests.ports import free_port
 from tests.shell import chosen_settings
 from tests.stand_ins.authority import Authority
@@ -52,7 +51,7 @@ class Running:
     service: str
     port: int
     health_port: int
-    process: subprocess.Popen[bytes]
+    process: Forked
     trust: Trust | None
 
     @property
@@ -116,21 +115,17 @@ def running(
         "HEALTH_PORT": str(health_port),
         **settings,
     }
-    with (folder / f"{service}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"], env=environment, cwd=folder, stdout=log, stderr=log
-        )
-        try:
-            yield Running(service, port, health_port, process, trust)
-        finally:
-            process.kill()
-            process.wait()
+    process = fork_service(service, environment, folder=folder, log=folder / f"{service}.log")
+    try:
+        yield Running(service, port, health_port, process, trust)
+    finally:
+        process.kill()
 
 
 def test_a_process_serves_and_then_drains(database_url: str, redis_url: str, tmp_path: Path) -> None:
     with ExitStack() as started:
         processes = [
-            started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="8000"))
+            started.enter_context(running(service, database_url, redis_url, tmp_path, DRAIN_DELAY_MS="5000"))
             for service in NAMES
         ]
         for process in processes:
@@ -139,13 +134,13 @@ def test_a_process_serves_and_then_drains(database_url: str, redis_url: str, tmp
             assert process.probe(process.full_name, port=process.health_port) == SERVING
             assert process.probe("vyris.nobody.v1.NobodyService") not in {SERVING, NOT_SERVING}
         for process in processes:
-            process.process.send_signal(signal.SIGTERM)
+            process.process.terminate()
         for process in processes:
             # While it drains it is not ready, but it is alive, so that nobody kills it.
-            assert process.becomes(process.full_name, NOT_SERVING, limit_s=6)
+            assert process.becomes(process.full_name, NOT_SERVING, limit_s=4)
             assert process.probe("") == SERVING
         for process in processes:
-            assert process.process.wait(timeout=40) == 0
+            assert process.process.wait(40) == 0
             assert process.probe("") == UNREACHABLE
 
 
@@ -162,7 +157,7 @@ def test_a_taken_port_ends_the_process_at_once_with_one_sentence(setting: str, t
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with running("mint", NOWHERE, "redis://127.0.0.1:1", tmp_path, **{setting: port}) as process:
-            assert process.process.wait(timeout=20) == 69
+            assert process.process.wait(20) == 69
     log = (tmp_path / "mint.log").read_text()
     assert f"mint cannot listen on 127.0.0.1:{port}" in log
     assert "Traceback" not in log
@@ -279,5 +274,5 @@ def _read_served_serial(process: Running, trust: Trust) -> int:
 )
 def test_unusable_certificates_end_the_process(settings: dict[str, str], tmp_path: Path) -> None:
     with running("wallet", NOWHERE, "redis://127.0.0.1:1", tmp_path, **settings) as process:
-        assert process.process.wait(timeout=60) == 78
+        assert process.process.wait(60) == 78
     assert "Traceback" not in (tmp_path / "wallet.log").read_text()

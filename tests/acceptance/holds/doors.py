@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
-from tests.plain_http import NO_TLS
+from tests.rolling.json_door import JsonDoor
 from vyris.device_proof import build_proof, grpc_target, http_target
 from vyris.draw.v1 import draw_pb2
 from vyris.error_wire import from_rpc_error
@@ -51,9 +52,11 @@ Ask = Callable[..., Awaitable[Answer]]
 @asynccontextmanager
 async def json_door(base_url: str) -> AsyncIterator[Ask]:
     # The default of PUBLIC_BASE_URL, which a proof names.
-    named_url = f"http://localhost:{httpx.URL(base_url).port}"
-    limits = httpx.Limits(max_connections=64)
-    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits, verify=NO_TLS) as client:
+    port = urlsplit(base_url).port
+    assert port is not None
+    named_url = f"http://localhost:{port}"
+    at_once = asyncio.Semaphore(64)
+    async with JsonDoor(port, limit_s=30) as door:
 
         async def ask(
             rpc: str, key: ec.EllipticCurvePrivateKey | None = None, token: str = "", **fields: Any
@@ -67,10 +70,10 @@ async def json_door(base_url: str) -> AsyncIterator[Ask]:
                 target = http_target(named_url, method, request_of(method, fields))
                 assert target is not None
                 headers["dpop"] = build_proof(key, request_of(method, fields), target)
-            answer = await client.request(
-                rule.http_method, path, json=body if rule.http_method == "POST" else None, headers=headers
-            )
-            return Answer(answer.status_code, answer.json(), answer.headers.get("retry-after", ""))
+            assert rule.http_method in {"GET", "POST"}
+            async with at_once:
+                answer = await door.send(path, body if rule.http_method == "POST" else None, headers)
+            return Answer(answer.status, answer.json(), answer.headers.get("retry-after", ""))
 
         yield ask
 

@@ -73,21 +73,15 @@ async def test_3000_receipts_mint_exactly_500_memberships(
     async with sender as send:
         answers = await sell_out(send, drop)
         await check_books(database, drop, answers)
+        # Nobody is refused while a slot is unclaimed. Answers of the last batch may overtake each other on the network.
+        first_refusal = min(answer.at_s for answer in answers if answer.status == 410)
+        last_sale = max(answer.at_s for answer in answers if answer.status == 201)
+        assert last_sale - first_refusal < 1.0
         sold = [(request, answer) for request, answer in zip(requests(drop, DEMAND), answers, strict=True)
                 if answer.status == 201]  # fmt: skip
         again = await buy_all(send, [request for request, _ in sold], at_once=64)
         for (_, first), replay in zip(sold, again, strict=True):
             assert (replay.status, replay.membership, replay.body["replayed"]) == (201, first.membership, True)
-
-
-async def test_no_buyer_is_refused_while_a_slot_is_unclaimed(stack: Stack, make_drop: MakeDrop) -> None:
-    drop = await make_drop(CAPACITY)
-    async with json_sender(stack.gateway_url) as send:
-        answers = await sell_out(send, drop)
-    first_refusal = min(answer.at_s for answer in answers if answer.status == 410)
-    last_sale = max(answer.at_s for answer in answers if answer.status == 201)
-    # Answers of the last batch may overtake each other on the network.
-    assert last_sale - first_refusal < 1.0
 
 
 @pytest.mark.parametrize("fault", ["flushall", "restarted empty"])
@@ -119,7 +113,7 @@ async def test_mints_are_retryable_while_postgres_is_stopped_and_succeed_after(
     async def stop_postgres() -> None:
         await asyncio.sleep(0.5)
         await asyncio.to_thread(stack.stop_process, "postgres")
-        await asyncio.sleep(5)
+        await asyncio.sleep(2.5)
         await asyncio.to_thread(stack.start_process, "postgres")
 
     async with json_sender(stack.gateway_url) as send:
@@ -146,11 +140,10 @@ async def test_mint_killed_under_load_loses_nothing(
     drop = await make_drop(CAPACITY)
 
     async def kill() -> None:
-        for _ in range(2):
-            await asyncio.sleep(0.5)
-            for process in ("mint", "mint-2"):
-                stack.kill(process, signal.SIGKILL)
-            await asyncio.to_thread(stack.wait_ready, ["mint", "mint-2"])
+        await asyncio.sleep(0.5)
+        for process in ("mint", "mint-2"):
+            stack.kill(process, signal.SIGKILL)
+        await asyncio.to_thread(stack.wait_ready, ["mint", "mint-2"])
 
     async with json_sender(stack.gateway_url) as send:
         answers = await sell_out(send, drop, kill)

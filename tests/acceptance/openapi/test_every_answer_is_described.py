@@ -23,8 +23,9 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# More examples find more: EXAMPLES=500 for a long run.
-EXAMPLES = int(os.environ.get("EXAMPLES", "5"))
+# Examples by chance for each operation, besides the 1,200 that follow from the document. Half a minute of CPU for the
+# first ones: `make fuzz-document` asks for them.
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 LIMIT_S = 140 + 10 * EXAMPLES
 
 
@@ -35,8 +36,8 @@ def test_no_answer_is_undescribed_and_no_callers_mistake_is_a_server_error(stack
         "run",
         f"{stack.gateway_url}/openapi.json",
         f"--checks={','.join(CHECKS)}",
-        f"--max-examples={EXAMPLES}",
-        "--phases=examples,coverage,fuzzing",
+        f"--max-examples={max(1, EXAMPLES)}",
+        f"--phases=examples,coverage{',fuzzing' if EXAMPLES else ''}",
         "--mode=all",
         "--generation-deterministic",
         "--suppress-health-check=all",

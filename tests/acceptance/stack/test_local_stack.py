@@ -23,7 +23,6 @@ from stack.ports import PortTaker
 from tests.integration.cli.operator_login import vyris as vyris_commands
 from tests.leftovers import processes_of, wait_until_none_is_left
 from tests.plain_http import NO_TLS
-from tests.shell import chosen_settings
 
 START_LIMIT_S = 120
 pytestmark = pytest.mark.timeout(400)
@@ -105,20 +104,28 @@ def paste(printed: str) -> httpx.Response:
 
 
 def test_run_serves_the_printed_request_shows_logs_and_leaves_nothing_on_ctrl_c(
-    environment: dict[str, str], tmp_path: Path
+    stack: Stack, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    """Beside another stack, and with two mints."""
     mode_before = tmp_path.stat().st_mode
-    terminal = Terminal(environment, "run")
+    terminal = Terminal({**environment, "MINT_REPLICAS": "2"}, "run")
     answer = paste(terminal.wait_for("Logs follow"))
     assert answer.status_code == 201, answer.text
     assert answer.json()["status"] == "FULFILLED"
     terminal.wait_for("POST /mint 201")
+    assert "mint-2 is ready" in terminal.printed
+    request = {"receipt_data": "the-same-receipt", "user_id": "user-1"}
+    urls = (stack.gateway_url, f"http://127.0.0.1:{environment['GATEWAY_PORT']}")
+    minted = [httpx.post(f"{url}/mint", json=request) for url in urls]
+    assert [each.status_code for each in minted] == [201, 201]
+    assert minted[0].json()["membership"]["id"] != minted[1].json()["membership"]["id"]
     assert processes_of(tmp_path / "state")
     assert terminal.press_ctrl_c() == 0
     assert "Everything is stopped." in terminal.printed
     assert "Traceback" not in terminal.printed
     assert wait_until_none_is_left(tmp_path / "state") == []
     assert tmp_path.stat().st_mode == mode_before
+    assert httpx.get(f"{stack.gateway_url}/health").status_code == 200
 
 
 def test_up_and_down_keep_what_was_minted(environment: dict[str, str], tmp_path: Path) -> None:
@@ -194,16 +201,6 @@ def test_a_stack_that_already_runs_is_one_sentence(stack: Stack, environment: di
     assert refused.returncode == 1
     assert refused.stderr.startswith("vyris: A stack already runs on ")
     stack.wait_ready()
-
-
-def test_two_stacks_run_side_by_side_the_second_with_two_mints(stack: Stack, tmp_path: Path) -> None:
-    request = {"receipt_data": "the-same-receipt", "user_id": "user-1"}
-    with Stack.isolated(tmp_path / "second", replicas={"mint": 2}, environment=chosen_settings()) as second:
-        answers = [httpx.post(f"{each.gateway_url}/mint", json=request) for each in (stack, second)]
-        assert [answer.status_code for answer in answers] == [201, 201]
-        assert answers[0].json()["membership"]["id"] != answers[1].json()["membership"]["id"]
-        assert second.is_ready("mint-2")
-    assert httpx.get(f"{stack.gateway_url}/health").status_code == 200
 
 
 @pytest.mark.parametrize("process", ["mint", "encounter", "wallet", "reforge", "gateway", "valkey", "postgres"])

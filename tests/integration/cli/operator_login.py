@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-
-# A new interpreter for each command would take a second each.
-_RUNNER = """
-import json, sys
 from typer.testing import CliRunner
+
 from cli.main import app
-results = []
-for arguments in json.load(sys.stdin):
-    result = CliRunner().invoke(app, arguments)
-    results.append([result.exit_code, result.output, repr(result.exception)])
-print(json.dumps(results))
-"""
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -37,17 +29,30 @@ class Done:
 
 def vyris(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[Done]:
     """Run commands one after the other, with exactly this environment."""
-    ran = subprocess.run(
-        [sys.executable, "-c", _RUNNER],
-        input=json.dumps([list(command) for command in commands]),
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return [Done(*result) for result in json.loads(ran.stdout.splitlines()[-1])]
+    with tempfile.TemporaryDirectory(prefix="vyris-commands-") as name:
+        folder = Path(name)
+        log, results = folder / "log.txt", folder / "results.json"
+        process = Forked(
+            _run_commands,
+            [list(command) for command in commands],
+            results,
+            environment={"PATH": os.environ["PATH"], **environment},
+            folder=folder,
+            log=log,
+        )
+        try:
+            assert process.wait(120) == 0, log.read_text(encoding="utf-8")
+        finally:
+            process.kill()
+        return [Done(*result) for result in json.loads(results.read_text(encoding="utf-8"))]
+
+
+def _run_commands(commands: list[list[str]], results: Path) -> None:
+    done = []
+    for arguments in commands:
+        result = CliRunner().invoke(app, arguments)
+        done.append([result.exit_code, result.output, repr(result.exception)])
+    results.write_text(json.dumps(done), encoding="utf-8")
 
 
 @asynccontextmanager

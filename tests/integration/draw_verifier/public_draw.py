@@ -257,7 +257,7 @@ def serving() -> Iterator[DrawServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served = DrawServer(f"http://127.0.0.1:{server.server_port}/drops/{DROP}/draw")
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield served
         server.shutdown()

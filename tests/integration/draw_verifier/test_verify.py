@@ -1,14 +1,18 @@
-"""`verify.py` as a stranger runs it: a process of its own, public GETs alone."""
+"""`verify.py` as a stranger runs it: public GETs alone. Where its environment matters, in a process of its own."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 
 import pyblst
 import pytest
@@ -19,12 +23,42 @@ from tests.integration.draw_verifier.public_draw import DROP, ROUNDS, DrawServer
 
 VERIFIER = STATIC / VERIFIER_FILE
 SECRET = 0x5EED
+Verify = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def verify(server: DrawServer, *options: str) -> subprocess.CompletedProcess[str]:
+def verify_alone(server: DrawServer, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a program."""
     # -I: neither the project nor the environment can lend it anything.
     command = [sys.executable, "-I", str(VERIFIER), server.url, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def load_verifier() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("verify", str(VERIFIER))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("verify", loader))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "verify", module)  # its dataclasses look it up
+        loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def verify() -> Verify:
+    """Runs it in this process: an interpreter of its own would cost more than most draws."""
+    module = load_verifier()
+
+    def run(server: DrawServer, *options: str) -> subprocess.CompletedProcess[str]:
+        command = ["verify.py", server.url, *options]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", command)
+            try:
+                status = module.main()
+            except SystemExit as end:
+                status = end.code
+        return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+    return run
 
 
 def passed(output: str) -> list[str]:
@@ -39,7 +73,7 @@ def test_it_imports_nothing_of_the_project() -> None:
 
 def test_an_honest_draw_of_10_000_entries_holds(server: DrawServer, honest_draw: PublicDraw) -> None:
     server.draw = honest_draw
-    done = verify(server)
+    done = verify_alone(server)
     assert done.returncode == 0, done.stdout + done.stderr
     assert passed(done.stdout) == ["terms", "leaves", "root", "checkpoint", "beacon", "seed", "offers", "cutoff"]
     assert "10,000 leaf hashes" in done.stdout
@@ -47,7 +81,7 @@ def test_an_honest_draw_of_10_000_entries_holds(server: DrawServer, honest_draw:
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_it_refuses(server: DrawServer, smaller_draw: PublicDraw, name: str) -> None:
+def test_it_refuses(verify: Verify, server: DrawServer, smaller_draw: PublicDraw, name: str) -> None:
     forge, check = FORGERIES[name]
     server.draw = smaller_draw.copy()
     forge(server.draw)
@@ -57,14 +91,16 @@ def test_it_refuses(server: DrawServer, smaller_draw: PublicDraw, name: str) -> 
     assert "THE DRAW DOES NOT HOLD" in done.stdout
 
 
-def test_few_entries_and_few_numbers(server: DrawServer) -> None:
+def test_few_entries_and_few_numbers(verify: Verify, server: DrawServer) -> None:
     for entries, capacity in ((0, 5), (1, 999), (5, 3), (64, 64)):
         server.draw = PublicDraw(entries, terms={"capacity": capacity})
         done = verify(server)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_noted_root_finds_a_list_that_was_made_again(server: DrawServer, smaller_draw: PublicDraw) -> None:
+def test_a_noted_root_finds_a_list_that_was_made_again(
+    verify: Verify, server: DrawServer, smaller_draw: PublicDraw
+) -> None:
     root = smaller_draw.document["entries_root"]
     server.draw = smaller_draw
     assert verify(server, "--root", root).returncode == 0
@@ -75,7 +111,7 @@ def test_a_noted_root_finds_a_list_that_was_made_again(server: DrawServer, small
     assert "you noted" in verify(server, "--root", root).stdout
 
 
-def test_before_the_draw_it_checks_what_is_there(server: DrawServer, smaller_draw: PublicDraw) -> None:
+def test_before_the_draw_it_checks_what_is_there(verify: Verify, server: DrawServer, smaller_draw: PublicDraw) -> None:
     server.draw = smaller_draw.copy()
     for state, checks in (("ENTERING", ["terms"]), ("COMMITTED", ["terms", "leaves", "root", "checkpoint"])):
         server.draw.document["state"] = state
@@ -85,9 +121,12 @@ def test_before_the_draw_it_checks_what_is_there(server: DrawServer, smaller_dra
     drop_entry_unnoticed(server.draw)
     server.draw.document["state"] = "COMMITTED"
     assert verify(server).returncode == 1
+    assert verify_alone(server).returncode == 1
 
 
-def test_an_entrant_learns_his_rank(server: DrawServer, honest_draw: PublicDraw, tmp_path: Path) -> None:
+def test_an_entrant_learns_his_rank(
+    verify: Verify, server: DrawServer, honest_draw: PublicDraw, tmp_path: Path
+) -> None:
     server.draw = honest_draw
     entry = entry_of(17)
     rank = sorted(honest_draw.keys.values()).index(honest_draw.keys[entry["leaf_hash"]]) + 1
@@ -102,7 +141,7 @@ def test_an_entrant_learns_his_rank(server: DrawServer, honest_draw: PublicDraw,
     assert "promise" in verify(server, "--entry", str(file), "--user-id", "user-17").stdout
 
 
-def test_it_names_a_missed_round_and_accepts_the_next_one(server: DrawServer) -> None:
+def test_it_names_a_missed_round_and_accepts_the_next_one(verify: Verify, server: DrawServer) -> None:
     server.draw = PublicDraw(50, terms={"round": 900, "capacity": 9})  # 15:54:24, before the close
     server.draw.document["beacon"]["round"] = 1000
     done = verify(server)
@@ -119,7 +158,7 @@ def test_it_names_a_missed_round_and_accepts_the_next_one(server: DrawServer) ->
     assert verify(server).returncode == 1
 
 
-def test_it_names_the_ranks_of_erased_entrants(server: DrawServer) -> None:
+def test_it_names_the_ranks_of_erased_entrants(verify: Verify, server: DrawServer) -> None:
     server.draw = PublicDraw(50, terms={"capacity": 9}, alternates=2)
     server.draw.offers[3]["number"] = 0
     done = verify(server)
@@ -127,7 +166,7 @@ def test_it_names_the_ranks_of_erased_entrants(server: DrawServer) -> None:
     assert "1 ENTRIES WERE PASSED OVER" in done.stdout
 
 
-def test_a_draw_that_was_cancelled_is_checked_as_far_as_it_came(server: DrawServer) -> None:
+def test_a_draw_that_was_cancelled_is_checked_as_far_as_it_came(verify: Verify, server: DrawServer) -> None:
     server.draw = PublicDraw(50, terms={"capacity": 9})
     server.draw.document |= {"state": "CANCELLED", "cancel_reason": "the hall burnt down"}
     assert passed(verify(server).stdout)[-1] == "cutoff"
@@ -135,7 +174,9 @@ def test_a_draw_that_was_cancelled_is_checked_as_far_as_it_came(server: DrawServ
     assert passed(verify(server).stdout)[-1] == "checkpoint"
 
 
-def test_an_entry_that_was_left_out_is_found(server: DrawServer, smaller_draw: PublicDraw, tmp_path: Path) -> None:
+def test_an_entry_that_was_left_out_is_found(
+    verify: Verify, server: DrawServer, smaller_draw: PublicDraw, tmp_path: Path
+) -> None:
     entry = entry_of(17)
     file = tmp_path / "entry.json"
     file.write_text(json.dumps(entry))
@@ -169,10 +210,7 @@ def test_py_ecc_judges_the_beacon_alike(monkeypatch: pytest.MonkeyPatch) -> None
     finally:
         sys.setrecursionlimit(limit)  # py-ecc raises it for the whole process
     monkeypatch.setitem(sys.modules, "pyblst", None)
-    loader = importlib.machinery.SourceFileLoader("verify", str(VERIFIER))
-    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("verify", loader))
-    monkeypatch.setitem(sys.modules, "verify", module)  # its dataclasses look it up
-    loader.exec_module(module)
+    module = load_verifier()
     key, signature = bytes.fromhex(module.QUICKNET_KEY), bytes.fromhex(ROUNDS[1000])
     assert module.is_beacon_signature(key, 1000, signature)
     assert not module.is_beacon_signature(key, 1001, signature)
@@ -180,7 +218,7 @@ def test_py_ecc_judges_the_beacon_alike(monkeypatch: pytest.MonkeyPatch) -> None
     assert sys.getrecursionlimit() == limit
 
 
-def test_a_development_beacon_has_to_be_named(server: DrawServer) -> None:
+def test_a_development_beacon_has_to_be_named(verify: Verify, server: DrawServer) -> None:
     key, signature = development_beacon()
     server.draw = PublicDraw(50, terms={"public_key": key, "chain_hash": "d" * 64, "capacity": 9}, signature=signature)
     assert verify(server).returncode == 1
@@ -203,7 +241,7 @@ def test_a_development_beacon_has_to_be_named(server: DrawServer) -> None:
     ],
     ids=["nothing", "redirect", "too much", "a page", "nested", "twice", "a list", "busy"],
 )
-def test_what_cannot_be_read_is_no_verdict(server: DrawServer, answer: bytes) -> None:
+def test_what_cannot_be_read_is_no_verdict(verify: Verify, server: DrawServer, answer: bytes) -> None:
     server.instead = answer
     done = verify(server)
     assert (done.returncode, done.stdout) == (2, "")
@@ -226,15 +264,18 @@ def test_what_cannot_be_read_is_no_verdict(server: DrawServer, answer: bytes) ->
         ("state", "LOST"),
     ],
 )
-def test_a_document_of_another_form_does_not_hold(server: DrawServer, field: str, value: object) -> None:
+def test_a_document_of_another_form_does_not_hold(
+    verify: Verify, server: DrawServer, field: str, value: object
+) -> None:
     server.draw = PublicDraw(20, terms={"capacity": 5}, alternates=2)
     server.draw.document[field] = value
     done = verify(server)
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_wrong_usage(server: DrawServer) -> None:
+def test_wrong_usage(verify: Verify, server: DrawServer) -> None:
     server.draw = PublicDraw(3)
+    assert verify_alone(server, "--unknown").returncode == 2
     for options in (["--root", "12"], ["--entry", "nowhere.json"], ["--development-beacon", "ab"], ["--unknown"]):
         assert verify(server, *options).returncode == 2
     server.url = server.url.replace(f"/drops/{DROP}/draw", "/else")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from services.encounter.development_key import development_key
+from tests.forked import Ended, run_to_end
 from tests.signers.encounter import Signer
 from tests.stand_ins.encounter_service import Client, Members, add_member, environment, running
 from vyris.encounter.v1 import encounter_pb2
@@ -17,17 +16,9 @@ from vyris.encounter.v1 import encounter_pb2
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
-def run_encounter(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_encounter(folder: Path, **settings: str) -> Ended:
     """Run a process that refuses to start; return its result."""
-    return subprocess.run(
-        [sys.executable, "-m", "services.encounter"],
-        env=environment(NOWHERE, folder / "state", **settings),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_to_end("encounter", environment(NOWHERE, folder / "state", **settings), folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -48,17 +39,17 @@ def test_a_setting_that_cannot_be_served_ends_the_process_with_a_sentence(
     settings: dict[str, str], says: str, tmp_path: Path
 ) -> None:
     finished = run_encounter(tmp_path, **settings)
-    assert finished.returncode == 78
-    assert says in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert finished.status == 78
+    assert says in finished.output
+    assert "Traceback" not in finished.output
     assert not (tmp_path / "state").exists()
 
 
 def test_an_address_that_is_not_this_machines_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     finished = run_encounter(tmp_path, LISTEN_HOST="not.a.host.invalid", METRICS_PORT="9100")
-    assert finished.returncode == 69
-    assert "encounter cannot listen on not.a.host.invalid:9100" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert finished.status == 69
+    assert "encounter cannot listen on not.a.host.invalid:9100" in finished.output
+    assert "Traceback" not in finished.output
 
 
 async def test_in_production_it_serves_the_configured_key_and_writes_none(database_url: str, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 
 import pytest
 
-from tests.integration.gateway.peers import Gateway, Services, raw_exchange
+from tests.integration.gateway.peers import Gateway, Services
 
 POST = b"POST /mint HTTP/1.1"
 CHUNKED = b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\n\r\n"
@@ -73,9 +75,17 @@ REFUSED: dict[str, bytes] = {
 
 async def _answer(gateway: Gateway, request: bytes) -> tuple[int, bytes]:
     """Status and body of the final answer."""
-    received = await raw_exchange(gateway.settings.gateway_port, request, 0.3)
-    received = received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-    head, _, body = received.partition(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.settings.gateway_port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"HTTP/1.1 100 "):
+                head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+            body = await (reader.readexactly(int(length[1])) if length else reader.read())
+    finally:
+        writer.close()
     return int(head.split(b" ")[1]), body
 
 

@@ -18,8 +18,10 @@ from services.reforge.outbox import Mail, MailKind
 from services.reforge.settings import sender_of
 from services.reforge.tokens import TokenKey
 from stack.local import Stack
+from tests.forked import wait_until_it_serves
 from tests.fresh_database import fresh_database
 from tests.integration.cli.operator_login import Done, vyris
+from tests.ports import free_port
 from tests.stand_ins.authority import Authority
 from tests.stand_ins.reforge_service import Device, Process, World, text_of, token_in
 from vyris.errors import Expired, InvalidRequest, NotFound, Unauthorized, VyrisError
@@ -167,14 +169,10 @@ async def test_the_command_proves_itself_over_mutual_tls(database_template: Stac
             "SERVER_TLS_CLIENT_CA_FILE": str(authority.ca_file),
             "REFORGE_OPERATOR_NAMES": "operator",
         }
-        process = Process(url, 1, tmp_path, **tls)
+        health_port = free_port()
+        process = Process(url, 1, tmp_path, HEALTH_PORT=str(health_port), **tls)
         try:
-            credentials = grpc.ssl_channel_credentials(
-                authority.ca_file.read_bytes(), own_key.read_bytes(), own_cert.read_bytes()
-            )
-            named = [("grpc.ssl_target_name_override", "reforge")]
-            async with grpc.aio.secure_channel(f"127.0.0.1:{process.port}", credentials, named) as channel:
-                await asyncio.wait_for(channel.channel_ready(), 20)
+            await asyncio.to_thread(wait_until_it_serves, "vyris.reforge.v1.ReforgeService", health_port)
             command = ("membership", "set-email", str(uuid.uuid4()), "a@b.example", "--reason", "x")
             address = {"REFORGE_ADDRESS": f"127.0.0.1:{process.port}"}
             proof = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forked import run_to_end
 
 PRODUCTION = {
     "VYRIS_ENV": "production",
@@ -37,15 +36,8 @@ PRODUCTION = {
 def test_production_refuses_to_start_with_a_development_convenience(
     tmp_path: Path, changes: dict[str, str], blamed: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "services.reforge"],
-        env={"PATH": os.environ["PATH"], "VYRIS_STATE_DIR": str(tmp_path), **PRODUCTION, **changes},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 78
-    assert blamed in done.stderr
-    assert "short-secret" not in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_to_end("reforge", {"VYRIS_STATE_DIR": str(tmp_path), **PRODUCTION, **changes}, folder=tmp_path)
+    assert done.status == 78
+    assert blamed in done.output
+    assert "short-secret" not in done.output
+    assert "Traceback" not in done.output

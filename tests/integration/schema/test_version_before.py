@@ -19,11 +19,11 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from schema.migrate import MIGRATIONS
 from stack.ports import PortTaker
-from suite import NAMES
+from suite import NAMES, SUITE
+from tests.forked import wait_until_it_serves
 from tests.signers.encounter import Signer
 from vyris.encounter.v1 import encounter_pb2, encounter_pb2_grpc
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
@@ -79,15 +79,6 @@ def serve(code: Path, environment: dict[str, str], service: str, port: int) -> I
         process.wait()
 
 
-def wait_serving(channel: grpc.Channel, service: str) -> None:
-    asked = health_pb2.HealthCheckRequest(service=f"vyris.{service}.v1.{service.capitalize()}Service")
-    stream = health_pb2_grpc.HealthStub(channel).Watch(asked, timeout=START_LIMIT_S, wait_for_ready=True)
-    for answer in stream:
-        if answer.status == health_pb2.HealthCheckResponse.SERVING:
-            break
-    stream.cancel()
-
-
 def test_the_code_of_the_version_before_serves_on_the_new_schema(
     code_before: Path, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
@@ -108,9 +99,9 @@ def test_the_code_of_the_version_before_serves_on_the_new_schema(
         targets = [
             exits.enter_context(serve(code_before, environment, service, ports.free_port())) for service in NAMES
         ]
+        for service, target in zip(SUITE, targets, strict=True):
+            wait_until_it_serves(service.full_name, int(target.rpartition(":")[2]), START_LIMIT_S)
         channels = [exits.enter_context(grpc.insecure_channel(target)) for target in targets]
-        for service, channel in zip(NAMES, channels, strict=True):
-            wait_serving(channel, service)
         mint = mint_pb2_grpc.MintServiceStub(channels[0])
         minted = [
             mint.Mint(mint_pb2.MintRequest(receipt_data=name, user_id=name, email=f"{name}@example.org"), timeout=30)

@@ -9,7 +9,7 @@ import pytest
 
 from services.reforge.smtp import MailServer, NotSent
 
-PAUSE_S = 0.2
+PAUSE_S = 0.05
 ANSWERS = {b"EHLO": b"250 here", b"MAIL": b"250 ok", b"RCPT": b"250 ok", b"DATA": b"354 go on", b"QUIT": b"221 bye"}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from cli.settings_reference import READERS
-from tests.shell import REPOSITORY, clear_settings, setting_names
+from tests.shell import REPOSITORY, clear_settings, keep_bytecode, setting_names
 
 
 def test_no_setting_of_the_shell_reaches_a_test() -> None:
@@ -26,3 +27,12 @@ def test_every_setting_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_env_file_of_the_checkout_reaches_a_test() -> None:
     assert not Path(".env").exists()
     assert Path.cwd() != REPOSITORY
+
+
+def test_modules_are_compiled_once_for_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not sys.dont_write_bytecode
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    keep_bytecode()
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+    assert not sys.dont_write_bytecode

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,8 @@ import httpx
 
 from services.server import tracing
 from stack.ports import PortTaker
+from tests.commands import run_vyris
+from tests.forked import fork_service, wait_until_it_serves
 from tests.stand_ins.trace_collector import Collector
 from vyris.mint.v1 import mint_pb2, mint_pb2_grpc
 
@@ -37,23 +36,21 @@ async def test_a_mint_is_traced_from_the_gateways_span_to_postgres_and_redis(
         "METRICS_PORT": str(metrics_port),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector_port}",
     }
-    create = [sys.executable, "-m", "cli.main", "drop", "create", "--if-missing"]
-    made = await asyncio.to_thread(subprocess.run, create, env=environment, capture_output=True, text=True, check=False)
+    made = await asyncio.to_thread(run_vyris, environment, "drop", "create", "--if-missing")
     assert made.returncode == 0, made.stderr
-    process = subprocess.Popen(  # noqa: ASYNC220 - a moment, before the load
-        [sys.executable, "-m", "services.mint"], env=environment, stdout=subprocess.DEVNULL
-    )
+    process = fork_service("mint", environment, folder=tmp_path, log=tmp_path / "log")
     try:
+        await asyncio.to_thread(wait_until_it_serves, "vyris.mint.v1.MintService", port)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = mint_pb2_grpc.MintServiceStub(channel)
             request = mint_pb2.MintRequest(receipt_data="secret receipt", user_id="secret user")
             metadata = [("traceparent", f"00-{TRACE_ID}-{PARENT}-01"), ("authorization", "Bearer secret token")]
-            answer = await stub.Mint(request, metadata=metadata, timeout=60, wait_for_ready=True)
+            answer = await stub.Mint(request, metadata=metadata, timeout=60)
             assert answer.status == "FULFILLED"
             not_sampled = [("traceparent", f"00-{'1' * 32}-{PARENT}-00")]
             await stub.Mint(request, metadata=not_sampled, timeout=60)
         scraped = await asyncio.to_thread(scrape, metrics_port)
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         assert await asyncio.to_thread(process.wait, 60) == 0  # waiting spans are sent before the end
     finally:
         process.kill()
