@@ -18,18 +18,13 @@ UNIQUE_VIOLATION = "SQLSTATE 23505"
 class CountedMintCycle(MintCycle):
     """Works on the batches of one drop that sells by hold or has limits."""
 
-    async def __call__(self, batch: Groups) -> Groups:
-        """Answer the receipts that can be decided; return the groups for the next batch."""
+    async def _ask_and_mint(self, batch: Groups) -> Groups:
         if self._drop.sale != "direct":
             batch = await self._mint_held(batch)
-        return await super().__call__(batch) if batch else []
+        return await super()._ask_and_mint(batch) if batch else []
 
     async def _mint_held(self, batch: Groups) -> Groups:
         """Mint the receipts whose users have a hold, without claiming a slot. Return the undecided groups."""
-        metrics.BATCH_RECEIPTS.observe(len(batch))
-        for group in batch:
-            group.begin()
-        batch.sort(key=lambda group: group.key)
         try:
             # is_sold_out=True: nothing is claimed, so nothing about the stock is cached.
             return await self._mint(batch, Grant(self._bouncer, self._count_key, wanted=0), 0, is_sold_out=True)
@@ -39,7 +34,7 @@ class CountedMintCycle(MintCycle):
     async def _mint(self, batch: Groups, grant: Grant, limit: int, *, is_sold_out: bool) -> Groups:
         self._raced: Groups = []
         undecided = await super()._mint(batch, grant, limit, is_sold_out=is_sold_out)
-        return undecided + self._raced
+        return sorted(undecided + self._raced, key=lambda group: group.key)
 
     def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
         metrics.HOLDS_USED.inc(sum(row.outcome == Outcome.MINTED and row.sort_order is None for row in rows.values()))

@@ -83,6 +83,7 @@ class MintCycle:
         self._recount = recount
         self._stock = Stock()
         self._bouncer_had_enough = True
+        self._expects_replays = False
 
     async def __call__(self, batch: Groups) -> Groups:
         """Answer the receipts that can be decided; return the groups for the next batch."""
@@ -90,6 +91,21 @@ class MintCycle:
         for group in batch:
             group.begin()
         batch.sort(key=lambda group: group.key)
+        if self._expects_replays:
+            try:
+                batch = await self._replay(batch)
+            except DatabaseUnavailable as error:
+                return await self._record(batch, error)
+        return await self._ask_and_mint(batch) if batch else []
+
+    async def _replay(self, batch: Groups) -> Groups:
+        """Step 0. Return the groups whose receipts were not decided before."""
+        with metrics.STEP_SECONDS("replay").time():
+            rows = await self._ledger.find_decided([group.key for group in batch])
+        return self._answer(batch, rows)
+
+    async def _ask_and_mint(self, batch: Groups) -> Groups:
+        """Steps 1 to 4. Return the groups for the next batch."""
         is_sold_out = self._stock.is_sold_out
         async with Grant(self._bouncer, self._count_key, wanted=0 if is_sold_out else len(batch)) as grant:
             limit = len(batch) if self._bouncer_had_enough and not is_sold_out else await grant.limit()
@@ -137,6 +153,9 @@ class MintCycle:
 
     def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
         """Step 3. Return the groups that are still undecided."""
+        self._expects_replays = len(rows) == len(groups) and all(
+            row.outcome == Outcome.REPLAYED for row in rows.values()
+        )
         undecided = []
         for group in groups:
             row = rows.get(group.key)

@@ -123,6 +123,10 @@ class Ledger:
         )
         return _by_key(rows)
 
+    async def find_decided(self, keys: Sequence[bytes]) -> dict[bytes, MintRow]:
+        """A row for each key of a receipt that was decided before. Raises DatabaseUnavailable."""
+        return _by_key(await self._database.fetch(QUERIES["find_decided"], keys))
+
     async def minted_in(self, key: bytes) -> int | None:
         """The id of the drop in which a receipt has minted, even if it was revoked since; None if it has not."""
         row = await self._database.fetchrow(QUERIES["find_minted"], key)

@@ -319,6 +319,16 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
        membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
 
+-- name: find_decided
+-- The rows of mint_receipts for receipts that were decided before: REPLAYED or REFUNDED. Locks and writes nothing.
+-- A server that refuses writes may know less than the primary. There nothing is found, and mint_receipts fails. $1 keys
+SELECT l.receipt_key, CASE WHEN l.state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED' END AS outcome,
+       m.id AS membership_id, m.user_id, m.drop_id, m.sequence_num, m.pass_serial,
+       m.revoked_at IS NOT NULL AS revoked, NULL::bigint AS sort_order
+FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
+WHERE l.receipt_key = ANY ($1::bytea[]) AND l.state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
+  AND current_setting('transaction_read_only') = 'off';
+
 -- name: find_minted
 -- The drop in which a receipt has minted; no row if it has not. $1 key
 SELECT drop_id FROM memberships WHERE receipt_key = $1;
