@@ -141,6 +141,22 @@ class Ledger:
 class CountedLedger(Ledger):
     """The ledger of drops that sell by hold or have limits."""
 
+    async def mint_held(self, drop_id: int, orders: Sequence[MintOrder]) -> dict[bytes, MintRow]:
+        """Mint those of `orders` (sorted by key) whose users have a hold; a row for each key that is decided.
+
+        Raises DatabaseUnavailable, DataRejected.
+        """
+        rows = await self._database.fetch(
+            QUERIES["mint_held_receipts"],
+            drop_id,
+            *_columns(orders),
+            sparse([order.hold_id for order in orders]),
+            self._tally_writer,
+            # The hold counts its user.
+            *key_columns([[key for key in order.keys if key.kind != "user"] for order in orders]),
+        )
+        return _by_key(rows)
+
     async def mint(
         self,
         drop_id: int,

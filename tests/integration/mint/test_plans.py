@@ -12,8 +12,13 @@ from tests.stand_ins.mint_engine import MintMaker
 PARAMETERS = {
     "mint_receipts": PARAMETER_TYPES,
     "record_receipts": "int, bytea[], text[], text[], text[]",
+    "find_decided": "bytea[]",
+    "mint_held_receipts": "int, bytea[], text[], text[], text[], text[], text[], text[], text[], uuid[], int, "
+    "bigint[], text[], bytea[]",
+    "mint_counted_receipts": "int, bytea[], text[], text[], text[], text[], text[], text[], text[], int, bigint, uuid[], "
+    "int, bigint[], text[], bytea[]",
 }
-GROWING = ("receipt_ledger", "memberships", "slots")
+GROWING = ("receipt_ledger", "memberships", "slots", "holds", "person_keys")
 
 
 @pytest.mark.parametrize("statement", PARAMETERS)
