@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from admin.refunds import RefundDesk
@@ -72,6 +73,44 @@ async def test_replays_of_mints_through_holds_are_one_read(
     for name in ("mint_held_receipts", "mint_counted_receipts"):
         monkeypatch.setitem(QUERIES._statements, name, "SELECT 1 / 0")
     assert await shop.pay("r", "ada") == (minted, True)
+
+
+async def test_a_payment_waits_while_another_process_has_locked_its_hold(
+    open_shop: OpenShop, database_url: str
+) -> None:
+    shop = await open_shop(capacity=2)
+    await shop.take("ada")
+    connection = await asyncpg.connect(database_url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("SELECT FROM holds FOR UPDATE")
+        paying = asyncio.create_task(shop.pay("r", "ada"))
+        await asyncio.sleep(0.3)
+        assert not paying.done()  # it neither takes the free number nor is refused
+        assert await shop.mint.ledger() == {"PENDING": 1}
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    membership, _ = await paying
+    assert membership.sequence_num == await shop.value("SELECT sequence_num FROM holds")
+    await shop.check_sum()
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["new key", "key of a hold that ended"])
+async def test_a_mint_through_a_hold_counts_the_keys_that_it_proves(open_shop: OpenShop, is_known: bool) -> None:
+    shop = await open_shop(limits=("device",))
+    if is_known:
+        ended = await shop.take("ben", device="key")
+        assert await shop.holds.release(ended.id)
+    await shop.take("ada")
+    assert (await shop.pay("r", "ada", device="key"))[1] is False
+    with pytest.raises(LimitReached):
+        await shop.take("cem", device="key")
+    with pytest.raises(LimitReached):
+        await shop.pay("r2", "cem", device="key")
+    assert await shop.value("SELECT count(*) FROM person_keys WHERE held_by IS NOT NULL") == 2
+    await shop.check_sum()
 
 
 async def test_a_receipt_without_a_hold_mints_what_nobody_holds(open_shop: OpenShop) -> None:

@@ -15,8 +15,8 @@ PARAMETERS = {
     "find_decided": "bytea[]",
     "mint_held_receipts": "int, bytea[], text[], text[], text[], text[], text[], text[], text[], uuid[], int, "
     "bigint[], text[], bytea[]",
-    "mint_counted_receipts": "int, bytea[], text[], text[], text[], text[], text[], text[], text[], int, bigint, uuid[], "
-    "int, bigint[], text[], bytea[]",
+    "mint_counted_receipts": "int, bytea[], text[], text[], text[], text[], text[], text[], text[], int, bigint, "
+    "uuid[], int, bigint[], text[], bytea[]",
 }
 GROWING = ("receipt_ledger", "memberships", "slots", "holds", "person_keys")
 
