@@ -163,7 +163,8 @@ WITH asked AS (
 ), held AS (
   SELECT own.*, h.sequence_num, uuidv7() AS pass_serial
   FROM own JOIN holds h ON h.id = own.membership_id
-  WHERE h.state = 'HELD'
+  -- HELD is written in another way, so that no index of live holds is read from end to end.
+  WHERE h.ended_at IS NULL
     AND (own.state IS NULL OR own.receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
   ORDER BY h.id
   FOR UPDATE OF h SKIP LOCKED
@@ -193,14 +194,14 @@ WITH asked AS (
   SELECT DISTINCT ON (kind, digest) $1, kind, digest, membership_id
   FROM keys WHERE NOT is_known ORDER BY kind, digest, ask
 ), counted_again AS (
-  UPDATE person_keys p SET held_by = spare.membership_id
-  FROM (
-    SELECT p.kind, p.digest, membership_id
-    FROM keys JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
-    WHERE is_known AND p.held_by IS NULL
-    ORDER BY p.kind, p.digest
-    FOR UPDATE OF p SKIP LOCKED) AS spare
-  WHERE p.drop_id = $1 AND p.kind = spare.kind AND p.digest = spare.digest
+  -- Known keys that count for no hold or membership now.
+  UPDATE person_keys p SET held_by = membership_id
+  FROM keys CROSS JOIN LATERAL (
+    SELECT FROM person_keys free
+    WHERE free.drop_id = $1 AND free.kind = keys.kind AND free.digest = keys.digest AND free.held_by IS NULL
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED) AS spare
+  WHERE is_known AND p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
 ), left_line AS (
   DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM turned))
 ), {memberships_of_won}, tallied AS (
@@ -220,6 +221,8 @@ UNION ALL
 -- batch.
 -- $1 to $11 and $13 as in mint_receipts, $12 holds that the receipts name, and the person keys: $14 the receipt's place
 -- in $2 (from 1), $15 kind, $16 digest
+-- Holds and keys are looked up one by one, in places by a sub-select with LIMIT: EXISTS or an outer join may be planned,
+-- while the tables are small, as a walk over all of the drop.
 -- Returns rows like mint_receipts, with these further outcomes, each the reason of a FAILED receipt:
 --   HELD_OUT, LIMIT_REACHED, HOLD_REQUIRED
 --   HOLD_EXPIRED  the receipt is in the line for the next number that comes back
@@ -236,36 +239,37 @@ WITH asked AS (
   FROM drops WHERE id = $1
 ), known AS (
   {known}
-), own AS (
+), own AS MATERIALIZED (
   -- A receipt that may use a live hold waits for the next batch: mint_held_receipts did not see the hold, or found it
   -- locked.
-  SELECT asked.*, EXISTS (
-    SELECT FROM holds h LEFT JOIN known k ON k.receipt_key = asked.receipt_key
-    WHERE h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD' AND {may_use_hold}) AS has_hold
-  FROM asked
+  SELECT ask
+  FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+    LEFT JOIN known k ON k.receipt_key = asked.receipt_key
+  WHERE {may_use_hold}
 ), keys AS (
   SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS is_known, p.held_by IS NOT NULL AS is_counted
   FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
-    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+    LEFT JOIN LATERAL (
+      SELECT digest, held_by FROM person_keys WHERE drop_id = $1 AND kind = key.kind AND digest = key.digest LIMIT 1
+    ) AS p ON true
 ), verdict AS (
-  SELECT own.*, early,
+  SELECT asked.*, early,
          CASE WHEN has_hold THEN NULL
               WHEN EXISTS (
-                SELECT FROM known k WHERE k.receipt_key = own.receipt_key AND k.reason = 'HOLD_OFFERED')
+                SELECT FROM known k WHERE k.receipt_key = asked.receipt_key AND k.reason = 'HOLD_OFFERED')
                 THEN 'HOLD_OFFERED'
-              WHEN hold_named IS NOT NULL AND NOT EXISTS (
-                SELECT FROM holds h WHERE h.id = hold_named AND h.drop_id = $1 AND h.user_id = own.user_id)
+              WHEN hold_named IS NOT NULL AND (
+                SELECT h.user_id FROM holds h WHERE h.id = hold_named AND h.drop_id = $1) IS DISTINCT FROM asked.user_id
                 THEN 'HOLD_UNKNOWN'
               WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED'
               WHEN sale = 'draw' THEN 'HOLD_REQUIRED'
-              WHEN EXISTS (SELECT FROM keys WHERE keys.ask = own.ask AND is_counted) THEN 'LIMIT_REACHED'
+              WHEN EXISTS (SELECT FROM keys WHERE keys.ask = asked.ask AND is_counted) THEN 'LIMIT_REACHED'
               WHEN any_free THEN NULL
-              WHEN EXISTS (
-                SELECT FROM holds h
-                WHERE h.drop_id = $1 AND h.user_id = own.user_id AND h.state IN ('LAPSED', 'RELEASED'))
+              WHEN (SELECT true FROM holds h
+                    WHERE h.drop_id = $1 AND h.user_id = asked.user_id AND h.state IN ('LAPSED', 'RELEASED') LIMIT 1)
                 THEN 'HOLD_EXPIRED'
               WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS refusal
-  FROM own CROSS JOIN selling
+  FROM (SELECT *, ask = ANY (ARRAY(SELECT ask FROM own)) AS has_hold FROM asked) AS asked CROSS JOIN selling
 ), locked AS (
   -- Receipts that stay refused for the same reason are not locked: a lock would write to the disk for every retry.
   -- If a receipt's reason has changed since this statement began, it waits for the next batch: a number may be held for it.

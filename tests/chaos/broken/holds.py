@@ -15,7 +15,7 @@ def lapse_without_the_lock() -> None:
     replace_pieces(
         MINT_QUERIES,
         "mint_held_receipts",
-        ("  WHERE h.state = 'HELD'\n    AND (own.state", "  WHERE (own.state"),
+        ("  WHERE h.ended_at IS NULL\n    AND (own.state", "  WHERE (own.state"),
         ("  ORDER BY h.id\n  FOR UPDATE OF h SKIP LOCKED\n", ""),
     )
 
