@@ -6,11 +6,14 @@ receipts go through the ordinary cycle, with the statement that checks limits.
 
 from __future__ import annotations
 
-from services.data.storage.failures import DatabaseUnavailable, DataRejected
+from services.data.storage.bisection import around_refused
+from services.data.storage.failures import DataRejected
 from services.mint import metrics
-from services.mint.cycle import Groups, MintCycle, ReceiptGroup
-from services.mint.grant import Grant
-from services.mint.ledger import MintRow, Outcome
+from services.mint.bouncer import Bouncer
+from services.mint.cycle import Groups, MintCycle, ReceiptGroup, Recount
+from services.mint.drops import Drop
+from services.mint.ledger import CountedLedger, Outcome
+from services.server import failpoints
 
 UNIQUE_VIOLATION = "SQLSTATE 23505"
 
@@ -18,32 +21,30 @@ UNIQUE_VIOLATION = "SQLSTATE 23505"
 class CountedMintCycle(MintCycle):
     """Works on the batches of one drop that sells by hold or has limits."""
 
-    async def __call__(self, batch: Groups) -> Groups:
-        """Answer the receipts that can be decided; return the groups for the next batch."""
+    def __init__(self, drop: Drop, ledger: CountedLedger, bouncer: Bouncer, recount: Recount) -> None:
+        super().__init__(drop, ledger, bouncer, recount)
+        self._counted_ledger = ledger
+        self._raced: Groups = []
+
+    async def _ask_and_mint(self, batch: Groups) -> Groups:
+        self._raced = []
         if self._drop.sale != "direct":
             batch = await self._mint_held(batch)
-        return await super().__call__(batch) if batch else []
-
-    async def _mint_held(self, batch: Groups) -> Groups:
-        """Mint the receipts whose users have a hold, without claiming a slot. Return the undecided groups."""
-        metrics.BATCH_RECEIPTS.observe(len(batch))
-        for group in batch:
-            group.begin()
-        batch.sort(key=lambda group: group.key)
-        try:
-            # is_sold_out=True: nothing is claimed, so nothing about the stock is cached.
-            return await self._mint(batch, Grant(self._bouncer, self._count_key, wanted=0), 0, is_sold_out=True)
-        except DatabaseUnavailable as error:
-            return await self._record(batch, error)
-
-    async def _mint(self, batch: Groups, grant: Grant, limit: int, *, is_sold_out: bool) -> Groups:
-        self._raced: Groups = []
-        undecided = await super()._mint(batch, grant, limit, is_sold_out=is_sold_out)
+        undecided = await super()._ask_and_mint(batch) if batch else []
         return undecided + self._raced
 
-    def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
-        metrics.HOLDS_USED.inc(sum(row.outcome == Outcome.MINTED and row.sort_order is None for row in rows.values()))
-        return super()._answer(groups, rows)
+    async def _mint_held(self, batch: Groups) -> Groups:
+        """Mint the receipts whose users have a hold. Return the undecided groups."""
+
+        async def mint_part(groups: Groups) -> Groups:
+            with metrics.STEP_SECONDS("mint_held").time():
+                rows = await self._counted_ledger.mint_held(self._drop.id, [group.first for group in groups])
+            metrics.HOLDS_USED.inc(sum(row.outcome == Outcome.MINTED for row in rows.values()))
+            await failpoints.reach("mint.committed")
+            return self._answer(groups, rows)
+
+        parts = await around_refused(batch, mint_part, self._poison)
+        return [group for part in parts for group in part]
 
     async def _poison(self, group: ReceiptGroup, refusal: DataRejected) -> None:
         """Leave a receipt to the next batch if another process counted the same key at the same moment."""

@@ -5,6 +5,10 @@
     3  answer     every caller gets the answer of its receipt's row
     4  give back  the slots that were granted and not used
 
+If the last batch was replays alone, this one probably is, too: then one read answers the receipts that were decided
+before (step 0), and only the others go through the four steps. The read needs no slot and writes nothing, so a crash in
+it leaves nothing.
+
 While the bouncer has enough slots, steps 1 and 2 run in parallel: the statement may claim a slot for each receipt, and
 Postgres decides whether there is one. If the bouncer had too few slots for the last batch, step 2 waits for its
 answer. If the drop was sold out in Postgres a moment ago, the batch asks for no slot and claims none.
@@ -83,6 +87,7 @@ class MintCycle:
         self._recount = recount
         self._stock = Stock()
         self._bouncer_had_enough = True
+        self._expects_replays = False
 
     async def __call__(self, batch: Groups) -> Groups:
         """Answer the receipts that can be decided; return the groups for the next batch."""
@@ -90,13 +95,24 @@ class MintCycle:
         for group in batch:
             group.begin()
         batch.sort(key=lambda group: group.key)
+        try:
+            undecided = await self._replay(batch) if self._expects_replays else batch
+            return await self._ask_and_mint(undecided) if undecided else []
+        except DatabaseUnavailable as error:
+            return await self._record(batch, error)
+
+    async def _replay(self, batch: Groups) -> Groups:
+        """Step 0: answer the receipts that were decided before. Return the other groups."""
+        with metrics.STEP_SECONDS("replay").time():
+            rows = await self._ledger.find_decided([group.key for group in batch])
+        return self._answer(batch, rows)
+
+    async def _ask_and_mint(self, batch: Groups) -> Groups:
+        """Steps 1 to 4. Return the groups for the next batch."""
         is_sold_out = self._stock.is_sold_out
         async with Grant(self._bouncer, self._count_key, wanted=0 if is_sold_out else len(batch)) as grant:
             limit = len(batch) if self._bouncer_had_enough and not is_sold_out else await grant.limit()
-            try:
-                again = await self._mint(batch, grant, limit, is_sold_out=is_sold_out)
-            except DatabaseUnavailable as error:
-                again = await self._record(batch, error)
+            again = await self._mint(batch, grant, limit, is_sold_out=is_sold_out)
         if not is_sold_out:
             self._bouncer_had_enough = grant.is_enough
         if (grant.is_unknown or (again and not grant.is_enough)) and self._stock.is_recount_due():
@@ -137,6 +153,9 @@ class MintCycle:
 
     def _answer(self, groups: Groups, rows: dict[bytes, MintRow]) -> Groups:
         """Step 3. Return the groups that are still undecided."""
+        self._expects_replays = len(rows) == len(groups) and all(
+            row.outcome == Outcome.REPLAYED for row in rows.values()
+        )
         undecided = []
         for group in groups:
             row = rows.get(group.key)
@@ -151,7 +170,7 @@ class MintCycle:
         return undecided
 
     async def _record(self, batch: Groups, failure: DatabaseUnavailable) -> Groups:
-        """Step 2 after its statement failed: at least enter the receipts, and answer those that were decided before."""
+        """Step 2 after a statement failed: at least enter the receipts, and answer those that were decided before."""
         log.warning("batch_unfinished", receipts=len(batch), error=failure.cause)
         try:
             with metrics.STEP_SECONDS("record").time():

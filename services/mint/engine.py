@@ -76,9 +76,13 @@ class MintEngine:
     def _batcher(self, drop: Drop) -> Batcher[bytes, MintOrder, MintAnswer]:
         batcher = self._batchers.get(drop.id)
         if batcher is None:
-            kind, ledger = (CountedMintCycle, self._counted_ledger) if drop.is_counted else (MintCycle, self._ledger)
+            cycle = (
+                CountedMintCycle(drop, self._counted_ledger, self._bouncer, self._recounter.recount)
+                if drop.is_counted
+                else MintCycle(drop, self._ledger, self._bouncer, self._recounter.recount)
+            )
             batcher = self._batchers[drop.id] = Batcher(
-                kind(drop, ledger, self._bouncer, self._recounter.recount),
+                cycle,
                 name=f"mint {drop.tier} {drop.year} {drop.environment}",
                 waiting_limit=self._settings.mint_queue_limit,
                 batch_limit=self._settings.mint_batch_limit,

@@ -123,6 +123,10 @@ class Ledger:
         )
         return _by_key(rows)
 
+    async def find_decided(self, keys: Sequence[bytes]) -> dict[bytes, MintRow]:
+        """A row for each key of a receipt that was decided before. Raises DatabaseUnavailable."""
+        return _by_key(await self._database.fetch(QUERIES["find_decided"], keys))
+
     async def minted_in(self, key: bytes) -> int | None:
         """The id of the drop in which a receipt has minted, even if it was revoked since; None if it has not."""
         row = await self._database.fetchrow(QUERIES["find_minted"], key)
@@ -136,6 +140,22 @@ class Ledger:
 
 class CountedLedger(Ledger):
     """The ledger of drops that sell by hold or have limits."""
+
+    async def mint_held(self, drop_id: int, orders: Sequence[MintOrder]) -> dict[bytes, MintRow]:
+        """Mint those of `orders` (sorted by key) whose users have a hold; a row for each key that is decided.
+
+        Raises DatabaseUnavailable, DataRejected.
+        """
+        rows = await self._database.fetch(
+            QUERIES["mint_held_receipts"],
+            drop_id,
+            *_columns(orders),
+            sparse([order.hold_id for order in orders]),
+            self._tally_writer,
+            # The hold counts its user.
+            *key_columns([[key for key in order.keys if key.kind != "user"] for order in orders]),
+        )
+        return _by_key(rows)
 
     async def mint(
         self,

@@ -9,6 +9,18 @@ SELECT l.receipt_key, l.state, l.reason, m.id AS membership_id, m.user_id, m.dro
 FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
 WHERE l.receipt_key = ANY ($2::bytea[])
 
+-- part: decided
+-- Rows for the receipts in `known` that were decided before.
+SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED' END AS outcome,
+       membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
+FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
+
+-- part: may_use_hold
+-- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`.
+(h.receipt_key = asked.receipt_key
+ OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id) AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
+AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
+
 -- part: memberships_of_won
 -- The rows that belong to the memberships in `won`. $1 drop
 minted AS (
@@ -119,14 +131,98 @@ FROM decided d LEFT JOIN known k USING (receipt_key)
   LEFT JOIN entered USING (receipt_key) LEFT JOIN locked USING (receipt_key)
 WHERE d.receipt_key <> ALL (ARRAY(SELECT receipt_key FROM won));
 
+-- name: mint_held_receipts
+-- mint_receipts for receipts whose users have a live hold: each takes the held number. The bouncer, the limits and the
+-- opening times do not matter. The first statement to lock the hold gets it. The other receipts are for
+-- mint_counted_receipts.
+-- $1 to $9 as in mint_receipts, $10 holds that the receipts name, $11 tally writer, and the person keys other than
+-- `user`, which the hold counts: $12 the receipt's place in $2 (from 1), $13 kind, $14 digest
+-- Returns rows like mint_receipts, for receipts that are MINTED, REPLAYED or REFUNDED.
+WITH asked AS (
+  SELECT * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $10::uuid[]) WITH ORDINALITY
+    AS asked (receipt_key, user_id, email, device_id, public_key, thumbprint, kind, transaction_id, hold_named, ask)
+), known AS (
+  {known}
+), own AS (
+  -- A hold is for one receipt: the one that it was made for, or else the first of its user.
+  -- A membership takes over the id of its hold, and with it the hold's keys, so they need no write.
+  SELECT DISTINCT ON (h.id) asked.*, h.id AS membership_id, k.state
+  FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+    LEFT JOIN known k ON k.receipt_key = asked.receipt_key
+  WHERE {may_use_hold}
+  ORDER BY h.id, ask
+), locked AS (
+  -- If a receipt's reason has changed since this statement began, it waits for the next batch.
+  SELECT l.receipt_key FROM receipt_ledger l
+  WHERE l.receipt_key = ANY (ARRAY(SELECT receipt_key FROM own WHERE state IS NOT NULL))
+    AND l.state IN ('PENDING', 'FAILED')
+    AND l.reason IS NOT DISTINCT FROM (SELECT k.reason FROM known k WHERE k.receipt_key = l.receipt_key)
+  ORDER BY l.receipt_key
+  FOR UPDATE SKIP LOCKED
+), held AS (
+  SELECT own.*, h.sequence_num, uuidv7() AS pass_serial
+  FROM own JOIN holds h ON h.id = own.membership_id
+  -- HELD is written in another way, so that no index of live holds is read from end to end.
+  WHERE h.ended_at IS NULL
+    AND (own.state IS NULL OR own.receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
+  ORDER BY h.id
+  FOR UPDATE OF h SKIP LOCKED
+), entered AS (
+  INSERT INTO receipt_ledger (receipt_key, state, drop_id, user_id, kind, transaction_id)
+  SELECT receipt_key, 'FULFILLED', $1, user_id, kind, transaction_id FROM held WHERE state IS NULL
+  ORDER BY receipt_key
+  ON CONFLICT (receipt_key) DO NOTHING
+  RETURNING receipt_key
+), turned AS (
+  UPDATE receipt_ledger l
+  SET state = 'FULFILLED', user_id = held.user_id, drop_id = $1, reason = NULL, updated_at = now()
+  FROM held WHERE held.state IS NOT NULL AND l.receipt_key = held.receipt_key
+  RETURNING l.receipt_key
+), won AS (
+  SELECT * FROM held
+  WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM entered UNION ALL SELECT receipt_key FROM turned))
+), used AS (
+  UPDATE holds h SET state = 'USED', ended_at = now(), membership_id = won.membership_id
+  FROM won WHERE h.id = won.membership_id
+), keys AS (
+  SELECT ask, membership_id, key.kind, key.digest, p.digest IS NOT NULL AS is_known
+  FROM unnest($12::bigint[], $13::text[], $14::bytea[]) AS key (ask, kind, digest) JOIN won USING (ask)
+    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+), counted AS (
+  INSERT INTO person_keys (drop_id, kind, digest, held_by)
+  SELECT DISTINCT ON (kind, digest) $1, kind, digest, membership_id
+  FROM keys WHERE NOT is_known ORDER BY kind, digest, ask
+), counted_again AS (
+  -- Known keys that count for no hold or membership now.
+  UPDATE person_keys p SET held_by = membership_id
+  FROM keys CROSS JOIN LATERAL (
+    SELECT FROM person_keys free
+    WHERE free.drop_id = $1 AND free.kind = keys.kind AND free.digest = keys.digest AND free.held_by IS NULL
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED) AS spare
+  WHERE is_known AND p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
+), left_line AS (
+  DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM turned))
+), {memberships_of_won}, tallied AS (
+  UPDATE drop_tallies SET held = held - (SELECT count(*) FROM won)
+  WHERE drop_id = $1 AND writer = $11 AND EXISTS (SELECT FROM won)
+)
+SELECT receipt_key, 'MINTED' AS outcome, membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial,
+       false AS revoked, NULL::bigint AS sort_order
+FROM won
+UNION ALL
+{decided};
+
 -- name: mint_counted_receipts
--- mint_receipts for drops that sell by hold or have limits. A receipt whose user has a live hold takes the held number:
--- the bouncer, the limits and the opening times do not matter. The first statement to lock the hold gets it. Any other
--- receipt needs a slot, and keys that count for no hold or membership. A user who paid after his hold had ended, and
--- finds no free number, joins the line. If another process counts the same key at this moment, a unique index fails the
--- whole batch.
+-- mint_receipts for drops that sell by hold or have limits: for receipts that mint_held_receipts did not decide. Each
+-- needs a slot, and keys that count for no hold or membership. A user who paid after his hold had ended, and finds no
+-- free number, joins the line. If another process counts the same key at this moment, a unique index fails the whole
+-- batch.
 -- $1 to $11 and $13 as in mint_receipts, $12 holds that the receipts name, and the person keys: $14 the receipt's place
 -- in $2 (from 1), $15 kind, $16 digest
+-- Holds and keys are looked up one by one, in places by a sub-select with LIMIT: EXISTS or an outer join may be planned,
+-- while the tables are small, as a walk over all of the drop.
 -- Returns rows like mint_receipts, with these further outcomes, each the reason of a FAILED receipt:
 --   HELD_OUT, LIMIT_REACHED, HOLD_REQUIRED
 --   HOLD_EXPIRED  the receipt is in the line for the next number that comes back
@@ -143,41 +239,37 @@ WITH asked AS (
   FROM drops WHERE id = $1
 ), known AS (
   {known}
-), own AS (
-  -- A hold is for one receipt: the one that it was made for, or else the first of its user.
-  SELECT DISTINCT ON (h.id) ask, h.id AS hold_id
+), own AS MATERIALIZED (
+  -- A receipt that may use a live hold waits for the next batch: mint_held_receipts did not see the hold, or found it
+  -- locked.
+  SELECT ask
   FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
     LEFT JOIN known k ON k.receipt_key = asked.receipt_key
-  WHERE (h.receipt_key = asked.receipt_key
-         OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id)
-            AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
-    AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
-  ORDER BY h.id, ask
+  WHERE {may_use_hold}
 ), keys AS (
-  -- The key of a user with a hold is known, and counts for the hold: it is not looked up.
   SELECT ask, key.kind, key.digest, p.digest IS NOT NULL AS is_known, p.held_by IS NOT NULL AS is_counted
-  FROM (SELECT * FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
-        WHERE kind <> 'user' OR ask <> ALL (ARRAY(SELECT ask FROM own))) AS key
-    LEFT JOIN person_keys p ON p.drop_id = $1 AND p.kind = key.kind AND p.digest = key.digest
+  FROM unnest($14::bigint[], $15::text[], $16::bytea[]) AS key (ask, kind, digest)
+    LEFT JOIN LATERAL (
+      SELECT digest, held_by FROM person_keys WHERE drop_id = $1 AND kind = key.kind AND digest = key.digest LIMIT 1
+    ) AS p ON true
 ), verdict AS (
-  SELECT asked.*, hold_id, early,
-         CASE WHEN hold_id IS NOT NULL THEN NULL
+  SELECT asked.*, early,
+         CASE WHEN has_hold THEN NULL
               WHEN EXISTS (
                 SELECT FROM known k WHERE k.receipt_key = asked.receipt_key AND k.reason = 'HOLD_OFFERED')
                 THEN 'HOLD_OFFERED'
-              WHEN hold_named IS NOT NULL AND NOT EXISTS (
-                SELECT FROM holds h WHERE h.id = hold_named AND h.drop_id = $1 AND h.user_id = asked.user_id)
+              WHEN hold_named IS NOT NULL AND (
+                SELECT h.user_id FROM holds h WHERE h.id = hold_named AND h.drop_id = $1) IS DISTINCT FROM asked.user_id
                 THEN 'HOLD_UNKNOWN'
               WHEN early THEN 'DROP_NOT_OPEN' WHEN late THEN 'DROP_CLOSED'
               WHEN sale = 'draw' THEN 'HOLD_REQUIRED'
               WHEN EXISTS (SELECT FROM keys WHERE keys.ask = asked.ask AND is_counted) THEN 'LIMIT_REACHED'
               WHEN any_free THEN NULL
-              WHEN EXISTS (
-                SELECT FROM holds h
-                WHERE h.drop_id = $1 AND h.user_id = asked.user_id AND h.state IN ('LAPSED', 'RELEASED'))
+              WHEN (SELECT true FROM holds h
+                    WHERE h.drop_id = $1 AND h.user_id = asked.user_id AND h.state IN ('LAPSED', 'RELEASED') LIMIT 1)
                 THEN 'HOLD_EXPIRED'
               WHEN any_held THEN 'HELD_OUT' ELSE 'SOLD_OUT' END AS refusal
-  FROM asked CROSS JOIN selling LEFT JOIN own USING (ask)
+  FROM (SELECT *, ask = ANY (ARRAY(SELECT ask FROM own)) AS has_hold FROM asked) AS asked CROSS JOIN selling
 ), locked AS (
   -- Receipts that stay refused for the same reason are not locked: a lock would write to the disk for every retry.
   -- If a receipt's reason has changed since this statement began, it waits for the next batch: a number may be held for it.
@@ -185,26 +277,19 @@ WITH asked AS (
   WHERE l.receipt_key = ANY (ARRAY(
           SELECT k.receipt_key FROM known k JOIN verdict v USING (receipt_key)
           WHERE (k.state = 'PENDING' OR k.state = 'FAILED' AND k.reason IS DISTINCT FROM v.refusal)
-            AND v.refusal IS DISTINCT FROM 'DROP_NOT_OPEN'))
+            AND NOT v.has_hold AND v.refusal IS DISTINCT FROM 'DROP_NOT_OPEN'))
     AND l.state IN ('PENDING', 'FAILED')
     AND l.reason IS NOT DISTINCT FROM (SELECT k.reason FROM known k WHERE k.receipt_key = l.receipt_key)
   ORDER BY l.receipt_key
   FOR UPDATE SKIP LOCKED
-), ready AS (
-  SELECT ask, hold_id FROM verdict
-  WHERE refusal IS NULL
-    AND (receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
-         OR receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
-), held AS (
-  SELECT ask, h.sequence_num FROM ready JOIN holds h ON h.id = ready.hold_id
-  WHERE h.state = 'HELD'
-  ORDER BY h.id
-  FOR UPDATE OF h SKIP LOCKED
 ), seeking AS (
   -- If receipts in one batch share a key, the first goes on; the others wait for the next batch.
-  SELECT ask, row_number() OVER (ORDER BY ask) AS place FROM ready
-  WHERE hold_id IS NULL AND NOT EXISTS (
-    SELECT FROM keys mine JOIN keys other USING (kind, digest) WHERE mine.ask = ready.ask AND other.ask < ready.ask)
+  SELECT ask, row_number() OVER (ORDER BY ask) AS place FROM verdict v
+  WHERE refusal IS NULL AND NOT has_hold
+    AND (receipt_key <> ALL (ARRAY(SELECT receipt_key FROM known))
+         OR receipt_key = ANY (ARRAY(SELECT receipt_key FROM locked)))
+    AND NOT EXISTS (
+      SELECT FROM keys mine JOIN keys other USING (kind, digest) WHERE mine.ask = v.ask AND other.ask < v.ask)
 ), claimed AS (
   SELECT slot, sort_order, sequence_num, row_number() OVER () AS place FROM (
     SELECT ctid AS slot, sort_order, sequence_num FROM slots
@@ -214,8 +299,6 @@ WITH asked AS (
     FOR UPDATE SKIP LOCKED) AS free
 ), chosen AS (
   SELECT ask, slot, sort_order, sequence_num FROM seeking JOIN claimed USING (place)
-  UNION ALL
-  SELECT ask, NULL, NULL, sequence_num FROM held
 ), spare AS (
   -- Known keys that count for no hold or membership now. Reads the newest state of a row, which may be newer than in `keys`.
   SELECT p.kind, p.digest
@@ -225,10 +308,9 @@ WITH asked AS (
   ORDER BY p.kind, p.digest
   FOR UPDATE OF p SKIP LOCKED
 ), decided AS (
-  -- A membership takes over the id of its hold, and with it the hold's keys, so they need no write.
-  SELECT v.*, slot, sort_order, sequence_num, coalesce(hold_id, uuidv7()) AS membership_id, uuidv7() AS pass_serial
+  SELECT v.*, slot, sort_order, sequence_num, uuidv7() AS membership_id, uuidv7() AS pass_serial
   FROM verdict v LEFT JOIN (
-    SELECT ask, slot, sort_order, sequence_num FROM chosen WHERE slot IS NULL OR NOT EXISTS (
+    SELECT ask, slot, sort_order, sequence_num FROM chosen WHERE NOT EXISTS (
       SELECT FROM keys
       WHERE keys.ask = chosen.ask AND is_known AND (kind, digest) NOT IN (SELECT kind, digest FROM spare))
   ) AS sure USING (ask)
@@ -257,10 +339,7 @@ WITH asked AS (
 ), won AS (
   SELECT * FROM decided WHERE sequence_num IS NOT NULL AND receipt_key = ANY (ARRAY(SELECT receipt_key FROM written))
 ), sold AS (
-  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won WHERE slot IS NOT NULL))
-), used AS (
-  UPDATE holds h SET state = 'USED', ended_at = now(), membership_id = won.membership_id
-  FROM won WHERE h.id = won.hold_id
+  DELETE FROM slots WHERE ctid = ANY (ARRAY(SELECT slot FROM won))
 ), counted AS (
   INSERT INTO person_keys (drop_id, kind, digest, held_by)
   SELECT DISTINCT ON (keys.kind, digest) $1, keys.kind, digest, membership_id
@@ -279,9 +358,7 @@ WITH asked AS (
   DELETE FROM late_payments WHERE receipt_key = ANY (ARRAY(
     SELECT receipt_key FROM decided JOIN turned USING (receipt_key) WHERE refusal IS DISTINCT FROM 'HOLD_EXPIRED'))
 ), {memberships_of_won}, tallied AS (
-  UPDATE drop_tallies
-  SET taken = taken + (SELECT count(*) FROM won WHERE slot IS NOT NULL),
-      held = held - (SELECT count(*) FROM won WHERE slot IS NULL)
+  UPDATE drop_tallies SET taken = taken + (SELECT count(*) FROM won)
   WHERE drop_id = $1 AND writer = $13 AND EXISTS (SELECT FROM won)
 )
 SELECT receipt_key, 'MINTED' AS outcome, membership_id, user_id, $1 AS drop_id, sequence_num, pass_serial,
@@ -315,9 +392,17 @@ WITH known AS (
   ORDER BY receipt_key
   ON CONFLICT (receipt_key) DO NOTHING
 )
-SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED' END AS outcome,
-       membership_id, user_id, drop_id, sequence_num, pass_serial, revoked, NULL::bigint AS sort_order
-FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED');
+{decided};
+
+-- name: find_decided
+-- The rows of mint_receipts for receipts that were decided before: REPLAYED or REFUNDED. Locks and writes nothing.
+-- A server that refuses writes may know less than the primary. There nothing is found, and mint_receipts fails. $1 keys
+SELECT l.receipt_key, CASE WHEN l.state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED' END AS outcome,
+       m.id AS membership_id, m.user_id, m.drop_id, m.sequence_num, m.pass_serial,
+       m.revoked_at IS NOT NULL AS revoked, NULL::bigint AS sort_order
+FROM receipt_ledger l LEFT JOIN memberships m USING (receipt_key)
+WHERE l.receipt_key = ANY ($1::bytea[]) AND l.state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
+  AND current_setting('transaction_read_only') = 'off';
 
 -- name: find_minted
 -- The drop in which a receipt has minted; no row if it has not. $1 key

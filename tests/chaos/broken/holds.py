@@ -14,14 +14,17 @@ def lapse_without_the_lock() -> None:
     replace_pieces(HOLD_QUERIES, "lapse_holds", ("  FOR UPDATE SKIP LOCKED\n", ""))
     replace_pieces(
         MINT_QUERIES,
-        "mint_counted_receipts",
-        ("  WHERE h.state = 'HELD'\n  ORDER BY h.id\n  FOR UPDATE OF h SKIP LOCKED\n", ""),
+        "mint_held_receipts",
+        ("  WHERE h.ended_at IS NULL\n    AND (own.state", "  WHERE (own.state"),
+        ("  ORDER BY h.id\n  FOR UPDATE OF h SKIP LOCKED\n", ""),
     )
 
 
 def hold_stays_held() -> None:
     """The membership exists, and so does the hold."""
-    replace_pieces(MINT_QUERIES, "mint_counted_receipts", ("FROM won WHERE h.id = won.hold_id", "FROM won WHERE false"))
+    replace_pieces(
+        MINT_QUERIES, "mint_held_receipts", ("FROM won WHERE h.id = won.membership_id", "FROM won WHERE false")
+    )
 
 
 def id_is_the_number() -> None:
