@@ -117,16 +117,14 @@ def one_answer_for_all_copies() -> None:
 
 def used_before_the_winner_commits() -> None:
     """Treat the first user that waits for a receipt as its owner."""
-    submit = Batcher.submit
+    ask = Batcher.ask
     waiting: dict[Any, str] = {}
 
-    async def submit_or_refuse(self: Batcher[Any, Any, Any], key: Any, request: Any, deadline_s: float) -> Any:
+    async def ask_or_refuse(self: Batcher[Any, Any, Any], key: Any, request: Any, deadline_s: float) -> Any:
         owner = waiting.setdefault(key, request.user_id)
-        if owner != request.user_id:
-            raise ReceiptUsed
-        return await submit(self, key, request, deadline_s)
+        return await ask(self, key, request, deadline_s) if owner == request.user_id else ReceiptUsed()
 
-    Batcher.submit = submit_or_refuse  # type: ignore[method-assign]
+    Batcher.ask = ask_or_refuse  # type: ignore[method-assign]
 
 
 def sold_out_for_ever() -> None:
