@@ -32,6 +32,7 @@ class CoreRpc(Rpc):
         "_deadline_s",
         "_ended",
         "_initial_metadata_sent",
+        "_is_writing",
         "_metadata",
         "_note_end",
         "_task",
@@ -52,6 +53,7 @@ class CoreRpc(Rpc):
         self._cancelled = False
         self._ended = False
         self._initial_metadata_sent = False
+        self._is_writing = False
 
     # For the method.
 
@@ -76,8 +78,16 @@ class CoreRpc(Rpc):
         self._initial_metadata_sent = True
 
     async def write(self, message: Any) -> None:
-        done, tag = self._future_and_tag()
+        if self._is_writing:  # gRPC core refuses a second message at once, and then at times ends the process
+            raise grpc.aio.UsageError("A message is being written")
+        done, resolve = self._future_and_tag()
+
+        def tag(event: core.Event) -> None:
+            self._is_writing = False
+            resolve(event)
+
         self._send([core.SendMessageOperation(self._handler.response_serializer(message), NO_FLAGS)], tag)
+        self._is_writing = True
         if not await done:
             # The caller has gone; the task is cancelled as well.
             raise asyncio.CancelledError
