@@ -62,18 +62,17 @@ class Gateway:
             time.sleep(0.1)
         raise TimeoutError("the gateway did not become ready")
 
+    def begin_stop(self) -> None:
+        """Let it begin to drain."""
+        self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Let it drain and end."""
-        self._process.send_signal(signal.SIGTERM)
+        self.begin_stop()
         try:
             self._process.wait(GATEWAY_LIMIT_S)
         finally:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it at once: nobody calls any more."""
-        self._process.kill()
-        self._process.wait()
+            self._process.kill()
 
 
 class Suite:
@@ -110,7 +109,9 @@ class Suite:
     def close(self) -> None:
         """End the gateways; the stack ends by itself."""
         for gateway in self._gateways:
-            gateway.kill()
+            gateway.begin_stop()
+        for gateway in self._gateways:
+            gateway.stop()
 
 
 @asynccontextmanager

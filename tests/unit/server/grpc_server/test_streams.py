@@ -155,10 +155,12 @@ async def test_a_method_that_writes_itself_learns_that_its_caller_has_gone() -> 
 
 async def test_a_write_after_the_caller_has_gone_does_not_hang() -> None:
     outcome: list[BaseException | None] = []
+    is_written = asyncio.Event()
 
     async def method(request: bytes, rpc: Rpc) -> None:
         await rpc.write(b"one")
         try:
+            is_written.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             try:
@@ -170,6 +172,8 @@ async def test_a_write_after_the_caller_has_gone_does_not_hang() -> None:
     async with served(Write=server_stream(method)) as running:
         call = running.listen("Write")
         await call.read()
+        # The caller may have the message before the method knows that it is written.
+        await is_written.wait()
         call.cancel()
         await becomes(lambda: bool(outcome))
         assert isinstance(outcome[0], asyncio.CancelledError)
