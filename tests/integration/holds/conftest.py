@@ -70,6 +70,12 @@ class Shop:
         while await self.lapses.once():
             pass
 
+    async def lose_hold(self, user: str) -> None:
+        """Let `user` take a hold, and every live hold lapse."""
+        await self.take(user)
+        await self.expire()
+        await self.lapse()
+
     async def check_sum(self) -> None:
         """Check that slots, holds, live memberships and kept numbers add up to the capacity, as in the tallies."""
         row = await self.database.fetchrow(SUM, self.drop.id)

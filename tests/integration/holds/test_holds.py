@@ -154,9 +154,7 @@ async def test_a_lapsed_number_is_for_sale_again_and_its_payer_mints_until_then(
 
 async def test_a_late_payer_gets_the_next_number_that_comes_back(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1)
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     ben = await shop.take("ben")
     for _ in range(2):
         with pytest.raises(HoldExpired):
@@ -191,9 +189,7 @@ async def test_a_receipt_that_a_number_is_held_for_mints_for_nobody_else(
     open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch, is_racing: bool
 ) -> None:
     shop = await open_shop(capacity=2)
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     ben, _ = [await shop.take(user) for user in ("ben", "cem")]
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
@@ -218,9 +214,7 @@ async def test_a_receipt_that_a_number_is_held_for_mints_for_nobody_else(
 
 async def test_a_freed_refund_serves_the_line_too(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1)
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     membership, _ = await shop.pay("first", "ben")
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
@@ -237,9 +231,7 @@ async def test_a_freed_refund_serves_the_line_too(open_shop: OpenShop) -> None:
 
 async def test_a_late_payment_is_refunded_or_minted_and_never_both(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1, closes_at=datetime.now(UTC) + timedelta(hours=1))
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     ben = await shop.take("ben")
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
@@ -260,9 +252,7 @@ async def test_a_late_payment_is_refunded_or_minted_and_never_both(open_shop: Op
 async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1)
     for user in ("ada", "ben"):
-        await shop.take(user)
-        await shop.expire()
-        await shop.lapse()
+        await shop.lose_hold(user)
     cem = await shop.take("cem")
     for user in ("ada", "ben"):
         with pytest.raises(HoldExpired):
@@ -282,9 +272,7 @@ async def test_an_offer_that_lapses_is_refundable_and_serves_the_next(open_shop:
 async def offer_to_refund(open_shop: OpenShop) -> tuple[Shop, Notice]:
     """A drop of one number, which is held for ada's late payment; and the notice that this payment is refunded."""
     shop = await open_shop(capacity=1)
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     ben = await shop.take("ben")
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
@@ -360,9 +348,7 @@ async def test_a_restored_membership_counts_its_user_again(open_shop: OpenShop, 
 
 async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_shop: OpenShop) -> None:
     shop = await open_shop(capacity=1)  # it never closes
-    await shop.take("ada")
-    await shop.expire()
-    await shop.lapse()
+    await shop.lose_hold("ada")
     ben = await shop.take("ben")
     with pytest.raises(HoldExpired):
         await shop.pay("late", "ada")
