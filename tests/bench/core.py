@@ -45,6 +45,7 @@ class Length:
         "native",
         "replay",
         "sold-out",
+        "polls",
         "encounter",
         "issue-pass",
         "drop-day",
@@ -105,6 +106,12 @@ class Core:
     def sold_out(self) -> None:
         """New receipts for a drop that is sold out."""
         self._measure([self._sold_out(subject) for subject in self._named(SUITE, BASELINE, GO, CEILING)])
+
+    def polls(self) -> None:
+        """Polls of a drop beside its static page."""
+        suite = self._named(SUITE)[0]
+        check: Callable[[str, Measurement], None] = lambda _, measured: self.checks.accepted(suite, measured)  # noqa: E731
+        self._measure([Contender(suite, lambda _, of=of: of(TIER), check) for of in (loads.polls, loads.pages)])
 
     def encounter(self) -> None:
         """Encounter tokens, each new."""
@@ -172,7 +179,7 @@ class Core:
     def _sold_out(self, subject: Subject) -> Contender:
         return Contender(
             subject,
-            partial(loads.mints, tier=SOLD_OUT_TIER, workload="sold out"),
+            partial(loads.mints, tier=SOLD_OUT_TIER, workload=loads.SOLD_OUT),
             partial(self.checks.sold_out, subject),
         )
 
@@ -217,6 +224,7 @@ SECTIONS: dict[str, Callable[[Core], None]] = {
     "native": Core.native,
     "replay": Core.replay,
     "sold-out": Core.sold_out,
+    "polls": Core.polls,
     "encounter": Core.encounter,
     "issue-pass": Core.issue_pass,
     "drop-day": Core.drop_day,

@@ -37,7 +37,7 @@ FEW, MANY, POLLED_S = 4, 64, 8
 VISIBLE_LIMIT_S = 1.0
 CHANGES = 5
 DIRECTLY, THROUGH_HOLDS = "mint directly", "mint through a hold"
-POLL, PAGE = "poll", "static page"
+POLLED_TIER = "polled"
 
 # Only a transaction that writes takes an id.
 WRITING_TRANSACTIONS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -138,18 +138,15 @@ class FairDrops:
     def polls(self) -> None:
         """Polls beside a static page."""
         suite, url = self.arena.subjects[SUITE], self.arena.stack.database_url
-        hold_drops.create_hold_drop(url, "polled", NUMBERS)
-        path = f"/drops/polled/{YEAR}"
-        poll = loads.gets(POLL, path)
-        seen = self._measure(
-            [Contender(suite, lambda _: poll), Contender(suite, lambda _: loads.gets(PAGE, f"{path}/live"))]
-        )
+        hold_drops.create_hold_drop(url, POLLED_TIER, NUMBERS)
+        poll, page = loads.polls(POLLED_TIER), loads.pages(POLLED_TIER)
+        seen = self._measure([Contender(suite, lambda _: poll), Contender(suite, lambda _: page)])
         for one in seen:
             self.checks.accepted(suite, one)
-        polls, pages = _by_workload(seen, POLL), _by_workload(seen, PAGE)
+        polls, pages = _by_workload(seen, loads.POLL), _by_workload(seen, loads.PAGE)
         self._target("polls, of a static page's rate", _rate(polls) / _rate(pages), 0.8, 1.0)
         self._cost_of_polls(suite, poll)
-        self._visible(suite, poll, path)
+        self._visible(suite, poll)
 
     def _cost_of_polls(self, suite: Subject, poll: Load) -> None:
         """Calls of mint and statements of Postgres a second, with few and with many connections."""
@@ -180,9 +177,10 @@ class FairDrops:
             f"{few_statements:.1f} and {many_statements:.1f} transactions",
         )
 
-    def _visible(self, suite: Subject, poll: Load, path: str) -> None:
+    def _visible(self, suite: Subject, poll: Load) -> None:
         """How long a hold takes until a poll shows it, while a crowd polls."""
         waits_s: list[float] = []
+        path = f"/drops/{POLLED_TIER}/{YEAR}"
 
         def change() -> None:
             for number in range(CHANGES):

@@ -13,6 +13,8 @@ from tests.bench.subject import Subject
 
 # Workloads that are compared with each other.
 NATIVE, BESIDE_NATIVE = "mint, native gRPC", "mint, JSON beside native"
+POLL, PAGE = "poll", "static page"
+SOLD_OUT = "sold out"
 
 During = Callable[[], None] | None
 
@@ -84,6 +86,11 @@ def takers(run: str, tier: str) -> JsonLoad:
     return JsonLoad("take a hold", "holds", [run, tier, YEAR])
 
 
-def gets(workload: str, path: str) -> JsonLoad:
-    """GET one path."""
-    return JsonLoad(workload, "get", [path])
+def polls(tier: str) -> JsonLoad:
+    """GET /drops/{tier}/{year}."""
+    return JsonLoad(POLL, "get", [f"/drops/{tier}/{YEAR}"])
+
+
+def pages(tier: str) -> JsonLoad:
+    """GET the drop's page, a static file of the gateway."""
+    return JsonLoad(PAGE, "get", [f"/drops/{tier}/{YEAR}/live"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from deploy.capacity import CROWD, GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, shared_rate, simulate, table
+from deploy.capacity import GATEWAY_WORKER, MINT_REPLICA, POSTGRES_PRIMARY, shared_rate, simulate, table
+from tests.bench import figures, report
+from tests.bench.figures import CoreFigures
 from tests.deploy.manifests import REPOSITORY
 
 
@@ -16,29 +15,27 @@ def test_the_capacity_pages_table_is_what_the_simulation_makes() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured() -> Any:
-    return json.loads((REPOSITORY / "docs" / "performance" / "core.json").read_text())
+def measured() -> CoreFigures:
+    core = figures.read_core()
+    assert core is not None
+    return core
 
 
-def test_the_model_gives_the_rate_of_each_measured_crowd(measured: Any) -> None:
-    runs = [run for run in measured["summaries"] if run["connections"] >= CROWD]
-    assert {run["workload"] for run in runs} >= {"mint", "replay", "sold out", "encounter verify"}
+def test_the_model_gives_the_rate_of_each_measured_crowd(measured: CoreFigures) -> None:
+    runs = report.crowds(measured)
+    assert {run.workload for run in runs} >= {"mint", "replay", "sold out", "encounter verify"}
     for run in runs:
-        cpu_us = sum(run["cpu_us"].values()) + run["generator_cpu_us"]
-        assert shared_rate(cpu_us, measured["machine"]["cores"]) == pytest.approx(run["rate"], rel=0.15), run
+        cpu_us = run.all_cpu_us + run.generator_cpu_us
+        assert shared_rate(cpu_us, measured.machine.cores) == pytest.approx(run.rate, rel=0.15), run
 
 
-def test_planned_rates_are_at_most_two_thirds_of_measured_rates(measured: Any) -> None:
-    assert measured["database"][-1]["mints_per_s"] * 2 / 3 >= POSTGRES_PRIMARY
-    crowds = [
-        run["cpu_us"]
-        for run in measured["summaries"]
-        if (run["subject"], run["workload"]) == ("suite", "mint") and run["connections"] in {64, 256}
-    ]
-    assert len(crowds) == 2
-    for cpu_us in crowds:
-        assert 1e6 / cpu_us["mint"] * 2 / 3 >= MINT_REPLICA
-        assert 1e6 / cpu_us["gateway"] * 2 / 3 >= GATEWAY_WORKER
+def test_planned_rates_are_at_most_two_thirds_of_measured_rates(measured: CoreFigures) -> None:
+    assert measured.database[-1].mints_per_s * 2 / 3 >= POSTGRES_PRIMARY
+    for connections in (64, 256):
+        mint = measured.find("mint", connections, "suite")
+        assert mint is not None
+        assert 1e6 / mint.cpu_us["mint"] * 2 / 3 >= MINT_REPLICA
+        assert 1e6 / mint.cpu_us["gateway"] * 2 / 3 >= GATEWAY_WORKER
 
 
 @pytest.mark.parametrize("doubling", [False, True])
