@@ -18,9 +18,9 @@ STEP_S: Final = 0.1
 RUSH_S: Final = 10.0
 MINUTE_S: Final = 60.0
 # The planned rates a second (docs/capacity.md): about half of what was measured for a core.
-MINT_REPLICA: Final = 1_500
-POSTGRES_PRIMARY: Final = 15_000
-GATEWAY_WORKER: Final = 2_700
+MINT_REPLICA: Final = 1_000
+POSTGRES_PRIMARY: Final = 10_000
+GATEWAY_WORKER: Final = 1_000
 RETRY_AFTER_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 32.0
 DAY_S: Final = 86_400.0
@@ -103,7 +103,7 @@ def table() -> str:
         "| requests a buyer | gateway workers | the last buyer is answered after |",
         "|---|---|---|---|---|---|---|",
     ]
-    for buyers, power, replicas in ((100_000, "10⁵", 4), (1_000_000, "10⁶", 10), (10_000_000, "10⁷", 10)):
+    for buyers, power, replicas in ((100_000, "10⁵", 5), (1_000_000, "10⁶", 10), (10_000_000, "10⁷", 10)):
         for doubling in (False, True):
             day = simulate(buyers, replicas, doubling=doubling)
             again = "twice as late each time, to 32 s" if doubling else "every second"

@@ -17,7 +17,7 @@ from tests.bench.tools import REPOSITORY
 
 REPORT = REPOSITORY / "docs" / "performance.md"
 TEMPLATE = Path(__file__).with_name("performance.md.j2")
-LARGE = 10
+LARGE, SMALL = 10, 0.01
 
 
 def write() -> list[Path]:
@@ -29,7 +29,7 @@ def write() -> list[Path]:
     if core is None and full is None and night is None:
         raise FileNotFoundError("there are no figures yet: `make bench` makes them")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
-    environment.filters["figure"] = lambda value: f"{value:.0f}" if value >= LARGE else f"{value:.2f}"
+    environment.filters["figure"] = readable
     environment.filters["parts"] = parts
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         core=core,
@@ -57,6 +57,13 @@ def crowds(core: CoreFigures) -> list[Summary]:
     One worker of the gateway answers polls and pages alone, from its memory.
     """
     return [one for one in core.summaries if one.connections >= CROWD and one.workload not in {POLL, PAGE}]
+
+
+def readable(value: float) -> str:
+    """`454`, `0.32`, `0.0002`."""
+    if value >= LARGE:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if value >= SMALL or not value else f"{value:.1g}"
 
 
 def parts(by_name: dict[str, float]) -> str:

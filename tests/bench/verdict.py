@@ -32,6 +32,8 @@ class Target:
     aim: float
     unit: str = "x"
     smaller_is_better: bool = False
+    # The same figure of an empty RPC, which no service behind this gateway passes; None where it says nothing.
+    limit: float | None = None
 
     def reaches(self, bound: float) -> bool:
         """Whether the figure is on the right side of a bound."""
@@ -64,8 +66,16 @@ class Ratio:
         second = core.find(self.other_workload or self.workload, self.connections, self.of)
         if first is None or second is None:
             return None
-        figure = getattr(first, self.field) / getattr(second, self.field)
-        return Target(self.what, figure, self.must, self.aim, smaller_is_better=self.field != "rate")
+        peer = getattr(second, self.field)
+        empty = core.find("mint", self.connections, CEILING) if self.of in {BASELINE, GO} else None
+        return Target(
+            self.what,
+            getattr(first, self.field) / peer,
+            self.must,
+            self.aim,
+            smaller_is_better=self.field != "rate",
+            limit=getattr(empty, self.field) / peer if empty else None,
+        )
 
 
 RATIOS = (

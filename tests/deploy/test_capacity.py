@@ -47,7 +47,7 @@ def test_no_simulated_answer_is_faster_than_postgres(doubling: bool) -> None:
 
 
 def test_below_the_limit_nobody_is_shed_and_above_it_impatience_costs_the_gateway() -> None:
-    assert simulate(100_000, 4, doubling=False).tries == pytest.approx(1)
+    assert simulate(100_000, 5, doubling=False).tries == pytest.approx(1)
     hasty, patient = simulate(2_000_000, 10, doubling=False), simulate(2_000_000, 10, doubling=True)
     assert hasty.last_answered_s == pytest.approx(2_000_000 / POSTGRES_PRIMARY, rel=0.05)
     assert patient.gateway_workers < hasty.gateway_workers / 2
