@@ -35,8 +35,6 @@ class Service:
     """The gRPC service that is named after the process, and whose health speaks for it."""
     also: tuple[ServiceDescriptor, ...] = ()
     """Further gRPC services that the process answers."""
-    replicas: int = 1
-    """Processes on the local stack: default of `<NAME>_REPLICAS`."""
 
     @property
     def full_name(self) -> str:
@@ -64,9 +62,6 @@ SUITE: Final = (
         "encounter",
         port=50052,
         descriptor=encounter_pb2.DESCRIPTOR.services_by_name["EncounterService"],
-        # A signature is checked on the process' one event loop, and takes most of an encounter's time there: two
-        # processes verify a fifth more on two cores. Two of mint mint no more: their batches are half as big.
-        replicas=2,
     ),
     Service("wallet", port=50053, descriptor=wallet_pb2.DESCRIPTOR.services_by_name["WalletService"]),
     Service(
@@ -122,7 +117,7 @@ def with_replicas(settings_class: type[M]) -> type[M]:
     fields = {}
     for service in SUITE:
         meaning = f"{service.name} processes on the local stack; the second and later ones listen on free ports"
-        fields[f"{service.name}_replicas"] = (int, Field(service.replicas, ge=1, le=16, description=meaning))
+        fields[f"{service.name}_replicas"] = (int, Field(1, ge=1, le=16, description=meaning))
     return _with_fields(fields)(settings_class)
 
 

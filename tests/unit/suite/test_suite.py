@@ -38,7 +38,6 @@ def test_every_reader_has_the_same_default_port() -> None:
     for service in SUITE:
         for reader in (READERS[service.name], GatewaySettings, StackSettings):
             assert reader.model_fields[f"{service.name}_port"].default == service.port
-        assert StackSettings.model_fields[f"{service.name}_replicas"].default == service.replicas
         assert f"{service.name}_address" in GatewaySettings.model_fields
 
 
