@@ -8,7 +8,6 @@ workers would start one test after the other.
 from __future__ import annotations
 
 import fcntl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,8 @@ from pathlib import Path
 class Machine:
     """What the workers of one run share, held for a test."""
 
-    def __init__(self, run: str, machine: int) -> None:
-        self._run = run
+    def __init__(self, folder: Path, machine: int) -> None:
+        self._folder = folder
         self._machine = machine
 
     def share(self) -> None:
@@ -37,21 +36,21 @@ class Machine:
             fcntl.flock(self._machine, fcntl.LOCK_SH)
 
     def _take(self, how: int) -> None:
-        with _lock(f"{self._run}.turn") as turn:
+        with _lock(self._folder / "turn.lock") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             fcntl.flock(self._machine, how)
 
 
 @contextmanager
-def shared_machine(run: str) -> Iterator[Machine]:
-    """Hold a share of the machine during a test; `run` names the run whose workers share it."""
-    with _lock(f"{run}.machine") as file:
-        machine = Machine(run, file)
+def shared_machine(folder: Path) -> Iterator[Machine]:
+    """Hold a share of the machine during a test. `folder` is that of all workers of a run; the locks are in it."""
+    with _lock(folder / "machine.lock") as file:
+        machine = Machine(folder, file)
         machine.share()
         yield machine
 
 
 @contextmanager
-def _lock(name: str) -> Iterator[int]:
-    with (Path(tempfile.gettempdir()) / f"vyris-tests-{name}.lock").open("w") as file:
+def _lock(path: Path) -> Iterator[int]:
+    with path.open("w") as file:
         yield file.fileno()

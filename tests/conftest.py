@@ -48,10 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait for a share of the machine before the time limit of the test begins."""
-    worker = getattr(item.config, "workerinput", None)
-    if worker is None:
+    if not hasattr(item.config, "workerinput"):
         return (yield)
-    with shared_machine(worker["testrunuid"]) as machine:
+    with shared_machine(Path(item.config.option.basetemp).parent) as machine:
         item.stash[MACHINE] = machine
         return (yield)
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
+from pathlib import Path
 
 from tests.alone import shared_machine
 
 
-def test_tests_share_the_machine_and_one_that_is_alone_has_it() -> None:
-    run = uuid.uuid4().hex
+def test_tests_share_the_machine_and_one_that_is_alone_has_it(tmp_path: Path) -> None:
     order: list[str] = []
     shared, asked = threading.Event(), threading.Event()
 
     def alone() -> None:
-        with shared_machine(run) as machine:
+        with shared_machine(tmp_path) as machine:
             order.append("set up")
             asked.set()
             with machine.alone():
@@ -23,11 +22,11 @@ def test_tests_share_the_machine_and_one_that_is_alone_has_it() -> None:
             order.append("torn down")
 
     def late() -> None:
-        with shared_machine(run):
+        with shared_machine(tmp_path):
             order.append("late")
 
-    with shared_machine(run):
-        with shared_machine(run):
+    with shared_machine(tmp_path):
+        with shared_machine(tmp_path):
             shared.set()
         waiting = [threading.Thread(target=alone), threading.Thread(target=late)]
         waiting[0].start()
@@ -43,12 +42,11 @@ def test_tests_share_the_machine_and_one_that_is_alone_has_it() -> None:
     assert sorted(order[2:]) == ["late", "torn down"]
 
 
-def test_two_that_are_alone_do_not_wait_for_each_other() -> None:
-    run = uuid.uuid4().hex
+def test_two_that_are_alone_do_not_wait_for_each_other(tmp_path: Path) -> None:
     both, beside, done = threading.Barrier(2, timeout=5), [], []
 
     def alone() -> None:
-        with shared_machine(run) as machine:
+        with shared_machine(tmp_path) as machine:
             both.wait()  # both are set up
             with machine.alone():
                 beside.append("alone")
