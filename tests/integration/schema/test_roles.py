@@ -143,7 +143,8 @@ async def test_the_statement_in_the_readme_gives_every_group_its_rights_again(da
     groups = ", ".join((*(f"vyris_{name}" for name in NAMES), "vyris_operator"))
     held = (
         "SELECT grantee, table_name, column_name, privilege_type FROM information_schema.column_privileges "
-        "UNION SELECT grantee, table_name, NULL, privilege_type FROM information_schema.table_privileges ORDER BY 1, 2, 3, 4"
+        "UNION SELECT grantee, table_name, NULL, privilege_type FROM information_schema.table_privileges "
+        "ORDER BY 1, 2, 3, 4"
     )
     connection = await asyncpg.connect(database_url)
     before = await connection.fetch(held)
