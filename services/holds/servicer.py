@@ -103,7 +103,7 @@ class HoldServicer:
         )
 
     async def _own(self, hold_id: str, user_id: str, call: Call) -> asyncpg.Record:
-        """A hold of the caller's. A hold of somebody else is answered as one that does not exist."""
+        """Return the caller's hold. A hold of another user is answered as one that does not exist."""
         hold = await self._read(hold_id)
         call.require_user(user_id)
         if hold["user_id"] != user_id:

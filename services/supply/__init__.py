@@ -1,6 +1,6 @@
 """Supply: numbers that come back.
 
-They go to the line of late payers first, as holds of theirs, and what is left goes up for sale again. Numbers come from
+The line of late payers gets them first, as holds; the others are for sale again. Numbers come from
 holds that lapse or are released (`services/holds`), and from memberships whose refund frees their number
 (`services/mint`), each in its own transaction.
 """
