@@ -72,7 +72,7 @@ FROM wallet_cursor FOR UPDATE SKIP LOCKED;
 SELECT adopt_membership_events();
 
 -- name: read_events
--- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 at most so many
+-- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 the most rows
 SELECT id, transaction::text AS transaction, membership_id FROM membership_events
 WHERE (transaction, id) > ($1::text::xid8, $2) AND transaction < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY transaction, id LIMIT $3;
@@ -106,14 +106,14 @@ WITH wanted AS (
 SELECT serial, state::text AS state FROM changed;
 
 -- name: limit_registrations
--- The registrations of erased persons' passes get an end. $1 memberships, $2 seconds that a phone has to learn of it
+-- Sets when registrations of erased persons' passes are deleted. $1 memberships, $2 seconds until then
 UPDATE pass_registrations r SET forget_after = now() + make_interval(secs => $2)
 FROM passes p JOIN memberships m ON m.id = p.membership_id
 WHERE r.serial = p.serial AND m.id = ANY ($1::uuid[]) AND m.erased_at IS NOT NULL AND r.forget_after IS NULL;
 
 -- name: tag_registrations
--- Gives new registrations their place in the order of updates, and owes a push to those whose pass had changed before.
--- Returns how many. $1 at most so many, $2 seconds that an erased person's phone has to learn of it
+-- Gives new registrations their place in the order of updates, and enqueues a push for those whose pass had changed
+-- before. Returns how many. $1 the most rows, $2 seconds until the registration of an erased person is deleted
 WITH fresh AS (
   SELECT device_library_id, serial FROM pass_registrations WHERE tag IS NULL
   ORDER BY registered_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -137,7 +137,7 @@ SELECT count(*)::int FROM tagged;
 UPDATE wallet_cursor SET transaction = $1::text::xid8, event_id = $2;
 
 -- name: take_pushes
--- Takes pushes that are due, for the length of a lease. $1 at most so many, $2 lease in seconds
+-- Takes pushes that are due, for the length of a lease. $1 the most rows, $2 lease in seconds
 WITH due AS (
   SELECT push_token FROM pass_pushes WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
@@ -146,21 +146,21 @@ FROM due WHERE p.push_token = due.push_token
 RETURNING p.push_token, p.version, p.attempts;
 
 -- name: finish_push
--- Sent, skipped or given up; kept where it became owed again meanwhile. $1 push token, $2 version
+-- Deletes a push that was sent, skipped or given up, unless it was enqueued again since. $1 push token, $2 version
 DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
 
 -- name: postpone_push
--- Not if it became owed again meanwhile. $1 pause in seconds, $2 push token, $3 version
+-- Postpones a push, unless it was enqueued again since. $1 pause in seconds, $2 push token, $3 version
 UPDATE pass_pushes SET due_at = now() + make_interval(secs => $1) WHERE push_token = $2 AND version = $3;
 
 -- name: forget_push_token
--- The device is gone, or removed the pass; what it registered later under the same token stays.
--- $1 push token, $2 not registered after (seconds since 1970, NULL: whenever)
+-- Deletes the registrations of a device that is gone or removed the pass; later ones with the same token stay.
+-- $1 push token, $2 the newest registration to delete (seconds since 1970; NULL: all)
 DELETE FROM pass_registrations
 WHERE push_token = $1 AND ($2::float8 IS NULL OR registered_at <= to_timestamp($2));
 
 -- name: forget_pushed_tokens
--- A push token of an erased person is of no use once its push was sent or given up. $1 at most so many
+-- Replaces push tokens of erased persons once their push was sent or given up. $1 the most rows
 UPDATE pass_registrations r SET push_token = 'erased-' || gen_random_uuid()
 FROM (
   SELECT device_library_id, serial FROM pass_registrations o
@@ -171,7 +171,7 @@ FROM (
 WHERE r.device_library_id = pushed.device_library_id AND r.serial = pushed.serial;
 
 -- name: forget_registrations
--- Those of erased persons whose phones had their time; what is still owed to them goes too. $1 at most so many
+-- Deletes registrations of erased persons after their time, and pushes that still wait for them. $1 the most rows
 WITH over AS (
   SELECT device_library_id, serial FROM pass_registrations
   WHERE forget_after < now() ORDER BY forget_after LIMIT $1 FOR UPDATE SKIP LOCKED
