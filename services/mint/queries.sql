@@ -486,10 +486,6 @@ UPDATE memberships SET revoked_at = NULL, revoked_reason = NULL, number_freed = 
 -- $1 membership, $2 kind
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
 
--- name: add_to_tally
--- $1 drop, $2 how many more are taken (negative: fewer), $3 writer
-UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;
-
 -- name: audit_drops
 -- The sums that must always be right, in one snapshot. Index-only counts; the statement timeout limits them.
 -- $1 a drop's id: the drops after it, $2 the most drops

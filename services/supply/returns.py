@@ -10,7 +10,8 @@ from services.data.storage.connections import Connection
 from services.data.storage.locks import LockClass, wait_for_lock
 from services.supply.statements import QUERIES
 
-WRITER: Final = 0  # the tally's row of what is not done by a batch
+# The tally row of changes outside a batch. Batches use all rows, so that they seldom wait for each other.
+UNBATCHED_WRITER: Final = 0
 # Bits of a slot's random sort_order, which is a bigint. In a drop of 10^7 numbers two are equal with a chance of 10^-5;
 # the primary key refuses that.
 RANDOM_BITS: Final = 62
@@ -39,7 +40,7 @@ async def put_back(connection: Connection, drop_id: int, numbers: Sequence[int],
         orders = [secrets.randbits(RANDOM_BITS) for _ in left]
         await connection.execute(QUERIES["put_up_for_sale"], drop_id, left, orders)
     held = len(served) - (len(numbers) if were_held else 0)
-    await connection.execute(QUERIES["add_to_tally"], drop_id, -len(left), held, WRITER)
+    await add_to_tally(connection, drop_id, taken=-len(left), held=held)
     return Returned(len(served), len(left))
 
 
@@ -52,5 +53,13 @@ async def serve_line(connection: Connection, drop_id: int) -> Returned:
     rows = await connection.fetch(QUERIES["take_for_line"], drop_id)
     if not rows:
         return Returned(0, 0)
-    await connection.execute(QUERIES["add_to_tally"], drop_id, len(rows), 0, WRITER)
+    await add_to_tally(connection, drop_id, taken=len(rows), held=0)
     return await put_back(connection, drop_id, [row["sequence_num"] for row in rows], were_held=False)
+
+
+async def add_to_tally(connection: Connection, drop_id: int, *, taken: int, held: int) -> None:
+    """Add to a drop's taken numbers, and to those of them that are held, in the caller's transaction.
+
+    Negative: fewer. For changes outside a batch; the statements of batches add to the tally themselves.
+    """
+    await connection.execute(QUERIES["add_to_tally"], drop_id, taken, held, UNBATCHED_WRITER)

@@ -30,8 +30,8 @@ STATEMENTS: Final = OutboxStatements(
     give_up=QUERIES["finish_push"],
     count=QUERIES["count_pushes"],
 )
-# Further attempts, an hour apart, while Apple refuses us: a week. If a certificate expires on a Friday and is renewed on
-# a Monday, the pushes of the weekend must still be sent.
+# Further attempts while Apple refuses us, an hour apart: a week. If a certificate expires on a Friday and is renewed
+# on a Monday, the pushes of the weekend must still be sent.
 REFUSED_ATTEMPTS: Final = 7 * 24
 PAUSE_AFTER_FAILURE_S: Final = 2.0
 

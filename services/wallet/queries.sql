@@ -1,3 +1,13 @@
+-- part: moved
+-- How often a membership (alias `m`) has moved to another device.
+CROSS JOIN LATERAL (
+  SELECT count(*)::int AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved') AS moved
+
+-- part: or_again
+-- A push that waits already is sent once for all changes, and its attempts begin again.
+ON CONFLICT (push_token) DO UPDATE
+SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+
 -- name: read_membership
 -- What IssuePass needs: the membership, its drop, its active device, and the pass issued since its last move, if any.
 -- $1 membership
@@ -5,9 +15,7 @@ SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequ
        moved.times AS generation, v.thumbprint, p.serial, p.public_id
 FROM memberships m
 JOIN drops d ON d.id = m.drop_id
-CROSS JOIN LATERAL (
-  SELECT count(*)::int AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
-) AS moved
+{moved}
 LEFT JOIN devices v ON v.membership_id = m.id AND v.retired_at IS NULL
 LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
 WHERE m.id = $1;
@@ -87,9 +95,7 @@ WITH wanted AS (
               ELSE 'ACTIVE' END::pass_state AS state
   FROM passes p
   JOIN memberships m ON m.id = p.membership_id
-  CROSS JOIN LATERAL (
-    SELECT count(*) AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
-  ) AS moved
+  {moved}
   WHERE p.membership_id = ANY ($1::uuid[])
 ), changed AS (
   UPDATE passes p
@@ -97,11 +103,10 @@ WITH wanted AS (
       modified_at = greatest(date_trunc('second', now()), p.modified_at + interval '1 second')
   FROM wanted w WHERE w.serial = p.serial AND w.state <> p.state
   RETURNING p.serial, p.state
-), owed AS (
+), enqueued AS (
   INSERT INTO pass_pushes (push_token)
   SELECT DISTINCT r.push_token FROM changed JOIN pass_registrations r USING (serial) ORDER BY r.push_token
-  ON CONFLICT (push_token) DO UPDATE
-  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+  {or_again}
 )
 SELECT serial, state::text AS state FROM changed;
 
@@ -124,11 +129,10 @@ WITH fresh AS (
   FROM fresh f JOIN passes p USING (serial) JOIN memberships m ON m.id = p.membership_id
   WHERE r.device_library_id = f.device_library_id AND r.serial = f.serial
   RETURNING r.push_token, r.tag
-), owed AS (
+), enqueued AS (
   INSERT INTO pass_pushes (push_token)
   SELECT DISTINCT push_token FROM tagged WHERE tag > 0 ORDER BY push_token
-  ON CONFLICT (push_token) DO UPDATE
-  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+  {or_again}
 )
 SELECT count(*)::int FROM tagged;
 
