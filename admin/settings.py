@@ -14,7 +14,7 @@ from services.server.runtime.settings import EnvironmentSettings
 
 
 class OperatorSettings(BaseSettings):
-    """Where the reforge service is that an operator's command asks, and how the command proves itself to it."""
+    """The address of the reforge service for operators' commands, and the certificates for it."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -38,7 +38,7 @@ class OperatorSettings(BaseSettings):
 
 
 class NewHoldSettings(BaseSettings):
-    """What a new drop that sells by hold gets unless its creator says otherwise."""
+    """The defaults of a new drop that sells by hold."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -47,10 +47,10 @@ class NewHoldSettings(BaseSettings):
     hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
 
 
-# The last base comes with the configuration that counts, and so with `.env`.
+# The configuration of the last base counts, which reads `.env`.
 class NewDrawSettings(DrawSigningSettings, DeviceProofSettings, EnvironmentSettings):
-    """The settings of the mint process that terms are written by."""
+    """The settings of mint from which the terms of a draw are written."""
 
 
 class ReconcileSettings(ReceiptSettings, EnvironmentSettings):
-    """The settings of receipts as the mint process reads them."""
+    """The settings of receipts, as mint reads them."""
