@@ -65,7 +65,7 @@ class DrawRun:
         self._path = f"/drops/{night.drop.tier}/{night.drop.year}"
 
     async def enter_all(self) -> None:
-        """Let the entrants enter one after the other, evenly until after the close."""
+        """Let the entrants enter one after the other, the last ones at the close."""
 
         async def come(number: int, entrant: Entrant) -> None:
             await asyncio.sleep(OPEN_S * (number + 1) / len(self._night.entrants))
