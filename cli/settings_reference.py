@@ -92,7 +92,8 @@ def table() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, then from `.env`. A wrong setting ends the process with status 78 and a message that names it.",
+        "Read from the environment, then from `.env`. A wrong setting ends the process with status 78 and a message "
+        "that names it.",
         "Written by `make settings`.",
         "",
         "| setting | default | meaning | read by |",
