@@ -45,7 +45,7 @@ class HoldServicer:
     async def take_hold(
         self, request: holds_pb2.TakeHoldRequest, call: Call
     ) -> holds_pb2.TakeHoldResponse | VyrisError:
-        """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
+        """POST /drops/{tier}/{year}/holds. Returns or raises the errors that the proto lists, and Retryable."""
         _check_take(request)
         refuse_nul(request.app_transaction)
         user_id = request.user_id
