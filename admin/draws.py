@@ -30,6 +30,9 @@ __all__ = ["DrawDesk", "DrawRefused", "DrawTimes", "NewDraw", "TermsRefused", "c
 OFFER_S: Final = 86_400
 """How long an offer lasts by default, in seconds."""
 
+CHALLENGE_LIMIT_S: Final = 7 * 86_400
+"""The most seconds between the root and the round; `draws.challenge_s` has the same bound."""
+
 # The default round is this long after the challenge time, so that the root may be late.
 ROUND_AFTER: Final = timedelta(minutes=10)
 

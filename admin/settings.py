@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,6 +12,11 @@ from services.draw.settings import DrawSigningSettings
 from services.identity.device_proof import DeviceProofSettings
 from services.mint.receipts.settings import ReceiptSettings
 from services.server.runtime.settings import EnvironmentSettings
+
+# The bounds of a drop's holds; columns of `drops` have the same.
+HOLD_TTL_LIMIT_S: Final = 7 * 86_400
+HOLD_EXTENSIONS_LIMIT: Final = 100
+HOLD_ATTEMPTS_LIMIT: Final = 1_000
 
 
 class OperatorSettings(BaseSettings):
@@ -42,9 +48,15 @@ class NewHoldSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
-    hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
-    hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
+    hold_ttl_s: int = Field(
+        600, ge=1, le=HOLD_TTL_LIMIT_S, description="how long a hold of a new drop keeps its number"
+    )
+    hold_extensions: int = Field(
+        1, ge=0, le=HOLD_EXTENSIONS_LIMIT, description="how often a hold of a new drop can be extended"
+    )
+    hold_attempts: int = Field(
+        2, ge=1, le=HOLD_ATTEMPTS_LIMIT, description="how many holds one person can take in a new drop"
+    )
 
 
 # The configuration of the last base counts, which reads `.env`.
