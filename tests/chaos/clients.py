@@ -56,14 +56,14 @@ class Clients:
                 trust_env=False,
             )
         )
-        self._channel = await self._exits.enter_async_context(
+        self.channel = await self._exits.enter_async_context(
             grpc.aio.insecure_channel(
                 f"127.0.0.1:{proxies['client-gateway-grpc'].port}",
                 options=[("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 300)],
             )
         )
-        self._mint = mint_pb2_grpc.MintServiceStub(self._channel)
-        self._holds = holds_pb2_grpc.HoldServiceStub(self._channel)
+        self._mint = mint_pb2_grpc.MintServiceStub(self.channel)
+        self._holds = holds_pb2_grpc.HoldServiceStub(self.channel)
         return self
 
     async def __aexit__(

@@ -61,7 +61,7 @@ class DrawRun:
         self._clients = clients
         self._night = night
         self._rng = rng
-        self._stub = draw_pb2_grpc.DrawServiceStub(clients._channel)
+        self._stub = draw_pb2_grpc.DrawServiceStub(clients.channel)
         self._path = f"/drops/{night.drop.tier}/{night.drop.year}"
 
     async def enter_all(self) -> None:
