@@ -15,6 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from services.mint.drops import Drop
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import FULFILLED, HELD, UNKNOWN, Operation
+from tests.error_body import KEYS
 from vyris.client import Device
 from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -156,7 +157,7 @@ def _read_json(answer: httpx.Response) -> dict[str, Any]:
             "pass_serial": membership["pass_serial"],
             "replayed": body["replayed"],
         }
-    if set(body) != {"error", "message", "retryable"}:
+    if set(body) != KEYS:
         return {"outcome": MALFORMED, "status": status}
     return {"outcome": UNKNOWN if body["error"] in RETRYABLE else body["error"], "status": status}
 
