@@ -1,4 +1,4 @@
-"""What Redis believes is for sale, beside what Postgres knows."""
+"""Compare Redis' counts of unclaimed slots with Postgres, and overwrite them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Bouncer", "open_bouncer", "read_counts", "rebuild_counts", "write_co
 
 @asynccontextmanager
 async def open_bouncer(redis_url: str) -> AsyncIterator[Bouncer]:
-    """Redis, as the mint service uses it."""
-    # Once Redis failed it is left alone, so that the command knows at its end that something was not written.
+    """Open Redis as the mint service uses it."""
+    # After a failure Redis is not called again, so that the command knows at its end that a count was not written.
     settings = BouncerSettings(redis_url=redis_url, redis_pause_ms=60_000)
     opened = Bouncer(redis_client(settings), settings)
     try:
@@ -27,7 +27,7 @@ async def open_bouncer(redis_url: str) -> AsyncIterator[Bouncer]:
 
 
 async def read_counts(database: Database, bouncer: Bouncer) -> list[dict[str, object]]:
-    """Every drop's count in Redis, in Postgres, and their difference; None where Redis has none."""
+    """Return every drop's count in Redis, in Postgres, and their difference; None if Redis has no count."""
     rows = []
     for row in await database.fetch(QUERIES["remaining_by_drop"], None, DROPS_LIMIT):
         redis = await bouncer.read(count_key(row["tier"], row["year"], row["environment"]))
@@ -37,13 +37,13 @@ async def read_counts(database: Database, bouncer: Bouncer) -> list[dict[str, ob
 
 
 async def rebuild_counts(database: Database, bouncer: Bouncer, actor: Actor) -> bool:
-    """Write Postgres' number of unclaimed slots over every count in Redis; False where Redis does not answer."""
-    # Before it is done: Redis knows no transaction of Postgres'.
+    """Overwrite every count in Redis by Postgres' number of unclaimed slots. Return False if Redis does not answer."""
+    # The entry comes first, because Redis takes no part in Postgres' transaction.
     await audited(database, lambda connection: actor.note(connection, "bouncer.rebuild", "all drops"))
     return await write_counts(database, bouncer)
 
 
 async def write_counts(database: Database, bouncer: Bouncer) -> bool:
-    """The same after a change that has its own entry in the audit log."""
+    """Do the same after a change that has its own entry in the audit log."""
     await Recounter(database, bouncer).rebuild()
     return await bouncer.reachable()

@@ -1,4 +1,4 @@
-"""Draws as an operator sees them: announce, show, close, enter a round by hand, cancel, list winners."""
+"""The operator's commands for draws: announce, show, close, enter a round by hand, cancel, list winners."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ from services.server.runtime.settings import load
 __all__ = ["DrawDesk", "DrawRefused", "DrawTimes", "NewDraw", "TermsRefused", "create_draw", "plan_draw"]
 
 OFFER_S: Final = 86_400
-"""How long an offer lasts if its creator does not say it."""
+"""How long an offer lasts by default, in seconds."""
 
-# The default round comes so long after the challenge time, so that the root may be late.
+CHALLENGE_LIMIT_S: Final = 7 * 86_400
+"""The most seconds between the root and the round; `draws.challenge_s` has the same bound."""
+
+# The default round is this long after the challenge time, so that the root may be late.
 ROUND_AFTER: Final = timedelta(minutes=10)
 
 DOCUMENT_FIELDS: Final = (
@@ -152,7 +155,7 @@ class DrawDesk:
     """
 
     def __init__(self, database: Database, actor: Actor) -> None:
-        """`actor` is who does it, and why."""
+        """`actor`: the name and the reason for the audit log."""
         self._database = database
         self._actor = actor
 

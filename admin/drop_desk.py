@@ -1,4 +1,4 @@
-"""The operator's desk for drops: it finds, lists, creates, resizes, schedules and closes them."""
+"""The operator's commands for drops: find, list, create, resize, schedule and close them."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def _with_counts(row: asyncpg.Record) -> dict[str, Any]:
 
 
 async def find_capacity(database: Database, tier: str, year: str, environment: Environment) -> int | None:
-    """The capacity of the drop of that name; None where there is none. Raises DatabaseUnavailable."""
+    """Return the capacity of the drop with this name, or None. Raises DatabaseUnavailable."""
     rows = await database.fetch(QUERIES["list_drops"], tier, year)
     return next((row["capacity"] for row in rows if row["environment"] == environment), None)
 
 
 async def count_rows(database: Database, drop_id: int) -> dict[str, int]:
-    """What a drop's tallies are checked against: its slots and live memberships, counted row by row."""
+    """Count a drop's slots and live memberships row by row, to check its tallies."""
     slots = await database.fetchrow(QUERIES["count_slots"], drop_id)
     live = await database.fetchrow(QUERIES["count_live"], drop_id)
     return {
@@ -81,14 +81,14 @@ class DropDesk:
     """Changes drops. Each change leaves an entry in the audit log. Every method raises DatabaseUnavailable."""
 
     def __init__(self, database: Database, actor: Actor) -> None:
-        """`actor` is who does it, and why."""
+        """`actor`: the name and the reason for the audit log."""
         self._database = database
         self._actor = actor
 
     async def create(
         self, new: NewDrop, progress: Progress = lambda _: None, draw: NewDraw | None = None
     ) -> int | None:
-        """Create a drop and its numbers, and announce its draw; its id, or None where it exists already.
+        """Create a drop and its numbers, and announce its draw. Return its id, or None if it exists already.
 
         Raises TermsRefused.
         """
@@ -117,7 +117,7 @@ class DropDesk:
         return await audited(self._database, work, takes_minutes=True)
 
     async def resize(self, drop: Drop, capacity: int) -> int:
-        """Give a drop another capacity; the capacity before. Raises CannotResize, FixedTerms.
+        """Give a drop another capacity. Return the capacity before. Raises CannotResize, FixedTerms.
 
         Redis' counts follow with `admin.bouncer.write_counts`.
         """

@@ -1,8 +1,8 @@
-"""Drops: how an operator creates one, and makes it larger or smaller.
+"""Create a drop, and make it larger or smaller.
 
-Each function works in the caller's transaction; `drop_desk` is what commands call. A drop's slots carry random sort
-orders from the system's cryptographic source and are written in that order: nobody can guess which number a claim
-gets, and claims of one batch lie side by side on disk.
+Each function works in the caller's transaction; commands call `drop_desk`. Slots have random sort orders from the
+system's cryptographic source, so nobody can guess which number a claim gets. They are written in that order, so the
+claims of a batch are neighbours on the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SLOTS_A_CHUNK: Final = 50_000
 SECRET_BYTES: Final = 32
 
 Progress = Callable[[int], None]
-"""Is called with the number of slots that were written since the last call."""
+"""Called with the number of slots that were written since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class CannotResize(Exception):
 
 
 async def create_drop(connection: Connection, new: NewDrop, progress: Progress = lambda _: None) -> int | None:
-    """Create a drop and its slots; its id, or None where it exists already."""
+    """Create a drop and its slots. Return its id, or None if it exists already."""
     limits = sorted({*new.limits, "user"}) if new.limits or new.sale != "direct" else []
     drop_id: int | None = await connection.fetchval(
         QUERIES["create_drop"],
@@ -79,7 +79,7 @@ async def create_drop(connection: Connection, new: NewDrop, progress: Progress =
 
 
 async def resize_drop(connection: Connection, drop: Drop, capacity: int, actor: Actor) -> int:
-    """Give a drop another capacity; the capacity before. Raises CannotResize."""
+    """Give a drop another capacity. Return the capacity before. Raises CannotResize."""
     before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
     if capacity > before:
         await _add_numbers(connection, drop.id, capacity, capacity - before)
@@ -99,7 +99,7 @@ async def resize_drop(connection: Connection, drop: Drop, capacity: int, actor: 
 
 
 async def _add_numbers(connection: Connection, drop_id: int, capacity: int, more: int) -> None:
-    """No more numbers are in use than the capacity was before: as many as are missing are free within the new one."""
+    """Add the lowest free numbers. At most the old capacity is in use, so there are enough. Raises CannotResize."""
     rows = await connection.fetch(QUERIES["free_numbers"], drop_id, capacity, more)
     if len(rows) < more:
         raise CannotResize(f"only {len(rows)} numbers up to {capacity} are free, and {more} would have to come")

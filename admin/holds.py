@@ -1,4 +1,4 @@
-"""Holds as an operator sees them, and how an operator ends one."""
+"""List, read and release holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATES: Final = ("HELD", "USED", "RELEASED", "LAPSED")
 async def list_holds(
     database: Database, drop: Drop, *, state: str | None, user_id: str | None, limit: int
 ) -> list[asyncpg.Record]:
-    """At most `limit` holds of a drop, newest first: those in `state` and of `user_id`, where given.
+    """Return at most `limit` holds of a drop, newest first; only those in `state` and of `user_id` if given.
 
     Raises DatabaseUnavailable.
     """
@@ -29,14 +29,14 @@ async def list_holds(
 
 
 async def read_hold(database: Database, hold_id: UUID) -> asyncpg.Record | None:
-    """A hold and what became of it; None where there is none. Raises DatabaseUnavailable."""
+    """Return a hold with its state, or None. Raises DatabaseUnavailable."""
     return await database.fetchrow(HOLD_QUERIES["read_hold"], hold_id)
 
 
 async def release_hold(database: Database, hold_id: UUID, actor: Actor) -> bool:
-    """End a hold; False where it is unknown or has ended. Raises DatabaseUnavailable.
+    """End a hold. Return False if it is unknown or has ended. Raises DatabaseUnavailable.
 
-    The number goes to the first late payer in line, or back up for sale.
+    Its number goes to the first late payer in line, or is for sale again.
     """
 
     async def work(connection: Connection) -> bool:

@@ -1,4 +1,4 @@
-"""What counts once per person in a drop, and exceptions that an operator makes."""
+"""Count the keys that count once per person in a drop, and make exceptions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class NothingToWaive(Exception):
 
 
 async def count_keys(database: Database, drop: Drop) -> list[asyncpg.Record]:
-    """How many keys of each kind count in a drop right now. Raises DatabaseUnavailable."""
+    """Return how many keys of each kind count in a drop now. Raises DatabaseUnavailable."""
     return await database.fetch(QUERIES["count_keys"], drop.id)
 
 
 async def waive_limits(database: Database, drop: Drop, user_id: str, actor: Actor) -> None:
-    """Forget what was counted for a user, with all keys of the same hold or membership, which stays.
+    """Delete a user's counted keys, with all keys of the same hold or membership, which stays.
 
     Raises NothingToWaive, Retryable.
     """

@@ -1,7 +1,4 @@
-"""A membership as an operator sees it, and how an operator ends it.
-
-Store refunds end memberships in the same way: `services/mint/revocation.py`.
-"""
+"""Read and revoke a membership. Store refunds revoke memberships in the same way: `services/mint/revocation.py`."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from services.mint.revocation import revoke
 
 
 async def read_membership(database: Database, membership_id: UUID) -> asyncpg.Record | None:
-    """A membership with its drop, number and receipt; None where there is none. Raises DatabaseUnavailable."""
+    """Return a membership with its drop, number and receipt, or None. Raises DatabaseUnavailable."""
     return await database.fetchrow(QUERIES["read_membership"], membership_id)
 
 
 async def revoke_membership(database: Database, membership_id: UUID, actor: Actor, *, frees_number: bool) -> bool:
-    """End a membership; False where it is unknown or revoked already. `frees_number` sells its number again.
+    """Revoke a membership. Return False if it is unknown or revoked already. `frees_number`: sell its number again.
 
     Raises DatabaseUnavailable.
     """

@@ -1,7 +1,7 @@
-"""An owner's address, as an operator changes it: the reforge service does it.
+"""Change an owner's address: the command asks the reforge service.
 
-Links are derived from the service's key, so the service makes them. A command never makes a key for a database: a link
-that is derived from another key would be dead.
+The links in the mails are derived from the service's key, so only the service can make them. A command that made a key
+of its own would send links that do not work.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looks into a pass file: what is in it, who signed it, and how a phone shows it."""
+"""Inspect a pass file: its content, its signers, and its look on a phone."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ __all__ = [
 
 
 def preview_png(opened: OpenedPass, language: str) -> bytes:
-    """A picture of the pass, PNG. Raises ImportError where Pillow is not installed."""
+    """Draw the pass as a PNG. Raises ImportError if Pillow is not installed."""
     from services.wallet.preview import png  # noqa: PLC0415 - Pillow is a tool of development
 
     return png.preview_png(opened, language)
 
 
 def local_root() -> Path | None:
-    """PEM of the local stack's root certificate; None where there is none."""
+    """Return the file of the local stack's root certificate (PEM), or None."""
     try:
         root = keys_folder(WalletSettings(database_url="")) / ROOT_FILE
     except ValidationError:
@@ -49,9 +49,9 @@ def local_root() -> Path | None:
 
 
 def summary(opened: OpenedPass) -> dict[str, Any]:
-    """What a pass says of itself, and by whom it is signed."""
+    """Summarise a pass: its fields, and its signers."""
     document = opened.document
-    # The signer first, then who vouches for it.
+    # The signer first, then its issuer.
     certificates = sorted(signers(opened), key=_is_authority)
     names = [subject_value(part, NameOID.COMMON_NAME) for part in certificates]
     return {

@@ -1,4 +1,4 @@
-"""Builds the pass of a membership for an operator, as its owner gets it."""
+"""Build the pass of a membership for an operator, as its owner gets it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MissingKeys(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BuiltPass:
-    """A signed pass, and what its file is called for download."""
+    """A signed pass, and its file name."""
 
     file_name: str
     content: bytes

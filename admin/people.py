@@ -1,4 +1,4 @@
-"""Erases a person. What the business must keep stays, under names that lead to nobody."""
+"""Erase a person. Rows that must stay get random names instead of the person's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.data.storage.database import Database
 from services.data.storage.locks import REFORGE_MEMBERSHIP, wait_for_key
 from services.mint.revocation import revoke
 
-# In this order: what refers to a row goes before it.
+# In this order: a row is deleted after those that refer to it.
 FORGOTTEN: Final = (
     "unlink_encounters",
     "forget_locations",
@@ -28,7 +28,7 @@ FORGOTTEN: Final = (
 
 @dataclass(frozen=True)
 class Erased:
-    """How much of a person there was."""
+    """How many rows the person had."""
 
     memberships: int
     receipts: int
@@ -39,12 +39,12 @@ async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Eras
     """Erase a user in the caller's transaction.
 
     Memberships are revoked for good; the numbers of those that were live are not sold again. Addresses, devices, mail,
-    places and the keys in encounters are deleted, and so is what was counted for the person. Memberships, receipts and
-    holds stay under random names. The audit log says that somebody was erased, not who; the person's names are taken
-    out of its older rows. Wallet voids the passes, pushes to the phones and then forgets them, within a day
-    (`services/wallet/housekeeping.py`). `schema/personal-data.md` decides for each column.
+    locations, the keys in encounters and the person keys are deleted. Memberships, receipts and holds stay under random
+    names. The audit log gets an entry without the person's name, and older entries lose the name. Wallet voids the
+    passes, pushes to the phones and deletes them within a day (`services/wallet/housekeeping.py`).
+    `schema/personal-data.md` decides for each column.
     """
-    # What reforge does with the user's memberships ends first, and begins again on what is left.
+    # Wait for moves and changes of address of these memberships; later ones find them erased.
     for row in await connection.fetch(QUERIES["ids_of_user"], user_id):
         await wait_for_key(connection, REFORGE_MEMBERSHIP, str(row["id"]))
     rows = await connection.fetch(QUERIES["memberships_of_user"], user_id)
@@ -70,7 +70,7 @@ async def erase_user(connection: Connection, user_id: str, actor: Actor) -> Eras
 
 
 async def unname_entries(connection: Connection, user_id: str) -> int:
-    """Erase a user's entries in draws, in the caller's transaction; how many there were.
+    """Erase a user's entries in draws, in the caller's transaction. Return how many there were.
 
     An entry of a draw that has not closed is withdrawn, so its leaf is in no tree. Later the leaf must stay, or the
     root would be wrong: without the salt it is a random number, and it wins nothing.

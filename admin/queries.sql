@@ -3,7 +3,8 @@
 coalesce(now() < opens_at, false) AS early, coalesce(now() >= closes_at, false) AS late
 
 -- part: no_number_to_come
--- Who paid after his hold had ended waits for a number until the close; while one is held for him, it is his.
+-- Whether a receipt `l` of the drop `d` gets no number any more. A late payment waits for one until the close; while a
+-- number is held for it, it is not refunded.
 (l.reason = 'HOLD_OFFERED' OR l.reason = 'HOLD_EXPIRED' AND (d.closes_at <= now()) IS NOT TRUE) IS NOT TRUE
 
 -- part: takes_entries
@@ -20,8 +21,8 @@ WHERE ($1::text IS NULL OR tier = $1) AND ($2::text IS NULL OR year = $2)
 ORDER BY created_at DESC, d.id DESC;
 
 -- name: create_drop
--- Returns no row where the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at, $7 refund_frees_number,
--- $8 how it sells, $9 limits, $10 how long a hold lasts, $11 how often it can be extended, $12 holds a person can take
+-- Returns no row if the drop exists. $1 tier, $2 year, $3 environment, $4 capacity, $5 opens_at, $6 closes_at,
+-- $7 refund_frees_number, $8 how it sells, $9 limits, $10 how long a hold lasts, $11 how often it can be extended, $12 holds a person can take
 INSERT INTO drops (tier, year, environment, capacity, opens_at, closes_at, refund_frees_number, sale, limits, hold_ttl_s,
                    hold_extensions, hold_attempts)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -33,15 +34,15 @@ RETURNING id;
 INSERT INTO drop_tallies (drop_id, writer) SELECT $1, generate_series(0, $2::int - 1);
 
 -- name: create_secret
--- What the drop's person keys are digested with. $1 drop, $2 secret
+-- Stores the secret that the drop's person keys are digested with. $1 drop, $2 secret
 INSERT INTO drop_secrets (drop_id, secret) VALUES ($1, $2);
 
 -- name: lock_drop
--- Keeps two resizes of one drop apart. $1 drop
+-- Locks a drop against a second resize. $1 drop
 SELECT capacity FROM drops WHERE id = $1 FOR UPDATE;
 
 -- name: withdraw_slots
--- Takes so many of the highest unclaimed numbers out of a drop. $1 drop, $2 how many
+-- Removes the highest unclaimed numbers from a drop. $1 drop, $2 how many
 DELETE FROM slots WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM slots WHERE drop_id = $1 ORDER BY sequence_num DESC LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING sequence_num;
@@ -64,12 +65,12 @@ UPDATE drops SET capacity = $2 WHERE id = $1;
 UPDATE drops SET opens_at = $2, closes_at = $3 WHERE id = $1 RETURNING opens_at, closes_at;
 
 -- name: close_drop
--- From the next statement on nobody mints in it. $1 drop
+-- Ends a drop's sale: the next statement mints nothing in it. $1 drop
 UPDATE drops SET closes_at = least(closes_at, now()), opens_at = CASE WHEN opens_at < least(closes_at, now()) THEN opens_at END
 WHERE id = $1 RETURNING opens_at, closes_at;
 
 -- name: count_slots
--- A plain count of unclaimed rows: what the tallies are checked against. $1 drop
+-- Counts unclaimed slots row by row, to check the tallies. $1 drop
 SELECT count(*) FROM slots WHERE drop_id = $1;
 
 -- name: count_live
@@ -77,7 +78,7 @@ SELECT count(*) FROM slots WHERE drop_id = $1;
 SELECT count(*) FROM memberships WHERE drop_id = $1 AND revoked_at IS NULL;
 
 -- name: list_holds
--- Holds of a drop, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 at most so many
+-- Holds of a drop, newest first. $1 drop, $2 state or NULL for all, $3 user or NULL for all, $4 the most rows
 SELECT id, user_id, state::text AS state, taken_at, expires_at, extensions, membership_id, receipt_key IS NOT NULL AS late
 FROM holds
 WHERE drop_id = $1 AND ($2::text IS NULL OR state::text = $2) AND ($3::text IS NULL OR user_id = $3)
@@ -89,8 +90,7 @@ SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS
 FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
 
 -- name: waive_keys
--- Forgets what was counted for one person: that key, and every other key of its hold or membership. The hold or
--- membership stays. $1 drop, $2 kind, $3 digest
+-- Deletes a person's key, and every other key of the same hold or membership. The hold or membership stays. $1 drop, $2 kind, $3 digest
 WITH meant AS (
   SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
 )
@@ -121,7 +121,7 @@ FROM draw_offers o JOIN draw_ranks r ON r.drop_id = o.drop_id AND r.rank = o.ran
 WHERE o.drop_id = $1 ORDER BY o.rank;
 
 -- name: list_receipts
--- Receipts in a state, oldest first, for the operator; one refunded before it was ever sent has no drop and no user. $1 state, $2 at most so many
+-- Receipts in a state, oldest first. A receipt that was refunded before it was sent has no drop and no user. $1 state, $2 the most rows
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
@@ -129,8 +129,8 @@ WHERE l.state = $1::receipt_state
 ORDER BY l.created_at LIMIT $2;
 
 -- name: list_refunds_due
--- Who paid and got no membership, oldest first: not yet exported (FAILED) and exported (REFUND_DUE).
--- Test purchases cost nothing and are left out, and so are buyers of a drop that is still to open. $1 at most so many
+-- Paid receipts without a membership, oldest first: not yet exported (FAILED) and exported (REFUND_DUE). Leaves out test
+-- purchases, which cost nothing, and receipts of a drop that is not open yet. $1 the most rows
 SELECT encode(l.receipt_key, 'hex') AS receipt_key, l.state::text AS state, l.reason, l.kind, l.transaction_id, l.user_id,
        d.tier, d.year, l.created_at, l.updated_at
 FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
@@ -139,9 +139,9 @@ WHERE (l.state = 'REFUND_DUE' OR (l.state = 'FAILED' AND (d.opens_at <= now()) I
 ORDER BY l.created_at, l.receipt_key LIMIT $1;
 
 -- name: export_refunds_due
--- Marks what is to be refunded, so that it never mints, and returns it. Those that are minting right now are left out, and
--- those of a drop that is still to open: their buyers can send them again.
--- $1 at most so many
+-- Marks receipts for a refund, so that they never mint, and returns them. Leaves out receipts that mint now, and those of
+-- a drop that is not open yet: their buyers can send them again.
+-- $1 the most rows
 WITH due AS (
   SELECT l.receipt_key FROM receipt_ledger l LEFT JOIN drops d ON d.id = l.drop_id
   WHERE l.state = 'FAILED' AND d.environment IS DISTINCT FROM 'sandbox'
@@ -161,7 +161,7 @@ FROM marked m LEFT JOIN drops d ON d.id = m.drop_id
 ORDER BY m.created_at, m.receipt_key;
 
 -- name: mark_refunded
--- The money of exported receipts went back. $1 keys (sorted)
+-- Marks exported receipts as refunded. $1 keys (sorted)
 WITH locked AS (
   SELECT receipt_key FROM receipt_ledger
   WHERE receipt_key = ANY ($1::bytea[]) AND state = 'REFUND_DUE'
@@ -172,11 +172,11 @@ FROM locked WHERE l.receipt_key = locked.receipt_key
 RETURNING encode(l.receipt_key, 'hex') AS receipt_key;
 
 -- name: read_receipt_states
--- What became of receipts that an operator names. $1 keys
+-- The states of receipts. $1 keys
 SELECT receipt_key, state::text AS state FROM receipt_ledger WHERE receipt_key = ANY ($1::bytea[]);
 
 -- name: list_not_restored
--- Refunds that were taken back after the number had gone: these buyers paid and have no membership. $1 at most so many
+-- Refunds that were reversed after the number was sold again: these buyers paid and have no membership. $1 the most rows
 SELECT n.kind, n.issuer, n.transaction_id, encode(n.receipt_key, 'hex') AS receipt_key, n.received_at,
        m.id AS membership_id, m.user_id, m.sequence_num, d.tier, d.year
 FROM store_notifications n
@@ -202,7 +202,7 @@ SELECT id FROM memberships WHERE user_id = $1 ORDER BY id;
 SELECT id, revoked_at IS NOT NULL AS revoked FROM memberships WHERE user_id = $1 ORDER BY id FOR UPDATE;
 
 -- name: names_of_person
--- What may name the person in the audit log, beside the user id: addresses, devices, keys, network addresses.
+-- Texts that may name the person in the audit log, besides the user id: addresses, devices, keys, network addresses.
 -- $1 memberships
 SELECT DISTINCT name FROM (
   SELECT unnest(ARRAY[device_id, thumbprint, public_key]) AS name FROM devices WHERE membership_id = ANY ($1::uuid[])
@@ -217,17 +217,17 @@ SELECT DISTINCT name FROM (
 WHERE name <> '';
 
 -- name: tell_wallet
--- A membership that was revoked before the erasure: its pass is looked at once more, its phones are forgotten.
+-- For a membership that was revoked before the erasure: makes wallet void its pass and delete its phones.
 -- $1 membership
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, 'revoked');
 
 -- name: lock_encounters
--- An encounter that is just being recorded is waited for; the next one sees that the membership is revoked.
+-- Waits for encounters that are being recorded; later ones see that the membership is revoked.
 LOCK TABLE encounters IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: unlink_encounters
--- The key of a member's device led from one encounter to all others of that device, and to the person who has it. Each
--- gets a random name instead. None can be recorded again: its initiator is revoked for good. $1 memberships
+-- Gives encounters random names in place of a device's key, which would link them with each other and with a person. No
+-- such token can be recorded again, because its initiator is revoked for good. $1 memberships
 UPDATE encounters e
 SET signing_key = translate(rtrim(encode(sha256(uuid_send(gen_random_uuid())), 'base64'), '='), '+/', '-_'),
     jti = gen_random_uuid()::text
@@ -235,14 +235,14 @@ WHERE e.initiator_id = ANY ($1::uuid[]) AND EXISTS (
   SELECT FROM devices d WHERE d.membership_id = e.initiator_id AND d.thumbprint = e.signing_key);
 
 -- name: forget_proofs
--- Proofs of devices that no other membership has: no such proof counts any more. $1 memberships
+-- Deletes uses of proofs by devices that no other membership has: no such proof counts any more. $1 memberships
 DELETE FROM device_proof_uses u WHERE EXISTS (
   SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id = ANY ($1::uuid[]))
 AND NOT EXISTS (
   SELECT FROM devices d WHERE d.thumbprint = u.thumbprint AND d.membership_id <> ALL ($1::uuid[]));
 
 -- name: forget_mail
--- Mail about moves and changes of address of memberships. $1 memberships
+-- Deletes mail about moves and changes of address of memberships. $1 memberships
 DELETE FROM mail_outbox WHERE subject_id IN (
   SELECT id FROM reforge_requests WHERE membership_id = ANY ($1::uuid[])
   UNION ALL SELECT id FROM email_changes WHERE membership_id = ANY ($1::uuid[]));
@@ -264,18 +264,18 @@ DELETE FROM contacts WHERE membership_id = ANY ($1::uuid[]);
 DELETE FROM devices WHERE membership_id = ANY ($1::uuid[]);
 
 -- name: forget_locations
--- Where the members met; that they met stays, by ids that name nobody any more. $1 memberships
+-- Deletes the locations of encounters. The encounters stay, with ids that name nobody. $1 memberships
 UPDATE encounters SET latitude_hundredths = NULL, longitude_hundredths = NULL
 WHERE (initiator_id = ANY ($1::uuid[]) OR receiver_id = ANY ($1::uuid[])) AND latitude_hundredths IS NOT NULL;
 
 -- name: unname_memberships
--- Each under a name of its own, so that they are not one person's any more, and revoked for good. $1 user
+-- Gives each membership a random user of its own, so that nothing shows that they had one owner; revoked for good. $1 user
 UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason = 'erased', erased_at = now()
 WHERE user_id = $1;
 
 -- name: unname_holds
--- Ended holds and places in line belong to nobody any more; a live one lapses by itself. A payment that waited in line
--- can be refunded at once: no number comes for it. $1 user
+-- Gives the user's holds random users; a live one lapses by itself. A payment that waited in line can be refunded at
+-- once, because it gets no number any more. $1 user
 WITH unlined AS (
   DELETE FROM late_payments WHERE user_id = $1 RETURNING receipt_key
 ), refundable AS (
@@ -285,7 +285,7 @@ WITH unlined AS (
 UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
 
 -- name: forget_person_keys
--- What was counted for the person. $1 memberships or entries
+-- Deletes the person keys of memberships or entries. $1 memberships or entries
 DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
 
 -- name: withdraw_entries
@@ -303,7 +303,7 @@ WHERE user_id = $1 AND withdrawn_at IS NULL AND drop_id = ANY (ARRAY(SELECT drop
 UPDATE entries SET user_id = NULL, salt = NULL WHERE user_id = $1 RETURNING id;
 
 -- name: unname_receipts
--- The keys stay: no receipt ever mints twice, and what is owed is still paid back. $1 user
+-- Gives the user's receipts random users. Their keys stay, so that no receipt mints twice and refunds still work. $1 user
 WITH unnamed AS (
   UPDATE receipt_ledger SET user_id = 'erased-' || gen_random_uuid(), updated_at = now() WHERE user_id = $1
   RETURNING receipt_key

@@ -16,8 +16,8 @@ from services.mint.refunds.reconciliation import Reconciler
 async def reconcile_refunds(database: Database, actor: Actor, *, days: int, purchases: int) -> list[dict[str, Any]]:
     """Apply the refunds that we missed; one row for each environment, none where no key for Apple's API is set.
 
-    It reads the notification history of so many `days`, and the refund history of at most so many `purchases`. A row
-    with a `problem` ended early: what was found before is applied. Raises WrongSetting, Retryable, DatabaseUnavailable.
+    `days` of the notification history are read, and the refund history of at most `purchases` purchases. A row with a
+    `problem` ended early, and what was found before is applied. Raises WrongSetting, Retryable, DatabaseUnavailable.
     """
     settings, kinds = ReconcileSettings(), ReceiptKinds()
     async with AsyncExitStack() as closing:
@@ -25,7 +25,7 @@ async def reconcile_refunds(database: Database, actor: Actor, *, days: int, purc
             await add_app_store(kinds, settings, closing, production=settings.vyris_env == "production")
         reconciler = Reconciler(database, kinds.app_store_notices, kinds.app_store_histories, interval_s=0)
         rows = [found.as_row() for found in await reconciler.by_command(days, purchases)]
-    # After it is done: each refund has its own transaction and entry.
+    # The entry comes last, because each refund has a transaction and an entry of its own.
     await audited(
         database,
         lambda connection: actor.note(connection, "receipts.reconcile", "App Store", days=days, findings=rows),

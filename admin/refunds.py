@@ -1,4 +1,4 @@
-"""The operator's desk for refunds: who paid and got no membership, and what has been paid back.
+"""The operator's commands for refunds: paid receipts without a membership, and which of them are refunded.
 
     FAILED ──export──▶ REFUND_DUE ──paid back──▶ REFUNDED
 
@@ -34,15 +34,15 @@ class RefundDesk:
         return await self._database.fetch(QUERIES["list_receipts"], "FAILED", limit)
 
     async def due(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
-        """Those who paid and got no membership, exported already or not."""
+        """Paid receipts without a membership, exported or not."""
         return await self._database.fetch(QUERIES["list_refunds_due"], limit)
 
     async def not_restored(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
-        """Receipts whose refund was reversed after their number had gone to somebody else."""
+        """Receipts whose refund was reversed after their number was sold again."""
         return await self._database.fetch(QUERIES["list_not_restored"], limit)
 
     async def export(self, limit: int = ROWS_LIMIT) -> list[asyncpg.Record]:
-        """Mark what is due, so that it never mints, and return what was marked."""
+        """Mark receipts for a refund, so that they never mint, and return them."""
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
             rows = await connection.fetch(QUERIES["export_refunds_due"], limit)
@@ -52,7 +52,7 @@ class RefundDesk:
         return await audited(self._database, work)
 
     async def mark_refunded(self, keys: Sequence[bytes]) -> set[str]:
-        """Note that exported receipts were paid back; the keys, in hex, of those that were waiting for it."""
+        """Mark exported receipts as refunded. Return the keys, in hex, of those that were exported."""
 
         async def work(connection: Connection) -> list[str]:
             rows = await connection.fetch(QUERIES["mark_refunded"], sorted(set(keys)))
@@ -63,7 +63,7 @@ class RefundDesk:
         return set(await audited(self._database, work))
 
     async def states(self, keys: Sequence[bytes]) -> dict[bytes, str]:
-        """The states of those receipts that there are."""
+        """The states of those receipts that exist."""
         rows = await self._database.fetch(QUERIES["read_receipt_states"], keys)
         return {row["receipt_key"]: row["state"] for row in rows}
 

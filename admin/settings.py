@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,9 +13,14 @@ from services.identity.device_proof import DeviceProofSettings
 from services.mint.receipts.settings import ReceiptSettings
 from services.server.runtime.settings import EnvironmentSettings
 
+# The bounds of a drop's holds; columns of `drops` have the same.
+HOLD_TTL_LIMIT_S: Final = 7 * 86_400
+HOLD_EXTENSIONS_LIMIT: Final = 100
+HOLD_ATTEMPTS_LIMIT: Final = 1_000
+
 
 class OperatorSettings(BaseSettings):
-    """Where the reforge service is that an operator's command asks, and how the command proves itself to it."""
+    """The address of the reforge service for operators' commands, and the certificates for it."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -38,19 +44,25 @@ class OperatorSettings(BaseSettings):
 
 
 class NewHoldSettings(BaseSettings):
-    """What a new drop that sells by hold gets unless its creator says otherwise."""
+    """The defaults of a new drop that sells by hold."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    hold_ttl_s: int = Field(600, ge=1, le=604_800, description="how long a hold of a new drop keeps its number")
-    hold_extensions: int = Field(1, ge=0, le=100, description="how often a hold of a new drop can be extended")
-    hold_attempts: int = Field(2, ge=1, le=1_000, description="how many holds one person can take in a new drop")
+    hold_ttl_s: int = Field(
+        600, ge=1, le=HOLD_TTL_LIMIT_S, description="how long a hold of a new drop keeps its number"
+    )
+    hold_extensions: int = Field(
+        1, ge=0, le=HOLD_EXTENSIONS_LIMIT, description="how often a hold of a new drop can be extended"
+    )
+    hold_attempts: int = Field(
+        2, ge=1, le=HOLD_ATTEMPTS_LIMIT, description="how many holds one person can take in a new drop"
+    )
 
 
-# The last base comes with the configuration that counts, and so with `.env`.
+# The configuration of the last base counts, which reads `.env`.
 class NewDrawSettings(DrawSigningSettings, DeviceProofSettings, EnvironmentSettings):
-    """The settings of the mint process that terms are written by."""
+    """The settings of mint from which the terms of a draw are written."""
 
 
 class ReconcileSettings(ReceiptSettings, EnvironmentSettings):
-    """The settings of receipts as the mint process reads them."""
+    """The settings of receipts, as mint reads them."""

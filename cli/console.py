@@ -40,6 +40,7 @@ class PlainConsole(Console):
 out = PlainConsole(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = PlainConsole(stderr=True, soft_wrap=True)
 
+RowsLimit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The most rows to show.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -70,6 +71,12 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
     for row in rows:
         table.add_row(*(printable(_text(row[column])) for column in columns))
     out.print(table)
+
+
+def tell_if_cut(rows: Sequence[Any], limit: int) -> None:
+    """Say that there may be more rows than the `limit` that were asked for."""
+    if len(rows) >= limit:
+        err.print(f"These are the first {limit}; there may be more (--limit).", highlight=False)
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from admin import draws, drop_desk, drops
 from admin.bouncer import write_counts
 from admin.drop_desk import DropDesk, FixedTerms
+from admin.settings import HOLD_ATTEMPTS_LIMIT, HOLD_EXTENSIONS_LIMIT, HOLD_TTL_LIMIT_S
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
 from cli.console import AsJson, Reason, err, fail, out, run_async, show, show_one
@@ -105,13 +106,19 @@ async def create(
     limit: Annotated[list[Limit] | None, typer.Option(help=LIMIT_HELP)] = None,
     hold_ttl: Annotated[
         int | None,
-        typer.Option(min=1, max=604_800, help="How many seconds a hold lasts. Default: HOLD_TTL_S; draw: a day."),
+        typer.Option(
+            min=1, max=HOLD_TTL_LIMIT_S, help="How many seconds a hold lasts. Default: HOLD_TTL_S; draw: a day."
+        ),
     ] = None,
     hold_extensions: Annotated[
-        int | None, typer.Option(min=0, max=100, help="How often a hold can be extended. Default: HOLD_EXTENSIONS.")
+        int | None,
+        typer.Option(
+            min=0, max=HOLD_EXTENSIONS_LIMIT, help="How often a hold can be extended. Default: HOLD_EXTENSIONS."
+        ),
     ] = None,
     hold_attempts: Annotated[
-        int | None, typer.Option(min=1, max=1_000, help="How many holds a person can take. Default: HOLD_ATTEMPTS.")
+        int | None,
+        typer.Option(min=1, max=HOLD_ATTEMPTS_LIMIT, help="How many holds a person can take. Default: HOLD_ATTEMPTS."),
     ] = None,
     entries_open: Annotated[
         datetime | None,
@@ -124,7 +131,10 @@ async def create(
         int | None, typer.Option(min=1, help="Draw: the beacon's round. Default: ten minutes after the challenge time.")
     ] = None,
     challenge: Annotated[
-        int, typer.Option(min=0, max=604_800, help="Draw: the least seconds between the root and the round.")
+        int,
+        typer.Option(
+            min=0, max=draws.CHALLENGE_LIMIT_S, help="Draw: the least seconds between the root and the round."
+        ),
     ] = 60,
     verifier_key: Annotated[
         str | None, typer.Option(help="Draw: the key that will sign. Default: that of DRAW_SIGNING_KEY_FILE.")

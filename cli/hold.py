@@ -10,7 +10,7 @@ import typer
 from admin import holds
 from cli import backends
 from cli.actor import operator
-from cli.console import AsJson, Reason, err, fail, run_async, show, show_one
+from cli.console import AsJson, Reason, RowsLimit, err, fail, run_async, show, show_one, tell_if_cut
 from cli.drop import Sandbox, Tier, Year, found_drop
 
 app = typer.Typer(no_args_is_help=True, help="List, show and release holds.")
@@ -34,7 +34,7 @@ async def list_holds(
     year: Year,
     state: Annotated[str | None, typer.Option(callback=_known_state, help="HELD, USED, RELEASED or LAPSED.")] = None,
     user: Annotated[str | None, typer.Option(help="Only holds of this user.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The most rows to show.")] = ROWS_LIMIT,
+    limit: RowsLimit = ROWS_LIMIT,
     sandbox: Sandbox = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,8 +43,7 @@ async def list_holds(
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         rows = await holds.list_holds(database, drop, state=state, user_id=user, limit=limit)
     show([dict(row) for row in rows], COLUMNS, as_json=as_json, empty="There is no such hold.")
-    if len(rows) >= limit:
-        err.print(f"These are the first {limit}; there may be more (--limit).", highlight=False)
+    tell_if_cut(rows, limit)
 
 
 @app.command("show")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from admin.reconciliation import reconcile_refunds
 from admin.refunds import KEY_BYTES, ROWS_LIMIT, RefundDesk
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
-from cli.console import AsJson, err, fail, run_async, show
+from cli.console import AsJson, RowsLimit, err, fail, run_async, show, tell_if_cut
 from cli.spreadsheet import UnreadableFile, print_csv, read_column
 from services.server.runtime.settings import WrongSetting
 
@@ -28,7 +28,6 @@ KEY_PREFIX = "receipt:"
 NAMED_LIMIT = 20
 RECONCILED_COLUMNS = ("environment", "notifications", "purchases", "refunds", "missed", "outcomes", "unreadable")
 
-Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="The most rows to show.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
 
 
@@ -38,7 +37,7 @@ def receipts(
     failed: Annotated[
         bool, typer.Option("--failed", help="List the receipts that got no membership, and why.")
     ] = False,
-    limit: Limit = ROWS_LIMIT,
+    limit: RowsLimit = ROWS_LIMIT,
     as_json: AsJson = False,
 ) -> None:
     """Receipts that got no membership, and their refunds."""
@@ -55,7 +54,7 @@ async def _show_failed(limit: int, as_json: bool) -> None:
     async with _desk() as desk:
         rows = await desk.failed(limit)
     show([dict(row) for row in rows], DUE_COLUMNS, as_json=as_json, empty="Every receipt got its membership.")
-    _tell_if_cut(rows, limit)
+    tell_if_cut(rows, limit)
 
 
 @app.command("refunds-due")
@@ -65,7 +64,7 @@ async def refunds_due(
     export: Annotated[
         bool, typer.Option("--export", help="Mark them REFUND_DUE, so that they never mint, and list the marked ones.")
     ] = False,
-    limit: Limit = ROWS_LIMIT,
+    limit: RowsLimit = ROWS_LIMIT,
     as_json: AsJson = False,
     reason: OptionalReason = BY_COMMAND,
 ) -> None:
@@ -78,7 +77,7 @@ async def refunds_due(
         show([dict(row) for row in rows], DUE_COLUMNS, as_json=as_json, empty="No refund is due.")
     if export:
         err.print(f"Marked {len(rows)} receipts REFUND_DUE; `vyris receipts refunded` notes what was paid back.")
-    _tell_if_cut(rows, limit)
+    tell_if_cut(rows, limit)
 
 
 @app.command()
@@ -112,12 +111,12 @@ async def refunded(
 
 @app.command("not-restored")
 @run_async
-async def not_restored(limit: Limit = ROWS_LIMIT, as_json: AsJson = False) -> None:
+async def not_restored(limit: RowsLimit = ROWS_LIMIT, as_json: AsJson = False) -> None:
     """List purchases with a reversed refund but without their number: give each another number, or the money."""
     async with _desk() as desk:
         rows = await desk.not_restored(limit)
     show([dict(row) for row in rows], NOT_RESTORED_COLUMNS, as_json=as_json, empty="There is nobody.")
-    _tell_if_cut(rows, limit)
+    tell_if_cut(rows, limit)
 
 
 @app.command()
@@ -151,11 +150,6 @@ async def reconcile(
 async def _desk(reason: str = BY_COMMAND) -> AsyncIterator[RefundDesk]:
     async with backends.database(patient=True) as database:
         yield RefundDesk(database, operator(reason))
-
-
-def _tell_if_cut(rows: Sequence[Any], limit: int) -> None:
-    if len(rows) >= limit:
-        err.print(f"These are the first {limit}; there may be more (--limit).", highlight=False)
 
 
 def _keys_in(file: Path) -> dict[str, str]:

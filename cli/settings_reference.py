@@ -75,7 +75,7 @@ def settings() -> list[Setting]:
 def env_example() -> str:
     """`.env.example`: every setting, commented out, with its default."""
     lines = [
-        "# Every setting with its default. Copy to `.env` and uncomment what you change; the environment goes first.",
+        "# Every setting with its default. Copy to `.env` and uncomment what you change; the environment overrides it.",
         "# Written by `make settings`.",
     ]
     for setting in settings():
@@ -92,7 +92,8 @@ def table() -> str:
     lines = [
         "# Settings",
         "",
-        "From the environment, then from `.env`. A wrong one names itself and the process exits with status 78.",
+        "Read from the environment, then from `.env`. A wrong setting ends the process with status 78 and a message "
+        "that names it.",
         "Written by `make settings`.",
         "",
         "| setting | default | meaning | read by |",

@@ -61,7 +61,7 @@ class Day:
 
 
 def simulate(buyers: int, mint_replicas: int, *, doubling: bool) -> Day:
-    """The first minute and what follows, until everybody has an answer."""
+    """Simulate the first minute and the time after it, until every buyer has an answer."""
     per_step = min(mint_replicas * MINT_REPLICA, POSTGRES_PRIMARY) * STEP_S
     room = per_step / STEP_S * WAIT_LIMIT_S
     returning: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))

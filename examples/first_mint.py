@@ -11,7 +11,7 @@ TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 
 
 def main() -> None:
-    """Mint, mint again, and let somebody else try."""
+    """Mint, mint again, and try with another user."""
     receipt = f"receipt-{uuid.uuid4()}"
     with Client(TARGET) as vyris:
         minted = vyris.mint(receipt, "ada", email="ada@example.org")

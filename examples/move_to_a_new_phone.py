@@ -11,7 +11,7 @@ TARGET = os.environ.get("VYRIS_TARGET", "localhost:3001")
 
 
 def main() -> None:
-    """Ask with the old phone's proof, look what became of it, refuse."""
+    """Ask with the old phone's proof, refuse, and read the state of the request."""
     old, new = Device.generate("phone-a"), Device.generate("phone-b")
     with Client(TARGET) as vyris:
         minted = vyris.mint(f"receipt-{uuid.uuid4()}", "ada", email="ada@example.org", device=old)

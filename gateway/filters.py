@@ -29,7 +29,7 @@ from gateway.settings import GatewaySettings
 from vyris.errors import REQUEST_LIMIT_BYTES
 
 HEADER_MUTATION: Final = "envoy.filters.http.header_mutation"
-BUFFER: Final = "envoy.filters.http.buffer"
+BUFFER: Final = bounds.BUFFER
 LUA: Final = "envoy.filters.http.lua"
 RATE_LIMIT: Final = "envoy.filters.http.local_ratelimit"
 TRANSCODER: Final = "envoy.filters.http.grpc_json_transcoder"

@@ -1,4 +1,4 @@
-"""The three doors: JSON, native gRPC, statistics."""
+"""The doors for callers, JSON and native gRPC, and the listener of the statistics."""
 
 from __future__ import annotations
 

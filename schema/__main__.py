@@ -1,4 +1,4 @@
-"""`python -m schema migrate`: applies the migrations to DATABASE_URL."""
+"""`python -m schema migrate`: apply the migrations to DATABASE_URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies the migrations with dbmate."""
+"""Apply the migrations with dbmate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SESSION_NAME = "vyris-migrate"
 
 
 class MigrationFailed(Exception):
-    """The message says what dbmate said, in one line."""
+    """The message has the last line of dbmate's output."""
 
 
 def migrate(database_url: str, actor: str = "") -> None:
     """Bring the database at `database_url` (libpq URI) to the newest schema; idempotent.
 
-    `actor` is who does it, as the audit log names the person; empty: the login alone. Raises MigrationFailed.
+    `actor`: the person's name for the audit log; empty: only the login is logged. Raises MigrationFailed.
     """
     finished = subprocess.run(
         [
@@ -34,7 +34,7 @@ def migrate(database_url: str, actor: str = "") -> None:
             "up",
         ],
         env={"DATABASE_URL": dbmate_url(database_url, actor)},
-        cwd=MIGRATIONS,  # where dbmate finds no .env of ours to read
+        cwd=MIGRATIONS,  # there dbmate finds no .env to read
         capture_output=True,
         text=True,
         check=False,
@@ -45,7 +45,7 @@ def migrate(database_url: str, actor: str = "") -> None:
 
 
 def dbmate_url(database_url: str, actor: str = "") -> str:
-    """The same database as dbmate's driver names it: a socket folder goes by `socket=`, TLS is explicit.
+    """Convert a libpq URI into the form of dbmate's driver: `socket=` for a socket's folder, explicit TLS.
 
     The trigger of migration 0011 writes the session's name into the audit log.
     """

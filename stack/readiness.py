@@ -66,4 +66,4 @@ def _reason(spec: ProcessSpec, state: StateFolder) -> str:
         if spec.name == "postgres"
         else ""
     )
-    return f"{spec.name} did not become ready: {words or 'it words nothing'} (from {log}).{advice}"
+    return f"{spec.name} did not become ready: {words or 'it logged nothing'} (from {log}).{advice}"

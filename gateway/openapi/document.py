@@ -17,8 +17,9 @@ Object = dict[str, Any]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _DESCRIPTION: Final = (
-    "A receipt becomes a numbered membership of a drop, once; a membership becomes a wallet pass; two members prove "
-    "that they met; a membership moves to a new device.\n\n"
+    "A receipt becomes a numbered membership of a drop, once; a hold keeps a number during a payment; a draw gives "
+    "numbers by lot; a membership becomes a wallet pass; two members prove that they met; a membership moves to a new "
+    "device.\n\n"
     "JSON names are `snake_case`. Times are RFC 3339, UTC, milliseconds, and empty where unset. Unknown fields of a "
     "request are ignored. A request's body is at most 64 KiB. Every error has exactly three keys: `error`, `message`, "
     "`retryable`. The same calls are served as native gRPC on the gateway's other port."
@@ -73,7 +74,7 @@ def build(api: Api) -> Object:
         "info": {
             "title": "VYRIS",
             "version": _version(),
-            "summary": "Numbered memberships for drops: mint, encounter, wallet pass, reforge.",
+            "summary": "Numbered memberships for drops: mint, hold, draw, encounter, wallet pass, reforge.",
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -101,7 +101,7 @@ class Operations:
     def _answers(self, operation: Operation) -> dict[int, Object]:
         if operation.path == HEALTH_PATH:
             unhealthy = {
-                "description": "One of the four services cannot serve.",
+                "description": "One of the services cannot serve.",
                 "headers": own_headers(),
                 "content": {JSON: {"schema": UNHEALTHY, "example": {"status": "unhealthy"}}},
             }

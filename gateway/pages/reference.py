@@ -41,7 +41,7 @@ def facts(document: Object) -> Object:
 
 
 def _reading_order(tag: Object) -> int:
-    order = ("Mint", "Hold", "Wallet", "Encounter", "Reforge", "Suite", "Pages")
+    order = ("Mint", "Hold", "Draw", "Wallet", "Encounter", "Reforge", "Suite", "Pages")
     return order.index(tag["name"]) if tag["name"] in order else len(order)
 
 

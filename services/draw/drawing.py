@@ -22,8 +22,7 @@ from services.draw import maths, metrics
 from services.draw.closing import leaves_of, locked_draw
 from services.draw.statements import QUERIES
 from services.server import failpoints
-from services.supply.returns import WRITER
-from services.supply.statements import QUERIES as SUPPLY_QUERIES
+from services.supply import add_to_tally
 
 OFFERS_A_WAVE: Final = 10_000
 
@@ -168,5 +167,5 @@ async def _write_offers(
     )
     if written is None or written["made"] != wanted:
         raise RuntimeError("a number that was to be offered is not free")
-    await connection.execute(SUPPLY_QUERIES["add_to_tally"], drop_id, wanted, wanted, WRITER)
+    await add_to_tally(connection, drop_id, taken=wanted, held=wanted)
     return wanted, written["until"]

@@ -1,6 +1,6 @@
 """The pure part of a draw: leaves, tree, checkpoint, seed, order, numbers. Needs only `hashlib` and `hmac`.
 
-The formulas are public (docs/draw.md). `verify.py` computes the same from public answers, and shares no code with this.
+The formulas are public (docs/check-a-draw.md). `verify.py` computes the same from public answers, without this code.
 The tree is that of RFC 6962, section 2.1. The checkpoint is a C2SP tlog-checkpoint in a signed note.
 """
 

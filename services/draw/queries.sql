@@ -130,12 +130,12 @@ WHERE drop_id = $1 AND kind = $2 AND page = $3 AND EXISTS (SELECT FROM draw_chec
 SELECT leaves FROM draw_leaf_pages WHERE drop_id = $1 AND kind = 'tree' ORDER BY page;
 
 -- name: list_offers
--- $1 drop, $2 from this rank on, $3 at most so many
+-- $1 drop, $2 from this rank on, $3 the most rows
 SELECT rank, leaf_hash, wave, coalesce(sequence_num, 0) AS number FROM draw_offers
 WHERE drop_id = $1 AND rank >= $2 ORDER BY rank LIMIT $3;
 
 -- name: find_work
--- Draws with a step that is due, and which step; those that only offer numbers again come last. $1 at most so many
+-- Draws with a step that is due, and which step; those that only offer numbers again come last. $1 the most rows
 SELECT d.drop_id, p.tier, p.year, d.challenge_s, d.chain_hash, d.terms, d.terms_hash, d.entries, d.root, d.entries_close,
        d.signature, d.seed, d.offered_rank, c.round, c.round_at, now() AS now,
        CASE WHEN d.closed_at IS NULL THEN 'CLOSE' WHEN d.root IS NULL THEN 'COUNT' WHEN c.round IS NULL THEN 'PUBLISH'
@@ -213,11 +213,11 @@ SELECT id, user_id, salt, leaf_hash FROM entries WHERE drop_id = $1 AND withdraw
 UPDATE draws SET seed = $2, drawn_at = now() WHERE drop_id = $1 AND seed IS NULL;
 
 -- name: free_numbers
--- Numbers without a membership and without an offer, each locked. $1 drop, $2 at most so many
+-- Numbers without a membership and without an offer, each locked. $1 drop, $2 the most rows
 SELECT sequence_num FROM slots WHERE drop_id = $1 AND sort_order >= 0 ORDER BY sort_order LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: next_ranks
--- The next ranks; a NULL user is an erased person. $1 drop, $2 after this rank, $3 at most so many
+-- The next ranks; a NULL user is an erased person. $1 drop, $2 after this rank, $3 the most rows
 SELECT r.rank, r.entry_id, e.leaf_hash, e.user_id FROM draw_ranks r JOIN entries e ON e.id = r.entry_id
 WHERE r.drop_id = $1 AND r.rank > $2 ORDER BY r.rank LIMIT $3;
 
@@ -262,7 +262,7 @@ WHERE d.drop_id = $1 AND p.id = d.drop_id AND d.seed IS NOT NULL AND d.done_at I
 RETURNING d.drop_id;
 
 -- name: measure
--- How late each running draw is, in seconds; 0 if it is not late. $1 at most so many
+-- How late each running draw is, in seconds; 0 if it is not late. $1 the most rows
 SELECT p.tier, p.year,
        CASE WHEN c.shown_at IS NULL AND d.entries_close < now() THEN extract(epoch FROM now() - d.entries_close)
             ELSE 0 END::float8 AS root_late_s,
@@ -274,7 +274,7 @@ FROM draws d JOIN drops p ON p.id = d.drop_id {checkpoint_in_force}
 WHERE d.done_at IS NULL AND d.cancelled_at IS NULL ORDER BY d.entries_close LIMIT $1;
 
 -- name: forget_entrants
--- Users and salts of draws that closed long ago; the leaves stay as random numbers. $1 days, $2 at most so many
+-- Users and salts of draws that closed long ago; the leaves stay as random numbers. $1 days, $2 the most rows
 UPDATE entries SET user_id = NULL, salt = NULL
 WHERE ctid = ANY (ARRAY(
   SELECT e.ctid FROM entries e JOIN draws d USING (drop_id) JOIN drops p ON p.id = d.drop_id

@@ -37,7 +37,7 @@ class DrawServicer:
         self._proven = proven
 
     async def enter(self, request: draw_pb2.EnterRequest, call: Call) -> draw_pb2.EnterResponse | VyrisError:
-        """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/entries."""
+        """POST /drops/{tier}/{year}/entries. Returns or raises the errors that the proto lists, and Retryable."""
         _check_enter(request)
         refuse_nul(request.app_transaction, request.email)
         if request.email:

@@ -21,12 +21,12 @@ from services.identity.jose import (
     Token,
     TokenRefused,
     audiences,
+    find_signer,
     numeric_date,
     optional_numeric_date,
     read_token,
     replay_id,
     text_claim,
-    verify_token,
 )
 from services.server.runtime.fields import known_uuid
 from vyris.bounds import limit_of
@@ -84,13 +84,10 @@ def read_encounter(text: str, limits: TimeLimits, *, own_typ_required: bool = Fa
 
 def prove(token: Token, meeting: Meeting, keys: Sequence[PublicKey]) -> ProvenMeeting:
     """Verify that one of `keys` signed the token. Raises TokenRefused, with the same message for every reason."""
-    for key in keys:
-        try:
-            verify_token(token, key)
-        except TokenRefused:
-            continue
-        return ProvenMeeting(meeting, key.thumbprint)
-    raise TokenRefused("The token is not signed by a known key")
+    key = find_signer(token, keys)
+    if key is None:
+        raise TokenRefused("The token is not signed by a known key")
+    return ProvenMeeting(meeting, key.thumbprint)
 
 
 def _meeting(claims: Mapping[str, Any], limits: TimeLimits) -> Meeting:

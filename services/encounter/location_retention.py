@@ -1,4 +1,4 @@
-"""Where members met is forgotten after a while; that they met is not."""
+"""Delete the locations of old encounters. The encounters themselves stay."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from services.encounter.statements import QUERIES
 
 ROWS_A_ROUND: Final = 1_000
 INTERVAL_S: Final = 60.0
-# Between rounds while there is more to forget.
+# The pause between rounds while there is more to delete.
 BREATH_S: Final = 0.05
 
 log = structlog.get_logger(__name__)
 
 
 class LocationRetention:
-    """Takes locations out of encounters that are older than `retention_days`."""
+    """Deletes locations of encounters that are older than `retention_days`."""
 
     def __init__(self, database: Database, retention_days: int) -> None:
         self._database = database
         self._retention_days = retention_days
 
     async def once(self) -> bool:
-        """One round; True where there may be more to forget. Raises Retryable."""
+        """Run one round. Return True if there may be more to delete. Raises Retryable."""
         return await self.forget() == ROWS_A_ROUND
 
     async def forget(self) -> int:
-        """Forget at most a thousand; returns how many. Another process at it means none. Raises Retryable."""
+        """Delete at most a thousand locations. Return how many; 0 if another process does it now. Raises Retryable."""
         forgotten = await self._database.in_transaction(self._forget)
         if forgotten:
             metrics.LOCATIONS_FORGOTTEN.inc(forgotten)

@@ -31,7 +31,7 @@ UNION ALL
 SELECT id, NULL, NULL, CASE WHEN fresh THEN 'unknown' ELSE 'stale' END FROM judged WHERE NOT (fresh AND known);
 
 -- name: find_signers
--- The keys for a token signed by a device: the initiator's key, if it is active and has this thumbprint, and the
+-- The keys for a token that a device signed: the initiator's key, if it is active and has this thumbprint, and the
 -- thumbprint of the receiver's active key. $1 initiator, $2 thumbprint, $3 receiver
 SELECT i.public_key AS initiator_key, r.thumbprint AS receiver_thumbprint
 FROM devices i JOIN devices r ON r.membership_id = $3 AND r.retired_at IS NULL

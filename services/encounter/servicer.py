@@ -45,7 +45,7 @@ class EncounterServicer:
     async def verify_encounter(
         self, request: encounter_pb2.VerifyEncounterRequest, call: Call
     ) -> encounter_pb2.VerifyEncounterResponse:
-        """POST /encounters/verify. Raises the errors that the contract lists."""
+        """POST /encounters/verify. Raises the errors that the proto lists, and Retryable."""
         try:
             encounter = await self._record(request, call)
         except TokenRefused as refusal:
@@ -60,7 +60,7 @@ class EncounterServicer:
     async def list_encounters(
         self, request: encounter_pb2.ListEncountersRequest, call: Call
     ) -> encounter_pb2.ListEncountersResponse:
-        """GET /memberships/{membership_id}/encounters. Raises the errors that the contract lists."""
+        """GET /memberships/{membership_id}/encounters. Raises the errors that the proto lists, and Retryable."""
         return await self._history.page(request, claimed_proof(call, request))
 
     async def _record(self, request: encounter_pb2.VerifyEncounterRequest, call: Call) -> Encounter:

@@ -1,1 +1,1 @@
-"""Holds: a drop's numbers, each kept for one user while he pays. Served by the mint process."""
+"""Holds: numbers of a drop, each kept for one user during the payment. Served by the mint process."""

@@ -1,14 +1,15 @@
-"""The hold cycle: what happens to one batch of people who want a hold in one drop.
+"""The hold cycle of one batch of users who want a hold in one drop.
 
     1  ask        the bouncer grants up to n slots, as for mints
     2  take       one statement claims as many slots and writes the holds
-    3  answer     every caller gets what the statement says about its user
+    3  answer     every caller gets the answer of its user's row
     4  give back  the slots that were granted and not used
 
-A crash in step 1 leaves a count in Redis that is too low (the recount corrects it); in step 2 everything or nothing,
-and nobody has an answer (the retry finds the hold, or takes one); in steps 3 and 4 a count that may be off.
+A crash in step 1 leaves a count in Redis that is too low; the recount corrects it. A crash in step 2 leaves everything
+or nothing, and no caller has an answer; a retry finds the hold, or takes one. A crash in steps 3 and 4 leaves a count
+that may be wrong.
 
-Where nothing was free a moment ago, nothing is asked and nothing claimed: a storm of refusals costs a few index
+If no number was free a moment ago, the batch asks for no slot and claims none: a storm of refusals costs a few index
 look-ups and writes nothing.
 """
 
@@ -72,7 +73,7 @@ class HoldCycle:
         self._bouncer_had_enough = True
 
     async def __call__(self, batch: Groups) -> Groups:
-        """Answer those who can be answered; return the groups for the next batch."""
+        """Answer the users that can be decided; return the groups for the next batch."""
         batch.sort(key=lambda group: group.key)
         is_out = self._stock.is_sold_out
         async with Grant(self._bouncer, self._count_key, wanted=0 if is_out else len(batch)) as grant:
@@ -91,7 +92,7 @@ class HoldCycle:
         return again
 
     async def _take(self, batch: Groups, grant: Grant, limit: int) -> Groups:
-        """Steps 2 and 3. Where another process took the same key or user at the same time, the batch is halved."""
+        """Steps 2 and 3. If another process takes the same key or user at the same time, halve the batch to find it."""
         raced: Groups = []
 
         async def take_part(groups: Groups) -> Groups:
@@ -114,7 +115,7 @@ class HoldCycle:
         return [group for part in parts for group in part] + raced
 
     def _look_at_stock(self, rows: Iterable[HoldRow], began_s: float) -> None:
-        """Remember what the statement showed of the drop's slots."""
+        """Cache what the statement has seen of the drop's slots."""
         claimed = [row.sort_order for row in rows if row.sort_order is not None]
         outcomes = {row.outcome for row in rows}
         if outcomes & {Outcome.WAITING, *NOTHING_FREE}:
@@ -124,7 +125,7 @@ class HoldCycle:
             self._stock.claimed_up_to = max(claimed)
 
     def _answer(self, groups: Groups, taken: Taken) -> Groups:
-        """Step 3. Returns the groups that are still undecided."""
+        """Step 3. Return the groups that are still undecided."""
         undecided = []
         for group in groups:
             row = taken.of(group.key)

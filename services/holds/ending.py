@@ -1,7 +1,7 @@
-"""Holds end without a membership: their time is over, the owner gives them back, or the operator does.
+"""Holds end without a membership: their time is over, or their owner or an operator releases them.
 
-Each end is one transaction: the hold, its person keys, the number, the tally, and where a late payer had it, his
-receipt. Postgres' row lock decides between an end and a payment: the first to lock the hold wins.
+Each end is one transaction: the hold, its person keys, its number, the tally, and the receipt of a late payer that the
+hold was for. Postgres' row lock decides between an end and a payment: the first to lock the hold gets it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 async def end_hold(
     connection: Connection, hold_id: UUID, state: Literal["RELEASED", "LAPSED"]
 ) -> tuple[int, Returned] | None:
-    """End one hold in the caller's transaction; its drop and what became of its number, None where it had ended."""
+    """End one hold in the caller's transaction. Return its drop and where its number went; None if it had ended."""
     row = await connection.fetchrow(QUERIES["end_hold"], hold_id, state)
     if row is None:
         return None
@@ -53,7 +53,7 @@ async def _put_back(connection: Connection, drop_id: int, ended: Sequence[asyncp
 
 
 class Lapses:
-    """Takes numbers back whose time and grace are over, and serves the line where numbers are for sale."""
+    """Takes back numbers of holds whose time and grace are over, and serves the line while numbers are for sale."""
 
     def __init__(self, database: Database, bouncer: Bouncer, drops: DropDirectory, *, grace_s: float) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class Lapses:
         self._grace_s = grace_s
 
     async def once(self) -> bool:
-        """One round; True where there may be more. Raises DatabaseUnavailable."""
+        """Run one round. Return True if there may be more. Raises DatabaseUnavailable."""
         due = await self._database.fetch(QUERIES["find_due_drops"], self._grace_s, DROPS_A_ROUND)
         more = False
         for row in due:
@@ -109,7 +109,7 @@ class Forgetting:
         self._retention_d = retention_d
 
     async def once(self) -> bool:
-        """One round; True where there may be more. Raises DatabaseUnavailable."""
+        """Run one round. Return True if there may be more. Raises DatabaseUnavailable."""
         rows = await self._database.fetch(LIMIT_QUERIES["find_expired_secrets"], self._retention_d, DROPS_A_ROUND)
         for row in rows:
             # The keys first: without the secret nobody could find the drop again.

@@ -1,4 +1,4 @@
-"""The hold engine: a batcher for each drop, and what takes numbers back."""
+"""The hold engine: a batcher for each drop, and the loops that take numbers back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HoldEngine:
     """Takes, ends and reads holds."""
 
     background: Sequence[Loop]
-    """What takes numbers back, and forgets person keys; it must run while the engine takes holds."""
+    """They take numbers back and delete person keys; they must run while the engine takes holds."""
 
     def __init__(
         self, database: Database, bouncer: Bouncer, drops: DropDirectory, recount: Recount, settings: HoldSettings
@@ -54,7 +54,7 @@ class HoldEngine:
         )
 
     async def take(self, drop: Drop, order: HoldOrder, deadline_s: float) -> TakenHold | VyrisError:
-        """The user's hold, or why there is none: HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
+        """Return the user's hold, or why there is none: HeldOut, SoldOut, LimitReached, DropNotOpen, Retryable."""
         taken = await self._batcher(drop).ask(order.user_id, order, deadline_s)
         if isinstance(taken, VyrisError):
             metrics.TAKES(taken.reason).inc()
@@ -63,15 +63,15 @@ class HoldEngine:
         return taken
 
     async def read(self, hold_id: UUID) -> asyncpg.Record | None:
-        """A hold with the names of its drop. Raises Retryable."""
+        """Return a hold with the names of its drop, or None. Raises Retryable."""
         return await self._register.read(hold_id)
 
     async def extend(self, hold_id: UUID) -> datetime | None:
-        """Until when a hold now lasts; None where it cannot be prolonged. Raises Retryable."""
+        """Extend a hold. Return its new end, or None if it cannot be extended. Raises Retryable."""
         return await self._register.extend(hold_id)
 
     async def release(self, hold_id: UUID) -> bool:
-        """Give a hold's number back; False where it had ended. Raises Retryable."""
+        """Give a hold's number back. Return False if the hold had ended. Raises Retryable."""
 
         async def work(connection: Connection) -> tuple[int, Returned] | None:
             return await end_hold(connection, hold_id, "RELEASED")
@@ -96,7 +96,7 @@ class HoldEngine:
         return batcher
 
     async def close(self) -> None:
-        """Answer all who still wait, with Retryable."""
+        """Answer all callers that still wait with Retryable."""
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
 
 

@@ -1,4 +1,4 @@
-"""A device that a caller names, where the same request proves that he has its key."""
+"""A device that a caller names counts if the same request proves that the caller has its key."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def proven_thumbprint(
     proofs: DeviceProofs,
     clock_s: Callable[[], float] = time.time,
 ) -> str | None:
-    """The thumbprint of the device's key (RFC 7638); None where no proof came with it.
+    """Return the thumbprint of the device's key (RFC 7638), or None if the request carries no proof.
 
-    No use is recorded. The proof names the user and the drop (its claim `req`), and for them the same hold is answered
-    however often it is sent. Raises InvalidRequest, Unauthorized.
+    No use is recorded: the proof names the user and the drop (its claim `req`), and a request that is sent again gets
+    the same hold. Raises InvalidRequest, Unauthorized.
     """
     try:
         key = public_key_from_text(public_key)

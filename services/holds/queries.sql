@@ -1,16 +1,16 @@
 -- name: take_holds
--- One statement, and so one transaction: claim as many slots as people may take, insert the holds and the person keys,
--- delete the slots, add to the tally. Who is refused leaves no trace.
--- A key or a user that another process takes at this moment breaks a unique index: then nothing of this batch is
--- written, and the next one sees who was first. Users and keys are inserted in their order: no deadlock.
--- $1 drop, $2 users (sorted), $3 whose key (place in $2, from 1), $4 kinds, $5 digests, $6 claim at most so many slots,
+-- One statement, and so one transaction: claim as many slots as users may take, insert the holds and the person keys,
+-- delete the slots, add to the tally. A refusal writes nothing.
+-- If another process takes the same key or user at this moment, a unique index refuses the statement: nothing of this
+-- batch is written, and the next batch sees what was taken. Users and keys are inserted in their order: no deadlock.
+-- $1 drop, $2 users (sorted), $3 whose key (place in $2, from 1), $4 kinds, $5 digests, $6 how many slots to claim at most,
 -- $7 claim slots beyond this sort_order, $8 tally writer
 -- Returns a row for each user:
 --   HELD           this statement took the hold; sort_order is that of its slot
 --   REPLAYED       the user has a live hold
 --   LIMIT_REACHED  a key of the user counts already, or was used too often
 --   NOT_OPEN, CLOSED, HELD_OUT, SOLD_OUT
---   WAITING        undecided: no slot was granted, or others are at work on a slot or on a key
+--   WAITING        undecided: no slot was granted, or another transaction has a slot or a key
 WITH asked AS (
   SELECT user_id, ask FROM unnest($2::text[]) WITH ORDINALITY AS asked (user_id, ask)
 ), keys AS (
@@ -25,13 +25,13 @@ WITH asked AS (
          EXISTS (SELECT FROM holds WHERE drop_id = $1 AND state = 'HELD') AS any_held
   FROM drops WHERE id = $1
 ), live AS (
-  -- A join, so that each user is looked up: `= ANY` may be planned as a walk over all the drop's holds.
+  -- A join, so that each user is looked up: Postgres may plan `= ANY` as a walk over all holds of the drop.
   SELECT user_id, id, expires_at FROM unnest($2::text[]) AS asked (user_id)
     JOIN holds h USING (user_id) WHERE h.drop_id = $1 AND h.state = 'HELD'
 ), limited AS (
   SELECT DISTINCT ask FROM keys CROSS JOIN selling WHERE counted OR attempts >= hold_attempts
 ), seeking AS (
-  -- Of those in one batch who share a key, the first goes on; the others come with the next batch.
+  -- If users in one batch share a key, the first goes on; the others wait for the next batch.
   SELECT user_id, ask, row_number() OVER (ORDER BY ask) AS place FROM asked CROSS JOIN selling
   WHERE NOT early AND NOT late
     AND user_id <> ALL (ARRAY(SELECT user_id FROM live)) AND ask <> ALL (ARRAY(SELECT ask FROM limited))
@@ -47,7 +47,7 @@ WITH asked AS (
 ), chosen AS (
   SELECT user_id, ask, slot, sort_order, sequence_num, uuidv7() AS id FROM seeking JOIN claimed USING (place)
 ), spare AS (
-  -- Keys that nothing counts for right now. The newest state of a row is read, which may be newer than in `keys`.
+  -- Keys that count for no hold or membership now. Reads the newest state of a row, which may be newer than in `keys`.
   SELECT p.kind, p.digest
   FROM keys JOIN chosen USING (ask)
     JOIN person_keys p ON p.drop_id = $1 AND p.kind = keys.kind AND p.digest = keys.digest
@@ -87,8 +87,8 @@ FROM asked CROSS JOIN selling
   LEFT JOIN held USING (user_id) LEFT JOIN live USING (user_id) LEFT JOIN limited USING (ask) LEFT JOIN won USING (ask);
 
 -- name: answer_without_slots
--- take_holds where nothing was free a moment ago: reads each user's answer, and takes nothing. A crowd that is refused
--- costs a few index look-ups each. $1 to $5 as in take_holds
+-- take_holds for a drop where no number was free a moment ago: reads each user's answer, and takes nothing. A refusal
+-- costs a few index look-ups. $1 to $5 as in take_holds
 -- Returns rows as take_holds does for users who have a hold or reached a limit, and one without a user: the answer for
 -- all others.
 WITH selling AS (
@@ -124,30 +124,30 @@ SELECT h.id, h.drop_id, h.user_id, h.state::text AS state, h.expires_at, h.membe
 FROM holds h JOIN drops d ON d.id = h.drop_id WHERE h.id = $1;
 
 -- name: end_hold
--- Returns no row where it has ended already, or somebody was first. $1 hold, $2 state
+-- Returns no row if the hold has ended already. $1 hold, $2 state
 UPDATE holds SET state = $2::hold_state, ended_at = now() WHERE id = $1 AND state = 'HELD'
 RETURNING id, drop_id, sequence_num, receipt_key;
 
 -- name: extend_hold
--- One more period; no row where it has ended or was extended often enough. $1 hold
+-- One more period. Returns no row if the hold has ended, or was extended as often as the drop allows. $1 hold
 UPDATE holds h SET expires_at = h.expires_at + make_interval(secs => d.hold_ttl_s), extensions = h.extensions + 1
 FROM drops d
 WHERE h.id = $1 AND d.id = h.drop_id AND h.state = 'HELD' AND h.expires_at > now() AND h.extensions < d.hold_extensions
 RETURNING h.expires_at;
 
 -- name: end_offers
--- Late payers who did not come back for their number can be refunded. $1 receipts (sorted)
+-- The receipts of late payers whose offered hold ended can be refunded. $1 receipts (sorted)
 UPDATE receipt_ledger SET reason = 'OFFER_LAPSED', updated_at = now()
 WHERE receipt_key = ANY ($1::bytea[]) AND state = 'FAILED' AND reason = 'HOLD_OFFERED';
 
 -- name: find_due_drops
--- Drops with holds whose time and grace are over. $1 grace in seconds, $2 at most so many
+-- Drops with holds whose time and grace are over. $1 grace in seconds, $2 the most rows
 SELECT DISTINCT drop_id FROM holds
 WHERE state = 'HELD' AND expires_at < now() - make_interval(secs => $1) ORDER BY drop_id LIMIT $2;
 
 -- name: lapse_holds
--- The first to lock a hold has it: one that a payment works on is left for the next round.
--- $1 drop, $2 grace in seconds, $3 at most so many
+-- Ends holds whose time and grace are over. Leaves out a hold that a payment has locked: the next round looks again.
+-- $1 drop, $2 grace in seconds, $3 the most rows
 WITH due AS (
   SELECT id FROM holds
   WHERE state = 'HELD' AND expires_at < now() - make_interval(secs => $2) AND drop_id = $1

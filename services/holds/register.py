@@ -16,14 +16,14 @@ from services.limits import PersonKey, key_columns
 
 
 class HoldOrder(NamedTuple):
-    """A user who wants a hold, and the keys of his that count in the drop."""
+    """A user who wants a hold, and the user's keys that count in the drop."""
 
     user_id: str
     keys: tuple[PersonKey, ...]
 
 
 class Outcome(StrEnum):
-    """What `take_holds` says of a user; `queries.sql` describes each."""
+    """The outcome for one user in `take_holds`; `queries.sql` describes each."""
 
     HELD = "HELD"
     REPLAYED = "REPLAYED"
@@ -41,7 +41,7 @@ class HoldRow(NamedTuple):
     outcome: str  # an Outcome
     id: UUID | None
     expires_at: datetime | None
-    sort_order: int | None  # of the slot that was claimed just now
+    sort_order: int | None  # the slot's, if this statement claimed one
 
 
 class Taken(NamedTuple):
@@ -85,6 +85,6 @@ class HoldRegister:
         return await self._database.fetchrow(QUERIES["read_hold"], hold_id)
 
     async def extend(self, hold_id: UUID) -> datetime | None:
-        """Prolong a hold; until when it now lasts, or None where it cannot be prolonged."""
+        """Extend a hold. Return its new end, or None if it cannot be extended."""
         row = await self._database.fetchrow(QUERIES["extend_hold"], hold_id)
         return row["expires_at"] if row else None

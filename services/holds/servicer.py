@@ -45,7 +45,7 @@ class HoldServicer:
     async def take_hold(
         self, request: holds_pb2.TakeHoldRequest, call: Call
     ) -> holds_pb2.TakeHoldResponse | VyrisError:
-        """Returns or raises what `fair-drops.md` says of POST /drops/{tier}/{year}/holds."""
+        """POST /drops/{tier}/{year}/holds. Returns or raises the errors that the proto lists, and Retryable."""
         _check_take(request)
         refuse_nul(request.app_transaction)
         user_id = request.user_id
@@ -103,7 +103,7 @@ class HoldServicer:
         )
 
     async def _own(self, hold_id: str, user_id: str, call: Call) -> asyncpg.Record:
-        """A hold of the caller's. A hold of somebody else is answered as one that does not exist."""
+        """Return the caller's hold. A hold of another user is answered as one that does not exist."""
         hold = await self._read(hold_id)
         call.require_user(user_id)
         if hold["user_id"] != user_id:

@@ -7,12 +7,12 @@ from typing import Final
 import idna
 
 LENGTH_LIMIT: Final = 254
-# These ignore dots, and what follows a plus sign, in the names of their mailboxes. Others may not.
+# Providers that ignore dots, and everything after a plus sign, in a mailbox's name. Others may not.
 FOLDING_DOMAINS: Final = {"gmail.com": "gmail.com", "googlemail.com": "gmail.com"}
 
 
 def mailbox(address: str) -> str | None:
-    """The address as it is counted: its domain by IDNA, its name in lower case; None for what is no address."""
+    """Return the address as it is counted: domain in IDNA, name in lower case; None if the text is no address."""
     name, at, domain = address.strip().rpartition("@")
     if not at or not name or len(address) > LENGTH_LIMIT or not address.isprintable() or " " in address.strip():
         return None

@@ -1,4 +1,4 @@
-"""Keys that a person has proven, as they are counted: by their digests."""
+"""Keys that a person has proven, counted by their digests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.limits.statements import QUERIES
 SECRETS_LIMIT: Final = 1_000
 USER: Final = "user"
 
-# Column by column, for `unnest`: whose key it is (the place among those who ask, from 1), its kind, its digest.
+# Columns for `unnest`: the place of the key's request in the batch (from 1), the key's kind, its digest.
 KeyColumns = tuple[list[int], list[str], list[bytes]]
 
 
@@ -27,16 +27,16 @@ class PersonKey(NamedTuple):
 
 
 class PersonKeys:
-    """Digests keys; remembers the secrets of drops, which never change."""
+    """Digests keys. Caches the secrets of drops, which never change."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._secrets: dict[int, bytes] = {}
 
     async def of(self, drop_id: int, limits: Collection[str], proven: Mapping[str, str]) -> tuple[PersonKey, ...]:
-        """The keys that count in a drop with these `limits`, of the values that were proven, by kind.
+        """Return the keys that count in a drop with these `limits`. `proven`: the proven values, by kind.
 
-        None where the drop's secret was destroyed. Raises Retryable.
+        There are none if the drop's secret was destroyed. Raises Retryable.
         """
         counted = [(kind, value) for kind, value in proven.items() if kind in limits]
         if not counted:
@@ -64,13 +64,13 @@ def key_digest(secret: bytes, kind: str, value: str) -> bytes:
 
 
 def key_columns(keys: Sequence[Sequence[PersonKey]]) -> KeyColumns:
-    """The keys of all who ask, flattened."""
+    """Flatten the keys of all requests of a batch into columns."""
     flat = [(place, key) for place, own in enumerate(keys, 1) for key in own]
     return [place for place, _ in flat], [key.kind for _, key in flat], [key.digest for _, key in flat]
 
 
 async def release_keys(connection: Connection, holders: Sequence[UUID]) -> None:
-    """Count the keys of these holds or memberships no longer, in the caller's transaction."""
+    """Stop counting the keys of these holds or memberships, in the caller's transaction."""
     if holders:
         await connection.execute(QUERIES["release_keys"], holders)
 

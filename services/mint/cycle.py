@@ -205,7 +205,7 @@ def make_answer(row: MintRow, order: MintOrder, is_first: bool) -> MintAnswer | 
     if (refusal := REFUSALS.get(row.outcome)) is not None:
         return refusal()
     if row.membership is None:
-        raise AssertionError(f"a receipt that is {row.outcome} has a membership")
+        raise AssertionError(f"a receipt is {row.outcome} and has no membership")
     if row.is_revoked:
         return InvalidReceipt("The membership of this receipt was revoked")
     return row.membership, row.outcome == Outcome.REPLAYED or not is_first

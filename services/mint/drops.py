@@ -17,7 +17,6 @@ CAPACITY_LIMIT: Final = 10_000_000
 UNKNOWN_MEMORY_S: Final = 1.0
 UNKNOWN_MEMORY_LIMIT: Final = 1_000
 TALLY_WRITERS: Final = 16  # rows of a drop's tally; the schema allows no more
-OPERATOR_WRITER: Final = 0  # the tally row of operators' changes
 
 
 @dataclass(frozen=True, slots=True)

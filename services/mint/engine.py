@@ -54,9 +54,10 @@ class MintEngine:
         )
 
     async def mint(self, drop: Drop, order: MintOrder, deadline_s: float) -> MintAnswer | VyrisError:
-        """Mint a receipt. Return its membership, and whether it was minted before.
+        """Mint a receipt. Return its membership and whether it was minted before, or the refusal.
 
-        Or return why there is none: SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable.
+        Refusals: SoldOut, ReceiptUsed, InvalidReceipt, DropNotOpen, Retryable; in a drop that sells by hold or has
+        limits also HeldOut, HoldExpired, HoldRequired, LimitReached. `deadline_s`: how long the caller still waits.
         """
         answer = await self._batcher(drop).ask(order.receipt.key, order, deadline_s)
         if isinstance(answer, VyrisError):

@@ -216,9 +216,9 @@ UNION ALL
 
 -- name: mint_counted_receipts
 -- mint_receipts for drops that sell by hold or have limits: for receipts that mint_held_receipts did not decide. Each
--- needs a slot, and keys that count for no hold or membership. A user who paid after his hold had ended, and finds no
--- free number, joins the line. If another process counts the same key at this moment, a unique index fails the whole
--- batch.
+-- needs a slot, and keys that count for no hold or membership. A payment that comes after the hold of its user has ended,
+-- and finds no free number, joins the line. If another process counts the same key at this moment, a unique index fails
+-- the whole batch.
 -- $1 to $11 and $13 as in mint_receipts, $12 holds that the receipts name, and the person keys: $14 the receipt's place
 -- in $2 (from 1), $15 kind, $16 digest
 -- Holds and keys are looked up one by one, in places by a sub-select with LIMIT: EXISTS or an outer join may be planned,
@@ -485,10 +485,6 @@ UPDATE memberships SET revoked_at = NULL, revoked_reason = NULL, number_freed = 
 -- name: append_event
 -- $1 membership, $2 kind
 INSERT INTO membership_events (membership_id, kind) VALUES ($1, $2);
-
--- name: add_to_tally
--- $1 drop, $2 how many more are taken (negative: fewer), $3 writer
-UPDATE drop_tallies SET taken = taken + $2 WHERE drop_id = $1 AND writer = $3;
 
 -- name: audit_drops
 -- The sums that must always be right, in one snapshot. Index-only counts; the statement timeout limits them.

@@ -60,8 +60,9 @@ async def add_app_store(
     """Prepare App Store receipts until `closing` closes. Raises WrongSetting."""
     if not settings.app_store_bundle_id or settings.app_store_app_id is None:
         raise WrongSetting("RECEIPT_KINDS names app-store, so APP_STORE_BUNDLE_ID and APP_STORE_APP_ID must be set")
+    roots = root_certificates(settings.app_store_roots)
     signatures = AppStoreSignatures(
-        root_certificates(settings.app_store_roots),
+        roots,
         settings.app_store_bundle_id,
         settings.app_store_app_id,
         online_checks=settings.app_store_online_checks,
@@ -78,7 +79,7 @@ async def add_app_store(
         )
     )
     kinds.app_transactions = AppTransactions(
-        root_certificates(settings.app_store_roots),
+        roots,
         settings.app_store_bundle_id,
         settings.app_store_app_id,
         online_checks=settings.app_store_online_checks,

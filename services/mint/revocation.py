@@ -13,9 +13,8 @@ import asyncpg
 from services.data import audit_log
 from services.data.storage.connections import Connection
 from services.limits import count_member, release_keys
-from services.mint.drops import OPERATOR_WRITER
 from services.mint.statements import QUERIES
-from services.supply import put_back
+from services.supply import add_to_tally, put_back
 
 
 async def revoke(connection: Connection, membership_id: UUID, *, reason: str, actor: str, frees_number: bool) -> bool:
@@ -52,7 +51,7 @@ async def restore(connection: Connection, membership_id: UUID, *, reason: str, a
         )
         if taken_back is None:
             return False
-        await connection.execute(QUERIES["add_to_tally"], membership["drop_id"], 1, OPERATOR_WRITER)
+        await add_to_tally(connection, membership["drop_id"], taken=1, held=0)
         await count_member(connection, membership_id)
     await connection.execute(QUERIES["restore_membership"], membership_id)
     await connection.execute(QUERIES["append_event"], membership_id, "restored")

@@ -45,7 +45,7 @@ class MintServicer:
         self._default_drop = default_drop
 
     async def mint(self, request: mint_pb2.MintRequest, call: Call) -> mint_pb2.MintResponse | VyrisError:
-        """Mint a receipt. Returns or raises the errors of POST /mint in the contract."""
+        """POST /mint. Returns or raises the errors that the proto lists, and Retryable."""
         asked = parse_mint_request(request)
         if asked.drop is not None:
             await self._drops.check_name(*asked.drop)

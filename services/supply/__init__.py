@@ -1,10 +1,10 @@
 """Supply: numbers that come back.
 
-They go to the line of late payers first, as holds of theirs, and what is left goes up for sale again. Numbers come from
-holds that lapse or are released (`services/holds`), and from memberships whose refund frees their number
-(`services/mint`), each in its own transaction.
+The line of late payers gets them first, as holds; the others are for sale again. Numbers come from holds that lapse or
+are released (`services/holds`), and from memberships whose refund frees their number (`services/mint`), each in its own
+transaction.
 """
 
-from services.supply.returns import RANDOM_BITS, Returned, put_back, serve_line
+from services.supply.returns import RANDOM_BITS, Returned, add_to_tally, put_back, serve_line
 
-__all__ = ["RANDOM_BITS", "Returned", "put_back", "serve_line"]
+__all__ = ["RANDOM_BITS", "Returned", "add_to_tally", "put_back", "serve_line"]

@@ -1,5 +1,6 @@
 -- part: in_line
--- Who may be served: paid too late, waits, has no live hold and no share of the drop. Two receipts of one user wait for each other.
+-- Late payments that may get a number: their user has no live hold, and no membership that counts. Of several receipts of
+-- one user the oldest comes first.
 FROM late_payments l JOIN receipt_ledger r USING (receipt_key) JOIN drops d ON d.id = l.drop_id
 WHERE l.drop_id = $1 AND r.state = 'FAILED' AND r.reason = 'HOLD_EXPIRED'
   AND (d.closes_at <= now()) IS NOT TRUE
@@ -13,9 +14,9 @@ WHERE l.drop_id = $1 AND r.state = 'FAILED' AND r.reason = 'HOLD_EXPIRED'
       AND er.state = 'FAILED' AND er.reason = 'HOLD_EXPIRED')
 
 -- name: hold_for_late_payers
--- The first in line get the numbers as holds that their own receipts alone can use. The ledger's rows are locked: a
--- receipt is exported for refund, or gets a number, never both. Returns the numbers that were given.
--- $1 drop, $2 numbers, $3 how long such a hold lasts in seconds (not beyond the close, but no shorter than others)
+-- Gives the numbers to the first in line, as holds that only their own receipts can use. Locks the ledger's rows: a
+-- receipt is exported for a refund, or gets a number, never both. Returns the numbers that were given.
+-- $1 drop, $2 numbers, $3 how long such a hold lasts in seconds (not beyond the close, but no shorter than other holds)
 WITH line AS (
   SELECT l.receipt_key, l.user_id, l.user_digest {in_line}
   ORDER BY l.place LIMIT cardinality($2::int[])
@@ -51,12 +52,12 @@ SELECT $1, sort_order, sequence_num FROM unnest($3::bigint[], $2::int[]) AS numb
 UPDATE drop_tallies SET taken = taken + $2, held = held + $3 WHERE drop_id = $1 AND writer = $4;
 
 -- name: find_lines
--- Drops where somebody waits in line while numbers are for sale. $1 at most so many
+-- Drops with late payers in line and numbers for sale. $1 the most rows
 SELECT DISTINCT drop_id FROM late_payments l
 WHERE EXISTS (SELECT FROM slots s WHERE s.drop_id = l.drop_id) ORDER BY drop_id LIMIT $1;
 
 -- name: take_for_line
--- As many numbers out of the sale as there are people in line. $1 drop
+-- Takes as many numbers from the sale as there are payments in line. $1 drop
 DELETE FROM slots WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM slots WHERE drop_id = $1 AND sort_order >= 0
   ORDER BY sort_order LIMIT (SELECT count(*) {in_line}) FOR UPDATE SKIP LOCKED))

@@ -1,15 +1,15 @@
-"""Follows `membership_events`: a change of a membership becomes a change of its pass, and phones get a push.
+"""Follow `membership_events`: change the passes of changed memberships, and enqueue pushes to the phones.
 
-1. take the cursor's row; another process that has it does this work
-2. read events of finished transactions beyond it
-3. lock their memberships against the issue of a first pass
-4. make their passes say what is true now, and owe pushes
+1. lock the cursor's row; if another process has it, that process does this work
+2. read events of finished transactions beyond the cursor
+3. lock their memberships, so that no first pass is issued meanwhile
+4. update their passes to the memberships' state, and enqueue pushes
 5. move the cursor
-6. give new registrations their place in the order of updates; owe a push to those whose pass had changed before
+6. give new registrations their place in the order of updates; enqueue a push for those whose pass had changed before
 
-All in one transaction, so a crash anywhere leaves nothing half done. Steps 4 and 6 are the only ones that give tags,
-and one process at a time is here: a greater tag is never visible before a smaller one. Nothing else may order updates,
-or a phone that asks for changes since a tag misses one.
+All this is one transaction, so a crash leaves nothing half done. Only steps 4 and 6 give tags, and only one process at
+a time runs them: a greater tag is never visible before a smaller one. If other code gave tags, a phone that asks for
+changes since a tag could miss one.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ log = structlog.get_logger(__name__)
 
 BATCH_LIMIT: Final = 200
 BEGINNING: Final = ("0", 0)
-# A phone that is off when its push is sent still gets it within this time, and then asks what changed.
+# Apple delivers a push to a phone that was off within this time; the phone then asks for changes.
 ERASED_KEPT_S: Final = float(KEPT_FOR_S)
 
 
 class EventFollower:
-    """Keeps passes true. Several processes may run one each."""
+    """Keeps passes up to date. Several processes may run one each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def once(self) -> bool:
-        """One round; True where there may be more. Raises DatabaseUnavailable."""
+        """Run one round. Return True if there may be more. Raises DatabaseUnavailable."""
         followed = await self._database.in_transaction(_follow)
         return BATCH_LIMIT in followed
 
     async def follow(self) -> int:
-        """Handle one batch of each; returns how many events and registrations it had. Raises DatabaseUnavailable."""
+        """Handle one batch of each. Return how many events and registrations it had. Raises DatabaseUnavailable."""
         followed = await self._database.in_transaction(_follow)
         return followed.events + followed.registrations
 
 
 class _Followed(NamedTuple):
-    """What one batch had."""
+    """The sizes of one batch."""
 
     events: int
     registrations: int

@@ -1,7 +1,7 @@
-"""Sends the pushes that updates owe: at least once, with growing pauses, never for ever.
+"""Send the pushes of updates: each at least once, with growing pauses, until an attempt is the last one.
 
-A push was written in the transaction of its update. The number of attempts and the next due time live in the row, so
-retries survive restarts (`services/data/storage/outbox.py`).
+A push is written in the transaction of its update. Its row has the number of attempts and the next due time, so retries
+survive restarts (`services/data/storage/outbox.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ STATEMENTS: Final = OutboxStatements(
     give_up=QUERIES["finish_push"],
     count=QUERIES["count_pushes"],
 )
-# A certificate that ended on a Friday is renewed on a Monday: what was owed meanwhile must still be sent.
+# Further attempts while Apple refuses us, an hour apart: a week. If a certificate expires on a Friday and is renewed
+# on a Monday, the pushes of the weekend must still be sent.
 REFUSED_ATTEMPTS: Final = 7 * 24
 PAUSE_AFTER_FAILURE_S: Final = 2.0
 
@@ -39,7 +40,7 @@ class PushOutbox:
     """Empties `pass_pushes`. Several processes may run one each."""
 
     def __init__(self, database: Database, apns: ApnsClient | None, *, attempt_limit: int) -> None:
-        """`apns` is None where there is no APNs to push to: pushes are then skipped, and counted so."""
+        """`apns`: None if APNs is not configured; then pushes are skipped, and counted as skipped."""
         self._database = database
         self._outbox = Outbox(database, STATEMENTS, LIMITS)
         self._apns = apns
@@ -51,7 +52,7 @@ class PushOutbox:
             )
 
     async def once(self) -> bool:
-        """Send one batch; True where more may be waiting. Raises DatabaseFailed."""
+        """Send one batch. Return True if more may be waiting. Raises DatabaseFailed."""
         sent = await self.send_due()
         owed, oldest_s = await self._outbox.count()
         metrics.PUSHES_OWED.set(owed)
@@ -59,7 +60,7 @@ class PushOutbox:
         return sent == BATCH_LIMIT
 
     async def send_due(self) -> int:
-        """Send one batch; returns how many it had. Raises DatabaseFailed."""
+        """Send one batch. Return its size. Raises DatabaseFailed."""
         return await self._outbox.send_batch(self._send)
 
     async def _send(self, row: asyncpg.Record) -> None:
@@ -90,5 +91,5 @@ class PushOutbox:
         return answer
 
     def _limit(self, outcome: PushOutcome) -> int:
-        """Attempts before a push is given up; where Apple refuses us, a week more, an hour apart."""
+        """Return the attempts before a push is given up: while Apple refuses us, a week of them more."""
         return self._attempt_limit + (REFUSED_ATTEMPTS if outcome is PushOutcome.REFUSED else 0)

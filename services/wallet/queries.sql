@@ -1,3 +1,13 @@
+-- part: moved
+-- How often a membership (alias `m`) has moved to another device.
+CROSS JOIN LATERAL (
+  SELECT count(*)::int AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved') AS moved
+
+-- part: or_again
+-- A push that waits already is sent once for all changes, and its attempts begin again.
+ON CONFLICT (push_token) DO UPDATE
+SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+
 -- name: read_membership
 -- What IssuePass needs: the membership, its drop, its active device, and the pass issued since its last move, if any.
 -- $1 membership
@@ -5,9 +15,7 @@ SELECT m.id, m.user_id, m.revoked_at IS NOT NULL AS revoked, m.minted_at, m.sequ
        moved.times AS generation, v.thumbprint, p.serial, p.public_id
 FROM memberships m
 JOIN drops d ON d.id = m.drop_id
-CROSS JOIN LATERAL (
-  SELECT count(*)::int AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
-) AS moved
+{moved}
 LEFT JOIN devices v ON v.membership_id = m.id AND v.retired_at IS NULL
 LEFT JOIN passes p ON p.membership_id = m.id AND p.generation = moved.times
 WHERE m.id = $1;
@@ -72,7 +80,7 @@ FROM wallet_cursor FOR UPDATE SKIP LOCKED;
 SELECT adopt_membership_events();
 
 -- name: read_events
--- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 at most so many
+-- Events of finished transactions beyond the cursor. $1 transaction, $2 event, $3 the most rows
 SELECT id, transaction::text AS transaction, membership_id FROM membership_events
 WHERE (transaction, id) > ($1::text::xid8, $2) AND transaction < pg_snapshot_xmin(pg_current_snapshot())
 ORDER BY transaction, id LIMIT $3;
@@ -87,9 +95,7 @@ WITH wanted AS (
               ELSE 'ACTIVE' END::pass_state AS state
   FROM passes p
   JOIN memberships m ON m.id = p.membership_id
-  CROSS JOIN LATERAL (
-    SELECT count(*) AS times FROM membership_events e WHERE e.membership_id = m.id AND e.kind = 'moved'
-  ) AS moved
+  {moved}
   WHERE p.membership_id = ANY ($1::uuid[])
 ), changed AS (
   UPDATE passes p
@@ -97,23 +103,22 @@ WITH wanted AS (
       modified_at = greatest(date_trunc('second', now()), p.modified_at + interval '1 second')
   FROM wanted w WHERE w.serial = p.serial AND w.state <> p.state
   RETURNING p.serial, p.state
-), owed AS (
+), enqueued AS (
   INSERT INTO pass_pushes (push_token)
   SELECT DISTINCT r.push_token FROM changed JOIN pass_registrations r USING (serial) ORDER BY r.push_token
-  ON CONFLICT (push_token) DO UPDATE
-  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+  {or_again}
 )
 SELECT serial, state::text AS state FROM changed;
 
 -- name: limit_registrations
--- The registrations of erased persons' passes get an end. $1 memberships, $2 seconds that a phone has to learn of it
+-- Sets when registrations of erased persons' passes are deleted. $1 memberships, $2 seconds until then
 UPDATE pass_registrations r SET forget_after = now() + make_interval(secs => $2)
 FROM passes p JOIN memberships m ON m.id = p.membership_id
 WHERE r.serial = p.serial AND m.id = ANY ($1::uuid[]) AND m.erased_at IS NOT NULL AND r.forget_after IS NULL;
 
 -- name: tag_registrations
--- Gives new registrations their place in the order of updates, and owes a push to those whose pass had changed before.
--- Returns how many. $1 at most so many, $2 seconds that an erased person's phone has to learn of it
+-- Gives new registrations their place in the order of updates, and enqueues a push for those whose pass had changed
+-- before. Returns how many. $1 the most rows, $2 seconds until the registration of an erased person is deleted
 WITH fresh AS (
   SELECT device_library_id, serial FROM pass_registrations WHERE tag IS NULL
   ORDER BY registered_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -124,11 +129,10 @@ WITH fresh AS (
   FROM fresh f JOIN passes p USING (serial) JOIN memberships m ON m.id = p.membership_id
   WHERE r.device_library_id = f.device_library_id AND r.serial = f.serial
   RETURNING r.push_token, r.tag
-), owed AS (
+), enqueued AS (
   INSERT INTO pass_pushes (push_token)
   SELECT DISTINCT push_token FROM tagged WHERE tag > 0 ORDER BY push_token
-  ON CONFLICT (push_token) DO UPDATE
-  SET version = pass_pushes.version + 1, requested_at = now(), due_at = least(pass_pushes.due_at, now()), attempts = 0
+  {or_again}
 )
 SELECT count(*)::int FROM tagged;
 
@@ -137,7 +141,7 @@ SELECT count(*)::int FROM tagged;
 UPDATE wallet_cursor SET transaction = $1::text::xid8, event_id = $2;
 
 -- name: take_pushes
--- Takes pushes that are due, for the length of a lease. $1 at most so many, $2 lease in seconds
+-- Takes pushes that are due, for the length of a lease. $1 the most rows, $2 lease in seconds
 WITH due AS (
   SELECT push_token FROM pass_pushes WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
@@ -146,21 +150,21 @@ FROM due WHERE p.push_token = due.push_token
 RETURNING p.push_token, p.version, p.attempts;
 
 -- name: finish_push
--- Sent, skipped or given up; kept where it became owed again meanwhile. $1 push token, $2 version
+-- Deletes a push that was sent, skipped or given up, unless it was enqueued again since. $1 push token, $2 version
 DELETE FROM pass_pushes WHERE push_token = $1 AND version = $2;
 
 -- name: postpone_push
--- Not if it became owed again meanwhile. $1 pause in seconds, $2 push token, $3 version
+-- Postpones a push, unless it was enqueued again since. $1 pause in seconds, $2 push token, $3 version
 UPDATE pass_pushes SET due_at = now() + make_interval(secs => $1) WHERE push_token = $2 AND version = $3;
 
 -- name: forget_push_token
--- The device is gone, or removed the pass; what it registered later under the same token stays.
--- $1 push token, $2 not registered after (seconds since 1970, NULL: whenever)
+-- Deletes the registrations of a device that is gone or removed the pass; later ones with the same token stay.
+-- $1 push token, $2 the newest registration to delete (seconds since 1970; NULL: all)
 DELETE FROM pass_registrations
 WHERE push_token = $1 AND ($2::float8 IS NULL OR registered_at <= to_timestamp($2));
 
 -- name: forget_pushed_tokens
--- A push token of an erased person is of no use once its push was sent or given up. $1 at most so many
+-- Replaces push tokens of erased persons once their push was sent or given up. $1 the most rows
 UPDATE pass_registrations r SET push_token = 'erased-' || gen_random_uuid()
 FROM (
   SELECT device_library_id, serial FROM pass_registrations o
@@ -171,7 +175,7 @@ FROM (
 WHERE r.device_library_id = pushed.device_library_id AND r.serial = pushed.serial;
 
 -- name: forget_registrations
--- Those of erased persons whose phones had their time; what is still owed to them goes too. $1 at most so many
+-- Deletes registrations of erased persons after their time, and pushes that still wait for them. $1 the most rows
 WITH over AS (
   SELECT device_library_id, serial FROM pass_registrations
   WHERE forget_after < now() ORDER BY forget_after LIMIT $1 FOR UPDATE SKIP LOCKED

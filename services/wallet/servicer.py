@@ -51,7 +51,7 @@ class WalletServicer:
         self._logs = DeviceLogs()
 
     async def issue_pass(self, request: wallet_pb2.IssuePassRequest, call: Call) -> HttpBody:
-        """POST /issue-pass. Raises the errors that the contract lists."""
+        """POST /issue-pass. Raises the errors that the proto lists, and Retryable."""
         with self._room.place():
             refuse_nul(request.membership_id, request.user_id)
             _check_issue(request)

@@ -48,8 +48,8 @@ def capacity_is_kept(history: History, drained: Drained) -> Iterator[str]:
     held_by_revoked = sum(m.revoked and not m.number_freed for m in drained.memberships)
     free = drained.capacity - held_by_revoked
     unwanted = _freed_after_the_last_refusal(history)
-    # A number may be held for a late payer who does not know it yet, or have come back after his last try.
-    # A buyer without a hold may find all numbers held by others, or have reached his limit.
+    # A number may be held for a late payer who does not know it yet, or have come back after that buyer's last try.
+    # A buyer without a hold may find all numbers held by others, or have reached the limit.
     waiting = {"HOLD_EXPIRED", "HELD_OUT", "LIMIT_REACHED"}
     late = {o.subject for o in _mints(history) if o.outcome in waiting} - {m.receipt for m in drained.memberships}
     paid -= late

@@ -15,6 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from services.mint.drops import Drop
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import FULFILLED, HELD, UNKNOWN, Operation
+from tests.error_body import KEYS
 from vyris.client import Device
 from vyris.device_proof import METADATA_KEY, build_proof, grpc_target
 from vyris.error_wire import from_rpc_error
@@ -56,14 +57,14 @@ class Clients:
                 trust_env=False,
             )
         )
-        self._channel = await self._exits.enter_async_context(
+        self.channel = await self._exits.enter_async_context(
             grpc.aio.insecure_channel(
                 f"127.0.0.1:{proxies['client-gateway-grpc'].port}",
                 options=[("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 300)],
             )
         )
-        self._mint = mint_pb2_grpc.MintServiceStub(self._channel)
-        self._holds = holds_pb2_grpc.HoldServiceStub(self._channel)
+        self._mint = mint_pb2_grpc.MintServiceStub(self.channel)
+        self._holds = holds_pb2_grpc.HoldServiceStub(self.channel)
         return self
 
     async def __aexit__(
@@ -156,7 +157,7 @@ def _read_json(answer: httpx.Response) -> dict[str, Any]:
             "pass_serial": membership["pass_serial"],
             "replayed": body["replayed"],
         }
-    if set(body) != {"error", "message", "retryable"}:
+    if set(body) != KEYS:
         return {"outcome": MALFORMED, "status": status}
     return {"outcome": UNKNOWN if body["error"] in RETRYABLE else body["error"], "status": status}
 

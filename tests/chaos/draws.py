@@ -61,11 +61,11 @@ class DrawRun:
         self._clients = clients
         self._night = night
         self._rng = rng
-        self._stub = draw_pb2_grpc.DrawServiceStub(clients._channel)
+        self._stub = draw_pb2_grpc.DrawServiceStub(clients.channel)
         self._path = f"/drops/{night.drop.tier}/{night.drop.year}"
 
     async def enter_all(self) -> None:
-        """Everybody at his time, some of them at the very close."""
+        """Let the entrants enter one after the other, the last ones at the close."""
 
         async def come(number: int, entrant: Entrant) -> None:
             await asyncio.sleep(OPEN_S * (number + 1) / len(self._night.entrants))

@@ -18,6 +18,7 @@ import psutil
 
 from stack.local import Stack
 from tests.chaos.fuzzed import fuzzed_request
+from tests.error_body import KEYS
 
 CONNECTIONS: Final = 32
 ANSWER_LIMIT_S: Final = 15.0
@@ -28,7 +29,6 @@ SLOW_BYTES: Final = 8
 # A process may keep what it has learned to reuse; a leak of a kilobyte a request would show as more.
 GROWTH_LIMIT_BYTES: Final = 40 << 20
 LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-KEYS: Final = {"error", "message", "retryable"}
 LEAKS: Final = (b"Traceback", b"asyncpg", b"SELECT ", b"grpc._")
 
 

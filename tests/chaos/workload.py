@@ -33,7 +33,7 @@ class Purchase:
     replays: bool  # whether it is sent again after its answer
     with_device: bool
     late_s: float = 0.0  # how long the buyer waits between hold and payment
-    abandons: bool = False  # whether he never pays
+    abandons: bool = False  # whether this buyer never pays
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ async def last_numbers(night: Night, people: int) -> str:
 
 
 async def moment_of_the_lapse(night: Night, rng: random.Random) -> str:
-    """Everybody pays around the moment when his hold lapses, while new users take the returned numbers."""
+    """All buyers pay around the moment when their holds lapse, while new users take the returned numbers."""
     payers = [f"payer-{n}" for n in range(night.capacity)]
     check_takers(await all_of(payers, night.take), night.capacity)
     # Holds lapse about once a second, so payments come before, at and after that moment.

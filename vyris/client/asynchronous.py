@@ -206,10 +206,14 @@ class AsyncClient:
         timeout_s: float | None = None,
         request_id: str | None = None,
     ) -> draw_pb2.EnterResponse:
-        """Enter a user into a draw. The same user gets the same entry again, with `replayed`. `device` signs.
+        """Enter a user into a draw. The same user gets the same entry again, with `replayed`.
 
-        Keep the answer: the result is computed from the entry, and the promise proves that the draw accepted it.
-        Raises DropNotOpen, LimitReached, NotFound.
+        `tier`, `year`: as in `get_drop`. `user_id`: the entrant's id, as in `mint`. `email`: at most 254 characters;
+        only its form is checked. `device`, `app_transaction`: as in `take_hold`.
+
+        Returns the entry with its salt, and the signed promise. Keep both: the result is computed from the entry, and
+        the promise proves that the draw accepted it. Raises DropNotOpen, LimitReached, Unauthorized, NotFound,
+        InvalidRequest.
         """
         ask = asks.enter(tier, year, user_id, email, device, app_transaction)
         return await self._send(ask, timeout_s, request_id)
@@ -219,7 +223,7 @@ class AsyncClient:
     ) -> None:
         """Withdraw an entry before entries close.
 
-        `entry_id`: UUID. Raises DropNotOpen, NotFound.
+        `entry_id`: UUID. `user_id`: the entry's owner. Raises DropNotOpen, Unauthorized, NotFound, InvalidRequest.
         """
         await self._send(asks.withdraw(entry_id, user_id), timeout_s, request_id)
 

@@ -9,7 +9,8 @@ tree, signatures, seed, order, numbers, offers, cutoff. It needs Python 3.11 and
 nothing else. It says in plain words what it checked. Exit code: 0 all holds, 1 something does not, 2 wrong usage, or
 the documents cannot be read.
 
-docs/draw.md of the project has the formats and the formulas; so that you need not trust this script, write your own.
+docs/check-a-draw.md of the project has the formats and the formulas: with them you can write your own script instead of
+trusting this one.
 """
 
 from __future__ import annotations
@@ -346,16 +347,16 @@ def moment(text: str, what: str) -> datetime:
 
 @dataclass
 class Options:
-    """What the caller knows himself, apart from the documents."""
+    """What the caller knows apart from the documents."""
 
     drop: str
     """`<tier>/<year>`."""
     beacon_key: bytes | None
     """Key of a development beacon; None for quicknet."""
     signer: str
-    """The operator's key for the checkpoint, as he has published it elsewhere; empty if it is not known."""
+    """The operator's key for the checkpoint, as published elsewhere; empty if it is not known."""
     root: str
-    """The root that the caller noted before the beacon round; empty if he did not."""
+    """The root that the caller noted before the beacon round; empty if none was noted."""
 
 
 @dataclass
@@ -496,7 +497,7 @@ class Draw:
         return f"Their tree has the root {root.hex()}.{seen}"
 
     def check_checkpoint(self) -> str:
-        """The operator signed number, root, terms and round, and says that he published them in time."""
+        """The operator signed number, root, terms and round, and says that they were published in time."""
         refused = value_of(self._document, "refused", list)
         require(len(refused) <= REFUSED_LIMIT, f"more than {REFUSED_LIMIT} checkpoints were refused")
         earlier = [self._read_checkpoint(value_of(given, "checkpoint", str)) for given in refused if is_object(given)]
@@ -693,7 +694,7 @@ def checks_of(draw: Draw) -> list[str]:
 
 
 def judged(reader: Reader, options: Options, entry: dict[str, Any] | None, user_id: str) -> str:
-    """Check everything that the draw's state allows, and print a line for each check; the last line."""
+    """Check everything that the draw's state allows, and print a line for each check. Return the last line."""
     draw = Draw(reader, options)
     checks: dict[str, Callable[[], str]] = {name: getattr(draw, f"check_{name}") for name in checks_of(draw)}
     if entry is not None:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from vyris.errors import Retryable
+from services.server.failures import LoggedFailure
 
 
-class DatabaseFailed(Retryable):
-    """A statement failed. `cause` is also its text; it is for the log and never contains a value of the statement.
+class DatabaseFailed(LoggedFailure):
+    """A statement failed. Its `cause` never contains a value of the statement."""
 
-    The caller gets Retryable's usual message.
-    """
-
-    def __init__(self, cause: str) -> None:
-        super().__init__()
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return self.cause
+    event = "database_failed"
 
 
 class DatabaseUnavailable(DatabaseFailed):

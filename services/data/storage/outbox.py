@@ -1,11 +1,11 @@
-"""An outbox: rows of a table that owe something to the outside, such as a mail or a push.
+"""An outbox: a table of messages to the outside, such as mails or pushes, that must be sent at least once.
 
-A row is written in the transaction that makes it true. Taking it leases it: if the process dies, the row is due again
-when the lease ends, so it is sent at least once. A failure makes it due later, after a pause that doubles. The table
-and its statements belong to a domain: rows differ, and so does what remains of them. How they are worked off does not.
+A row is written in the transaction of its cause. A process takes it under a lease: if the process dies, the row is due
+again when the lease ends. After a failure the row is due later, after a pause that doubles. The table and its
+statements belong to a domain, because the rows differ; taking, retrying and giving up are the same for all.
 
-pgqueuer and procrastinate were weighed: each brings tables, migrations and workers of its own, where an outbox here is
-one table, written by the domain's own statements (a push is owed once per phone), five statements and this module.
+Libraries such as pgqueuer and procrastinate bring tables, migrations and workers of their own. An outbox here is one
+table, five statements of the domain, and this module; the domain's own statements enqueue (one push for each phone).
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class OutboxStatements:
     take: str
     """$1 rows at most, $2 lease in seconds: leases due rows, adds 1 to `attempts` and returns them."""
     done: str
-    """`key…`: the row is sent."""
+    """`key…`: marks the row as sent."""
     later: str
-    """$1 pause in seconds, `key…`: the row is due after the pause."""
+    """$1 pause in seconds, `key…`: makes the row due after the pause."""
     give_up: str
-    """`key…`: the row is never sent."""
+    """`key…`: gives the row up."""
     count: str
     """One row: `waiting` rows, and `oldest_s`, the age of the oldest in seconds."""
 
 
 @dataclass(frozen=True)
 class OutboxLimits:
-    """How much is taken at once, for how long, and how soon a failure is tried again."""
+    """The size of a batch, the lease, and the pauses after failures."""
 
     batch_rows: int
     lease_s: float
@@ -50,7 +50,7 @@ class OutboxLimits:
 
 
 class Outbox:
-    """One table of what waits. Any number of processes may work it off at once."""
+    """One outbox. Any number of processes may take rows from it at the same time."""
 
     def __init__(self, database: Database, statements: OutboxStatements, limits: OutboxLimits) -> None:
         self._database = database
@@ -58,28 +58,28 @@ class Outbox:
         self._limits = limits
 
     async def take(self) -> list[asyncpg.Record]:
-        """Rows that are due, at most a batch; no other process takes them during the lease. Raises DatabaseFailed."""
+        """Take rows that are due, at most a batch, under a lease. Raises DatabaseFailed."""
         return await self._database.fetch(self._statements.take, self._limits.batch_rows, self._limits.lease_s)
 
     async def done(self, *key: object) -> None:
-        """The row is sent. Raises DatabaseFailed."""
+        """Mark the row as sent. Raises DatabaseFailed."""
         await self._database.execute(self._statements.done, *key)
 
     async def later(self, attempts: int, *key: object) -> None:
-        """Try the row again after a pause that fits its `attempts`. Raises DatabaseFailed."""
+        """Postpone the row by the pause for its `attempts`. Raises DatabaseFailed."""
         await self._database.execute(self._statements.later, self.pause_s(attempts), *key)
 
     async def give_up(self, *key: object) -> None:
-        """Never try the row again. Raises DatabaseFailed."""
+        """Give the row up: it is never taken again. Raises DatabaseFailed."""
         await self._database.execute(self._statements.give_up, *key)
 
     async def count(self) -> tuple[int, float]:
-        """How many rows wait, and the age of the oldest in seconds. Raises DatabaseFailed."""
+        """Return how many rows wait, and the age of the oldest in seconds. Raises DatabaseFailed."""
         row = await self._database.fetchrow(self._statements.count)
         return (row["waiting"], row["oldest_s"]) if row else (0, 0.0)
 
     async def send_batch(self, send: Callable[[asyncpg.Record], Awaitable[None]]) -> int:
-        """Take a batch and `send` its rows side by side; returns how many it had.
+        """Take a batch and `send` its rows in parallel. Return the size of the batch.
 
         Raises what the first failed `send` raised, after all have ended.
         """
@@ -91,6 +91,6 @@ class Outbox:
         return len(rows)
 
     def pause_s(self, attempts: int) -> float:
-        """Doubles with each attempt up to a limit, with a little chance in it."""
+        """Return the pause after so many attempts: it doubles up to a limit, less up to a quarter by chance."""
         pause_s = self._limits.first_pause_s * 2.0 ** min(attempts - 1, DOUBLINGS_LIMIT)
         return min(pause_s, self._limits.longest_pause_s) * random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries

@@ -22,7 +22,8 @@ class DeviceProofSettings(BaseSettings):
     """`DEVICE_PROOF` and `PUBLIC_BASE_URL`."""
 
     device_proof: DeviceProofMode = Field(
-        default=DeviceProofMode.WHEN_ENROLLED, description="when-enrolled, always or off"
+        default=DeviceProofMode.WHEN_ENROLLED,
+        description="when a call for a membership needs a proof by its device: when-enrolled, always or off",
     )
     gateway_port: int = Field(3000, ge=1, le=65_535, description="HTTP port of the gateway in the local stack")
     public_base_url: str = Field(

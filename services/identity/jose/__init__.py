@@ -14,7 +14,7 @@ from services.identity.jose.claims import (
     replay_id,
     text_claim,
 )
-from services.identity.jose.compact_jws import PLAIN_JWT, Token, read_token, verify_token
+from services.identity.jose.compact_jws import PLAIN_JWT, Token, find_signer, read_token, verify_token
 from services.identity.jose.public_keys import (
     PRIVATE_MEMBERS,
     PublicKey,
@@ -38,6 +38,7 @@ __all__ = [
     "TokenRefused",
     "audiences",
     "decode_base64url",
+    "find_signer",
     "is_for_signatures",
     "kid_of",
     "names_audience",

@@ -7,6 +7,8 @@ never the token's text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -75,6 +77,15 @@ def verify_token(token: Token, key: PublicKey) -> dict[str, Any]:
     if token.header["alg"] != ES256 or not _ES256.verify(token.signing_input, key.key, token.signature):
         raise TokenRefused("The token's signature is not by the expected key")
     return token.claims
+
+
+def find_signer(token: Token, keys: Iterable[PublicKey]) -> PublicKey | None:
+    """Return the first of `keys` that signed the token, or None. Each key costs a verification, so limit them."""
+    for key in keys:
+        with suppress(TokenRefused):
+            verify_token(token, key)
+            return key
+    return None
 
 
 @lru_cache(maxsize=64)  # One signer's tokens share a header; with certificates it has 5 kB. No caller may change it.

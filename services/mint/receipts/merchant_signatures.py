@@ -10,7 +10,6 @@ the settings require the text's own type (RFC 8725 section 3.11).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from services.identity.jose import (
@@ -18,11 +17,11 @@ from services.identity.jose import (
     PublicKey,
     Token,
     TokenRefused,
+    find_signer,
     names_audience,
     read_token,
     replay_id,
     text_claim,
-    verify_token,
 )
 from services.identity.jwks import PublishedKeys
 from services.mint.receipts.merchant_keys import MerchantKeys
@@ -75,7 +74,7 @@ class MerchantSignatures:
         try:
             key = await self._find_published_key(token, text, RECEIPT_TYP)
         except (TokenRefused, Retryable) as refusal:
-            if self._remembered is None or _find_signer(token, await self._remembered.named(token.kid)) is None:
+            if self._remembered is None or not _is_signed_by(token, await self._remembered.named(token.kid)):
                 raise
             return token.claims, refusal
         if self._remembered is not None:
@@ -97,7 +96,7 @@ class MerchantSignatures:
         keys = await self._keys.candidates(token.kid)
         if not keys:
             raise TokenRefused("The token's kid names no key that the merchant publishes")
-        key = _find_signer(token, keys)
+        key = find_signer(token, keys[:TRIED_KEYS_LIMIT])
         if key is None:
             raise TokenRefused("The token's signature is not by the expected key")
         return key
@@ -115,10 +114,6 @@ def sandbox_claim(claims: Mapping[str, Any]) -> bool:
     return sandbox
 
 
-def _find_signer(token: Token, keys: Sequence[PublicKey]) -> PublicKey | None:
-    """The key that signed the token, among the first `TRIED_KEYS_LIMIT` of `keys`; None if none did."""
-    for key in keys[:TRIED_KEYS_LIMIT]:
-        with suppress(TokenRefused):
-            verify_token(token, key)
-            return key
-    return None
+def _is_signed_by(token: Token, keys: Sequence[PublicKey]) -> bool:
+    """Whether one of the first `TRIED_KEYS_LIMIT` of `keys` signed the token."""
+    return find_signer(token, keys[:TRIED_KEYS_LIMIT]) is not None

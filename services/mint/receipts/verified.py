@@ -11,8 +11,6 @@ from vyris.errors import InvalidReceipt, VyrisError
 from vyris.mint.v1 import mint_pb2
 
 Environment = Literal["production", "sandbox"]
-RECEIPT_LIMIT_BYTES: Final = limit_of(mint_pb2.MintRequest, "receipt_data")
-"""Bytes of `receipt_data` at most (the contract)."""
 TRANSACTION_ID_LIMIT_BYTES: Final = limit_of(mint_pb2.MintRequest, "original_transaction_id")
 """Bytes of a store's own id at most. Stores call their ids opaque, so this is far above what they send today."""
 # A drop's tier and year.

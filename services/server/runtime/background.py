@@ -17,7 +17,7 @@ from typing import Final, Literal
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.data.storage.failures import DatabaseFailed
+from services.server.failures import LoggedFailure
 
 ROUND_LIMIT_S: Final = 300.0
 END_LIMIT_S: Final = 5.0
@@ -123,7 +123,7 @@ class _Rounds:
         return 0.0 if began_s is None else time.monotonic() - began_s
 
     async def repeat(self) -> None:
-        """One round after another, whatever a round raises."""
+        """Run one round after another, also after one that failed."""
         loop = self._loop
         while True:
             if loop.wake is not None:
@@ -142,7 +142,7 @@ class _Rounds:
         try:
             async with limit:
                 more = await loop.run()
-        except DatabaseFailed as error:
+        except LoggedFailure as error:
             log.warning("loop_failed", loop=loop.name, error=error.cause)
         except Exception as error:
             if limit.expired():

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from services.data.storage.failures import DatabaseFailed
+from services.server.failures import LoggedFailure
 from services.server.grpc_server.rpc import Rpc
 from vyris.errors import Retryable, VyrisError
 
@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 
 def refusal_of(error: Exception, method: str, rpc: Rpc) -> VyrisError:
     """Log `error`, which ended a call of `method` (`/package.Service/Method`). Return the contract's error for it."""
-    if isinstance(error, DatabaseFailed):
-        log.warning("database_failed", rpc=method, request_id=_request_id(rpc), cause=error.cause)
+    if isinstance(error, LoggedFailure):
+        log.warning(error.event, rpc=method, request_id=_request_id(rpc), cause=error.cause)
         return Retryable()
     if isinstance(error, VyrisError):
         return error

@@ -86,7 +86,10 @@ class ServiceSettings(EnvironmentSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     call_limit_ms: int = Field(
-        8_000, ge=50, le=60_000, description="longest time for a mint or an encounter; a caller may set a shorter one"
+        8_000,
+        ge=50,
+        le=60_000,
+        description="longest time for a mint, a hold, an entry or an encounter; a caller may set a shorter one",
     )
     grpc_server: Literal["core", "aio"] = Field(
         "core",

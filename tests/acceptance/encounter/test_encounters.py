@@ -13,6 +13,7 @@ import redis.asyncio as redis
 
 from stack.local import Stack
 from tests.acceptance.encounter.conftest import mint
+from tests.error_body import KEYS
 from tests.signers.encounter import Signer, hostile_tokens, twin
 from tests.stand_ins.encounter_service import Client, Members
 from vyris.device_proof import build_proof, http_target
@@ -47,7 +48,7 @@ async def test_every_hostile_token_answers_401_in_three_keys_and_never_5xx(
         answer = await verify(gateway, token)
         assert answer.status_code == 401, name
         body = answer.json()
-        assert body.keys() == {"error", "message", "retryable"}, name
+        assert body.keys() == KEYS, name
         assert (body["error"], body["retryable"]) == ("UNAUTHORIZED", False), name
         assert token not in body["message"], name
 

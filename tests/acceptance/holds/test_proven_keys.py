@@ -1,4 +1,4 @@
-"""Limits count what a caller has proven: a store account, a verified mailbox. They do not count what he only types."""
+"""Limits count what a caller has proven: a store account, a verified mailbox. They do not count what is only typed."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 
 from stack.local import Stack
 from tests.acceptance.reforge.journey import Journey, new_device
+from tests.error_body import read_refusal
 from tests.stand_ins.reforge_service import text_of
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -19,12 +20,6 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 @pytest.fixture
 def journey(stack: Stack) -> Journey:
     return Journey(stack)
-
-
-def refusal(answer) -> tuple[int, str]:  # type: ignore[no-untyped-def]
-    body = answer.json()
-    assert set(body) == {"error", "message", "retryable"}
-    return answer.status_code, body["error"]
 
 
 def test_a_membership_moves_from_device_to_device(journey: Journey) -> None:
@@ -44,10 +39,10 @@ def test_a_membership_moves_from_device_to_device(journey: Journey) -> None:
         "new_device_id": "device-B",
     }
     assert journey.issue_pass(new).status_code == 200
-    assert refusal(journey.issue_pass(old)) == (401, "UNAUTHORIZED")
-    assert refusal(journey.issue_pass(None)) == (401, "UNAUTHORIZED")
+    assert read_refusal(journey.issue_pass(old)) == (401, "UNAUTHORIZED")
+    assert read_refusal(journey.issue_pass(None)) == (401, "UNAUTHORIZED")
     again = journey.http.post("/devices/reforge/confirm", json={"token": token})
-    assert refusal(again) == (410, "EXPIRED")
+    assert read_refusal(again) == (410, "EXPIRED")
     status = journey.http.get(f"/devices/reforge/{begun.json()['reforge_id']}")
     assert status.json()["status"] == "CONFIRMED"
 
@@ -73,18 +68,18 @@ def test_a_proof_through_the_gateway_makes_the_request_a_proven_one(journey: Jou
 def test_the_documented_codes_of_both_calls(journey: Journey) -> None:
     journey.mint(None)
     new = new_device("device-B")
-    assert refusal(journey.init(new, new_device("unknown"))) == (404, "NOT_FOUND")
+    assert read_refusal(journey.init(new, new_device("unknown"))) == (404, "NOT_FOUND")
     owner, journey.user_id = journey.user_id, "eve"
-    assert refusal(journey.init(new, None)) == (401, "UNAUTHORIZED")
+    assert read_refusal(journey.init(new, None)) == (401, "UNAUTHORIZED")
     journey.user_id, membership_id = owner, journey.membership_id
     journey.membership_id = str(uuid.uuid4())
-    assert refusal(journey.init(new, None)) == (404, "NOT_FOUND")
+    assert read_refusal(journey.init(new, None)) == (404, "NOT_FOUND")
     journey.membership_id = membership_id
     body = {"membership_id": membership_id, "user_id": owner, "new_device_id": "B", "new_public_key": "no key"}
-    assert refusal(journey.http.post("/devices/reforge/init", json=body)) == (422, "INVALID_REQUEST")
-    assert refusal(journey.http.post("/devices/reforge/confirm", json={"token": "x"})) == (404, "NOT_FOUND")
-    assert refusal(journey.http.post("/devices/reforge/confirm", json={})) == (422, "INVALID_REQUEST")
-    assert refusal(journey.http.get("/devices/reforge/x")) == (404, "NOT_FOUND")
+    assert read_refusal(journey.http.post("/devices/reforge/init", json=body)) == (422, "INVALID_REQUEST")
+    assert read_refusal(journey.http.post("/devices/reforge/confirm", json={"token": "x"})) == (404, "NOT_FOUND")
+    assert read_refusal(journey.http.post("/devices/reforge/confirm", json={})) == (422, "INVALID_REQUEST")
+    assert read_refusal(journey.http.get("/devices/reforge/x")) == (404, "NOT_FOUND")
 
 
 def test_the_page_can_be_opened_by_scanners_and_still_confirms(journey: Journey) -> None:

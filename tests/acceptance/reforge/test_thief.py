@@ -28,7 +28,7 @@ DELAYS = Delays(undo_h=24, email_h=72)
 
 
 class Theft(Journey):
-    """An owner with a phone and a mailbox, and somebody who gets hold of one of them."""
+    """An owner with a phone and a mailbox, and a thief who gets one of them."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
@@ -120,7 +120,7 @@ def thiefs_mailbox() -> str:
 
 
 def test_a_thief_with_the_phone_is_refused_in_the_mailbox(theft: Theft) -> None:
-    """The thief has the unlocked phone and keeps it; he does not watch for what the owner does."""
+    """The thief has the unlocked phone, keeps it, and does not watch what the owner does."""
     stolen, evil, mailbox = theft.phone, new_device("evil"), thiefs_mailbox()
     assert theft.change_email(stolen, mailbox).json()["status"] == "PENDING"
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 200
@@ -192,7 +192,7 @@ def test_a_thief_with_the_mailbox_is_undone_by_the_phone(theft: Theft) -> None:
 
 
 def test_after_a_minute_with_the_phone_the_app_shows_the_change_of_address(theft: Theft) -> None:
-    """The owner has his phone again and opens the app."""
+    """The owner has the phone again and opens the app."""
     mailbox = thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
     [change] = theft.list_moves(theft.phone)["email_changes"]
@@ -204,7 +204,7 @@ def test_after_a_minute_with_the_phone_the_app_shows_the_change_of_address(theft
 
 
 def test_after_a_minute_with_the_phone_an_owner_without_mail_undoes_everything(theft: Theft) -> None:
-    """The change takes effect, and the thief moves the membership from his mailbox alone."""
+    """The change takes effect, and the thief moves the membership from the new mailbox alone."""
     evil, mailbox = new_device("evil"), thiefs_mailbox()
     assert theft.change_email(theft.phone, mailbox).status_code == 202
     assert theft.press("confirm", theft.token("confirm", to=mailbox)) == 200

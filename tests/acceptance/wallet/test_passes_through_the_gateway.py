@@ -19,9 +19,9 @@ from services.wallet.opened_pass import open_pass
 from services.wallet.pass_tokens import PassTokens, development_key
 from stack.local import Stack
 from tests.commands import run_vyris
+from tests.error_body import read_refusal
 
 PASS_TYPE = "pass.app.vyris.membership"
-ERROR_KEYS = {"error", "message", "retryable"}
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,6 @@ def token_of(stack: Stack) -> Callable[[str], str]:
     """The token of a pass; the local stack's passes name no web service, as its address is not https."""
     tokens = PassTokens(development_key(stack.state.root / "keys"))
     return lambda serial: tokens.token(uuid.UUID(serial))
-
-
-def read_refusal(reply: httpx.Response) -> tuple[int, str]:
-    body = reply.json()
-    assert set(body) == ERROR_KEYS
-    assert reply.headers["content-type"] == "application/json"
-    return reply.status_code, body["error"]
 
 
 def vyris(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What can be broken, each in a way that somebody could have written."""
+"""The broken variants: each is a mistake that a programmer could make."""
 
 from __future__ import annotations
 

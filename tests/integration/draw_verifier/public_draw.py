@@ -66,7 +66,7 @@ def mac(seed: bytes, message: bytes) -> bytes:
 
 
 def entry_of(number: int) -> Document:
-    """What entrant `number` got when he entered, as far as it matters here."""
+    """The answer to the entry of entrant `number`, as far as it matters here."""
     salt, user = random.Random(number).randbytes(32), f"user-{number}"
     text = f"vyris-entry-v1\n{DROP}\n{base64.b64encode(sha256(salt + user.encode('ascii'))).decode()}\n"
     return {"salt": salt.hex(), "leaf_hash": sha256(b"\0" + text.encode()).hex(), "user_id": user}
@@ -125,7 +125,7 @@ class PublicDraw:
         return f"{text}\n— {SIGNER} {signed}\n"
 
     def promise(self, entry: Document) -> str:
-        """What the operator signs when somebody enters."""
+        """The promise that the operator signs for an entry."""
         claims = {"drop": DROP, "iat": 1692700000, "leaf": entry["leaf_hash"], "v": "vyris-promise-v1"}
         claims["terms"] = sha256(self.terms_text().encode()).hex()
         header = {"alg": "EdDSA", "kid": self.verifier_key().split("+")[1], "typ": "vyris-promise+jwt"}

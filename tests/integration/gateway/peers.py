@@ -77,7 +77,7 @@ RPCS: dict[str, tuple[str, type, Any]] = {
     "/vyris.reforge.v1.ReforgeService/ChangeEmail": (
         "reforge",
         reforge.ChangeEmailRequest,
-        reforge.ChangeEmailResponse(status="SCHEDULED"),
+        reforge.ChangeEmailResponse(status="PENDING"),
     ),
 }
 

@@ -15,6 +15,7 @@ from services.data.storage.settings import PostgresSettings
 from suite import NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+SCHEMA_README = REPOSITORY / "schema" / "README.md"
 # The services that accept device proofs; README.md does not name them.
 PROOF_SERVICES = {"encounter", "wallet", "reforge"}
 # The statements that a service's process runs besides those of its own folder.
@@ -25,7 +26,7 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 def writers() -> dict[str, set[str]]:
     """Table by table, the services that the schema's README names as writers."""
     found: dict[str, set[str]] = {}
-    for line in (REPOSITORY / "schema" / "README.md").read_text().splitlines():
+    for line in SCHEMA_README.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         for table in re.findall(r"`([a-z_]+)`", cells[0]) if line.startswith("| `") else []:
             named = {service for service in NAMES if re.search(rf"\b{service}\b", cells[1])}
@@ -136,12 +137,22 @@ async def test_a_services_pool_takes_its_role_from_the_url(database_url: str) ->
         assert await database.holds("passes")
 
 
-async def test_granting_again_changes_nothing(database_url: str) -> None:
+async def test_the_statement_in_the_readme_gives_every_group_its_rights_again(database_url: str) -> None:
+    """After a restore that made the groups again, and where an administrator makes them after the migrations."""
+    (statement,) = re.findall(r"^```sql\n(.+?)\n```$", SCHEMA_README.read_text(), re.MULTILINE | re.DOTALL)
+    groups = ", ".join((*(f"vyris_{name}" for name in NAMES), "vyris_operator"))
+    held = (
+        "SELECT grantee, table_name, column_name, privilege_type FROM information_schema.column_privileges "
+        "UNION SELECT grantee, table_name, NULL, privilege_type FROM information_schema.table_privileges "
+        "ORDER BY 1, 2, 3, 4"
+    )
     connection = await asyncpg.connect(database_url)
-    held = "SELECT grantee, table_name, privilege_type FROM information_schema.role_table_grants ORDER BY 1, 2, 3"
     before = await connection.fetch(held)
-    await connection.execute("SELECT grant_service_roles()")
-    assert await connection.fetch(held) == before
+    await connection.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {groups}")
+    assert await connection.fetch(held) != before
+    for _ in range(2):  # granting again changes nothing
+        await connection.execute(statement)
+        assert await connection.fetch(held) == before
     await connection.close()
 
 

@@ -21,7 +21,7 @@ SIGNATURE = BEACON.signature(7, BEACON.chain.round_at(7)) or b""
 
 
 def sound() -> Night:
-    """Eight people for three numbers; one withdrew, one came late, one gave his number back, one paid."""
+    """Eight people for three numbers; one withdrew, one came late, one gave the number back, one paid."""
     entrants = []
     for n in range(PEOPLE):
         leaf = hashlib.sha256(f"leaf {n}".encode()).hexdigest()
@@ -35,7 +35,7 @@ def sound() -> Night:
     seed = maths.draw_seed(terms_hash, root, len(leaves), SIGNATURE)
     order = [leaf.hex() for leaf in maths.ranked(seed, leaves)]
     numbers = maths.ordered_numbers(seed, range(1, CAPACITY + 1))
-    given = [*numbers, numbers[1]]  # rank 2 gave his back: rank 4 has it
+    given = [*numbers, numbers[1]]  # rank 2 gave its number back: rank 4 has it
     offers = [
         {"rank": rank, "leaf_hash": order[rank - 1], "number": number, "wave": 1 + (rank > CAPACITY)}
         for rank, number in enumerate(given, 1)

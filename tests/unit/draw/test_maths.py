@@ -127,7 +127,7 @@ def chi2(counts: list[int]) -> float:
 
 
 def test_ranks_are_uniform_and_know_nothing_of_the_arrival() -> None:
-    """1,000 entrants, 200 seeds: who came in which tenth, against the tenth of the ranks that he got."""
+    """1,000 entrants, 200 seeds: who came in which tenth, against the tenth of the ranks that they got."""
     leaves = [h(n) for n in range(1_000)]
     arrival = {leaf: place // 100 for place, leaf in enumerate(leaves)}
     cells: Counter[tuple[int, int]] = Counter()

@@ -1,4 +1,4 @@
-"""A context that somebody still holds when its call, the server, or the completion queue has ended.
+"""A context that is still referenced when its call, the server, or the completion queue has ended.
 
 In a process of its own: gRPC core ends the process that asks something of a queue that is closed.
 """

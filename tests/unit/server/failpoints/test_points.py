@@ -28,8 +28,9 @@ def write_fault(file: Path, **fault: object) -> None:
     file.write_text(json.dumps({"a.point": fault}), encoding="utf-8")
 
 
-async def test_a_point_does_nothing_where_no_file_is_set(tmp_path: Path) -> None:
-    write_fault(tmp_path / "f.json", action="raise")
+async def test_a_point_does_nothing_while_no_file_is_set(file: Path) -> None:
+    write_fault(file, action="raise")
+    failpoints.switch_on(None)
     await failpoints.reach("a.point")
 
 

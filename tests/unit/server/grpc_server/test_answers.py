@@ -1,4 +1,4 @@
-"""What a caller is told."""
+"""The answers that a caller gets."""
 
 from __future__ import annotations
 
