@@ -89,13 +89,13 @@ SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS
 FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
 
 -- name: waive_keys
--- Forgets what was counted for one person: that key, and every other key of its hold or membership. The hold or
--- membership stays. $1 drop, $2 kind, $3 digest
+-- Forgets what was counted for one person: that key, and every other key of its hold or membership, or of the last one
+-- if that has ended: its attempts may be used up too. The hold or membership stays. $1 drop, $2 kind, $3 digest
 WITH meant AS (
-  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+  SELECT coalesce(held_by, last_held_by) AS holder FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
 )
 DELETE FROM person_keys
-WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
+WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR coalesce(held_by, last_held_by) = (SELECT holder FROM meant))
 RETURNING kind, held_by, attempts;
 
 -- name: announce_draw

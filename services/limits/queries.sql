@@ -3,16 +3,35 @@
 SELECT secret FROM drop_secrets WHERE drop_id = $1;
 
 -- name: release_keys
--- The keys of holds or memberships whose number came back count no longer. $1 holds or memberships
-UPDATE person_keys SET held_by = NULL WHERE held_by = ANY ($1::uuid[]);
+-- The keys of holds or memberships whose number came back count no longer. A membership may be restored, so a hold that
+-- had the key after it does not replace it in last_held_by. $1 holds or memberships
+UPDATE person_keys p
+SET held_by = NULL,
+    last_held_by = CASE
+      WHEN EXISTS (SELECT FROM memberships m WHERE m.id = p.last_held_by)
+        AND NOT EXISTS (SELECT FROM memberships m WHERE m.id = p.held_by) THEN p.last_held_by
+      ELSE p.held_by END
+WHERE held_by = ANY ($1::uuid[]);
 
 -- name: find_member
 -- A membership's drop and user, and the drop's secret; no row if the drop counts no keys. $1 membership
 SELECT m.drop_id, m.user_id, s.secret FROM memberships m JOIN drop_secrets s ON s.drop_id = m.drop_id WHERE m.id = $1;
 
--- name: count_key
--- A key counts for a membership, unless it counts for something else. $1 drop, $2 kind, $3 digest, $4 membership
-INSERT INTO person_keys AS p (drop_id, kind, digest, held_by) VALUES ($1, $2, $3, $4)
+-- name: lock_member_keys
+-- The keys that counted for a membership until its number came back, and its user's key; each locked. Returns whether
+-- each counts for another hold or membership now. $1 drop, $2 membership, $3 digest of the user
+SELECT coalesce(held_by <> $2, false) AS is_counted FROM person_keys
+WHERE drop_id = $1 AND (last_held_by = $2 OR kind = 'user' AND digest = $3)
+ORDER BY kind, digest
+FOR UPDATE;
+
+-- name: count_member_keys
+-- The same keys count for the membership again. The user's key may have been deleted (`vyris limit waive`).
+-- $1 to $3 as in lock_member_keys
+WITH others AS (
+  UPDATE person_keys SET held_by = $2 WHERE drop_id = $1 AND last_held_by = $2 AND held_by IS NULL AND kind <> 'user'
+)
+INSERT INTO person_keys AS p (drop_id, kind, digest, held_by) VALUES ($1, 'user', $3, $2)
 ON CONFLICT (drop_id, kind, digest) DO UPDATE SET held_by = EXCLUDED.held_by WHERE p.held_by IS NULL;
 
 -- name: find_expired_secrets

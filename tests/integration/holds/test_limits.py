@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 
+from admin.limits import waive_limits
 from admin.refunds import RefundDesk
 from services.data.audit_log import Actor
 from services.holds.cycle import TakenHold
 from services.mint.cycle import MintAnswer
 from services.mint.refunds.application import Refunds
-from tests.integration.holds.conftest import OpenShop, outcomes
+from tests.integration.holds.conftest import OpenShop, Shop, outcomes
 from tests.integration.mint.receipts.notices import notice
 from vyris.errors import LimitReached
+
+OPERATOR = Actor("test", "by command")
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["new key", "key of a hold that ended"])
@@ -93,3 +97,59 @@ async def test_a_direct_drop_with_a_limit_records_receipts_beyond_it(open_shop: 
     assert len(await RefundDesk(shop.database, Actor("test", "by command")).due()) == 31
     assert (await shop.pay("ben's", "ben"))[1] is False
     await shop.check_sum()
+
+
+async def refund(shop: Shop, receipt: str) -> Callable[[], Awaitable[str]]:
+    """Refund the only receipt in the ledger, which frees its number; returns what reverses the refund."""
+    key = await shop.value("SELECT receipt_key FROM receipt_ledger")
+    refunds = Refunds(shop.database)
+    assert await refunds.apply(notice("REFUND", receipt, receipt_key=key)) == "REVOKED"
+    return lambda: refunds.apply(notice("REFUND_REVERSED", receipt, 1, receipt_key=key))
+
+
+async def test_a_restored_membership_counts_all_its_keys_again(open_shop: OpenShop) -> None:
+    shop = await open_shop(limits=("device", "payer"), refund_frees_number=True)
+    await shop.pay("first", "ada", device="key", payer="card")
+    reverse = await refund(shop, "first")
+    tried = await shop.take("ben", device="key")
+    assert await shop.holds.release(tried.id)
+    assert await reverse() == "RESTORED"
+    for proven in ({"device": "key"}, {"payer": "card"}):
+        with pytest.raises(LimitReached):
+            await shop.pay("second", "cem", **proven)
+    with pytest.raises(LimitReached):
+        await shop.take("cem", device="key")
+    await shop.check_sum()
+
+
+@pytest.mark.parametrize("by", ["the user", "the device", "a hold"])
+async def test_a_membership_is_not_restored_beside_another_of_its_person(open_shop: OpenShop, by: str) -> None:
+    shop = await open_shop(limits=("device",), refund_frees_number=True)
+    await shop.pay("first", "ada", device="key")
+    reverse = await refund(shop, "first")
+    match by:
+        case "the user":
+            await shop.pay("second", "ada")
+        case "the device":
+            await shop.pay("second", "ben", device="key")
+        case "a hold":
+            await shop.take("ada")
+    assert await reverse() == "NOT_RESTORED"
+    assert await shop.value("SELECT count(*) FROM memberships WHERE revoked_at IS NULL") == (by != "a hold")
+    assert [row["user_id"] for row in await RefundDesk(shop.database, OPERATOR).not_restored()] == ["ada"]
+    await shop.check_sum()
+
+
+async def test_a_waiver_forgets_every_key_whose_attempts_are_used_up(open_shop: OpenShop) -> None:
+    shop = await open_shop(limits=("device",))
+    for _ in range(2):
+        hold = await shop.take("ada", device="key")
+        assert await shop.holds.release(hold.id)
+    other = await shop.take("ben", device="another key")
+    with pytest.raises(LimitReached):
+        await shop.take("ada", device="key")
+    await waive_limits(shop.database, shop.drop, "ada", OPERATOR)
+    assert not (await shop.take("ada", device="key")).replayed
+    assert (await shop.take("ben")).id == other.id
+    with pytest.raises(LimitReached):
+        await shop.take("cem", device="another key")
