@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from admin.drop_desk import DropDesk, KeysDestroyed
 from admin.limits import waive_limits
 from admin.refunds import RefundDesk
 from services.data.audit_log import Actor
 from services.holds.cycle import TakenHold
+from services.holds.ending import Forgetting
 from services.mint.cycle import MintAnswer
 from services.mint.refunds.application import Refunds
 from tests.integration.holds.conftest import OpenShop, Shop, outcomes
 from tests.integration.mint.receipts.notices import notice
-from vyris.errors import LimitReached
+from vyris.errors import DropNotOpen, LimitReached
 
 OPERATOR = Actor("test", "by command")
 
@@ -153,3 +155,23 @@ async def test_a_waiver_forgets_every_key_whose_attempts_are_used_up(open_shop: 
     assert (await shop.take("ben")).id == other.id
     with pytest.raises(LimitReached):
         await shop.take("cem", device="another key")
+
+
+async def test_a_drop_whose_person_keys_were_destroyed_does_not_open_again(open_shop: OpenShop) -> None:
+    shop = await open_shop(closes_at=datetime.now(UTC) + timedelta(hours=1))
+    await shop.pay("first", "ada")
+    desk = DropDesk(shop.database, OPERATOR)
+    await desk.close(shop.drop)
+    await desk.schedule(shop.drop, None, datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(LimitReached):  # the limit counts after a pause too
+        await shop.take("ada")
+    await desk.close(shop.drop)
+    await Forgetting(shop.database, 30).once()
+    assert await shop.value("SELECT count(*) FROM person_keys") == 1
+    await Forgetting(shop.database, 0).once()
+    for table in ("person_keys", "drop_secrets"):
+        assert await shop.value(f"SELECT count(*) FROM {table}") == 0  # noqa: S608 - a name
+    with pytest.raises(KeysDestroyed):
+        await desk.schedule(shop.drop, None, None)
+    with pytest.raises(DropNotOpen):
+        await shop.take("ada")
