@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from services.data.storage.failures import DataRejected
 from services.holds.cycle import TakenHold
 from services.mint.statements import QUERIES
 from tests.integration.holds.conftest import OpenShop, Shop, outcomes
@@ -147,3 +148,21 @@ async def test_nothing_is_held_outside_the_opening_times(open_shop: OpenShop) ->
         await shop.take("ada")
     with pytest.raises(DropNotOpen):
         await shop.pay("r", "ada")
+
+
+async def test_a_drop_that_cannot_take_numbers_back_does_not_stop_the_others(open_shop: OpenShop) -> None:
+    broken, other = await open_shop(), await open_shop()
+    for shop in (broken, other):
+        await shop.take("ada")
+    await other.expire()
+    # Changed by hand: the held number is for sale as well.
+    await broken.database.execute(
+        "INSERT INTO slots (drop_id, sort_order, sequence_num) "
+        "SELECT drop_id, 1, sequence_num FROM holds WHERE drop_id = $1",
+        broken.drop.id,
+    )
+    with pytest.raises(DataRejected):
+        await other.lapses.once()
+    states = await other.database.fetch("SELECT state::text FROM holds ORDER BY drop_id")
+    assert [row["state"] for row in states] == ["HELD", "LAPSED"]
+    await other.check_sum()
