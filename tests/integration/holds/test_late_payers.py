@@ -209,3 +209,17 @@ async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_sh
     await shop.holds.release(ben.id)
     assert not (await shop.take("cem")).replayed
     await shop.check_sum()
+
+
+async def test_numbers_that_are_added_to_a_drop_go_to_the_line_first(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=1)
+    await shop.lose_hold("ada")
+    await shop.take("ben")
+    with pytest.raises(HoldExpired):
+        await shop.pay("late", "ada")
+    await shop.mint.resize(3)
+    assert not (await shop.take("cem")).replayed
+    with pytest.raises(HeldOut):
+        await shop.take("dan")
+    assert (await shop.pay("late", "ada"))[1] is False
+    await shop.check_sum()
