@@ -274,26 +274,32 @@ UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason 
 WHERE user_id = $1;
 
 -- name: unname_holds
--- Ended holds and places in line belong to nobody any more; a live one lapses by itself. A payment that waited in line
--- can be refunded at once: no number comes for it. $1 user
+-- Ended holds and places in line belong to nobody any more. A live one can never be paid for, so its time ends now, and a
+-- mint process takes its number back. A payment that waited in line can be refunded at once: no number comes for it. $1 user
 WITH unlined AS (
   DELETE FROM late_payments WHERE user_id = $1 RETURNING receipt_key
 ), refundable AS (
   UPDATE receipt_ledger SET reason = 'ERASED', updated_at = now()
   WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM unlined)) AND state = 'FAILED' AND reason = 'HOLD_EXPIRED'
 )
-UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+UPDATE holds
+SET user_id = 'erased-' || gen_random_uuid(),
+    expires_at = CASE WHEN state = 'HELD' THEN least(expires_at, now()) ELSE expires_at END
+WHERE user_id = $1;
 
 -- name: forget_person_keys
 -- What was counted for the person. $1 memberships or entries
 DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
 
 -- name: withdraw_entries
--- Withdraws the user's entries where entries are still open. The draws' rows are locked in their order: no deadlock. $1 user
-WITH open AS (
-  SELECT d.drop_id FROM draws d
+-- Withdraws the user's entries where entries are still open. Locks the rows of all their draws, in order, so no deadlock: a
+-- draw that is making offers ends first, and then its holds are seen; a later one reads no user. $1 user
+WITH locked AS (
+  SELECT d.* FROM draws d
   WHERE d.drop_id = ANY (ARRAY(SELECT drop_id FROM entries WHERE user_id = $1 AND withdrawn_at IS NULL))
-    AND {takes_entries} ORDER BY d.drop_id FOR SHARE
+  ORDER BY d.drop_id FOR SHARE
+), open AS (
+  SELECT d.drop_id FROM locked d WHERE {takes_entries}
 )
 UPDATE entries SET withdrawn_at = now()
 WHERE user_id = $1 AND withdrawn_at IS NULL AND drop_id = ANY (ARRAY(SELECT drop_id FROM open));

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from admin.people import unname_entries
+from admin.people import erase_person, unname_entries
+from services.data.audit_log import Actor
 from services.draw import maths
 from services.draw.chains import QUICKNET
 from services.draw.engine import DrawEngine
@@ -19,6 +20,7 @@ from services.draw.relays import Relays
 from services.draw.settings import DrawSettings
 from services.draw.signing import DrawSigner
 from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants
+from services.server import failpoints
 from tests.integration.draw.conftest import BEACON, SIGNER, OpenNight
 from vyris.errors import DropNotOpen, HoldRequired, LimitReached, NotOffered, Retryable, VyrisError
 
@@ -372,3 +374,32 @@ async def test_entrants_are_forgotten_long_after_the_close(open_night: OpenNight
     assert row is not None
     assert tuple(row) == (None, None, await night.engine.leaf_page(night.drop, "tree", 0))
     assert (await night.document()).entries_root == before.entries_root
+
+
+async def test_an_erasure_during_the_draw_leaves_no_offer_under_the_name(
+    open_night: OpenNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = await open_night(capacity=3)
+    for n in range(3):
+        await night.enter(f"u{n}")
+    await night.commit()
+    await night.give_round()
+    erasing: list[asyncio.Task[Any]] = []
+    reach = failpoints.reach
+
+    async def erase_meanwhile(point: str) -> None:
+        if point == "draw.ranked":  # the draw has read the users, and makes the offers next
+            erasing.append(asyncio.create_task(erase_person(night.database, "u0", Actor("test", "by request"))))
+            await asyncio.sleep(0.3)
+        await reach(point)
+
+    monkeypatch.setattr(failpoints, "reach", erase_meanwhile)
+    await night.lead()
+    assert (await erasing[0]).entries == 1
+    states = await night.database.fetch("SELECT user_id, expires_at <= now() AS is_over FROM holds ORDER BY user_id")
+    assert [(row["user_id"].partition("-")[0], row["is_over"]) for row in states] == [
+        ("erased", True),
+        ("u1", False),
+        ("u2", False),
+    ]
+    await night.check_sum()

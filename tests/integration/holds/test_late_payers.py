@@ -12,6 +12,8 @@ import pytest
 from admin.people import erase_person
 from admin.refunds import RefundDesk
 from services.data.audit_log import Actor
+from services.holds.ending import Lapses
+from services.mint.drops import DropDirectory
 from services.mint.refunds.application import Refunds
 from services.mint.refunds.notice import Notice
 from services.mint.revocation import revoke
@@ -207,6 +209,18 @@ async def test_the_payment_of_an_erased_late_payer_is_refundable_at_once(open_sh
     await erase_person(shop.database, "ada", actor)
     assert [row["reason"] for row in await RefundDesk(shop.database, actor).due()] == ["ERASED"]
     await shop.holds.release(ben.id)
+    assert not (await shop.take("cem")).replayed
+    await shop.check_sum()
+
+
+async def test_the_number_of_an_erased_late_payer_comes_back_after_the_grace(open_shop: OpenShop) -> None:
+    shop, _ = await offer_to_refund(open_shop)
+    actor = Actor("test", "by request")
+    await erase_person(shop.database, "ada", actor)
+    at_once = Lapses(shop.database, shop.mint.bouncer, DropDirectory(shop.database), grace_s=0)
+    while await at_once.once():
+        pass
+    assert [row["reason"] for row in await RefundDesk(shop.database, actor).due()] == ["OFFER_LAPSED"]
     assert not (await shop.take("cem")).replayed
     await shop.check_sum()
 
