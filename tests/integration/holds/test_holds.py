@@ -13,7 +13,7 @@ from services.data.storage.failures import DataRejected
 from services.holds.cycle import TakenHold
 from services.mint.statements import QUERIES
 from tests.integration.holds.conftest import OpenShop, Shop, outcomes
-from vyris.errors import DropNotOpen, HeldOut, HoldExpired, SoldOut
+from vyris.errors import DropNotOpen, HeldOut, HoldExpired, InvalidReceipt, SoldOut
 
 
 async def test_the_same_user_64_times_at_once_in_two_processes_has_one_hold(open_shop: OpenShop) -> None:
@@ -148,6 +148,20 @@ async def test_nothing_is_held_outside_the_opening_times(open_shop: OpenShop) ->
         await shop.take("ada")
     with pytest.raises(DropNotOpen):
         await shop.pay("r", "ada")
+
+
+async def test_a_receipt_for_an_earlier_hold_of_its_buyer_uses_the_live_one(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=3)
+    ended = await shop.take("ada")
+    assert await shop.holds.release(ended.id)
+    live = await shop.take("ada")
+    minted, _ = await shop.pay("r", "ada", hold_id=ended.id)
+    assert minted.id == str(live.id)
+    await shop.take("ben")
+    with pytest.raises(InvalidReceipt):  # a hold of somebody else
+        await shop.pay("r2", "ben", hold_id=live.id)
+    assert await shop.mint.ledger() == {"FULFILLED": 1, "FAILED HOLD_UNKNOWN": 1}
+    await shop.check_sum()
 
 
 async def test_a_drop_that_cannot_take_numbers_back_does_not_stop_the_others(open_shop: OpenShop) -> None:
