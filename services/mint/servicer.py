@@ -88,6 +88,8 @@ class MintServicer:
             proven["email"] = address
         if order.receipt.payer is not None:
             proven["payer"] = order.receipt.payer
+        if order.receipt.store_account is not None:
+            proven["store_account"] = order.receipt.store_account
         keys = await self._keys.of(drop.id, drop.limits, proven)
         named = order.receipt.hold
         return order._replace(keys=keys, hold_id=_named_hold(named) if named else None)
