@@ -180,3 +180,20 @@ async def test_a_drop_that_cannot_take_numbers_back_does_not_stop_the_others(ope
     states = await other.database.fetch("SELECT state::text FROM holds ORDER BY drop_id")
     assert [row["state"] for row in states] == ["HELD", "LAPSED"]
     await other.check_sum()
+
+
+async def test_a_hold_can_be_paid_for_until_its_grace_is_over_even_after_the_close(open_shop: OpenShop) -> None:
+    shop = await open_shop(capacity=2)
+    for user, over_for_s in (("ada", 50), ("ben", 61)):  # the grace is 60 s
+        await shop.take(user)
+        await shop.database.execute(
+            "UPDATE holds SET expires_at = now() - make_interval(secs => $2) WHERE user_id = $1", user, over_for_s
+        )
+    await shop.lapse()
+    states = await shop.database.fetch("SELECT state::text FROM holds ORDER BY user_id")
+    assert [row["state"] for row in states] == ["HELD", "LAPSED"]
+    await shop.database.execute("UPDATE drops SET closes_at = now() WHERE id = $1", shop.drop.id)
+    assert (await shop.pay("r", "ada"))[1] is False
+    with pytest.raises(DropNotOpen):
+        await shop.pay("late", "ben")
+    await shop.check_sum()
