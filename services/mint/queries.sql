@@ -16,12 +16,9 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
 
 -- part: may_use_hold
--- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`. If it names an
--- earlier hold of the same user, which has ended, the live one is used. $1 drop
+-- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`.
 (h.receipt_key = asked.receipt_key
- OR h.receipt_key IS NULL AND k.reason IS DISTINCT FROM 'HOLD_OFFERED'
-   AND (hold_named IS NULL OR hold_named = h.id
-        OR (SELECT named.user_id FROM holds named WHERE named.id = hold_named AND named.drop_id = $1) = asked.user_id))
+ OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id) AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
 AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
 
 -- part: memberships_of_won
