@@ -22,7 +22,7 @@ async def count_keys(database: Database, drop: Drop) -> list[asyncpg.Record]:
 
 
 async def waive_limits(database: Database, drop: Drop, user_id: str, actor: Actor) -> None:
-    """Forget what was counted for a user, with all keys of the same hold or membership, or of the last one.
+    """Forget what was counted for a user, with all keys of the same hold or membership, and of ended ones.
 
     The hold or membership stays.
 

@@ -89,13 +89,20 @@ SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS
 FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
 
 -- name: waive_keys
--- Forgets what was counted for one person: that key, and every other key of its hold or membership, or of the last one
--- if that has ended: its attempts may be used up too. The hold or membership stays. $1 drop, $2 kind, $3 digest
+-- Forgets what was counted for one person: that key, and every other key of its hold or membership. Also the keys of its
+-- ended holds and memberships that count for nothing now: their attempts may be used up. The hold or membership stays.
+-- $1 drop, $2 kind, $3 digest
 WITH meant AS (
-  SELECT coalesce(held_by, last_held_by) AS holder FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+  SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+), ended AS (
+  SELECT other.kind, other.digest
+  FROM released_keys own JOIN released_keys other USING (holder)
+  WHERE own.drop_id = $1 AND own.kind = $2 AND own.digest = $3
 )
 DELETE FROM person_keys
-WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR coalesce(held_by, last_held_by) = (SELECT holder FROM meant))
+WHERE drop_id = $1
+  AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant)
+       OR held_by IS NULL AND (kind, digest) IN (SELECT kind, digest FROM ended))
 RETURNING kind, held_by, attempts;
 
 -- name: announce_draw
@@ -288,7 +295,10 @@ SET user_id = 'erased-' || gen_random_uuid(),
 WHERE user_id = $1;
 
 -- name: forget_person_keys
--- What was counted for the person. $1 memberships or entries
+-- What counts or has counted for the person. $1 memberships or entries
+WITH released AS (
+  DELETE FROM released_keys WHERE holder = ANY ($1::uuid[])
+)
 DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
 
 -- name: withdraw_entries

@@ -127,9 +127,9 @@ class Forgetting:
         rows = await self._database.fetch(LIMIT_QUERIES["find_expired_secrets"], self._retention_d, DROPS_A_ROUND)
         for row in rows:
             # The keys first: without the secret nobody could find the drop again.
-            if await self._database.execute(LIMIT_QUERIES["forget_keys"], row["drop_id"], KEYS_A_TRANSACTION) == (
-                f"DELETE {KEYS_A_TRANSACTION}"
-            ):
-                return True
+            for name in ("forget_keys", "forget_released_keys"):
+                done = await self._database.execute(LIMIT_QUERIES[name], row["drop_id"], KEYS_A_TRANSACTION)
+                if done == f"DELETE {KEYS_A_TRANSACTION}":
+                    return True
             await self._database.execute(LIMIT_QUERIES["destroy_secret"], row["drop_id"])
         return len(rows) == DROPS_A_ROUND

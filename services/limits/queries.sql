@@ -3,35 +3,36 @@
 SELECT secret FROM drop_secrets WHERE drop_id = $1;
 
 -- name: release_keys
--- The keys of holds or memberships whose number came back count no longer. A membership may be restored, so a hold that
--- had the key after it does not replace it in last_held_by. $1 holds or memberships
-UPDATE person_keys p
-SET held_by = NULL,
-    last_held_by = CASE
-      WHEN EXISTS (SELECT FROM memberships m WHERE m.id = p.last_held_by)
-        AND NOT EXISTS (SELECT FROM memberships m WHERE m.id = p.held_by) THEN p.last_held_by
-      ELSE p.held_by END
-WHERE held_by = ANY ($1::uuid[]);
+-- The keys of holds or memberships whose number came back count no longer; which they were is kept. $1 holds or memberships
+WITH released AS (
+  UPDATE person_keys SET held_by = NULL WHERE held_by = ANY ($1::uuid[])
+  RETURNING old.held_by AS holder, kind, digest, drop_id
+)
+INSERT INTO released_keys (holder, kind, digest, drop_id)
+SELECT holder, kind, digest, drop_id FROM released ORDER BY holder, kind, digest
+ON CONFLICT DO NOTHING;
 
 -- name: find_member
 -- A membership's drop and user, and the drop's secret; no row if the drop counts no keys. $1 membership
 SELECT m.drop_id, m.user_id, s.secret FROM memberships m JOIN drop_secrets s ON s.drop_id = m.drop_id WHERE m.id = $1;
 
 -- name: lock_member_keys
--- The keys that counted for a membership until its number came back, and its user's key; each locked. Returns whether
--- each counts for another hold or membership now. $1 drop, $2 membership, $3 digest of the user
-SELECT coalesce(held_by <> $2, false) AS is_counted FROM person_keys
-WHERE drop_id = $1 AND (last_held_by = $2 OR kind = 'user' AND digest = $3)
-ORDER BY kind, digest
-FOR UPDATE;
+-- The keys that a membership had until its number came back, and its user's key; each locked. Returns whether each counts
+-- for another hold or membership now. $1 drop, $2 membership, $3 digest of the user
+WITH own AS (
+  SELECT kind, digest FROM released_keys WHERE holder = $2 UNION SELECT 'user', $3::bytea
+)
+SELECT coalesce(p.held_by <> $2, false) AS is_counted
+FROM own JOIN person_keys p ON p.drop_id = $1 AND p.kind = own.kind AND p.digest = own.digest
+ORDER BY p.kind, p.digest
+FOR UPDATE OF p;
 
 -- name: count_member_keys
--- The same keys count for the membership again. The user's key may have been deleted (`vyris limit waive`).
--- $1 to $3 as in lock_member_keys
-WITH others AS (
-  UPDATE person_keys SET held_by = $2 WHERE drop_id = $1 AND last_held_by = $2 AND held_by IS NULL AND kind <> 'user'
-)
-INSERT INTO person_keys AS p (drop_id, kind, digest, held_by) VALUES ($1, 'user', $3, $2)
+-- The same keys count for the membership again, unless they count for something else. $1 to $3 as in lock_member_keys
+INSERT INTO person_keys AS p (drop_id, kind, digest, held_by)
+SELECT $1, kind, digest, $2 FROM (
+  SELECT kind, digest FROM released_keys WHERE holder = $2 UNION SELECT 'user', $3::bytea) AS own
+ORDER BY kind, digest
 ON CONFLICT (drop_id, kind, digest) DO UPDATE SET held_by = EXCLUDED.held_by WHERE p.held_by IS NULL;
 
 -- name: find_expired_secrets
@@ -42,6 +43,10 @@ WHERE d.closes_at < now() - make_interval(days => $1) ORDER BY s.drop_id LIMIT $
 -- name: forget_keys
 -- A bounded number of a drop's person keys. $1 drop, $2 at most so many
 DELETE FROM person_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM person_keys WHERE drop_id = $1 LIMIT $2));
+
+-- name: forget_released_keys
+-- A bounded number of a drop's. $1 drop, $2 at most so many
+DELETE FROM released_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM released_keys WHERE drop_id = $1 LIMIT $2));
 
 -- name: destroy_secret
 -- With it goes every link between the drop's keys and those of any other drop. $1 drop

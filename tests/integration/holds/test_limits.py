@@ -169,7 +169,7 @@ async def test_a_drop_whose_person_keys_were_destroyed_does_not_open_again(open_
     await Forgetting(shop.database, 30).once()
     assert await shop.value("SELECT count(*) FROM person_keys") == 1
     await Forgetting(shop.database, 0).once()
-    for table in ("person_keys", "drop_secrets"):
+    for table in ("person_keys", "released_keys", "drop_secrets"):
         assert await shop.value(f"SELECT count(*) FROM {table}") == 0  # noqa: S608 - a name
     with pytest.raises(KeysDestroyed):
         await desk.schedule(shop.drop, None, None)
