@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from admin.draws import DrawDesk, DrawRefused
 from admin.people import erase_person, unname_entries
 from services.data.audit_log import Actor
-from services.draw import maths
+from services.draw import drawing, maths
 from services.draw.chains import QUICKNET
 from services.draw.engine import DrawEngine
 from services.draw.entering import EntryOrder, TakenEntry
@@ -206,6 +206,22 @@ async def test_what_comes_back_goes_to_exactly_the_next(open_night: OpenNight) -
         await night.lead()
     document = await night.document()
     assert (document.offered_rank, document.state) == (9, "DONE")
+    await night.check_sum()
+
+
+async def test_more_numbers_than_a_wave_takes_go_out_in_several_waves(
+    open_night: OpenNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "OFFERS_A_WAVE", 2)
+    night = await open_night(capacity=3)
+    for n in range(6):
+        await night.enter(f"u{n}")
+    await night.draw()
+    await night.expire()
+    await night.lead()
+    rows = await night.database.fetch("SELECT wave FROM draw_offers ORDER BY rank")
+    assert [row["wave"] for row in rows] == [1, 1, 1, 2, 2, 3]
+    assert [state for *_, state in await night.offered()] == ["LAPSED"] * 3 + ["HELD"] * 3
     await night.check_sum()
 
 
