@@ -15,6 +15,7 @@ from admin.statements import QUERIES
 from services.data.audit_log import Actor, audited
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
+from services.limits.statements import QUERIES as LIMIT_QUERIES
 from services.mint.drop_watch import drop_state
 from services.mint.drops import DropDirectory
 from services.mint.settings import DefaultDropSettings
@@ -24,6 +25,10 @@ from services.server.runtime.times import rfc3339
 
 class FixedTerms(Exception):
     """The drop sells by a draw, and the terms of a draw never change."""
+
+
+class KeysDestroyed(Exception):
+    """The drop closed so long ago that its person keys were destroyed: it can no longer keep its limits."""
 
 
 def default_drop(sale: str = "direct") -> NewDrop:
@@ -129,10 +134,13 @@ class DropDesk:
         )
 
     async def schedule(self, drop: Drop, opens_at: datetime | None, closes_at: datetime | None) -> None:
-        """Let a drop sell from `opens_at` until `closes_at`; None is no limit. Raises FixedTerms.
+        """Let a drop sell from `opens_at` until `closes_at`; None is no limit. Raises FixedTerms, KeysDestroyed.
 
         Postgres' clock decides in every statement that mints, so a change counts from the next statement on.
         """
+        _refuse_draw(drop)
+        if drop.limits and await self._database.fetchrow(LIMIT_QUERIES["find_secret"], drop.id) is None:
+            raise KeysDestroyed
         await self._set_times("drop.schedule", drop, QUERIES["schedule_drop"], opens_at, closes_at)
 
     async def close(self, drop: Drop) -> None:

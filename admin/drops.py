@@ -18,7 +18,7 @@ from services.data.audit_log import Actor
 from services.data.storage.connections import Connection
 from services.mint.drops import CAPACITY_LIMIT, TALLY_WRITERS, Drop
 from services.mint.receipts.verified import Environment
-from services.supply import RANDOM_BITS
+from services.supply import RANDOM_BITS, serve_line
 
 __all__ = ["CAPACITY_LIMIT", "CannotResize", "Drop", "Environment", "NewDrop", "Progress", "create_drop", "resize_drop"]
 
@@ -79,13 +79,18 @@ async def create_drop(connection: Connection, new: NewDrop, progress: Progress =
 
 
 async def resize_drop(connection: Connection, drop: Drop, capacity: int, actor: Actor) -> int:
-    """Give a drop another capacity. Return the capacity before. Raises CannotResize."""
+    """Give a drop another capacity, and its new numbers to the line of late payers first.
+
+    Return the capacity before. Raises CannotResize.
+    """
     before: int = await connection.fetchval(QUERIES["lock_drop"], drop.id)
     if capacity > before:
         await _add_numbers(connection, drop.id, capacity, capacity - before)
     elif capacity < before:
         await _withdraw_numbers(connection, drop.id, before - capacity)
     await connection.execute(QUERIES["set_capacity"], drop.id, capacity)
+    if capacity > before:
+        await serve_line(connection, drop.id)
     await actor.note(
         connection,
         "drop.resize",

@@ -90,12 +90,19 @@ SELECT kind, count(*) FILTER (WHERE held_by IS NOT NULL) AS counted, count(*) AS
 FROM person_keys WHERE drop_id = $1 GROUP BY kind ORDER BY kind;
 
 -- name: waive_keys
--- Deletes a person's key, and every other key of the same hold or membership. The hold or membership stays. $1 drop, $2 kind, $3 digest
+-- Deletes a person's key, and every other key of the same hold or membership, which stays. Also the keys of the person's
+-- ended holds and memberships that count for nothing now: their attempts may be used up. $1 drop, $2 kind, $3 digest
 WITH meant AS (
   SELECT held_by FROM person_keys WHERE drop_id = $1 AND kind = $2 AND digest = $3
+), ended AS (
+  SELECT other.kind, other.digest
+  FROM released_keys own JOIN released_keys other USING (holder)
+  WHERE own.drop_id = $1 AND own.kind = $2 AND own.digest = $3
 )
 DELETE FROM person_keys
-WHERE drop_id = $1 AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant))
+WHERE drop_id = $1
+  AND (kind = $2 AND digest = $3 OR held_by = (SELECT held_by FROM meant)
+       OR held_by IS NULL AND (kind, digest) IN (SELECT kind, digest FROM ended))
 RETURNING kind, held_by, attempts;
 
 -- name: announce_draw
@@ -274,26 +281,35 @@ UPDATE memberships SET user_id = 'erased-' || gen_random_uuid(), revoked_reason 
 WHERE user_id = $1;
 
 -- name: unname_holds
--- Gives the user's holds random users; a live one lapses by itself. A payment that waited in line can be refunded at
--- once, because it gets no number any more. $1 user
+-- Gives the user's holds random users. Nobody can pay for a live one any more, so its time ends now, and a mint process
+-- takes its number back. A payment that waited in line can be refunded at once, because it gets no number. $1 user
 WITH unlined AS (
   DELETE FROM late_payments WHERE user_id = $1 RETURNING receipt_key
 ), refundable AS (
   UPDATE receipt_ledger SET reason = 'ERASED', updated_at = now()
   WHERE receipt_key = ANY (ARRAY(SELECT receipt_key FROM unlined)) AND state = 'FAILED' AND reason = 'HOLD_EXPIRED'
 )
-UPDATE holds SET user_id = 'erased-' || gen_random_uuid() WHERE user_id = $1;
+UPDATE holds
+SET user_id = 'erased-' || gen_random_uuid(),
+    expires_at = CASE WHEN state = 'HELD' THEN least(expires_at, now()) ELSE expires_at END
+WHERE user_id = $1;
 
 -- name: forget_person_keys
--- Deletes the person keys of memberships or entries. $1 memberships or entries
+-- Deletes the person keys of memberships or entries, also released ones. $1 memberships or entries
+WITH released AS (
+  DELETE FROM released_keys WHERE holder = ANY ($1::uuid[])
+)
 DELETE FROM person_keys WHERE held_by = ANY ($1::uuid[]);
 
 -- name: withdraw_entries
--- Withdraws the user's entries where entries are still open. The draws' rows are locked in their order: no deadlock. $1 user
-WITH open AS (
-  SELECT d.drop_id FROM draws d
+-- Withdraws the user's entries where entries are still open. Locks the rows of all their draws, in order, so no deadlock: a
+-- draw that is making offers ends first, and then its holds are seen; a later one reads no user. $1 user
+WITH locked AS (
+  SELECT d.* FROM draws d
   WHERE d.drop_id = ANY (ARRAY(SELECT drop_id FROM entries WHERE user_id = $1 AND withdrawn_at IS NULL))
-    AND {takes_entries} ORDER BY d.drop_id FOR SHARE
+  ORDER BY d.drop_id FOR SHARE
+), open AS (
+  SELECT d.drop_id FROM locked d WHERE {takes_entries}
 )
 UPDATE entries SET withdrawn_at = now()
 WHERE user_id = $1 AND withdrawn_at IS NULL AND drop_id = ANY (ARRAY(SELECT drop_id FROM open));

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from admin import draws, drop_desk, drops
 from admin.bouncer import write_counts
-from admin.drop_desk import DropDesk, FixedTerms
+from admin.drop_desk import DropDesk, FixedTerms, KeysDestroyed
 from admin.settings import HOLD_ATTEMPTS_LIMIT, HOLD_EXTENSIONS_LIMIT, HOLD_TTL_LIMIT_S
 from cli import backends
 from cli.actor import BY_COMMAND, OptionalReason, operator
@@ -83,6 +83,10 @@ class Limit(StrEnum):
 
 
 FIXED_TERMS = "The terms of a draw never change; `vyris draw cancel` ends it, and everyone can read the reason."
+KEYS_DESTROYED = (
+    "This drop closed so long ago that its person keys were destroyed, and it could not keep its limits. "
+    "Create another drop."
+)
 LIMIT_HELP = "Count this key of a person once; several times for several keys. `user` is always among them."
 
 
@@ -237,6 +241,8 @@ async def schedule(
             await DropDesk(database, operator(reason)).schedule(drop, *opening)
         except FixedTerms:
             fail(FIXED_TERMS)
+        except KeysDestroyed:
+            fail(KEYS_DESTROYED)
     begins, ends = (moment.isoformat(" ") if moment else None for moment in opening)
     err.print(f"{tier} {year} sells from {begins or 'now on'} until {ends or 'it is sold out'}.", highlight=False)
 

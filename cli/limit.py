@@ -37,7 +37,7 @@ async def waive(
     reason: Reason,
     sandbox: Sandbox = False,
 ) -> None:
-    """Delete a user's counted keys, with all keys of the same hold or membership. Holds and memberships stay."""
+    """Delete a user's counted keys, with all keys of the same hold or membership, which stays, and of ended ones."""
     async with backends.database() as database:
         drop = await found_drop(database, tier, year, sandbox=sandbox)
         try:

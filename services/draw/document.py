@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
+from google.protobuf.message import Message
 
 from services.data.storage.database import Database
 from services.draw.closing import leaves_of
@@ -77,8 +78,7 @@ class DrawWatch:
         if row is None:
             raise NotFound("This drop sells without a draw")
         message = build_document(row)
-        etag = hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()[:32]
-        answer = Document(message, f'"{etag}"')
+        answer = Document(message, etag_of(message))
         self._seen[drop_id] = (fresh_until_s, answer)
         return answer
 
@@ -86,6 +86,12 @@ class DrawWatch:
         del self._reading[drop_id]
         if not done.cancelled():
             done.exception()  # or asyncio logs an error that no caller waits for
+
+
+def etag_of(message: Message) -> str:
+    """The entity tag of a public answer."""
+    digest = hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
+    return f'"{digest[:32]}"'
 
 
 def draw_state(row: asyncpg.Record) -> str:

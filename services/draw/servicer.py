@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from services.draw.closing import LEAVES_A_PAGE, leaves_of
+from services.draw.document import etag_of
 from services.draw.engine import DrawEngine
 from services.draw.entering import EntryOrder
 from services.draw.maths import order_key
@@ -113,13 +114,17 @@ class DrawServicer:
 
     async def list_leaves(self, request: draw_pb2.ListLeavesRequest, call: Call) -> draw_pb2.ListLeavesResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
-        return draw_pb2.ListLeavesResponse(leaves=await self._leaves(request, "tree"))
+        leaves = draw_pb2.ListLeavesResponse(leaves=await self._leaves(request, "tree"))
+        await call.answer_headers(("etag", etag_of(leaves)))
+        return leaves
 
     async def list_withdrawn(
         self, request: draw_pb2.ListWithdrawnRequest, call: Call
     ) -> draw_pb2.ListWithdrawnResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
-        return draw_pb2.ListWithdrawnResponse(leaves=await self._leaves(request, "withdrawn"))
+        leaves = draw_pb2.ListWithdrawnResponse(leaves=await self._leaves(request, "withdrawn"))
+        await call.answer_headers(("etag", etag_of(leaves)))
+        return leaves
 
     async def list_offers(self, request: draw_pb2.ListOffersRequest, call: Call) -> draw_pb2.ListOffersResponse:
         """Raises InvalidRequest, NotFound, Retryable."""
@@ -135,7 +140,9 @@ class DrawServicer:
             )
             for row in rows
         ]
-        return draw_pb2.ListOffersResponse(offers=offers)
+        page = draw_pb2.ListOffersResponse(offers=offers)
+        await call.answer_headers(("etag", etag_of(page)))
+        return page
 
     async def _leaves(
         self, request: draw_pb2.ListLeavesRequest | draw_pb2.ListWithdrawnRequest, kind: str

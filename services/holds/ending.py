@@ -15,6 +15,7 @@ import structlog
 
 from services.data.storage.connections import Connection
 from services.data.storage.database import Database
+from services.data.storage.failures import DatabaseFailed
 from services.data.storage.locks import LockClass, try_lock
 from services.holds import metrics
 from services.holds.statements import QUERIES
@@ -62,13 +63,26 @@ class Lapses:
         self._grace_s = grace_s
 
     async def once(self) -> bool:
-        """Run one round. Return True if there may be more. Raises DatabaseUnavailable."""
-        due = await self._database.fetch(QUERIES["find_due_drops"], self._grace_s, DROPS_A_ROUND)
+        """Run one round. Return True if there may be more. Raises DatabaseUnavailable.
+
+        One drop must not stop the others: a failure is raised at the end of the round.
+        """
+        failures: list[DatabaseFailed] = []
         more = False
-        for row in due:
-            more = await self._lapse(row["drop_id"]) or more
+        for row in await self._database.fetch(QUERIES["find_due_drops"], self._grace_s, DROPS_A_ROUND):
+            try:
+                more = await self._lapse(row["drop_id"]) or more
+            except DatabaseFailed as error:
+                log.warning("holds_not_lapsed", drop_id=row["drop_id"], error=error.cause)
+                failures.append(error)
         for row in await self._database.fetch(SUPPLY_QUERIES["find_lines"], DROPS_A_ROUND):
-            await self._serve(row["drop_id"])
+            try:
+                await self._serve(row["drop_id"])
+            except DatabaseFailed as error:
+                log.warning("line_not_served", drop_id=row["drop_id"], error=error.cause)
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return more
 
     async def _lapse(self, drop_id: int) -> bool:
@@ -113,9 +127,9 @@ class Forgetting:
         rows = await self._database.fetch(LIMIT_QUERIES["find_expired_secrets"], self._retention_d, DROPS_A_ROUND)
         for row in rows:
             # The keys first: without the secret nobody could find the drop again.
-            if await self._database.execute(LIMIT_QUERIES["forget_keys"], row["drop_id"], KEYS_A_TRANSACTION) == (
-                f"DELETE {KEYS_A_TRANSACTION}"
-            ):
-                return True
+            for name in ("forget_keys", "forget_released_keys"):
+                done = await self._database.execute(LIMIT_QUERIES[name], row["drop_id"], KEYS_A_TRANSACTION)
+                if done == f"DELETE {KEYS_A_TRANSACTION}":
+                    return True
             await self._database.execute(LIMIT_QUERIES["destroy_secret"], row["drop_id"])
         return len(rows) == DROPS_A_ROUND

@@ -75,12 +75,28 @@ async def release_keys(connection: Connection, holders: Sequence[UUID]) -> None:
         await connection.execute(QUERIES["release_keys"], holders)
 
 
-async def count_member(connection: Connection, membership_id: UUID) -> None:
-    """Count the user of a restored membership again, in the caller's transaction.
+class MemberKeys(NamedTuple):
+    """What names the keys of a membership: its drop, its id, and the digest of its user."""
 
-    Only the user: the other keys that the membership had are not stored with it, so they stay released.
+    drop_id: int
+    membership_id: UUID
+    user_digest: bytes
+
+
+async def lock_member_keys(connection: Connection, membership_id: UUID) -> tuple[MemberKeys | None, bool]:
+    """Lock the keys of a membership whose number came back, in the caller's transaction.
+
+    Return what `count_member` needs (None if the drop counts no keys), and whether a key counts for another now.
     """
     row = await connection.fetchrow(QUERIES["find_member"], membership_id)
-    if row is not None:
-        digest = key_digest(row["secret"], USER, row["user_id"])
-        await connection.execute(QUERIES["count_key"], row["drop_id"], USER, digest, membership_id)
+    if row is None:
+        return None, False
+    keys = MemberKeys(row["drop_id"], membership_id, key_digest(row["secret"], USER, row["user_id"]))
+    locked = await connection.fetch(QUERIES["lock_member_keys"], *keys)
+    return keys, any(key["is_counted"] for key in locked)
+
+
+async def count_member(connection: Connection, keys: MemberKeys | None) -> None:
+    """Count the keys of a restored membership again, in the transaction that has locked them."""
+    if keys is not None:
+        await connection.execute(QUERIES["count_member_keys"], *keys)

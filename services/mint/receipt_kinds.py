@@ -78,13 +78,7 @@ async def add_app_store(
             accepts_sandbox=accepts_sandbox,
         )
     )
-    kinds.app_transactions = AppTransactions(
-        roots,
-        settings.app_store_bundle_id,
-        settings.app_store_app_id,
-        online_checks=settings.app_store_online_checks,
-    )
-    closing.callback(kinds.app_transactions.close)
+    kinds.app_transactions = AppTransactions(signatures)
     kinds.app_store_notices = AppStoreNotices(signatures)
     key = api_key(settings, production=production)
     if key is None:

@@ -12,7 +12,7 @@ import asyncpg
 
 from services.data import audit_log
 from services.data.storage.connections import Connection
-from services.limits import count_member, release_keys
+from services.limits import count_member, lock_member_keys, release_keys
 from services.mint.statements import QUERIES
 from services.supply import add_to_tally, put_back
 
@@ -40,19 +40,23 @@ async def restore(connection: Connection, membership_id: UUID, *, reason: str, a
     """Restore a revoked membership in the caller's transaction.
 
     False if it is unknown, live, or an erased person's. Also if its number was for sale again and was sold or
-    withdrawn: the number would have two owners, or the drop more memberships than its capacity.
+    withdrawn: the number would have two owners, or the drop more memberships than its capacity. Also if one of its keys
+    counts for another hold or membership now: one person would have two.
     """
     membership = await connection.fetchrow(QUERIES["lock_revoked_membership"], membership_id)
     if membership is None:
         return False
     if membership["number_freed"]:
+        keys, is_counted = await lock_member_keys(connection, membership_id)
+        if is_counted:
+            return False
         taken_back = await connection.fetchval(
             QUERIES["take_number"], membership["drop_id"], membership["sequence_num"]
         )
         if taken_back is None:
             return False
         await add_to_tally(connection, membership["drop_id"], taken=1, held=0)
-        await count_member(connection, membership_id)
+        await count_member(connection, keys)
     await connection.execute(QUERIES["restore_membership"], membership_id)
     await connection.execute(QUERIES["append_event"], membership_id, "restored")
     await _audit(connection, membership_id, membership, actor=actor, action="membership.restore", reason=reason)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
+from uuid import UUID
 
 from services.identity.device_proof import claimed_proof
 from services.limits import PersonKeys, mailbox
@@ -19,6 +21,8 @@ from services.server.runtime.call import Call
 from services.server.runtime.fields import drop_name, known_uuid
 from vyris.errors import InvalidReceipt, InvalidRequest, NotFound, ReceiptUsed, VyrisError
 from vyris.mint.v1 import mint_pb2
+
+NO_HOLD: Final = UUID(int=0)
 
 
 class MintServicer:
@@ -84,10 +88,11 @@ class MintServicer:
             proven["email"] = address
         if order.receipt.payer is not None:
             proven["payer"] = order.receipt.payer
+        if order.receipt.store_account is not None:
+            proven["store_account"] = order.receipt.store_account
         keys = await self._keys.of(drop.id, drop.limits, proven)
         named = order.receipt.hold
-        hold_id = known_uuid(named, InvalidReceipt("This receipt names a hold that there is not")) if named else None
-        return order._replace(keys=keys, hold_id=hold_id)
+        return order._replace(keys=keys, hold_id=_named_hold(named) if named else None)
 
     async def _find_drop(self, asked: DropName | None, receipt: VerifiedReceipt) -> Drop:
         """The drop that the receipt buys: the one in the receipt, else the requested one, else the default."""
@@ -136,6 +141,17 @@ class MintServicer:
                 return await self._drops.named(*name, "sandbox")
             case _:
                 raise InvalidRequest("environment must be sandbox, or empty")
+
+
+def _named_hold(name: str) -> UUID:
+    """The hold that a receipt names. A name that is not a UUID names none, like an unknown one.
+
+    It is no error here: a paid receipt is recorded first, so that it can be refunded.
+    """
+    try:
+        return known_uuid(name)
+    except NotFound:
+        return NO_HOLD
 
 
 def _to_message(membership: MintedMembership, drop: Drop) -> mint_pb2.Membership:

@@ -92,7 +92,8 @@
     const place = number.format(roughPlace(key, draw.entries));
     const all = `${number.format(draw.entries)} entries`;
     if (isOffered(key, draw.cutoff)) {
-      return { verdict: "offered", text: "Yes: this entry has an offer", why: `Its key is not above the cutoff. Buy before your offer ends; the app or the shop shows when. Its place is about ${place} of ${all}.`, leaf, key };
+      const next = draw.state === "DONE" ? "The draw is done" : "Buy before this offer ends; the app or the shop shows when";
+      return { verdict: "offered", text: "Yes: this entry got an offer", why: `Its key is not above the cutoff. ${next}. Its place is about ${place} of ${all}.`, leaf, key };
     }
     if (draw.state === "DONE") return { verdict: "refused", text: "No: this entry has no offer", why: `Its key is above the last cutoff, and the draw is done. Its place was about ${place} of ${all}.`, leaf, key };
     return { verdict: "later", text: "No offer so far", why: `Its key is above the cutoff. Its place is about ${place} of ${all}; ${number.format(draw.offered_rank)} places have had an offer. What others leave goes to the next places, so look again later.`, leaf, key };
@@ -144,7 +145,7 @@
   function steps() {
     const now = Date.now() + clockOffset;
     const all = [["Entries open", draw.entries_open], ["Entries close", draw.entries_close], [`Beacon round ${draw.beacon.round}`, draw.beacon.round_at]];
-    if (draw.offer_until) all.push(["First offers end", draw.offer_until]);
+    if (draw.offer_until) all.push(["Last offer ends", draw.offer_until]);
     if (draw.closes_at) all.push(["Sale closes", draw.closes_at]);
     const next = all.findIndex(([, time]) => Date.parse(time) > now);
     const kindOf = (index) => draw.state === "CANCELLED" || next === -1 || index < next ? "past" : index === next ? "next" : "";

@@ -62,7 +62,14 @@ class AppStoreVerifier:
         if claim.original_transaction_id not in {None, transaction.original_transaction_id}:
             raise InvalidReceipt("original_transaction_id is not the one in this receipt")
         drop = self._products.get(transaction.product_id)
-        receipt = VerifiedReceipt(transaction.key, KIND, transaction.purchase_id, transaction.environment, drop)
+        receipt = VerifiedReceipt(
+            transaction.key,
+            KIND,
+            transaction.purchase_id,
+            transaction.environment,
+            drop,
+            store_account=transaction.store_account,
+        )
         if transaction.environment == "sandbox" and not self._accepts_sandbox:
             raise refused(
                 receipt,

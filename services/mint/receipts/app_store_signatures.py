@@ -1,9 +1,9 @@
-"""Verify texts that the App Store signed: transactions and server notifications.
+"""Verify texts that the App Store signed: transactions, AppTransactions and server notifications.
 
 Cheap checks come first: form and sizes, the app, the text's root certificate, the signature by its own leaf. Then the
-chain: a known one costs a lookup, an unknown one waits in a queue for Apple's own library (`chain_queue`). Receipts
-and notifications of unknown signers have separate lanes, so that a flood of one does not delay the other. Texts of
-known signers use neither lane.
+chain: a known one costs a lookup, an unknown one waits in a queue for Apple's own library (`chain_queue`). Receipts,
+AppTransactions and notifications of unknown signers have separate lanes, so that a flood of one does not delay the
+others. Texts of known signers use no lane.
 
 Certificates must be valid at the time of the signature, so a genuine text stays genuine for ever. Revocation is checked
 separately (`check_revocation`), and only if the answer matters.
@@ -90,14 +90,15 @@ class AppStoreSignatures:
         self._revocation = RevocationChecks() if online_checks else None
         self._known_pace = Pace(PIECES_A_TURN)
         self._receipts = _Lane("app-store-receipts")
+        self._app_transactions = _Lane("app-store-app-transactions")
         self._notifications = _Lane("app-store-notifications")
         # Encoded headers of texts with a proven chain: all texts of one signer have the same.
         self._known_headers: dict[str, None] = {}
 
     def close(self) -> None:
         """End the threads. Waiting work is dropped."""
-        self._receipts.queue.close()
-        self._notifications.queue.close()
+        for lane in (self._receipts, self._app_transactions, self._notifications):
+            lane.queue.close()
         if self._revocation is not None:
             self._revocation.close()
 
@@ -108,6 +109,18 @@ class AppStoreSignatures:
         Raises NotSigned, Retryable.
         """
         return await self._transaction(text, self._receipts)
+
+    async def app_transaction(self, text: str) -> Mapping[str, Any]:
+        """The claims of an AppTransaction of this app in production. Raises NotSigned, Retryable."""
+        await self._turn(text, self._app_transactions)
+        token = _read(text)
+        if token.claims.get("receiptType") != Environment.PRODUCTION.value:
+            raise NotSigned("it is no AppTransaction of the App Store's production")
+        if (token.claims.get("bundleId"), token.claims.get("appAppleId")) != (self._bundle_id, self._app_id):
+            raise NotSigned(OTHER_APP)
+        await self._prove(text, token, self._app_transactions.queue, signed_at="receiptCreationDate")
+        await self.check_revocation(text)
+        return token.claims
 
     async def notified_transaction(self, text: str) -> Mapping[str, Any]:
         """The claims of a transaction in a notification or in Apple's history. Raises NotSigned, Retryable."""
@@ -159,14 +172,14 @@ class AppStoreSignatures:
         is_known = text.partition(".")[0] in self._known_headers
         await (self._known_pace if is_known else lane.pace).turn()
 
-    async def _prove(self, text: str, token: Token, queue: ChainQueue) -> None:
-        """Raises NotSigned, Retryable."""
+    async def _prove(self, text: str, token: Token, queue: ChainQueue, signed_at: str = "signedDate") -> None:
+        """`signed_at`: the claim that says when it was signed. Raises NotSigned, Retryable."""
         named = _chain(token)
         known = self._chains.find(named)
         chain = known or self._chains.read(named)
         if chain is None:
             raise NotSigned(NOT_GENUINE)
-        if not chain.covers(_signed_at_s(token)):
+        if not chain.covers(_signed_at_s(token, signed_at)):
             raise NotSigned(EXPIRED)
         try:
             # First the signature, by a leaf that is not proven yet: so a copied chain never waits in the queue.
@@ -253,9 +266,9 @@ def _chain(token: Token) -> Chain:
     return tuple(chain)
 
 
-def _signed_at_s(token: Token) -> float:
+def _signed_at_s(token: Token, claim: str) -> float:
     """When it was signed, in whole seconds, as the library checks certificates."""
-    signed_at_ms = token.claims.get("signedDate")
+    signed_at_ms = token.claims.get(claim)
     if type(signed_at_ms) is not int or signed_at_ms < 0:
         raise NotSigned("it does not say when it was signed")
     return signed_at_ms // MILLISECONDS

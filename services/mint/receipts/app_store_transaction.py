@@ -35,6 +35,7 @@ class Transaction:
     family_shared: bool
     revoked: bool
     account: UUID | None  # appAccountToken
+    store_account: str | None  # appTransactionId: one for each Apple account and app
 
     @property
     def purchase_id(self) -> str:
@@ -61,6 +62,7 @@ def transaction_of(claims: Mapping[str, Any]) -> Transaction:
         family_shared=ownership == InAppOwnershipType.FAMILY_SHARED.value,
         revoked=any(claims.get(name) is not None for name in ("revocationDate", "revocationReason", "revocationType")),
         account=_account(claims.get("appAccountToken")),
+        store_account=_store_account(claims.get("appTransactionId")),
     )
 
 
@@ -91,6 +93,11 @@ def _consumable(kind: object) -> bool | None:
     if kind == Type.CONSUMABLE.value:
         return True
     return False if kind == Type.NON_CONSUMABLE.value else None
+
+
+def _store_account(text: object) -> str | None:
+    """None for older transactions, which do not name it."""
+    return text if is_foreign_id(text) else None
 
 
 def _account(token: object) -> UUID | None:

@@ -39,6 +39,8 @@ class VerifiedReceipt(NamedTuple):
     # The hold that was paid for, and the payer, if the receipt names them.
     hold: str | None = None
     payer: str | None = None
+    # The store account that made the purchase, as an AppTransaction names it.
+    store_account: str | None = None
 
 
 class AnothersPurchase(InvalidReceipt):

@@ -2,8 +2,8 @@
 
     REFUND, REVOKE    ledger → REFUNDED; the membership, if there is one, is revoked
     REFUND_REVERSED   ledger → the state before; the membership that the refund revoked is restored,
-                      unless its number has a new owner or left the drop: then nothing changes, and the
-                      operator decides
+                      unless its number has a new owner or left the drop, or its person has another
+                      hold or membership by now: then nothing changes, and the operator decides
 
 A late receipt that a number is held for loses that hold: no other receipt could use it. If the refund is reversed, the
 receipt is one whose offer has ended, so it mints if a number is free, joins the line again, or is refundable.

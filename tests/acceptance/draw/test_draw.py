@@ -254,3 +254,12 @@ async def test_an_unfair_draw_is_not_announced(stack: Stack) -> None:
     }.items():
         done = await asyncio.to_thread(vyris, stack, "drop", "create", "unfair", "2027", *options)
         assert (done.returncode, words in done.stderr) == (1, True), (words, done.stderr)
+
+
+async def test_every_page_of_a_draw_has_a_tag(stack: Stack, drawn: EnteredDraw) -> None:
+    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=15) as client:
+        for page in ("leaves/0", "withdrawn/0", "offers/0"):
+            path = f"/drops/{drawn.drop['tier']}/{drawn.drop['year']}/draw/{page}"
+            first = await client.get(path)
+            same = await client.get(path, headers={"if-none-match": first.headers.get("etag", "none")})
+            assert (first.status_code, same.status_code, same.content) == (200, 304, b""), page

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -18,21 +19,24 @@ from admin.drops import NewDrop, create_drop
 from stack.local import Stack
 from tests.acceptance.holds.doors import Answer, Ask, grpc_door, json_door
 from tests.neighbours.through import running_stack
-from tests.signers.app_store import APP_ID, BUNDLE_ID, PRODUCTS, AppStoreSigner, now_ms
+from tests.signers.app_store import APP_ID, BUNDLE_ID, AppStoreSigner, now_ms
+from tests.signers.merchant import ISSUER as SHOP
 from tests.signers.merchant import MerchantSigner
 
 ISSUER = "https://id.test"
+DOORS = ("json", "grpc")
 VICTIM = "vic.tim@gmail.com"
 _tiers = itertools.count(1)
 
 
 @dataclass
 class Suite:
-    """A suite with the tests' own identity provider and App Store."""
+    """A suite with the tests' own identity provider, App Store and shop."""
 
     stack: Stack
     provider: MerchantSigner
     store: AppStoreSigner
+    shop: MerchantSigner
 
     def token(self, user: str, **claims: Any) -> str:
         return self.provider.sign({"iss": ISSUER, "sub": user, "exp": int(time.time()) + 600, **claims})
@@ -51,18 +55,21 @@ class Suite:
 @pytest.fixture(scope="module")
 def suite(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder: Path = tmp_path_factory.mktemp("proven")
-    provider, store = MerchantSigner(), AppStoreSigner()
+    provider, store, shop = MerchantSigner(), AppStoreSigner(), MerchantSigner()
+    (folder / "shop").mkdir()
     environment = {
         "USER_JWT_ISSUER": ISSUER,
         "USER_JWT_JWKS": str(provider.write_jwks(folder)),
-        "RECEIPT_KINDS": "opaque,app-store",
+        "RECEIPT_KINDS": "opaque,app-store,merchant",
         "APP_STORE_BUNDLE_ID": BUNDLE_ID,
         "APP_STORE_APP_ID": str(APP_ID),
         "APP_STORE_ROOTS": str(store.write_root(folder)),
-        "APP_STORE_PRODUCTS": PRODUCTS,
+        "APP_STORE_PRODUCTS": ",".join(f"app.vyris.{door}=proven-{door}:2031" for door in DOORS),
+        "MERCHANT_ISSUER": SHOP,
+        "MERCHANT_JWKS": str(shop.write_jwks(folder / "shop")),
     }
     with running_stack(pytestconfig, folder / "state", environment=environment) as running:
-        yield Suite(running, provider, store)
+        yield Suite(running, provider, store, shop)
 
 
 @dataclass
@@ -82,8 +89,17 @@ class Buyers:
         receipt = f"receipt of {user} in {self.drop['tier']}"
         return await self.ask("Mint", token=token, **self.drop, user_id=user, receipt_data=receipt, **fields)
 
+    async def pay_shop(self, user: str, **claims: Any) -> Answer:
+        receipt = self.suite.shop.receipt(user, drop=f"{self.drop['tier']}:{self.drop['year']}", **claims)
+        return await self.ask("Mint", token=self.suite.token(user), **self.drop, user_id=user, receipt_data=receipt)
 
-@pytest.fixture(params=["json", "grpc"])
+    async def pay_store(self, product: str, account: str | None) -> Answer:
+        user = str(uuid4())
+        receipt = self.suite.store.transaction(user, productId=product, appTransactionId=account)
+        return await self.ask("Mint", token=self.suite.token(user), user_id=user, receipt_data=receipt)
+
+
+@pytest.fixture(params=DOORS)
 async def ask(request: pytest.FixtureRequest, suite: Suite) -> AsyncIterator[Ask]:
     """A way to send requests to this suite."""
     stack = suite.stack
@@ -96,11 +112,15 @@ async def ask(request: pytest.FixtureRequest, suite: Suite) -> AsyncIterator[Ask
 async def buyers(request: pytest.FixtureRequest, suite: Suite, ask: Ask) -> Buyers:
     """In a drop of 100 numbers that counts the kind of key that the test names."""
     drop = {"tier": f"proven-{next(_tiers)}", "year": "2031"}
+    await make_drop(suite, NewDrop(drop["tier"], "2031", 100, sale="hold", limits=(request.param,)))
+    return Buyers(suite, ask, drop)
+
+
+async def make_drop(suite: Suite, new: NewDrop) -> None:
     connection = await asyncpg.connect(suite.stack.database_url)
     async with connection.transaction():
-        await create_drop(connection, NewDrop(drop["tier"], "2031", 100, sale="hold", limits=(request.param,)))
+        await create_drop(connection, new)
     await connection.close()
-    return Buyers(suite, ask, drop)
 
 
 def verified_address(address: str) -> dict[str, Any]:
@@ -178,3 +198,39 @@ async def test_an_unverified_address_gets_the_same_answer_whether_or_not_it_coun
     for answers in (held, minted):
         assert len({str(form(answer)) for answer in answers}) == 1, answers
         assert answers[0].status == 201
+
+
+@pytest.mark.parametrize("buyers", ["store_account"], indirect=True)
+async def test_a_purchase_counts_the_store_account_that_made_it(buyers: Buyers, request: pytest.FixtureRequest) -> None:
+    door = request.node.callspec.params["ask"]
+    await make_drop(buyers.suite, NewDrop(f"proven-{door}", "2031", 9, limits=("store_account",)))
+    accounts = ("704289572000000011", "704289572000000011", "704289572000000012", None)
+    answers = [await buyers.pay_store(f"app.vyris.{door}", account) for account in accounts]
+    assert [answer.error for answer in answers] == ["", "LIMIT_REACHED", "", ""], answers
+
+
+@pytest.mark.parametrize("buyers", ["payer"], indirect=True)
+async def test_a_payer_counts_once_where_no_hold_was_taken_first(buyers: Buyers) -> None:
+    answers = [await buyers.pay_shop(f"u{n}", payer="card 1") for n in range(2)]
+    assert [answer.error for answer in answers] == ["", "LIMIT_REACHED"]
+    assert (await buyers.take("ada")).status == 201
+    assert (await buyers.pay_shop("ada", payer="card 1")).status == 201  # a hold is never refused when it is paid for
+    assert (await buyers.pay_shop("ben", payer="card 2")).status == 201
+
+
+@pytest.mark.parametrize("buyers", ["user"], indirect=True)
+async def test_a_paid_receipt_that_names_no_hold_of_its_buyer_is_refused_and_recorded(buyers: Buyers) -> None:
+    stranger = (await buyers.take("stranger")).body["hold"]["id"]
+    refused = [await buyers.pay_shop("ada", hold=name) for name in (stranger, str(uuid4()), "no-uuid")]
+    assert {(answer.status, str(answer.body)) for answer in refused} == {(422, str(refused[0].body))}
+    assert refused[0].error == "INVALID_RECEIPT"
+    connection = await asyncpg.connect(buyers.suite.stack.database_url)
+    recorded = await connection.fetch(
+        "SELECT l.state::text, l.reason FROM receipt_ledger l JOIN drops d ON d.id = l.drop_id WHERE d.tier = $1",
+        buyers.drop["tier"],
+    )
+    await connection.close()
+    assert [tuple(row) for row in recorded] == [("FAILED", "HOLD_UNKNOWN")] * 3
+    own = (await buyers.take("ada")).body["hold"]["id"]
+    minted = await buyers.pay_shop("ada", hold=own)
+    assert (minted.status, minted.body["membership"]["id"]) == (201, own)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from admin.people import unname_entries
-from services.draw import maths
+from admin.draws import DrawDesk, DrawRefused
+from admin.people import erase_person, unname_entries
+from services.data.audit_log import Actor
+from services.draw import drawing, maths
 from services.draw.chains import QUICKNET
 from services.draw.engine import DrawEngine
 from services.draw.entering import EntryOrder, TakenEntry
@@ -19,6 +21,7 @@ from services.draw.relays import Relays
 from services.draw.settings import DrawSettings
 from services.draw.signing import DrawSigner
 from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants
+from services.server import failpoints
 from tests.integration.draw.conftest import BEACON, SIGNER, OpenNight
 from vyris.errors import DropNotOpen, HoldRequired, LimitReached, NotOffered, Retryable, VyrisError
 
@@ -111,6 +114,9 @@ async def test_a_proven_device_enters_once(open_night: OpenNight) -> None:
     )
     assert Counter(type(answer) for answer in answers) == {TakenEntry: 1, LimitReached: 63}
     await asyncio.gather(*(one.enter(f"free-{n}") for n in range(16)))
+    entered = next(answer for answer in answers if isinstance(answer, TakenEntry))
+    assert await one.engine.withdraw(entered.id)
+    await one.enter("heir", device="key")
 
 
 async def test_an_entry_at_the_close_is_in_the_tree_or_refused(open_night: OpenNight) -> None:
@@ -200,6 +206,22 @@ async def test_what_comes_back_goes_to_exactly_the_next(open_night: OpenNight) -
         await night.lead()
     document = await night.document()
     assert (document.offered_rank, document.state) == (9, "DONE")
+    await night.check_sum()
+
+
+async def test_more_numbers_than_a_wave_takes_go_out_in_several_waves(
+    open_night: OpenNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "OFFERS_A_WAVE", 2)
+    night = await open_night(capacity=3)
+    for n in range(6):
+        await night.enter(f"u{n}")
+    await night.draw()
+    await night.expire()
+    await night.lead()
+    rows = await night.database.fetch("SELECT wave FROM draw_offers ORDER BY rank")
+    assert [row["wave"] for row in rows] == [1, 1, 1, 2, 2, 3]
+    assert [state for *_, state in await night.offered()] == ["LAPSED"] * 3 + ["HELD"] * 3
     await night.check_sum()
 
 
@@ -364,11 +386,79 @@ async def test_entrants_are_forgotten_long_after_the_close(open_night: OpenNight
     forgetting = ForgettingEntrants(night.database, 30)
     await forgetting.once()
     assert await night.value("SELECT user_id FROM entries") == "ada"
-    await night.database.execute("ALTER TABLE drops DISABLE TRIGGER drops_terms_are_fixed")
-    await night.database.execute("UPDATE drops SET closes_at = now() - interval '31 days'")
-    await night.database.execute("ALTER TABLE drops ENABLE TRIGGER drops_terms_are_fixed")
+    await night.end_sale(ended_s_ago=31 * 86_400)
     await forgetting.once()
     row = await night.database.fetchrow("SELECT user_id, salt, leaf_hash FROM entries")
     assert row is not None
     assert tuple(row) == (None, None, await night.engine.leaf_page(night.drop, "tree", 0))
     assert (await night.document()).entries_root == before.entries_root
+
+
+async def test_an_erasure_during_the_draw_leaves_no_offer_under_the_name(
+    open_night: OpenNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = await open_night(capacity=3)
+    for n in range(3):
+        await night.enter(f"u{n}")
+    await night.commit()
+    await night.give_round()
+    erasing: list[asyncio.Task[Any]] = []
+    reach = failpoints.reach
+
+    async def erase_meanwhile(point: str) -> None:
+        if point == "draw.ranked":  # the draw has read the users, and makes the offers next
+            erasing.append(asyncio.create_task(erase_person(night.database, "u0", Actor("test", "by request"))))
+            await asyncio.sleep(0.2)
+        await reach(point)
+
+    monkeypatch.setattr(failpoints, "reach", erase_meanwhile)
+    await night.lead()
+    assert (await erasing[0]).entries == 1
+    states = await night.database.fetch("SELECT user_id, expires_at <= now() AS is_over FROM holds ORDER BY user_id")
+    assert [(row["user_id"].partition("-")[0], row["is_over"]) for row in states] == [
+        ("erased", True),
+        ("u1", False),
+        ("u2", False),
+    ]
+    await night.check_sum()
+
+
+async def test_a_draw_that_is_cancelled_after_its_offers_ends_them(open_night: OpenNight) -> None:
+    night = await open_night(capacity=2)
+    for n in range(4):
+        await night.enter(f"u{n}")
+    await night.draw()
+    first, second = [user for _, _, user, _ in await night.offered()]
+    await night.pay("r", first)
+    desk = DrawDesk(night.database, Actor("test", "a leaked key"))
+    await desk.cancel(night.drop)
+    assert await night.value("SELECT count(*) FROM holds WHERE state = 'HELD' AND expires_at > now()") == 0
+    await night.expire()
+    await night.lead()
+    assert [state for *_, state in await night.offered()] == ["USED", "LAPSED"]
+    with pytest.raises(HoldRequired):
+        await night.pay("late", second)
+    with pytest.raises(DrawRefused):
+        await desk.cancel(night.drop)
+    assert ((await night.document()).state, (await night.document()).cancel_reason) == ("CANCELLED", "a leaked key")
+    await night.check_sum()
+
+
+async def test_after_the_sale_live_offers_mint_and_nothing_is_offered_again(open_night: OpenNight) -> None:
+    night = await open_night(capacity=2)
+    for n in range(4):
+        await night.enter(f"u{n}")
+    await night.draw()
+    first, second = [user for _, _, user, _ in await night.offered()]
+    await night.end_sale(ended_s_ago=1)
+    assert (await night.pay("r", first))[1] is False
+    await night.expire()
+    await night.lead()
+    assert [state for *_, state in await night.offered()] == ["USED", "LAPSED"]
+    assert (await night.document()).state == "DONE"
+    refused = await night.engine.find_offer(night.drop, second)
+    assert isinstance(refused, NotOffered)
+    assert not refused.retryable
+    with pytest.raises(DropNotOpen):
+        await night.pay("late", second)
+    await night.check_sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -84,6 +85,13 @@ class Shop:
 
 
 OpenShop = Callable[..., Awaitable[Shop]]
+
+
+async def outcomes(*calls: Any) -> list[Any]:
+    """The answers and refusals of calls at once."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, tuple | VyrisError) for answer in answers), answers
+    return answers
 
 
 @pytest.fixture

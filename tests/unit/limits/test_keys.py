@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
 
 from services.limits import mailbox
 from services.limits.person_keys import key_columns, key_digest
+from services.mint.receipts.app_store_signatures import AppStoreSignatures, _AppleChains
 from services.mint.receipts.app_transactions import AppTransactions
 from tests.signers.app_store import APP_ID, BUNDLE_ID, AppStoreSigner, now_ms
 from vyris.errors import Unauthorized
@@ -41,24 +43,48 @@ def test_a_digest_is_the_hmac_of_kind_and_value_under_the_drops_secret() -> None
     assert key_columns([[], []]) == ([], [], [])
 
 
+CLAIMS = {
+    "receiptType": "Production",
+    "appAppleId": APP_ID,
+    "bundleId": BUNDLE_ID,
+    "receiptCreationDate": now_ms(),
+    "appTransactionId": "704289572111111111",
+}
+
+
 async def test_an_app_transaction_proves_one_store_account() -> None:
-    signer = AppStoreSigner()
-    proven = AppTransactions([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
-    claims = {
-        "receiptType": "Production",
-        "appAppleId": APP_ID,
-        "bundleId": BUNDLE_ID,
-        "receiptCreationDate": now_ms(),
-        "appTransactionId": "704289572111111111",
-    }
+    signer, claims = AppStoreSigner(), CLAIMS
+    signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    proven = AppTransactions(signatures)
     assert await proven.account(signer.sign(claims)) == "704289572111111111"
     for wrong in (
         AppStoreSigner().sign(claims),
         signer.sign({**claims, "bundleId": "app.other"}),
         signer.sign({**claims, "receiptType": "Sandbox"}),
         signer.sign({**claims, "appTransactionId": ""}),
+        signer.sign({**claims, "appAppleId": APP_ID + 1}),
+        signer.sign({**claims, "receiptCreationDate": None}),
+        signer.sign({**claims, "receiptCreationDate": now_ms() - 30 * 86_400_000}),  # before the certificates
+        signer.transaction("a0e6a2f0-0000-4000-8000-000000000001"),
         "no.jws.atall",
     ):
         with pytest.raises(Unauthorized):
             await proven.account(wrong)
-    proven.close()
+    signatures.close()
+
+
+async def test_a_chain_is_proven_once_for_all_app_transactions_that_it_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer, proofs = AppStoreSigner(), []
+    prove_chain = _AppleChains.prove_chain
+
+    def count_proof(self: _AppleChains, chain: Any, moment_s: float) -> None:
+        proofs.append(chain)
+        prove_chain(self, chain, moment_s)
+
+    monkeypatch.setattr(_AppleChains, "prove_chain", count_proof)
+    signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
+    proven = AppTransactions(signatures)
+    for n in range(5):
+        assert await proven.account(signer.sign({**CLAIMS, "appTransactionId": f"account {n}"})) == f"account {n}"
+    assert len(proofs) == 1
+    signatures.close()
