@@ -99,6 +99,8 @@ class MerchantSignatures:
             raise TokenRefused("The token's kid names no key that the merchant publishes")
         key = _find_signer(token, keys)
         if key is None:
+            key = _find_signer(token, await self._keys.newer_candidates(token.kid, keys))
+        if key is None:
             raise TokenRefused("The token's signature is not by the expected key")
         return key
 
