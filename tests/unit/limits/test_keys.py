@@ -20,6 +20,7 @@ from vyris.errors import Unauthorized
         ("Ada@Example.org", "ada@example.org"),
         ("a.d.a+night@gmail.com", "ada@gmail.com"),
         ("ada@GoogleMail.com", "ada@gmail.com"),
+        ("Wei\u00df@example.org", "wei\u00df@example.org"),  # weiss@example.org may be somebody else
         ("a.da+night@example.org", "a.da+night@example.org"),  # it is not known whether this provider ignores them
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
         ("ada", None),
