@@ -16,9 +16,13 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
 
 -- part: may_use_hold
--- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`.
+-- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`. A receipt that names
+-- an ended hold of its user may use the one that the user has now.
 (h.receipt_key = asked.receipt_key
- OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id) AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
+ OR h.receipt_key IS NULL AND k.reason IS DISTINCT FROM 'HOLD_OFFERED'
+    AND (hold_named IS NULL OR hold_named = h.id
+         OR (SELECT n.state IN ('LAPSED', 'RELEASED') FROM holds n
+             WHERE n.id = hold_named AND n.drop_id = $1 AND n.user_id = asked.user_id)))
 AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
 
 -- part: memberships_of_won

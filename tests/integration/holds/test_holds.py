@@ -184,6 +184,25 @@ async def test_a_late_receipt_that_names_its_lapsed_hold_uses_the_number_it_is_o
     await shop.check_sum()
 
 
+@pytest.mark.parametrize("end", ["lapsed", "released"])
+async def test_a_receipt_that_names_an_ended_hold_uses_the_one_that_its_user_has_now(
+    open_shop: OpenShop, end: str
+) -> None:
+    shop = await open_shop(capacity=2)
+    ended = await shop.take("ada")
+    if end == "released":
+        assert await shop.holds.release(ended.id)
+    else:
+        await shop.expire()
+        await shop.lapse()
+    live = await shop.take("ada")
+    with pytest.raises(InvalidReceipt):
+        await shop.pay("strange", "ben", hold_id=ended.id)
+    membership, replayed = await shop.pay("late", "ada", hold_id=ended.id)
+    assert (membership.id, replayed) == (str(live.id), False)
+    await shop.check_sum()
+
+
 @pytest.mark.parametrize("is_racing", [False, True])
 async def test_a_receipt_that_a_number_is_held_for_mints_for_nobody_else(
     open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch, is_racing: bool
