@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,22 @@ from services.limits import mailbox
 from services.limits.person_keys import key_columns, key_digest
 from services.mint.receipts.app_transactions import AppTransactions
 from tests.signers.app_store import APP_ID, BUNDLE_ID, AppStoreSigner, now_ms
-from vyris.errors import Unauthorized
+from vyris.errors import Retryable, Unauthorized
+
+ACCOUNT = "704289572111111111"
+NO_RESPONDER = "http://127.0.0.1:1/ocsp"
+
+
+def app_transaction(**changes: Any) -> dict[str, Any]:
+    """The claims of a genuine AppTransaction."""
+    return {
+        "receiptType": "Production",
+        "appAppleId": APP_ID,
+        "bundleId": BUNDLE_ID,
+        "receiptCreationDate": now_ms(),
+        "appTransactionId": ACCOUNT,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize(
@@ -45,14 +62,8 @@ def test_a_digest_is_the_hmac_of_kind_and_value_under_the_drops_secret() -> None
 async def test_an_app_transaction_proves_one_store_account() -> None:
     signer = AppStoreSigner()
     proven = AppTransactions([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
-    claims = {
-        "receiptType": "Production",
-        "appAppleId": APP_ID,
-        "bundleId": BUNDLE_ID,
-        "receiptCreationDate": now_ms(),
-        "appTransactionId": "704289572111111111",
-    }
-    assert await proven.account(signer.sign(claims)) == "704289572111111111"
+    claims = app_transaction()
+    assert await proven.account(signer.sign(claims)) == ACCOUNT
     for wrong in (
         AppStoreSigner().sign(claims),
         signer.sign({**claims, "bundleId": "app.other"}),
@@ -62,4 +73,25 @@ async def test_an_app_transaction_proves_one_store_account() -> None:
     ):
         with pytest.raises(Unauthorized):
             await proven.account(wrong)
+    proven.close()
+
+
+@pytest.mark.parametrize("online_checks", [False, True])
+async def test_an_app_transaction_is_judged_by_its_own_date(online_checks: bool) -> None:
+    """A phone keeps it for years, and OCSP does not answer about certificates that have expired since."""
+    began = datetime.now(UTC) - timedelta(days=20)
+    signer = AppStoreSigner(valid_from=began, days=10, ocsp_url=NO_RESPONDER)
+    proven = AppTransactions([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=online_checks)
+    kept = app_transaction(receiptCreationDate=now_ms() - 15 * 86_400_000)
+    assert await proven.account(signer.sign(kept)) == ACCOUNT
+    with pytest.raises(Unauthorized):
+        await proven.account(signer.sign(app_transaction()))
+    proven.close()
+
+
+async def test_with_online_checks_apple_is_asked_about_valid_certificates() -> None:
+    signer = AppStoreSigner(ocsp_url=NO_RESPONDER)
+    proven = AppTransactions([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
+    with pytest.raises(Retryable):
+        await proven.account(signer.sign(app_transaction()))
     proven.close()
