@@ -11,6 +11,7 @@ from services.draw.document import etag_of
 from services.draw.engine import DrawEngine
 from services.draw.entering import EntryOrder
 from services.draw.maths import order_key
+from services.holds.proven_device import device_key
 from services.holds.proven_keys import ProvenKeys
 from services.mint.drops import Drop, DropDirectory
 from services.server.runtime.call import Call
@@ -24,7 +25,7 @@ PAGES_LIMIT: Final = 1_000_000
 OFFERS_A_PAGE: Final = 1_000
 # The page for people has the same path.
 VARY: Final = ("vary", "accept")
-# The parsers of an address and of a key check these.
+# `email_address` and `device_key` check these.
 _check_enter = compile_check(draw_pb2.EnterRequest, apart_from=("email", "device.public_key"))
 _check_withdraw = compile_check(draw_pb2.WithdrawRequest)
 
@@ -43,10 +44,11 @@ class DrawServicer:
         refuse_nul(request.app_transaction, request.email)
         if request.email:
             email_address(request.email)
+        device = device_key(request)
         user_id = request.user_id
         drop = await self._draw(request.tier, request.year)
         call.require_user(user_id)
-        keys = await self._proven.digest(drop, await self._proven.verify(request, drop, call))
+        keys = await self._proven.digest(drop, await self._proven.verify(request, device, drop, call))
         entered = await self._engine.enter(drop, EntryOrder(user_id, keys), call.remaining_s)
         if isinstance(entered, VyrisError):
             return entered

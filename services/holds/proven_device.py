@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from services.identity.device_proof import ClaimedProof, DeviceProofs
-from services.identity.jose import KeyRefused, public_key_from_text
+from services.identity.jose import KeyRefused, PublicKey, public_key_from_text
 from vyris.device_proof import AGE_LIMIT_S
 from vyris.errors import InvalidRequest, Unauthorized
 
 FUTURE_LEEWAY_S: Final = 10
 
 
+def device_key(request: Any) -> PublicKey | None:
+    """The key of the device that a request names; None where it names none. Raises InvalidRequest."""
+    if not request.HasField("device"):
+        return None
+    try:
+        return public_key_from_text(request.device.public_key)
+    except KeyRefused as refusal:
+        raise InvalidRequest(f"device.public_key: {refusal.message}") from None
+
+
 def proven_thumbprint(
-    public_key: str,
+    key: PublicKey,
     claimed: ClaimedProof,
     proofs: DeviceProofs,
     clock_s: Callable[[], float] = time.time,
@@ -23,12 +33,8 @@ def proven_thumbprint(
     """Return the thumbprint of the device's key (RFC 7638), or None if the request carries no proof.
 
     No use is recorded: the proof names the user and the drop (its claim `req`), and a request that is sent again gets
-    the same hold. Raises InvalidRequest, Unauthorized.
+    the same hold. Raises Unauthorized.
     """
-    try:
-        key = public_key_from_text(public_key)
-    except KeyRefused as refusal:
-        raise InvalidRequest(f"device.public_key: {refusal.message}") from None
     if claimed.text is None:
         return None
     proof = proofs.verified(claimed, thumbprint=key.thumbprint)

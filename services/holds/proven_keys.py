@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from services.holds.proven_device import proven_thumbprint
 from services.identity.device_proof import DeviceProofs, claimed_proof
+from services.identity.jose import PublicKey
 from services.limits import PersonKey, PersonKeys, mailbox
 from services.mint.drops import Drop
 from services.server.runtime.call import Call
@@ -27,15 +28,14 @@ class ProvenKeys:
         self._proofs = proofs
         self._accounts = accounts
 
-    async def verify(self, request: Any, drop: Drop, call: Call) -> dict[str, str]:
-        """The proven values of a request with `user_id`, `device` and `app_transaction`, by kind.
+    async def verify(self, request: Any, device: PublicKey | None, drop: Drop, call: Call) -> dict[str, str]:
+        """The proven values of a request with `user_id` and `app_transaction`, by kind.
 
-        Raises InvalidRequest, Unauthorized, Retryable.
+        `device`: the key of the device that the request names. Raises Unauthorized, Retryable.
         """
         proven = {"user": request.user_id}
-        if request.HasField("device"):
-            device = request.device
-            thumbprint = proven_thumbprint(device.public_key, claimed_proof(call, request), self._proofs)
+        if device is not None:
+            thumbprint = proven_thumbprint(device, claimed_proof(call, request), self._proofs)
             if thumbprint is not None:
                 proven["device"] = thumbprint
         if "store_account" in drop.limits and request.app_transaction and self._accounts is not None:

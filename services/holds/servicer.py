@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from services.holds.engine import HoldEngine
+from services.holds.proven_device import device_key
 from services.holds.proven_keys import ProvenKeys
 from services.holds.register import HoldOrder
 from services.mint.drops import Drop, DropDirectory
@@ -20,7 +21,7 @@ from vyris.errors import HoldExpired, LimitReached, NotFound, VyrisError
 from vyris.holds.v1 import holds_pb2
 
 HELD: Final = "HELD"
-# The parser of a key checks it.
+# `device_key` checks the key.
 _check_take = compile_check(holds_pb2.TakeHoldRequest, apart_from=("device.public_key",))
 _check_release = compile_check(holds_pb2.ReleaseHoldRequest)
 _check_extend = compile_check(holds_pb2.ExtendHoldRequest)
@@ -48,12 +49,13 @@ class HoldServicer:
         """POST /drops/{tier}/{year}/holds. Returns or raises the errors that the proto lists, and Retryable."""
         _check_take(request)
         refuse_nul(request.app_transaction)
+        device = device_key(request)
         user_id = request.user_id
         drop = await self._drops.named(request.tier, request.year)
         if drop.sale == "direct":
             raise NotFound("This drop sells without holds")
         call.require_user(user_id)
-        proven = await self._proven.verify(request, drop, call)
+        proven = await self._proven.verify(request, device, drop, call)
         if drop.sale == "draw":
             offer = await self._offers.find_offer(drop, user_id)
             if isinstance(offer, VyrisError):

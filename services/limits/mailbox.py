@@ -20,7 +20,7 @@ def mailbox(address: str) -> str | None:
         domain = idna.encode(domain, uts46=True).decode("ascii").lower()
     except idna.IDNAError:
         return None
-    name = name.casefold()
+    name = name.lower()  # casefold() would give ß and ss, two mailboxes, one spelling
     if domain in FOLDING_DOMAINS:
         domain = FOLDING_DOMAINS[domain]
         name = name.partition("+")[0].replace(".", "")

@@ -20,7 +20,7 @@ from redis.asyncio import Redis, RedisCluster, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisClusterException, RedisError
 
 from services.mint import metrics
 from services.server import tracing
@@ -74,6 +74,9 @@ def redis_client(settings: BouncerSettings) -> Client:
         socket_timeout=None,
         socket_connect_timeout=timeout_s,
         retry=no_retry,
+        # These end the connection, and nothing more. A primary that became a replica may keep its connections open, and
+        # the next one finds the server that REDIS_URL names now.
+        retry_on_error=[ReadOnlyError, MasterDownError],
         single_connection_client=True,
     )
     if client.connection_pool.connection_class is SSLConnection:

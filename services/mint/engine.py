@@ -22,7 +22,7 @@ from services.mint.reaper import CATCHING_UP_S, Reaper
 from services.mint.recount import Recounter
 from services.mint.settings import MintSettings
 from services.server.runtime.background import Loop
-from vyris.errors import LimitReached, VyrisError
+from vyris.errors import VyrisError
 
 # How many batches of different drops run at once. With eight drops and no limit a batch held one receipt, and the
 # process minted 860 a second instead of 1,820 (`python -m tests.bench --full`, drops at once). With a limit of one, a
@@ -60,10 +60,6 @@ class MintEngine:
         limits also HeldOut, HoldExpired, HoldRequired, LimitReached. `deadline_s`: how long the caller still waits.
         """
         answer = await self._batcher(drop).ask(order.receipt.key, order, deadline_s)
-        if isinstance(answer, LimitReached) and order.hold_id is not None:
-            # The receipt names an ended hold of its buyer, and a live one counts the buyer: that one is paid for.
-            unnamed = order._replace(hold_id=None)
-            answer = await self._batcher(drop).ask(order.receipt.key, unnamed, deadline_s)
         if isinstance(answer, VyrisError):
             metrics.MINTS(answer.reason).inc()
         else:

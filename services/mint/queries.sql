@@ -16,9 +16,11 @@ SELECT receipt_key, CASE WHEN state = 'FULFILLED' THEN 'REPLAYED' ELSE 'REFUNDED
 FROM known WHERE state IN ('FULFILLED', 'REFUND_DUE', 'REFUNDED')
 
 -- part: may_use_hold
--- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`.
+-- Whether a receipt in `asked` may use the hold `h` of its user; `k` is the receipt's row in `known`. A receipt that names
+-- `n`, an ended hold of its user, may use the one that the user has now.
 (h.receipt_key = asked.receipt_key
- OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id) AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
+ OR h.receipt_key IS NULL AND (hold_named IS NULL OR hold_named = h.id OR n.id IS NOT NULL)
+    AND k.reason IS DISTINCT FROM 'HOLD_OFFERED')
 AND (k.state IS NULL OR k.state IN ('PENDING', 'FAILED'))
 
 -- part: memberships_of_won
@@ -149,6 +151,8 @@ WITH asked AS (
   -- A membership takes over the id of its hold, and with it the hold's keys, so they need no write.
   SELECT DISTINCT ON (h.id) asked.*, h.id AS membership_id, k.state
   FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+    LEFT JOIN holds n ON n.id = hold_named AND n.user_id = asked.user_id AND n.drop_id = $1
+      AND n.state IN ('LAPSED', 'RELEASED')
     LEFT JOIN known k ON k.receipt_key = asked.receipt_key
   WHERE {may_use_hold}
   ORDER BY h.id, ask
@@ -244,6 +248,8 @@ WITH asked AS (
   -- locked.
   SELECT ask
   FROM asked JOIN holds h ON h.drop_id = $1 AND h.user_id = asked.user_id AND h.state = 'HELD'
+    LEFT JOIN holds n ON n.id = hold_named AND n.user_id = asked.user_id AND n.drop_id = $1
+      AND n.state IN ('LAPSED', 'RELEASED')
     LEFT JOIN known k ON k.receipt_key = asked.receipt_key
   WHERE {may_use_hold}
 ), keys AS (

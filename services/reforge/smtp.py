@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import aiosmtplib
 
 _PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+QUIT_LIMIT_S: Final = 1.0
 _PERMANENT: Final = 500
 # At every stage these codes are about our commands, our login or the server itself. 521, 556: it accepts no mail at
 # all.
@@ -77,23 +78,13 @@ class MailServer:
 
     async def send(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
         """Send one mail. Raises NotSent."""
-        parts = urlsplit(self.url)
+        client = self._client()
+        until_s = asyncio.get_running_loop().time() + self.timeout_s
         try:
             # The library's own limit applies to each command, not to the whole mail.
-            async with asyncio.timeout(self.timeout_s):
-                await aiosmtplib.send(
-                    message,
-                    sender=sender,
-                    recipients=[recipient],
-                    hostname=parts.hostname,
-                    port=parts.port or _PORTS[parts.scheme],
-                    username=unquote(parts.username) if parts.username else None,
-                    password=unquote(parts.password) if parts.password else None,
-                    use_tls=parts.scheme == "smtps",
-                    start_tls=_start_tls(parts),
-                    tls_context=ssl.create_default_context() if parts.scheme != "smtp" else None,
-                    timeout=self.timeout_s,
-                )
+            async with asyncio.timeout_at(until_s):
+                await client.connect()
+                await client.send_message(message, sender=sender, recipients=[recipient])
         except aiosmtplib.SMTPRecipientsRefused as refusal:
             raise _recipient_refusal(refusal) from None
         except aiosmtplib.SMTPResponseException as answer:
@@ -108,6 +99,32 @@ class MailServer:
             raise NotSent(type(problem).__name__, permanent=False) from None
         except ValueError:  # An invalid recipient address; the sender's is checked at start.
             raise NotSent("address cannot be written", permanent=True, about=About.RECIPIENT, stage="rcpt") from None
+        finally:
+            await _quit(client, until_s)
+
+    def _client(self) -> aiosmtplib.SMTP:
+        parts = urlsplit(self.url)
+        return aiosmtplib.SMTP(
+            hostname=parts.hostname,
+            port=parts.port or _PORTS[parts.scheme],
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            use_tls=parts.scheme == "smtps",
+            start_tls=_start_tls(parts),
+            tls_context=ssl.create_default_context() if parts.scheme != "smtp" else None,
+            timeout=self.timeout_s,
+        )
+
+
+async def _quit(client: aiosmtplib.SMTP, until_s: float) -> None:
+    """End the session. The server has decided about the mail, so a QUIT that fails or hangs changes nothing."""
+    try:
+        async with asyncio.timeout_at(min(until_s, asyncio.get_running_loop().time() + QUIT_LIMIT_S)):
+            await client.quit()
+    except (aiosmtplib.SMTPException, OSError, TimeoutError):
+        pass
+    finally:
+        client.close()
 
 
 def _recipient_refusal(refusal: aiosmtplib.SMTPRecipientsRefused) -> NotSent:

@@ -96,7 +96,9 @@ class WalletServicer:
         """200 with the pass, or 304. Raises Unauthorized."""
         stored = await self._web_service.read(self._admit(request, call))
         last_modified = ("last-modified", stored.last_modified)
-        if stored.unchanged_since(call.metadata("if-modified-since")):
+        # RFC 9110 section 13.1.3: a cache that asks by a tag does not ask by the date. A pass has no tag.
+        asks_by_date = call.metadata("if-none-match") is None
+        if asks_by_date and stored.unchanged_since(call.metadata("if-modified-since")):
             return await _empty(call, 304, last_modified)
         with self._room.place():
             package = await self._sign(stored.facts)

@@ -1,8 +1,9 @@
 """Keys that another party publishes: a JWK set (RFC 7517) from a file or an https URL, cached and refreshed.
 
 One background task reads the source, and no caller can cancel it. A caller with a known key never waits. A caller with
-an unknown `kid` waits for a limited time, so that a new key works at once. For unknown names the source is read again
-only every few seconds. If the source does not answer, the last set stays valid for a day.
+an unknown `kid`, or a token that no known key signed, waits for a limited time, so that a new key works at once. For
+such callers the source is read again only every few seconds. If the source does not answer, the last set stays valid
+for a day.
 """
 
 from __future__ import annotations
@@ -80,6 +81,15 @@ class PublishedKeys(Generic[K]):
         if not found and (self._is_older_than(STALE_LIMIT_S) or self._last_read_failed or self._set.is_unusable):
             raise self._unreadable()
         return found
+
+    async def newer_candidates(self, kid: str | None, tried: Sequence[K]) -> Sequence[K]:
+        """The keys that may have signed a token with this `kid`, if none of those `tried` did; at most four.
+
+        A publisher may give a new key the name of the old one, or no name. Raises Retryable if the set that is read now
+        does not come.
+        """
+        await self._read_for_caller()
+        return [key for key in self._find(kid) if key not in tried]
 
     async def once(self) -> None:
         """One round of refreshing, so that a withdrawn key ends although nobody calls."""

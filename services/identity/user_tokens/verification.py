@@ -88,7 +88,13 @@ class UserTokens:
         keys = await self._keys.candidates(token.kid)
         if not keys:
             raise TokenRefused("The token's kid names no key that the identity provider publishes")
-        return verify_by_any(token, keys)
+        try:
+            return verify_by_any(token, keys)
+        except TokenRefused:
+            newer = await self._keys.newer_candidates(token.kid, keys)
+            if not newer:
+                raise
+        return verify_by_any(token, newer)
 
     def _check(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -17,6 +18,7 @@ from services.mint.receipts.verified import (
     VerifiedReceipt,
     refused,
 )
+from services.server.runtime.fields import has_uuid_form
 from vyris.errors import InvalidReceipt
 
 SINGLE: Final = 1
@@ -103,14 +105,21 @@ class AppStoreVerifier:
     def _check_account(self, transaction: Transaction, user_id: str) -> None:
         if transaction.account is None:
             raise InvalidReceipt("This purchase names no account (appAccountToken), so it cannot be given to a user")
-        if transaction.account != self._account_of(user_id):
+        if transaction.account not in self._accounts_of(user_id):
             raise AnothersPurchase(transaction.key)
 
-    def _account_of(self, user_id: str) -> UUID | None:
-        try:
-            return UUID(user_id)
-        except ValueError:
-            return uuid5(self._account_namespace, user_id) if self._account_namespace else None
+    def _accounts_of(self, user_id: str) -> set[UUID]:
+        """The tokens that an app may have set for this user.
+
+        Python also reads 32 digits without hyphens, braces and `urn:uuid:` as a UUID. Swift does not, so an app takes
+        the namespace for such a user id. Both readings name the same user.
+        """
+        accounts = set()
+        with suppress(ValueError):
+            accounts.add(UUID(user_id))
+        if self._account_namespace is not None and not has_uuid_form(user_id):
+            accounts.add(uuid5(self._account_namespace, user_id))
+        return accounts
 
 
 def _not_accepted(refusal: NotSigned) -> InvalidReceipt:

@@ -1,6 +1,7 @@
 """AppTransactions: signed proof of the Apple account that installed the app, before any purchase.
 
-There is one `appTransactionId` for each Apple account and app. Source: Apple, StoreKit, AppTransaction.
+There is one `appTransactionId` for each Apple account and app. A phone may keep a text for years, so certificates must
+be valid at the text's own date. Source: Apple, StoreKit, AppTransaction.
 """
 
 from __future__ import annotations

@@ -98,6 +98,9 @@ class MerchantSignatures:
             raise TokenRefused("The token's kid names no key that the merchant publishes")
         key = find_signer(token, keys[:TRIED_KEYS_LIMIT])
         if key is None:
+            newer = await self._keys.newer_candidates(token.kid, keys)
+            key = find_signer(token, newer[:TRIED_KEYS_LIMIT])
+        if key is None:
             raise TokenRefused("The token's signature is not by the expected key")
         return key
 

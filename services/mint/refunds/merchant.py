@@ -43,12 +43,14 @@ class MerchantNotices:
             return None
         order = text_claim(claims, "transaction")
         environment: Environment = "sandbox" if sandbox_claim(claims) else "production"
+        issuer = self._signatures.issuer
         return Notice(
             kind=KIND,
-            issuer=self._signatures.issuer,
+            # The test mode has notices of its own, because shops number those from the start, too.
+            issuer=issuer if environment == "production" else f"{issuer} (sandbox)",
             notification_id=replay_id(claims),
             event=cast("Event", event),
-            receipt_key=merchant_key(self._signatures.issuer, environment, order),
+            receipt_key=merchant_key(issuer, environment, order),
             transaction_id=order,
             signed_at=datetime.fromtimestamp(numeric_date(claims, "iat"), UTC),
         )

@@ -15,7 +15,7 @@ class Notice:
     """A proven notification. Those of one purchase are ordered by `signed_at`, then by their id."""
 
     kind: str  # as in the ledger
-    issuer: str  # the App Store's environment, or the merchant's name
+    issuer: str  # the App Store's environment, or the merchant's name, marked in its test mode
     notification_id: str
     event: Event
     receipt_key: bytes

@@ -51,9 +51,14 @@ def email_address(text: str) -> str:
     return address
 
 
+def has_uuid_form(text: str) -> bool:
+    """Whether `text` is a UUID as it is written everywhere (RFC 9562): 32 hexadecimal digits with four hyphens."""
+    return _UUID.fullmatch(text) is not None
+
+
 def known_uuid(text: str, unknown: VyrisError | None = None) -> UUID:
     """Parse one of our ids. Raises `unknown` (by default NotFound), because a text that is not a UUID names nothing."""
-    if not _UUID.fullmatch(text):
+    if not has_uuid_form(text):
         raise unknown or NotFound()
     return UUID(text)
 

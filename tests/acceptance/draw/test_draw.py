@@ -23,6 +23,9 @@ from tests.acceptance.draw.conftest import ENTRANTS, WITHIN_S, EnteredDraw, Make
 from tests.acceptance.holds.doors import Ask, grpc_door, json_door
 from vyris.client import Device
 
+NOWHERE = {"tier": "nowhere", "year": "2031"}
+NO_KEY = {"device_id": "phone", "public_key": "no key"}
+
 
 def claims_of(promise: str, key: str) -> dict[str, Any]:
     """The claims of a promise whose signature verifies (RFC 7515, RFC 8037)."""
@@ -169,7 +172,8 @@ async def test_each_wrong_request_gets_its_error(ask: Ask, make_draw: MakeDraw) 
     cases = [
         ("Enter", {**drop, "user_id": ""}, 422, "INVALID_REQUEST"),
         ("Enter", {**drop, "user_id": "ada", "email": "no address"}, 422, "INVALID_REQUEST"),
-        ("Enter", {"tier": "nowhere", "year": "2031", "user_id": "ada"}, 404, "NOT_FOUND"),
+        ("Enter", {**NOWHERE, "user_id": "ada"}, 404, "NOT_FOUND"),
+        ("Enter", {**NOWHERE, "user_id": "ada", "device": NO_KEY}, 422, "INVALID_REQUEST"),
         ("Enter", {"tier": "genesis", "year": "2025", "user_id": "ada"}, 404, "NOT_FOUND"),  # sells directly
         ("GetDraw", {"tier": "genesis", "year": "2025"}, 404, "NOT_FOUND"),
         ("Withdraw", {"entry_id": str(uuid4()), "user_id": "ada"}, 404, "NOT_FOUND"),

@@ -15,6 +15,9 @@ from tests.acceptance.holds.conftest import MakeDrop
 from tests.acceptance.holds.doors import Ask, json_door
 from vyris.client.device import Device
 
+NOWHERE = {"tier": "nowhere", "year": "2031"}
+NO_KEY = {"device_id": "phone", "public_key": "no key"}
+
 
 async def wait_for_state(ask: Ask, drop: dict[str, str], state: str) -> dict[str, object]:
     """Poll the drop until it is in `state`, because an answer may be a second old; return that answer."""
@@ -81,7 +84,8 @@ async def test_errors_come_in_the_documented_order(ask: Ask, make_drop: MakeDrop
     hold_id = held.body["hold"]["id"]
     cases = [
         ("TakeHold", {**drop, "user_id": ""}, 422, "INVALID_REQUEST"),
-        ("TakeHold", {"tier": "nowhere", "year": "2031", "user_id": "ada"}, 404, "NOT_FOUND"),
+        ("TakeHold", {**NOWHERE, "user_id": "ada"}, 404, "NOT_FOUND"),
+        ("TakeHold", {**NOWHERE, "user_id": "ada", "device": NO_KEY}, 422, "INVALID_REQUEST"),
         ("TakeHold", {"tier": "genesis", "year": "2025", "user_id": "ada"}, 404, "NOT_FOUND"),  # sells directly
         ("ReleaseHold", {"hold_id": hold_id, "user_id": "ben"}, 404, "NOT_FOUND"),
         ("ExtendHold", {"hold_id": str(uuid4()), "user_id": "ada"}, 404, "NOT_FOUND"),

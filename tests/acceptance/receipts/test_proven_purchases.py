@@ -237,6 +237,16 @@ async def test_a_merchants_refund_revokes_and_a_refund_before_the_mint_is_rememb
     assert read_refusal(await mint(gateway, shop.receipt("cleo", jti="order-2"), "cleo")) == (422, "INVALID_RECEIPT")
 
 
+async def test_a_notification_of_the_shops_test_mode_never_hides_a_real_one(
+    gateway: httpx.AsyncClient, shop: MerchantSigner
+) -> None:
+    assert (await mint(gateway, shop.receipt("finn", jti="order-3"), "finn")).status_code == 201
+    tested = await notify_merchant(gateway, shop.notification("REFUND", "order-3", jti="notice-1", sandbox=True))
+    assert tested.json() == {"status": "REMEMBERED"}
+    real = shop.notification("REFUND", "order-3", jti="notice-1")
+    assert [(await notify_merchant(gateway, real)).json() for _ in range(2)] == [{"status": "REVOKED"}] * 2
+
+
 async def test_a_notification_with_a_bad_signature_is_401_and_changes_nothing(
     gateway: httpx.AsyncClient, store: AppStoreSigner, shop: MerchantSigner, database: asyncpg.Connection
 ) -> None:

@@ -150,10 +150,15 @@ async def test_nothing_is_held_outside_the_opening_times(open_shop: OpenShop) ->
         await shop.pay("r", "ada")
 
 
-async def test_a_receipt_for_an_earlier_hold_of_its_buyer_uses_the_live_one(open_shop: OpenShop) -> None:
+@pytest.mark.parametrize("end", ["lapsed", "released"])
+async def test_a_receipt_for_an_earlier_hold_of_its_buyer_uses_the_live_one(open_shop: OpenShop, end: str) -> None:
     shop = await open_shop(capacity=3)
     ended = await shop.take("ada")
-    assert await shop.holds.release(ended.id)
+    if end == "released":
+        assert await shop.holds.release(ended.id)
+    else:
+        await shop.expire()
+        await shop.lapse()
     live = await shop.take("ada")
     minted, _ = await shop.pay("r", "ada", hold_id=ended.id)
     assert minted.id == str(live.id)

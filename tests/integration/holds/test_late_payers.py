@@ -96,7 +96,7 @@ async def test_a_freed_refund_serves_the_line_too(open_shop: OpenShop) -> None:
     assert await shop.database.in_transaction(refund)
     await shop.check_sum()
     assert (await shop.pay("late", "ada"))[0].sequence_num == 1
-    # The owner of the freed number may buy again, because his key no longer counts.
+    # The owner of the freed number may buy again, because that user's key no longer counts.
     assert await shop.value("SELECT count(*) FROM person_keys WHERE held_by IS NOT NULL") == 1
 
 

@@ -180,6 +180,14 @@ async def test_a_date_that_is_old_or_no_date_gets_the_whole_pass(
     assert (await wallet.fetch(serial, f"ApplePass {token}", if_modified_since=header)).status == 200
 
 
+async def test_a_cache_that_asks_by_a_tag_gets_the_whole_pass(wallet: WalletClient, world: World) -> None:
+    serial, token = await issue_pass(wallet, await world.mint())
+    holder = f"ApplePass {token}"
+    date = (await wallet.fetch(serial, holder)).headers["last-modified"]
+    assert (await wallet.fetch(serial, holder, if_modified_since=date)).status == 304
+    assert (await wallet.fetch(serial, holder, if_modified_since=date, if_none_match='"x"')).status == 200
+
+
 async def test_a_tag_or_a_type_that_cannot_be_stored_is_invalid(wallet: WalletClient) -> None:
     for reply in (await wallet.list_updated("\0"), await wallet.list_updated(pass_type="\0")):
         assert isinstance(reply.error, InvalidRequest)

@@ -75,10 +75,15 @@ class WalletClient:
         authorization: str | None,
         *,
         if_modified_since: str | None = None,
+        if_none_match: str | None = None,
         pass_type: str = PASS_TYPE,
     ) -> Reply:
         request = wallet_pb2.GetLatestPassRequest(pass_type_identifier=pass_type, serial_number=str(serial))
-        metadata = {"authorization": authorization, "if-modified-since": if_modified_since}
+        metadata = {
+            "authorization": authorization,
+            "if-modified-since": if_modified_since,
+            "if-none-match": if_none_match,
+        }
         return await _reply(self.stub.GetLatestPass, request, metadata)
 
     async def log(self, lines: list[str]) -> Reply:

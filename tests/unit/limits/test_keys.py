@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,22 @@ from services.limits.person_keys import key_columns, key_digest
 from services.mint.receipts.app_store_signatures import AppStoreSignatures, _AppleChains
 from services.mint.receipts.app_transactions import AppTransactions
 from tests.signers.app_store import APP_ID, BUNDLE_ID, AppStoreSigner, now_ms
-from vyris.errors import Unauthorized
+from vyris.errors import Retryable, Unauthorized
+
+ACCOUNT = "704289572111111111"
+NO_RESPONDER = "http://127.0.0.1:1/ocsp"
+
+
+def app_transaction(**changes: Any) -> dict[str, Any]:
+    """The claims of a genuine AppTransaction."""
+    return {
+        "receiptType": "Production",
+        "appAppleId": APP_ID,
+        "bundleId": BUNDLE_ID,
+        "receiptCreationDate": now_ms(),
+        "appTransactionId": ACCOUNT,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize(
@@ -22,6 +38,7 @@ from vyris.errors import Unauthorized
         ("Ada@Example.org", "ada@example.org"),
         ("a.d.a+night@gmail.com", "ada@gmail.com"),
         ("ada@GoogleMail.com", "ada@gmail.com"),
+        ("Wei\u00df@example.org", "wei\u00df@example.org"),  # weiss@example.org may be somebody else
         ("a.da+night@example.org", "a.da+night@example.org"),  # it is not known whether this provider ignores them
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
         ("ada", None),
@@ -43,20 +60,11 @@ def test_a_digest_is_the_hmac_of_kind_and_value_under_the_drops_secret() -> None
     assert key_columns([[], []]) == ([], [], [])
 
 
-CLAIMS = {
-    "receiptType": "Production",
-    "appAppleId": APP_ID,
-    "bundleId": BUNDLE_ID,
-    "receiptCreationDate": now_ms(),
-    "appTransactionId": "704289572111111111",
-}
-
-
 async def test_an_app_transaction_proves_one_store_account() -> None:
-    signer, claims = AppStoreSigner(), CLAIMS
+    signer, claims = AppStoreSigner(), app_transaction()
     signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
     proven = AppTransactions(signatures)
-    assert await proven.account(signer.sign(claims)) == "704289572111111111"
+    assert await proven.account(signer.sign(claims)) == ACCOUNT
     for wrong in (
         AppStoreSigner().sign(claims),
         signer.sign({**claims, "bundleId": "app.other"}),
@@ -85,6 +93,29 @@ async def test_a_chain_is_proven_once_for_all_app_transactions_that_it_signs(mon
     signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=False)
     proven = AppTransactions(signatures)
     for n in range(5):
-        assert await proven.account(signer.sign({**CLAIMS, "appTransactionId": f"account {n}"})) == f"account {n}"
+        signed = signer.sign(app_transaction(appTransactionId=f"account {n}"))
+        assert await proven.account(signed) == f"account {n}"
     assert len(proofs) == 1
+    signatures.close()
+
+
+@pytest.mark.parametrize("online_checks", [False, True])
+async def test_an_app_transaction_is_judged_by_its_own_date(online_checks: bool) -> None:
+    """A phone keeps it for years, and OCSP does not answer about certificates that have expired since."""
+    began = datetime.now(UTC) - timedelta(days=20)
+    signer = AppStoreSigner(valid_from=began, days=10, ocsp_url=NO_RESPONDER)
+    signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=online_checks)
+    proven = AppTransactions(signatures)
+    kept = app_transaction(receiptCreationDate=now_ms() - 15 * 86_400_000)
+    assert await proven.account(signer.sign(kept)) == ACCOUNT
+    with pytest.raises(Unauthorized):
+        await proven.account(signer.sign(app_transaction()))
+    signatures.close()
+
+
+async def test_with_online_checks_apple_is_asked_about_valid_certificates() -> None:
+    signer = AppStoreSigner(ocsp_url=NO_RESPONDER)
+    signatures = AppStoreSignatures([signer.root.certificate], BUNDLE_ID, APP_ID, online_checks=True)
+    with pytest.raises(Retryable):
+        await AppTransactions(signatures).account(signer.sign(app_transaction()))
     signatures.close()

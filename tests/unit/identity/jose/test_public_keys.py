@@ -27,8 +27,9 @@ def test_pem_and_jwk_of_one_key_are_stored_alike() -> None:
     assert from_pem.thumbprint == from_jwk.thumbprint
 
 
-def test_line_ends_of_windows_and_a_missing_last_one_are_accepted() -> None:
-    assert public_key_from_text(PEM.replace("\n", "\r\n")).thumbprint == public_key_from_text(PEM.strip()).thumbprint
+@pytest.mark.parametrize("text", [PEM.strip(), PEM.replace("\n", "\r\n"), f"\n{PEM}", f"  {PEM}\n\t \r\n"], ids=repr)
+def test_line_ends_of_windows_and_blanks_around_are_accepted(text: str) -> None:
+    assert public_key_from_text(text).thumbprint == public_key_from_text(PEM).thumbprint
 
 
 def test_the_stored_text_hashes_to_the_thumbprint() -> None:

@@ -135,6 +135,23 @@ async def test_a_withdrawn_key_stops_working_within_the_refresh(shop: Shop, keys
     assert not await keys.candidates("key-1")
 
 
+@pytest.mark.parametrize("kid", ["key-1", None])
+async def test_a_new_key_under_an_old_name_is_found_and_strangers_cannot_make_us_ask_again_and_again(
+    shop: Shop, keys: PublishedKeys[PublicKey], kid: str | None
+) -> None:
+    shop.body = MerchantSigner().jwks().encode()
+    old = await keys.candidates(kid)
+    shop.body = MerchantSigner().jwks().encode()
+    for _ in range(20):
+        assert not await keys.newer_candidates(kid, old)
+    assert shop.requests == 1
+    keys._clock_s.now_s += READ_AGAIN_S
+    new = await keys.newer_candidates(kid, old)
+    assert len(new) == 1
+    assert not await keys.newer_candidates(kid, new)
+    assert shop.requests == 2
+
+
 @pytest.mark.parametrize("trouble", ["status", "redirect", "garbage", "too large"])
 async def test_known_keys_serve_for_a_bounded_time_while_the_shop_is_away(
     shop: Shop, keys: PublishedKeys[PublicKey], trouble: str

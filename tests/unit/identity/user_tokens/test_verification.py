@@ -77,6 +77,17 @@ async def test_unsigned_and_foreign_tokens_are_refused(tokens: UserTokens, provi
             await tokens.subject(header)
 
 
+async def test_a_new_key_under_an_old_name_counts_at_once(
+    tokens: UserTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = MerchantSigner()
+    with pytest.raises(Unauthorized):
+        await tokens.subject([f"Bearer {renewed.sign(claims())}"])
+    renewed.write_jwks(tmp_path)
+    monkeypatch.setattr("services.identity.jwks.published_keys.READ_AGAIN_S", 0)
+    assert await tokens.subject([f"Bearer {renewed.sign(claims())}"]) == "ada"
+
+
 async def test_while_the_keys_cannot_be_read_the_answer_is_retryable(provider: MerchantSigner) -> None:
     away = UserTokens(PublishedKeys("http://127.0.0.1:1/jwks", "the identity provider", issuer_key), ISSUER, "")
     with pytest.raises(Retryable):

@@ -169,6 +169,16 @@ async def test_users_without_uuids_are_known_by_a_name_based_one(store: AppStore
     assert "another account" in await refusal(verifier_of(store), receipt, "auth0|77")
 
 
+@pytest.mark.parametrize("user", [uuid.UUID(USER).hex, f"{{{USER}}}", f"urn:uuid:{USER}", f" {USER}"])
+async def test_a_user_id_that_an_app_cannot_read_as_a_uuid_is_known_by_a_name_based_one(
+    store: AppStoreSigner, user: str
+) -> None:
+    namespace = uuid.UUID("5f2b1e0c-51bb-4a4c-8f2c-6a7b8c9d0e1f")
+    verifier = verifier_of(store, account_namespace=namespace)
+    assert await verify(verifier, store.transaction(str(uuid.uuid5(namespace, user))), user)
+    assert "another account" in await refusal(verifier, store.transaction(str(uuid.uuid5(namespace, USER))), USER)
+
+
 @pytest.mark.parametrize("proven", [False, True], ids=["unknown chain", "proven chain"])
 async def test_a_forged_signature_under_a_genuine_chain_is_refused(
     store: AppStoreSigner, verifier: AppStoreVerifier, prove_chain: Any, proven: bool

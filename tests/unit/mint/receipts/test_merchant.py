@@ -134,6 +134,19 @@ async def test_a_notification_names_its_order_and_its_time(
     assert notice.signed_at.timestamp() == 1_700_000_000.25
 
 
+async def test_a_new_key_under_an_old_name_proves_an_order_at_once(
+    shop: MerchantSigner, verifier: MerchantVerifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await verifier.verify(ReceiptClaim(shop.receipt(USER), USER, None))
+    renewed = MerchantSigner()
+    assert renewed.kid == shop.kid
+    assert "signature is not by the expected key" in await refusal(verifier, renewed.receipt(USER))
+    renewed.write_jwks(tmp_path)
+    monkeypatch.setattr("services.identity.jwks.published_keys.READ_AGAIN_S", 0)
+    assert await verifier.verify(ReceiptClaim(renewed.receipt(USER), USER, None))
+    assert "signature is not by the expected key" in await refusal(verifier, shop.receipt(USER))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
