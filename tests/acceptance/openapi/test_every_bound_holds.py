@@ -39,9 +39,6 @@ OTHERS = {
         for name in ("device_library_id", "push_token")
         for fault in ("long", "short", "blank")
     },
-    # A key is parsed once the drop is known; this one sells without holds.
-    ("TakeHoldRequest", "device.public_key", "long"): grpc.StatusCode.NOT_FOUND,
-    ("EnterRequest", "device.public_key", "long"): grpc.StatusCode.NOT_FOUND,
     # There is no such page.
     **{
         (message, "page", "low"): grpc.StatusCode.NOT_FOUND
