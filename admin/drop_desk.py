@@ -145,11 +145,10 @@ class DropDesk:
 
     async def close(self, drop: Drop) -> None:
         """End a drop's sale now; a drop that is closed stays closed. Raises FixedTerms."""
+        _refuse_draw(drop)
         await self._set_times("drop.close", drop, QUERIES["close_drop"])
 
     async def _set_times(self, action: str, drop: Drop, statement: str, *times: datetime | None) -> None:
-        _refuse_draw(drop)
-
         async def work(connection: Connection) -> bool:
             row = await connection.fetchrow(statement, drop.id, *times)
             assert row is not None  # noqa: S101 - a drop is never deleted

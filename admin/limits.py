@@ -24,9 +24,7 @@ async def count_keys(database: Database, drop: Drop) -> list[asyncpg.Record]:
 async def waive_limits(database: Database, drop: Drop, user_id: str, actor: Actor) -> None:
     """Delete a user's counted keys, with all keys of the same hold or membership, and of ended ones.
 
-    The hold or membership stays.
-
-    Raises NothingToWaive, Retryable.
+    The hold or membership stays. Raises NothingToWaive, Retryable.
     """
     keys = await PersonKeys(database).of(drop.id, drop.limits, {"user": user_id})
     if not keys:

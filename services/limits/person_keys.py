@@ -86,7 +86,7 @@ class MemberKeys(NamedTuple):
 async def lock_member_keys(connection: Connection, membership_id: UUID) -> tuple[MemberKeys | None, bool]:
     """Lock the keys of a membership whose number came back, in the caller's transaction.
 
-    Return what `count_member` needs (None if the drop counts no keys), and whether a key counts for another now.
+    Return what `count_member_keys` needs (None if the drop counts no keys), and whether a key counts for another now.
     """
     row = await connection.fetchrow(QUERIES["find_member"], membership_id)
     if row is None:
@@ -96,7 +96,7 @@ async def lock_member_keys(connection: Connection, membership_id: UUID) -> tuple
     return keys, any(key["is_counted"] for key in locked)
 
 
-async def count_member(connection: Connection, keys: MemberKeys | None) -> None:
+async def count_member_keys(connection: Connection, keys: MemberKeys | None) -> None:
     """Count the keys of a restored membership again, in the transaction that has locked them."""
     if keys is not None:
         await connection.execute(QUERIES["count_member_keys"], *keys)

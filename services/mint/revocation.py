@@ -12,7 +12,7 @@ import asyncpg
 
 from services.data import audit_log
 from services.data.storage.connections import Connection
-from services.limits import count_member, lock_member_keys, release_keys
+from services.limits import count_member_keys, lock_member_keys, release_keys
 from services.mint.statements import QUERIES
 from services.supply import add_to_tally, put_back
 
@@ -56,7 +56,7 @@ async def restore(connection: Connection, membership_id: UUID, *, reason: str, a
         if taken_back is None:
             return False
         await add_to_tally(connection, membership["drop_id"], taken=1, held=0)
-        await count_member(connection, keys)
+        await count_member_keys(connection, keys)
     await connection.execute(QUERIES["restore_membership"], membership_id)
     await connection.execute(QUERIES["append_event"], membership_id, "restored")
     await _audit(connection, membership_id, membership, actor=actor, action="membership.restore", reason=reason)

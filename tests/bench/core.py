@@ -111,7 +111,8 @@ class Core:
         """Polls of a drop beside its static page."""
         suite = self._named(SUITE)[0]
         check: Callable[[str, Measurement], None] = lambda _, measured: self.checks.accepted(suite, measured)  # noqa: E731
-        self._measure([Contender(suite, lambda _, of=of: of(TIER), check) for of in (loads.polls, loads.pages)])
+        polls, page = loads.polls(TIER), loads.pages(TIER)
+        self._measure([Contender(suite, lambda _: polls, check), Contender(suite, lambda _: page, check)])
 
     def encounter(self) -> None:
         """Encounter tokens, each new."""

@@ -22,7 +22,7 @@ from services.draw.settings import DrawSettings
 from services.draw.signing import DrawSigner
 from services.draw.worker import Beacons, DrawWorker, ForgettingEntrants
 from services.server import failpoints
-from tests.integration.draw.conftest import BEACON, SIGNER, OpenNight
+from tests.integration.draw.conftest import BEACON, SIGNER, Night, OpenNight
 from vyris.errors import DropNotOpen, HoldRequired, LimitReached, NotOffered, Retryable, VyrisError
 
 
@@ -423,12 +423,18 @@ async def test_an_erasure_during_the_draw_leaves_no_offer_under_the_name(
     await night.check_sum()
 
 
-async def test_a_draw_that_is_cancelled_after_its_offers_ends_them(open_night: OpenNight) -> None:
+async def draw_two_of_four(open_night: OpenNight) -> tuple[Night, str, str]:
+    """A draw of two numbers among four users, and the users of its offers."""
     night = await open_night(capacity=2)
     for n in range(4):
         await night.enter(f"u{n}")
     await night.draw()
     first, second = [user for _, _, user, _ in await night.offered()]
+    return night, first, second
+
+
+async def test_a_draw_that_is_cancelled_after_its_offers_ends_them(open_night: OpenNight) -> None:
+    night, first, second = await draw_two_of_four(open_night)
     await night.pay("r", first)
     desk = DrawDesk(night.database, Actor("test", "a leaked key"))
     await desk.cancel(night.drop)
@@ -445,11 +451,7 @@ async def test_a_draw_that_is_cancelled_after_its_offers_ends_them(open_night: O
 
 
 async def test_after_the_sale_live_offers_mint_and_nothing_is_offered_again(open_night: OpenNight) -> None:
-    night = await open_night(capacity=2)
-    for n in range(4):
-        await night.enter(f"u{n}")
-    await night.draw()
-    first, second = [user for _, _, user, _ in await night.offered()]
+    night, first, second = await draw_two_of_four(open_night)
     await night.end_sale(ended_s_ago=1)
     assert (await night.pay("r", first))[1] is False
     await night.expire()
